@@ -1,0 +1,61 @@
+"""What the CalcJobs of this package share."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from aiida import orm
+from aiida.common.datastructures import CalcInfo, CodeInfo
+from aiida.common.folders import Folder
+from aiida.engine import CalcJob, CalcJobProcessSpec
+
+from aiida_fuse2.worker.names import ERROR_FILE, JOB_FILE
+
+STDOUT_FILE = "worker.out"
+STDERR_FILE = "worker.err"
+
+
+class WorkerCalculation(CalcJob):
+    """Runs ``aiida-fuse2-worker`` on the computer of the code."""
+
+    @classmethod
+    def define(cls, spec: CalcJobProcessSpec) -> None:
+        """Define what every job of the worker has."""
+        super().define(spec)
+        spec.input("code", valid_type=orm.AbstractCode, help="The command `aiida-fuse2-worker` on its computer.")
+        spec.inputs["metadata"]["options"]["resources"].default = lambda: {
+            "num_machines": 1,
+            "num_mpiprocs_per_machine": 1,
+        }
+        spec.inputs["metadata"]["options"]["withmpi"].default = False
+        spec.inputs["metadata"]["options"]["output_filename"].default = STDOUT_FILE
+        spec.exit_code(310, "ERROR_WORKER_DID_NOT_RUN", message="The worker wrote no results: {reason}")
+        spec.exit_code(311, "ERROR_INPUT_REFUSED", message="The worker refused its input: {reason}")
+        spec.exit_code(
+            320, "ERROR_RESULTS_INCOMPLETE", message="The job ended early: {missing} of {total} structures are missing."
+        )
+        spec.exit_code(410, "ERROR_OUTPUT_UNREADABLE", message="A result file cannot be read: {reason}")
+
+    def job_info(self, folder: Folder, command: str, job: dict[str, Any], *, retrieve: list[str]) -> CalcInfo:
+        """Write the job file and return how to run the worker.
+
+        Args:
+            folder: of the job, before it is uploaded.
+            command: ``relax`` or ``generate``.
+            job: content of the job file.
+            retrieve: result files kept only until they are parsed.
+        """
+        with folder.open(JOB_FILE, "w") as handle:
+            json.dump(job, handle)
+        code = CodeInfo()
+        code.code_uuid = self.inputs.code.uuid
+        code.cmdline_params = [command]
+        code.stdout_name = self.metadata.options.output_filename
+        code.stderr_name = STDERR_FILE
+        info = CalcInfo()
+        info.codes_info = [code]
+        info.local_copy_list = []
+        info.retrieve_list = [STDERR_FILE, self.metadata.options.output_filename, ERROR_FILE]
+        info.retrieve_temporary_list = retrieve
+        return info

@@ -1,0 +1,258 @@
+"""Between nodes and the plain values of the core, for the calcfunctions and for those who read records."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Self
+
+import numpy as np
+from aiida import orm
+from ase import Atoms
+
+from aiida_fuse2.core.composition import FormulaUnit
+from aiida_fuse2.core.decision import CONVERGED, Comparison, Relaxation
+from aiida_fuse2.core.generators.provided import screen_provided
+from aiida_fuse2.core.policy import Proposal
+from aiida_fuse2.core.pool import ORIGIN, POOL_NUMBER, PoolReader
+from aiida_fuse2.core.settings import SearchSettings
+from aiida_fuse2.core.state import SearchState
+from aiida_fuse2.core.trials import TrialInfo
+from aiida_fuse2.core.uniqueness import match_structures
+from aiida_fuse2.core.validity import check_validity
+from aiida_fuse2.worker.files import from_extxyz, to_extxyz, trials_from_text, trials_to_text
+from aiida_fuse2.worker.names import POOL_FILE
+
+__all__ = [
+    "POOL_FILE",
+    "Generation",
+    "columns_to_rows",
+    "history_rows",
+    "pool_of_proposal",
+    "pool_reader",
+    "proposal_to_dict",
+    "proposal_to_text",
+    "provided_pool",
+    "rank",
+    "rows_to_array",
+    "rows_to_columns",
+]
+
+LOST = "job_ended_early"
+"""Reason of a trial for which its job wrote no result."""
+
+PROVIDED = "provided"
+"""Origin of structures that the user provides."""
+
+RESULTS_PREFIX = "results_"
+RELAXED_PREFIX = "relaxed_"
+
+NOT_SHOWN = frozenset({"fingerprint", "detail"})
+"""Columns of a record that the history leaves out."""
+
+RANKED_COLUMNS = (
+    "label",
+    "energy",
+    "n_atoms",
+    "volume",
+    "spacegroup",
+    "spacegroup_loose",
+    "spacegroup_symbol",
+    "spacegroup_symbol_loose",
+    "origin",
+    "move",
+    "generation",
+    "walker",
+    "parent",
+)
+
+
+# --- proposing --------------------------------------------------------------------------------------
+
+
+def pool_reader(settings: SearchSettings, state: SearchState, node: orm.SinglefileData | None) -> PoolReader | None:
+    """Return what draws from a pool node at the position of a state."""
+    if node is None:
+        return None
+    return PoolReader(
+        settings.unit, lambda: from_extxyz(node.get_content()), dict(state.pool_positions), state.pool_number
+    )
+
+
+def proposal_to_text(proposal: Proposal) -> str:
+    """Return the trials of a proposal as extended XYZ."""
+    return trials_to_text(proposal.trials)
+
+
+def proposal_to_dict(proposal: Proposal, before: SearchState) -> dict[str, Any]:
+    """Return counts and pool positions of a proposal as plain values."""
+    pool = proposal.pool
+    remaining = 0 if pool is None else pool.remaining  # reads a pool that is new
+    return {
+        "n_trials": len(proposal.trials),
+        "rejections": dict(sorted(proposal.rejections.items())),
+        "pool_number": before.pool_number if pool is None else pool.number,
+        "pool_positions": {} if pool is None else {str(z): n for z, n in sorted(pool.positions.items())},
+        "pool_remaining": remaining,
+    }
+
+
+def pool_of_proposal(values: Mapping[str, Any]) -> tuple[int, dict[int, int], int]:
+    """Return number, positions by Z and remainder of the pool after a proposal."""
+    positions = {int(z): int(n) for z, n in values["pool_positions"].items()}
+    return int(values["pool_number"]), positions, int(values["pool_remaining"])
+
+
+def provided_pool(settings: SearchSettings, structures: Sequence[tuple[str, Atoms]]) -> tuple[str, dict[str, Any]]:
+    """Return the user's structures that fit a search as a pool, and a summary of the others.
+
+    Args:
+        settings: of the search.
+        structures: name (of a file, or a key) and structure, best first.
+    """
+    unit, radii = settings.unit, settings.resolved_radii
+
+    def refusal(atoms: Atoms) -> str | None:
+        reason = check_validity(atoms, unit=unit, radii=radii, max_atoms=settings.max_atoms, settings=settings.validity)
+        return None if reason is None else str(reason)
+
+    screened = screen_provided(
+        [atoms for _, atoms in structures], unit=unit, max_atoms=settings.max_atoms, check=refusal
+    )
+    text = to_extxyz(
+        (atoms, {ORIGIN: PROVIDED, POOL_NUMBER: 0, "rank": rank}) for rank, atoms in enumerate(screened.kept)
+    )
+    rejected = [[structures[index][0], str(reason)] for index, reason in screened.rejected]
+    return text, {"generator": PROVIDED, "kept": len(screened.kept), "rejected": rejected}
+
+
+# --- deciding ---------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Generation:
+    """The relaxed trials of a generation, read from nodes.
+
+    Attributes:
+        trials: in the order they were proposed.
+        relaxations: by label; a trial without a result has failed.
+        geometries: relaxed structures, and those they may equal, by label.
+        candidates: for each label, the earlier structures that it may equal.
+    """
+
+    trials: list[TrialInfo]
+    relaxations: dict[str, Relaxation]
+    geometries: dict[str, Atoms]
+    candidates: dict[str, list[str]]
+
+    @classmethod
+    def from_nodes(
+        cls, trials: orm.SinglefileData, candidates: orm.Dict | None, others: Mapping[str, orm.Data]
+    ) -> Self:
+        """Read the inputs of ``decide``."""
+        infos = [trial.info for trial in trials_from_text(trials.get_content())]
+        results: dict[str, dict[str, Any]] = {}
+        geometries: dict[str, Atoms] = {}
+        for name, node in sorted(others.items()):
+            if name.startswith(RESULTS_PREFIX):
+                results |= node["by_label"]
+            elif name.startswith(RELAXED_PREFIX):
+                geometries |= {str(f.info["label"]): f for f in from_extxyz(node.get_content())}
+            else:
+                geometries[name] = node.get_ase()
+        relaxations = {info.label: _relaxation(results.get(info.label)) for info in infos}
+        return cls(infos, relaxations, geometries, {} if candidates is None else candidates["by_label"])
+
+    def comparison(self, stol: float) -> Comparison:
+        """Return what compares two structures by label."""
+        return lambda a, b: match_structures(self.geometries[a], self.geometries[b], stol=stol)
+
+
+def _relaxation(row: dict[str, Any] | None) -> Relaxation:
+    if row is None:
+        return Relaxation(LOST, {}, None)
+    values = {key: value for key, value in row.items() if key not in {"status", "fingerprint"}}
+    vector = row.get("fingerprint")
+    return Relaxation(row["status"], values, None if vector is None else np.array(vector))
+
+
+# --- records ----------------------------------------------------------------------------------------
+
+
+def rows_to_columns(rows: Mapping[str, Mapping[str, Any]]) -> dict[str, list[Any]]:
+    """Return rows as columns of equal length; a value that a row does not have is None."""
+    names = list(dict.fromkeys(name for row in rows.values() for name in row))
+    return {name: [row.get(name) for row in rows.values()] for name in names}
+
+
+def columns_to_rows(columns: Mapping[str, Sequence[Any]]) -> list[dict[str, Any]]:
+    """Return the rows of columns."""
+    names = list(columns)
+    return [dict(zip(names, values, strict=True)) for values in zip(*columns.values(), strict=True)]
+
+
+def history_rows(records: Iterable[Mapping[str, Sequence[Any]]]) -> list[dict[str, Any]]:
+    """Return one row per trial of the records of successive generations, numbered from 1.
+
+    ``best_energy`` is the lowest energy (eV/atom) of the search up to and including the row.
+    """
+    rows: list[dict[str, Any]] = []
+    best: float | None = None
+    for columns in records:
+        for row in columns_to_rows(columns):
+            if row["status"] == CONVERGED:
+                best = row["energy"] if best is None else min(best, row["energy"])
+            shown = {key: value for key, value in row.items() if key not in NOT_SHOWN}
+            rows.append({"number": len(rows) + 1, **shown, "best_energy": best})
+    return rows
+
+
+def _energy_then_label(row: Mapping[str, Any]) -> tuple[float, str]:
+    return row["energy"], row["label"]
+
+
+def rank(rows: Iterable[dict[str, Any]], unit: FormulaUnit) -> list[dict[str, Any]]:
+    """Return the unique explored structures, lowest energy first; of equal ones that of lowest energy.
+
+    Args:
+        rows: of the history.
+        unit: the composition.
+
+    Returns:
+        For each its energy (eV/atom), ``delta`` (eV/atom above the lowest), space groups at both
+        tolerances, atoms, ``z``, volume (Å³), origin, and ``found``: how many structures equal it,
+        itself included.
+    """
+    equal: dict[str, list[dict[str, Any]]] = {}
+    for row in rows:
+        if row["status"] == CONVERGED:
+            equal.setdefault(row["duplicate_of"] or row["label"], []).append(row)
+    unique = sorted(
+        (min(group, key=_energy_then_label) | {"found": len(group)} for group in equal.values()), key=_energy_then_label
+    )
+    return [
+        {
+            "rank": number,
+            **{name: row[name] for name in RANKED_COLUMNS},
+            "delta": row["energy"] - unique[0]["energy"],
+            "z": row["n_atoms"] // unit.n_atoms,
+            "found": row["found"],
+        }
+        for number, row in enumerate(unique, start=1)
+    ]
+
+
+def rows_to_array(rows: Sequence[Mapping[str, Any]]) -> orm.ArrayData:
+    """Return rows as an ArrayData with one array per column; a missing number is NaN, a missing text empty."""
+    node = orm.ArrayData()
+    names = list(dict.fromkeys(name for row in rows for name in row))
+    for name in names:
+        values = [row.get(name) for row in rows]
+        if any(isinstance(value, str) for value in values):
+            column = np.array(["" if value is None else str(value) for value in values])
+        elif any(value is None or isinstance(value, float) for value in values):
+            column = np.array([np.nan if value is None else value for value in values], dtype=float)
+        else:
+            column = np.array(values)
+        node.set_array(name, column)
+    return node

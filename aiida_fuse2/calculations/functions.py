@@ -1,0 +1,140 @@
+"""The calcfunctions of a search. AiiDA's caching hashes this file: it only converts nodes for ``core``."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from aiida import orm
+from aiida.engine import calcfunction
+
+from aiida_fuse2.core.decision import decide as decide_core
+from aiida_fuse2.core.policy import propose as propose_core
+from aiida_fuse2.core.settings import SearchSettings, parse_settings
+from aiida_fuse2.core.state import SearchState
+from aiida_fuse2.worker.names import TRIALS_FILE
+
+from . import conversions
+
+
+@calcfunction
+def begin(settings: orm.Dict) -> orm.Dict:
+    """Return the state before the first generation (``fuse2.begin``)."""
+    parsed = parse_settings(SearchSettings, settings.get_dict())
+    return orm.Dict(SearchState.initial(parsed.walkers, parsed.acceptance.temperature).to_dict())
+
+
+@calcfunction
+def propose(
+    settings: orm.Dict, state: orm.Dict, pool: orm.SinglefileData | None = None, **structures: orm.StructureData
+) -> dict[str, orm.Data]:
+    """Propose the trials of the next generation (``fuse2.propose``).
+
+    Args:
+        settings: of the search.
+        state: after the last generation.
+        pool: structures waiting to enter the search.
+        structures: relaxed structures by label: the walkers' current ones and those to be rattled.
+
+    Returns:
+        ``trials``: all of them as one extended XYZ file; ``proposal``: counts of rejected attempts and
+        what was taken from the pool.
+    """
+    parsed = parse_settings(SearchSettings, settings.get_dict())
+    before = SearchState.from_dict(state.get_dict())
+    proposal = propose_core(
+        parsed,
+        before,
+        {label: node.get_ase() for label, node in structures.items()},
+        conversions.pool_reader(parsed, before, pool),
+    )
+    text = conversions.proposal_to_text(proposal)
+    return {
+        "trials": orm.SinglefileData.from_string(text, filename=TRIALS_FILE),
+        "proposal": orm.Dict(conversions.proposal_to_dict(proposal, before)),
+    }
+
+
+@calcfunction
+def decide(
+    settings: orm.Dict,
+    state: orm.Dict,
+    trials: orm.SinglefileData,
+    proposal: orm.Dict,
+    candidates: orm.Dict | None = None,
+    **others: orm.Data,
+) -> dict[str, orm.Data]:
+    """Decide on the relaxed trials of a generation (``fuse2.decide``).
+
+    Args:
+        settings: of the search.
+        state: before the generation.
+        trials: of the generation.
+        proposal: counts from proposing them.
+        candidates: for each label, the earlier structures that it may equal.
+        others: ``results_NN`` and ``relaxed_NN`` of each relaxation job, and the structures named in
+            ``candidates`` by label.
+
+    Returns:
+        ``state``: of the search after the generation; ``record``: the generation's rows, as columns.
+    """
+    parsed = parse_settings(SearchSettings, settings.get_dict())
+    generation = conversions.Generation.from_nodes(trials, candidates, others)
+    decision = decide_core(
+        parsed,
+        SearchState.from_dict(state.get_dict()),
+        generation.trials,
+        generation.relaxations,
+        candidates=generation.candidates,
+        same=generation.comparison(parsed.uniqueness.stol),
+        rejections=proposal["rejections"],
+        pool=conversions.pool_of_proposal(proposal.get_dict()),
+    )
+    return {
+        "state": orm.Dict(decision.state.to_dict()),
+        "record": orm.Dict(conversions.rows_to_columns(decision.record)),
+    }
+
+
+@calcfunction
+def summarise(settings: orm.Dict, state: orm.Dict, **records: orm.Dict) -> dict[str, orm.Data]:
+    """Summarise a search from its records (``fuse2.summarise``).
+
+    Args:
+        settings: of the search.
+        state: the last one.
+        records: of all generations, ``generation_NNNNN``.
+
+    Returns:
+        ``history``: one row per trial in the order of the generations; ``ranked``: the unique explored
+        structures, lowest energy first; ``energy``: of the best, eV/atom, where there is one.
+    """
+    columns = [records[name].get_dict() for name in sorted(records)]
+    unit = parse_settings(SearchSettings, settings.get_dict()).unit
+    rows = conversions.history_rows(columns)
+    outputs: dict[str, orm.Data] = {
+        "history": conversions.rows_to_array(rows),
+        "ranked": orm.Dict({"structures": conversions.rank(rows, unit)}),
+    }
+    if state["best"]:
+        outputs["energy"] = orm.Float(state["best"]["energy"])
+    return outputs
+
+
+@calcfunction
+def pool_from_structures(settings: orm.Dict, **structures: orm.StructureData) -> dict[str, orm.Data]:
+    """Make a pool of structures that are in the graph already (``fuse2.pool_from_structures``).
+
+    Args:
+        settings: of the search; structures that do not fit it are left out and named.
+        structures: in the order of their keys.
+
+    Returns:
+        ``pool``: those that fit, as extended XYZ; ``summary``: how many were kept, and why others not.
+    """
+    parsed = parse_settings(SearchSettings, settings.get_dict())
+    named: list[tuple[str, Any]] = [(name, structures[name].get_ase()) for name in sorted(structures)]
+    text, summary = conversions.provided_pool(parsed, named)
+    return {
+        "pool": orm.SinglefileData.from_string(text, filename=conversions.POOL_FILE),
+        "summary": orm.Dict(summary),
+    }

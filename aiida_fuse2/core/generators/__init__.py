@@ -1,0 +1,8 @@
+"""Generators of trial structures behind one protocol."""
+
+from __future__ import annotations
+
+from .base import Generator, GeneratorContext
+from .registry import GENERATORS, get_generator
+
+__all__ = ["GENERATORS", "Generator", "GeneratorContext", "get_generator"]

@@ -1,0 +1,151 @@
+"""Moves 1 to 6: atoms change places with each other or go to vacant ones."""
+
+from __future__ import annotations
+
+import numpy as np
+from ase import Atoms
+from numpy.typing import NDArray
+
+from aiida_fuse2.core.errors import MoveError
+from aiida_fuse2.core.slicing import SlicedStructure
+from aiida_fuse2.core.vacancies import VacancyMap
+
+from .base import MoveContext, make_crystal
+
+MIN_PERMUTED = 3
+"""Fewest atoms of a partial permutation (moves 3 and 4: 2 < i < n)."""
+
+MIXING_SWAPS_PER_ATOM = 4
+"""Random swaps tried per atom to make one derangement as likely as another."""
+
+
+def has_species(sliced: SlicedStructure) -> bool:
+    """Return whether there are atoms of different species (moves 1, 3 and 5)."""
+    return len(np.unique(sliced.numbers)) > 1
+
+
+def has_part(sliced: SlicedStructure) -> bool:
+    """Return whether a part of the atoms can be permuted: i atoms with 2 < i < n (moves 3 and 4)."""
+    return len(sliced) > MIN_PERMUTED
+
+
+def swap_atoms(sliced: SlicedStructure, context: MoveContext, rng: np.random.Generator) -> Atoms:  # noqa: ARG001
+    """Move 1: two atoms of different species swap places."""
+    pairs = np.argwhere(np.triu(sliced.numbers[:, None] != sliced.numbers))
+    if not len(pairs):
+        raise MoveError("one_species")
+    first, second = pairs[rng.integers(len(pairs))]
+    return _placed(sliced, np.array([first, second]), sliced.fractional[[second, first]])
+
+
+def move_to_vacancy(sliced: SlicedStructure, context: MoveContext, rng: np.random.Generator) -> Atoms:
+    """Move 2: one atom goes to a vacant place."""
+    chosen = rng.integers(len(sliced), size=1)
+    return _placed(sliced, chosen, _vacancies(sliced, context, 1, rng))
+
+
+def permute_some(sliced: SlicedStructure, context: MoveContext, rng: np.random.Generator) -> Atoms:  # noqa: ARG001
+    """Move 3: i atoms, 2 < i < n, permute, so that the species of as many places as can change does."""
+    if not has_species(sliced):
+        raise MoveError("one_species")
+    if not has_part(sliced):
+        raise MoveError("too_few_atoms")
+    chosen = _choose_mixed(sliced.numbers, _part_size(sliced, rng), rng)
+    order = derangement(sliced.numbers[chosen], rng)
+    return _placed(sliced, chosen[order], sliced.fractional[chosen])
+
+
+def permute_some_with_vacancies(sliced: SlicedStructure, context: MoveContext, rng: np.random.Generator) -> Atoms:
+    """Move 4: as move 3, with vacant places, of which at least one is used."""
+    if not has_part(sliced):
+        raise MoveError("too_few_atoms")
+    chosen = rng.permutation(len(sliced))[: _part_size(sliced, rng)]
+    return _scattered(sliced, chosen, context, rng)
+
+
+def permute_all(sliced: SlicedStructure, context: MoveContext, rng: np.random.Generator) -> Atoms:  # noqa: ARG001
+    """Move 5: all atoms permute at random, so that some places change their species.
+
+    Any such arrangement is as likely as another. The derangement of move 3 would leave a compound like
+    NaCl a single outcome.
+    """
+    if not has_species(sliced):
+        raise MoveError("one_species")
+    while True:  # at least half of the draws changes something, as there are two species
+        order = rng.permutation(len(sliced))
+        if np.any(sliced.numbers[order] != sliced.numbers):
+            return _placed(sliced, order, sliced.fractional)
+
+
+def permute_all_with_vacancies(sliced: SlicedStructure, context: MoveContext, rng: np.random.Generator) -> Atoms:
+    """Move 6: as move 5, with vacant places, of which at least one is used."""
+    return _scattered(sliced, rng.permutation(len(sliced)), context, rng)
+
+
+def derangement(labels: NDArray[np.int64], rng: np.random.Generator) -> NDArray[np.intp]:
+    """Return an order in which as many places as possible hold another label than before.
+
+    Where one label has more than half of the places some of them must keep it, at random.
+
+    Args:
+        labels: label of each place, shape (n,).
+        rng: random generator.
+
+    Returns:
+        ``order``, shape (n,): place k gets what was at place ``order[k]``.
+    """
+    order = _shifted_blocks(labels, rng)
+    for a, b in rng.integers(len(labels), size=(MIXING_SWAPS_PER_ATOM * len(labels), 2)):
+        before = int(labels[order[a]] == labels[a]) + int(labels[order[b]] == labels[b])
+        after = int(labels[order[b]] == labels[a]) + int(labels[order[a]] == labels[b])
+        if after <= before:
+            order[a], order[b] = order[b], order[a]
+    return order
+
+
+def _shifted_blocks(labels: NDArray[np.int64], rng: np.random.Generator) -> NDArray[np.intp]:
+    """Return one order with the fewest unchanged labels: equal labels in blocks, shifted by the largest."""
+    _, kinds, counts = np.unique(labels, return_inverse=True, return_counts=True)
+    blocks = rng.permutation(len(counts))[kinds]
+    places = np.lexsort((rng.random(len(labels)), blocks))
+    order = np.empty(len(labels), dtype=np.intp)
+    order[places] = np.roll(places, -counts.max())
+    return order
+
+
+def _part_size(sliced: SlicedStructure, rng: np.random.Generator) -> int:
+    return int(rng.integers(MIN_PERMUTED, len(sliced)))
+
+
+def _choose_mixed(numbers: NDArray[np.int64], size: int, rng: np.random.Generator) -> NDArray[np.intp]:
+    """Return ``size`` random atoms of at least two species."""
+    order = rng.permutation(len(numbers))
+    other = int(np.argmax(numbers[order] != numbers[order[0]]))
+    order[[1, other]] = order[[other, 1]]  # the first atom of another species comes second
+    return order[:size]
+
+
+def _scattered(
+    sliced: SlicedStructure, chosen: NDArray[np.intp], context: MoveContext, rng: np.random.Generator
+) -> Atoms:
+    """Put the chosen atoms (in random order) on vacancies, at least one, and on places of their own."""
+    vacancies = _vacancies(sliced, context, int(rng.integers(1, len(chosen) + 1)), rng)
+    own = rng.permutation(chosen)[len(vacancies) :]
+    return _placed(sliced, chosen, np.vstack([vacancies, sliced.fractional[own]]))
+
+
+def _vacancies(
+    sliced: SlicedStructure, context: MoveContext, most: int, rng: np.random.Generator
+) -> NDArray[np.float64]:
+    """Return 1 to ``most`` vacant places, fractional, shape (m, 3); fewer than ``most`` where full."""
+    places = VacancyMap(sliced.cell, sliced.fractional, context.exclusion).draw(most, rng)
+    if not len(places):
+        raise MoveError("no_vacancy", f"no place is farther than {context.exclusion} Å from every atom")
+    return places
+
+
+def _placed(sliced: SlicedStructure, atoms: NDArray[np.intp], places: NDArray[np.float64]) -> Atoms:
+    """Return the crystal with the given atoms at other places, fractional, shape (len(atoms), 3)."""
+    fractional = sliced.fractional
+    fractional[atoms] = places
+    return make_crystal(sliced.numbers, fractional, sliced.cell)

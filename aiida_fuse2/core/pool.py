@@ -1,0 +1,68 @@
+"""The pool: generated structures, best first, that wait to enter the search."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+from ase import Atoms
+
+from .composition import FormulaUnit
+
+POOL_NUMBER = "pool_number"
+"""Key in ``Atoms.info`` of a pool's structures: how many pools the search had filled before."""
+
+ORIGIN = "origin"
+"""Key in ``Atoms.info``: the generator that made a structure."""
+
+
+@dataclass
+class PoolReader:
+    """Draws from a pool; what was taken is remembered as one position per number of formula units.
+
+    A structure that is too large for one draw stays for a later one, so a single position would not do;
+    positions per Z keep the memory of a search at a fixed size.
+
+    Attributes:
+        unit: the composition.
+        load: reads the structures, best first; called at the first draw only.
+        positions: how many structures of each Z have been taken.
+        number: of the pool that the positions belong to; a pool of another number is new.
+    """
+
+    unit: FormulaUnit
+    load: Callable[[], Sequence[Atoms]]
+    positions: dict[int, int]
+    number: int = 0
+    _by_z: dict[int, list[tuple[int, Atoms]]] | None = field(default=None, repr=False)
+
+    def _structures(self) -> dict[int, list[tuple[int, Atoms]]]:
+        if self._by_z is None:
+            self._by_z = {}
+            structures = self.load()
+            number = int(structures[0].info.get(POOL_NUMBER, 0)) if structures else 0
+            if number != self.number:
+                self.number, self.positions = number, {}
+            for rank, atoms in enumerate(structures):
+                z = self.unit.z_of(atoms)
+                if z is not None:
+                    self._by_z.setdefault(z, []).append((rank, atoms))
+        return self._by_z
+
+    def draw(self, max_atoms: int) -> Atoms | None:
+        """Return the best structure left with at most ``max_atoms`` atoms, or None; it is then taken."""
+        heads = []
+        for z, waiting in self._structures().items():
+            position = self.positions.get(z, 0)
+            if z * self.unit.n_atoms <= max_atoms and position < len(waiting):
+                heads.append((*waiting[position], z))
+        if not heads:
+            return None
+        _, atoms, z = min(heads, key=lambda head: head[0])
+        self.positions[z] = self.positions.get(z, 0) + 1
+        return atoms.copy()
+
+    @property
+    def remaining(self) -> int:
+        """Number of structures not taken yet."""
+        return sum(len(w) - min(self.positions.get(z, 0), len(w)) for z, w in self._structures().items())

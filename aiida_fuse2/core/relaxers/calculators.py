@@ -1,0 +1,59 @@
+"""Calculators by name: CHGNet, or any ASE calculator class by its import path."""
+
+from __future__ import annotations
+
+from importlib import import_module
+
+from ase.calculators.calculator import Calculator
+
+from aiida_fuse2.core.errors import InputError
+from aiida_fuse2.core.settings import RelaxSettings
+
+CHGNET = "chgnet"
+
+CHGNET_MODELS = ("0.3.0", "0.2.0")
+"""Models whose weights come with the chgnet package."""
+
+CHGNET_MAX_Z = 94
+"""CHGNet is trained for the elements up to plutonium (Deng et al., Nat. Mach. Intell. 2023, 5, 1031)."""
+
+
+def make_calculator(settings: RelaxSettings) -> Calculator:
+    """Return the calculator of a tier; loads the model once, so call it once per process.
+
+    Raises:
+        InputError: where the calculator is not installed or not known, or does not take the arguments.
+    """
+    if settings.calculator == CHGNET:
+        return _chgnet(settings)
+    module, _, name = settings.calculator.rpartition(".")
+    try:
+        kind = getattr(import_module(module), name) if module else None
+    except (ImportError, AttributeError):
+        kind = None
+    if kind is None:
+        expected = "must be 'chgnet' or the import path of an ASE calculator class installed on the computer"
+        raise InputError("relax.settings.calculator", settings.calculator, expected)
+    try:
+        calculator: Calculator = kind(**settings.arguments)
+    except TypeError as error:
+        raise InputError("relax.settings.arguments", settings.arguments, str(error)) from error
+    return calculator
+
+
+def _chgnet(settings: RelaxSettings) -> Calculator:
+    """Return stock CHGNet (DOI 10.1038/s42256-023-00716-3) with weights from its package."""
+    if settings.model not in CHGNET_MODELS:
+        raise InputError("relax.settings.model", settings.model, f"must be one of {', '.join(CHGNET_MODELS)}")
+    try:
+        import torch
+        from chgnet.model import CHGNet, CHGNetCalculator
+    except ImportError as error:
+        expected = f"CHGNet is not installed where the job runs ({error}); pip install 'aiida-fuse2[chgnet]'"
+        raise InputError("relax.settings.calculator", settings.calculator, expected) from error
+    if settings.device == "cuda" and not torch.cuda.is_available():
+        raise InputError("relax.settings.device", "cuda", "PyTorch finds no CUDA device; use 'cpu'")
+    torch.set_num_threads(settings.threads)
+    model = CHGNet.load(model_name=settings.model, use_device=settings.device, verbose=False)
+    calculator: Calculator = CHGNetCalculator(model, use_device=settings.device, on_isolated_atoms="error")
+    return calculator

@@ -1,0 +1,249 @@
+"""Settings of a search, validated once at the edge. They have no defaults: those are in the protocols."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal, Self, TypeVar
+
+from ase.data import atomic_numbers
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from .composition import FormulaUnit, parse_composition
+from .errors import InputError
+from .radii import module_size, resolve_radii
+
+N_MOVES = 14
+"""Number of moves of basin hopping (paper section 2.2)."""
+
+MAX_ATOMS_LIMIT = 1000
+"""Most atoms per cell that a search may be asked for."""
+
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Count = Annotated[int, Field(ge=1, le=10**9)]
+
+
+class Settings(BaseModel):
+    """Base of all settings: nothing unknown, nothing changed, nothing converted silently."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=False)
+
+
+class ValiditySettings(Settings):
+    """When a trial structure is plausible enough to be relaxed."""
+
+    contact_factor: NotNegative = Field(
+        le=1.0, description="Least distance of two atoms as a fraction of the sum of their radii."
+    )
+    min_distances: dict[str, NotNegative] = Field(
+        description="Own least distances by pair of elements, e.g. {'Sr-O': 1.8}, Å."
+    )
+    packing_min: NotNegative = Field(description="Least volume of covalent spheres over volume of the cell.")
+    packing_max: Positive = Field(description="Largest volume of covalent spheres over volume of the cell.")
+    bond_factor: Positive = Field(
+        le=3.0, description="Neighbours are nearer than this times the sum of covalent radii."
+    )
+    coordination_min: int = Field(ge=0, description="Least number of neighbours of an atom.")
+    coordination_max: Count = Field(description="Largest number of neighbours of an atom.")
+    isolated_distance: Positive = Field(le=10.0, description="An atom with no neighbour within this is isolated, Å.")
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Self:
+        if self.packing_min >= self.packing_max:
+            raise ValueError(f"packing_min must be below packing_max = {self.packing_max}")
+        if self.coordination_min > self.coordination_max:
+            raise ValueError(f"coordination_min must not exceed coordination_max = {self.coordination_max}")
+        return self
+
+
+class AcceptanceSettings(Settings):
+    """Metropolis criterion and melting."""
+
+    energy_tolerance: NotNegative = Field(description="Energies nearer than this are the same basin, eV/atom.")
+    temperature: NotNegative = Field(description="T of exp(-ΔE/T), eV/atom.")
+    melt_threshold: Count = Field(description="Structures of a walker without a downhill step before it melts.")
+    melt_step: NotNegative = Field(description="A melted walker heats by U(0, this) per rejected step, eV/atom.")
+
+
+class SymmetrySettings(Settings):
+    """Symmetrising, rattling and relaxing again."""
+
+    symmetrise: bool = Field(description="Move trials onto their symmetry before they are rattled and relaxed.")
+    symprec: Positive = Field(le=1.0, description="Tolerance for symmetrising trials and finding cells, Å.")
+    rattle: NotNegative = Field(le=0.5, description="Width of the random displacements after symmetrising, Å.")
+    rattle_window: NotNegative = Field(
+        description="Structures relaxed with symmetry within this of the best are rattled and relaxed again, eV/atom."
+    )
+    rattle_doubled: bool = Field(description="Rattle also the doubled cells that symmetry does not make equal.")
+    max_followups: int = Field(ge=0, description="Most rattled structures waiting at any time.")
+    report_symprec: tuple[Positive, Positive] = Field(
+        description="Tight and loose tolerance for the space groups of relaxed structures, Å."
+    )
+
+
+class UniquenessSettings(Settings):
+    """When two relaxed structures are the same."""
+
+    energy_window: NotNegative = Field(description="Largest difference of energies, eV/atom.")
+    stol: Positive = Field(le=1.0, description="Largest rms displacement over (volume per atom)^(1/3).")
+
+
+class PoolSettings(Settings):
+    """How a generator that runs as a job fills the pool."""
+
+    size: Count = Field(description="Structures that a pool job makes.")
+    max_attempts_factor: Count = Field(description="Attempts of a pool job, in multiples of its size.")
+    min_atoms: Count = Field(description="Fewest atoms of a generated structure.")
+
+
+class SearchSettings(Settings):
+    """Everything that decides what a search proposes, keeps and accepts."""
+
+    composition: str = Field(description="Formula, e.g. 'SrTiO3'.")
+    seed: int = Field(ge=0, le=2**63 - 1, description="Seed of every random decision.")
+    oxidation_states: dict[str, float] | None = Field(description="Oxidation state by element, or none.")
+    radii: dict[str, float] = Field(description="Own radii by element, Å.")
+    max_atoms: Annotated[int, Field(ge=1, le=MAX_ATOMS_LIMIT)] = Field(description="Most atoms of a structure.")
+    initial_max_atoms: Annotated[int, Field(ge=1, le=MAX_ATOMS_LIMIT)] | None = Field(
+        description="Most atoms of a structure of the initial population; none: as max_atoms."
+    )
+    population_size: Count = Field(description="Structures of the initial population.")
+    walkers: Count = Field(description="Basin-hopping chains.")
+    trials_per_step: Count = Field(description="Trials that a walker proposes in a step.")
+    max_structures: Count = Field(description="Budget: relaxations of the search, failed ones included.")
+    rmax: Count = Field(description="Stop after this many structures without a new best.")
+    generator: str = Field(description="Fills the initial population and the pool: symmetric, fgen or provided.")
+    random_generator: Literal["fgen"] = Field(
+        description="Makes missing structures and, with equal chance, those of moves 13 and 14."
+    )
+    pool: PoolSettings
+    move_weights: dict[int, NotNegative] = Field(description="Weight of each move, 1 to 14.")
+    melted_move_weights: dict[int, NotNegative] | None = Field(
+        description="Weights for a melted walker; none: as move_weights."
+    )
+    exclusion: Positive = Field(le=5.0, description="A place further than this from every atom is vacant, Å.")
+    max_attempts: Count = Field(description="Attempts at a trial before the walker gives up for this step.")
+    relax_jobs: Count = Field(description="Relaxation jobs that run side by side in a generation.")
+    acceptance: AcceptanceSettings
+    symmetry: SymmetrySettings
+    uniqueness: UniquenessSettings
+    validity: ValiditySettings
+
+    @field_validator("move_weights", "melted_move_weights")
+    @classmethod
+    def _sound_weights(cls, weights: dict[int, float] | None) -> dict[int, float] | None:
+        if weights is None:
+            return None
+        unknown = sorted(set(weights) - set(range(1, N_MOVES + 1)))
+        if unknown:
+            raise ValueError(f"moves are numbered 1 to {N_MOVES}; there is no move {unknown[0]}")
+        if sum(weights.values()) <= 0:
+            raise ValueError("at least one weight must be above 0")
+        return weights
+
+    @property
+    def unit(self) -> FormulaUnit:
+        """The formula unit."""
+        return parse_composition(self.composition)
+
+    @property
+    def resolved_radii(self) -> dict[str, float]:
+        """Radius of each element, Å."""
+        return resolve_radii(self.unit, overrides=self.radii, oxidation_states=self.oxidation_states)
+
+    @property
+    def ap(self) -> float:
+        """Module size, Å."""
+        return module_size(self.unit, self.resolved_radii, self.oxidation_states)
+
+    @property
+    def initial_limit(self) -> int:
+        """Most atoms of a structure of the initial population."""
+        return min(self.initial_max_atoms or self.max_atoms, self.max_atoms)
+
+
+class RelaxSettings(Settings):
+    """One tier of relaxation, as a batch job on the target machine runs it."""
+
+    calculator: str = Field(
+        description="'chgnet', or the import path of an ASE calculator class, e.g. 'ase.calculators.emt.EMT'."
+    )
+    model: str = Field(description="Version of the CHGNet model, e.g. '0.3.0'; ignored by other calculators.")
+    arguments: dict[str, Any] = Field(description="Keyword arguments of an ASE calculator class.")
+    device: Literal["cpu", "cuda"] = Field(description="Where the model is evaluated.")
+    optimizer: Literal["FIRE", "FIRE2", "LBFGS", "BFGS", "BFGSLineSearch"] = Field(description="Optimiser of ASE.")
+    fmax: Positive = Field(description="Largest force, and stress times volume per atom, when converged, eV/Å.")
+    max_steps: Count = Field(description="Steps after which a relaxation has failed.")
+    max_step_length: Positive = Field(le=1.0, description="Longest displacement of a step, Å.")
+    pressure: float = Field(ge=-1000, le=10000, description="External pressure, GPa; enthalpy is then what counts.")
+    relax_cell: bool = Field(description="Whether the cell is relaxed too.")
+    processes: Count = Field(description="Structures relaxed side by side in a job, one process each.")
+    threads: Count = Field(description="Threads of each process.")
+    report_symprec: tuple[Positive, Positive] = Field(description="Tolerances for the space groups, Å.")
+    isolated_distance: Positive = Field(description="An atom with no neighbour within this is isolated, Å.")
+
+
+SettingsType = TypeVar("SettingsType", bound=Settings)
+
+
+def parse_settings(model: type[SettingsType], values: Mapping[str, Any], *, where: str = "settings") -> SettingsType:
+    """Validate settings.
+
+    Args:
+        model: the settings class.
+        values: plain values, as from YAML or a Dict node.
+        where: name of the input, for the message.
+
+    Raises:
+        InputError: for the first wrong field: its name, its value, and what would be right.
+    """
+    try:
+        return model.model_validate(dict(values))
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        path = ".".join([where, *(str(part) for part in first["loc"])])
+        message = first["msg"].removeprefix("Value error, ")
+        value = "(missing)" if first["type"] == "missing" else first["input"]
+        raise InputError(path, value, message) from None
+
+
+def check_search(settings: SearchSettings, *, where: str = "settings") -> None:
+    """Check what concerns several settings together.
+
+    Raises:
+        InputError: for the first contradiction.
+    """
+    unit = settings.unit
+    _ = settings.ap  # radii and oxidation states
+    for field, value in (("max_atoms", settings.max_atoms), ("initial_max_atoms", settings.initial_limit)):
+        if value < unit.n_atoms:
+            raise InputError(f"{where}.{field}", value, f"one formula unit of {unit.formula} has {unit.n_atoms} atoms")
+    if settings.initial_max_atoms is not None and settings.initial_max_atoms > settings.max_atoms:
+        raise InputError(
+            f"{where}.initial_max_atoms", settings.initial_max_atoms, f"exceeds max_atoms = {settings.max_atoms}"
+        )
+    if settings.pool.min_atoms > settings.initial_limit or not unit.z_values(
+        settings.initial_limit, settings.pool.min_atoms
+    ):
+        expected = f"no multiple of {unit.n_atoms} atoms lies between it and {settings.initial_limit}"
+        raise InputError(f"{where}.pool.min_atoms", settings.pool.min_atoms, expected)
+    _check_pairs(settings, unit, where)
+    _check_weights(settings, unit, where)
+
+
+def _check_pairs(settings: SearchSettings, unit: FormulaUnit, where: str) -> None:
+    for pair, value in settings.validity.min_distances.items():
+        parts = pair.split("-")
+        if len(parts) != 2 or any(p not in atomic_numbers or p not in unit.elements for p in parts):
+            expected = f"name two elements of {unit.formula}, e.g. '{unit.elements[0]}-{unit.elements[-1]}'"
+            raise InputError(f"{where}.validity.min_distances[{pair}]", value, expected)
+
+
+def _check_weights(settings: SearchSettings, unit: FormulaUnit, where: str) -> None:
+    """A search in which no weighted move can ever be used would propose nothing."""
+    for field in ("move_weights", "melted_move_weights"):
+        weights: dict[int, float] | None = getattr(settings, field)
+        if weights is None or not unit.is_element:
+            continue
+        if not any(weight > 0 and number not in (1, 3, 5) for number, weight in weights.items()):
+            raise InputError(f"{where}.{field}", weights, "moves 1, 3 and 5 cannot be used for an element")

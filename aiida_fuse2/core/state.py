@@ -1,0 +1,137 @@
+"""The state of a search between two generations: plain values of a fixed size.
+
+Structures are named by the label of their trial, which is unique within a chain of generations and
+stays right when AiiDA's caching copies nodes (their UUIDs would not).
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+from typing import Any, Self
+
+from .acceptance import Thermostat
+
+
+@dataclass(frozen=True)
+class Walker:
+    """One basin-hopping chain.
+
+    Attributes:
+        current: label of its current structure, or None before it has one.
+        representative: label of the first structure seen that equals the current one.
+        energy: of the current structure, eV/atom.
+        thermostat: temperature and melt counter.
+        accepted: steps accepted.
+        rejected: steps rejected.
+    """
+
+    current: str | None
+    representative: str | None
+    energy: float | None
+    thermostat: Thermostat
+    accepted: int = 0
+    rejected: int = 0
+
+
+@dataclass(frozen=True)
+class Best:
+    """The structure of lowest energy.
+
+    Attributes:
+        label: of its trial.
+        energy: eV/atom.
+        structure_number: how many structures had been relaxed when it was found.
+    """
+
+    label: str
+    energy: float
+    structure_number: int
+
+
+@dataclass(frozen=True)
+class FollowUp:
+    """A structure relaxed with symmetry that waits to be rattled and relaxed again."""
+
+    label: str
+    energy: float
+    walker: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class SearchState:
+    """All that the next generation needs to know.
+
+    Attributes:
+        generation: index of the next generation.
+        tried: relaxations so far, failed ones included.
+        explored: relaxations that gave a structure with its energy.
+        unique: explored structures equal to none before them.
+        since_best: relaxations since the last new best.
+        reference_energy: energy at the last new best (lower by more than the tolerance), eV/atom.
+        best: the structure of lowest energy, or None.
+        walkers: the walkers.
+        followups: structures to rattle, lowest energy first.
+        pool_number: number of the present pool, from 0.
+        pool_positions: structures taken from the pool, by number of formula units.
+        pool_remaining: structures left in the pool.
+        failures: failed relaxations by reason.
+        rejections: rejected attempts at trials by reason.
+        moves: for each move, trials relaxed and trials accepted.
+    """
+
+    generation: int
+    tried: int
+    explored: int
+    unique: int
+    since_best: int
+    reference_energy: float | None
+    best: Best | None
+    walkers: tuple[Walker, ...]
+    followups: tuple[FollowUp, ...]
+    pool_number: int
+    pool_positions: dict[int, int] = field(default_factory=dict)
+    pool_remaining: int = 0
+    failures: dict[str, int] = field(default_factory=dict)
+    rejections: dict[str, int] = field(default_factory=dict)
+    moves: dict[int, tuple[int, int]] = field(default_factory=dict)
+
+    @classmethod
+    def initial(cls, n_walkers: int, temperature: float) -> Self:
+        """Return the state before the first generation."""
+        walker = Walker(None, None, None, Thermostat(temperature))
+        return cls(
+            generation=0,
+            tried=0,
+            explored=0,
+            unique=0,
+            since_best=0,
+            reference_energy=None,
+            best=None,
+            walkers=(walker,) * n_walkers,
+            followups=(),
+            pool_number=0,
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain values with text keys, as a Dict node holds them."""
+        values = asdict(self)
+        values["walkers"] = [asdict(w) for w in self.walkers]
+        values["followups"] = [asdict(f) for f in self.followups]
+        values["pool_positions"] = {str(z): n for z, n in sorted(self.pool_positions.items())}
+        values["moves"] = {str(m): list(n) for m, n in sorted(self.moves.items())}
+        return values
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> Self:
+        """Return the state of ``to_dict``."""
+        walkers = tuple(Walker(**{**w, "thermostat": Thermostat(**w["thermostat"])}) for w in values["walkers"])
+        return cls(
+            **{
+                **values,
+                "best": Best(**values["best"]) if values["best"] else None,
+                "walkers": walkers,
+                "followups": tuple(FollowUp(**f) for f in values["followups"]),
+                "pool_positions": {int(z): n for z, n in values["pool_positions"].items()},
+                "moves": {int(m): (n[0], n[1]) for m, n in values["moves"].items()},
+            }
+        )

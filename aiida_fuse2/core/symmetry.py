@@ -1,0 +1,179 @@
+"""Symmetry and cells: what is relaxed, what is sliced, and how a saddle point is left.
+
+Exact forces keep the symmetry of the start, so that a symmetric start can end on a saddle point: a
+structure is therefore rattled after it was symmetrised, and one that was relaxed with its symmetry is
+relaxed again from rattled copies, also in doubled cells (design 3.7).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import product
+
+import numpy as np
+import spglib
+from ase import Atoms
+from ase.build import make_supercell
+from ase.build.tools import niggli_reduce
+from numpy.typing import NDArray
+
+from .errors import ReasonedError
+
+
+class SymmetryError(ReasonedError):
+    """spglib found no symmetry for a structure."""
+
+
+@dataclass(frozen=True)
+class Symmetry:
+    """The space group of a structure.
+
+    Attributes:
+        number: space-group number, 1-230.
+        symbol: international symbol.
+        n_rotations: number of distinct rotations (order of the point group).
+    """
+
+    number: int
+    symbol: str
+    n_rotations: int
+
+
+def _spglib_cell(atoms: Atoms) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.int64]]:
+    return atoms.cell.array, atoms.get_scaled_positions(), atoms.numbers
+
+
+def _from_spglib(cell: tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.int64]]) -> Atoms:
+    lattice, positions, numbers = cell
+    return Atoms(numbers=numbers, scaled_positions=positions, cell=lattice, pbc=True)
+
+
+def find_symmetry(atoms: Atoms, symprec: float) -> Symmetry:
+    """Return the space group of a structure.
+
+    Args:
+        atoms: the structure; not changed.
+        symprec: tolerance of spglib, Å.
+
+    Raises:
+        SymmetryError: where spglib finds none (atoms on top of each other, for example).
+    """
+    dataset = _dataset(atoms, symprec)
+    rotations = {tuple(r.ravel()) for r in dataset.rotations}
+    return Symmetry(int(dataset.number), str(dataset.international), len(rotations))
+
+
+def _dataset(atoms: Atoms, symprec: float) -> spglib.SpglibDataset:
+    try:
+        dataset = spglib.get_symmetry_dataset(_spglib_cell(atoms), symprec=symprec)
+    except Exception as error:
+        raise SymmetryError("no_symmetry", str(error)) from error
+    if dataset is None:
+        raise SymmetryError("no_symmetry", "spglib found no space group")
+    return dataset
+
+
+def _standardize(atoms: Atoms, symprec: float, *, primitive: bool, idealize: bool) -> Atoms:
+    try:
+        cell = spglib.standardize_cell(
+            _spglib_cell(atoms), to_primitive=primitive, no_idealize=not idealize, symprec=symprec
+        )
+    except Exception as error:
+        raise SymmetryError("no_symmetry", str(error)) from error
+    if cell is None:
+        raise SymmetryError("no_symmetry", "spglib could not standardise the cell")
+    return _from_spglib(cell)
+
+
+def symmetrise(atoms: Atoms, symprec: float) -> Atoms:
+    """Return the primitive cell with atoms and lattice moved onto their symmetry.
+
+    Args:
+        atoms: the structure; not changed.
+        symprec: how far an atom may be from its symmetric place, Å.
+
+    Raises:
+        SymmetryError: where spglib fails.
+    """
+    return _standardize(atoms, symprec, primitive=True, idealize=True)
+
+
+def primitive_cell(atoms: Atoms, symprec: float) -> Atoms:
+    """Return the primitive cell, atoms not moved onto their symmetry.
+
+    Raises:
+        SymmetryError: where spglib fails.
+    """
+    return _standardize(atoms, symprec, primitive=True, idealize=False)
+
+
+def slicing_cell(atoms: Atoms, symprec: float, max_atoms: int) -> Atoms:
+    """Return the cell to slice: conventional where it has at most ``max_atoms``, else primitive.
+
+    Raises:
+        SymmetryError: where spglib fails.
+    """
+    conventional = _standardize(atoms, symprec, primitive=False, idealize=False)
+    if len(conventional) <= max_atoms:
+        return conventional
+    return primitive_cell(atoms, symprec)
+
+
+def rattle(atoms: Atoms, amplitude: float, rng: np.random.Generator) -> Atoms:
+    """Return a copy with every atom displaced, normal distribution of width ``amplitude`` Å per axis.
+
+    The centre of mass is not kept: a common translation costs nothing in a crystal.
+    """
+    moved = atoms.copy()
+    moved.positions += amplitude * rng.standard_normal(moved.positions.shape)
+    return moved
+
+
+def doubling_matrices() -> list[NDArray[np.int64]]:
+    """Return the seven ways to double a lattice: lower-triangular Hermite forms of determinant 2."""
+    found = []
+    for axis, n_below in ((0, 2), (1, 1), (2, 0)):
+        for below in product((0, 1), repeat=n_below):
+            matrix = np.eye(3, dtype=np.int64)
+            matrix[axis, axis] = 2
+            matrix[axis + 1 :, axis] = below
+            found.append(matrix)
+    return found
+
+
+def _half_vector(matrix: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return twice the wave vector, modulo 2, that a doubling makes a lattice vector of, shape (3,).
+
+    A doubled lattice consists of the translations t with exp(2πi q·t) = 1 for one q of halves.
+    """
+    for bits in product((0, 1), repeat=3):
+        if any(bits) and not (matrix @ np.array(bits) % 2).any():
+            return np.array(bits)
+    raise AssertionError(f"{matrix} does not double a lattice")
+
+
+def doubled_cells(atoms: Atoms, symprec: float) -> Iterator[Atoms]:
+    """Yield the doubled cells of a structure that its symmetry does not make equal.
+
+    Each corresponds to one wave vector of halves (X, M, R, ... of the Brillouin zone), up to the
+    rotations of the structure; soft modes there, such as tilts of octahedra, need the doubled cell.
+
+    Args:
+        atoms: a primitive cell; not changed.
+        symprec: tolerance of spglib, Å.
+
+    Raises:
+        SymmetryError: where spglib fails.
+    """
+    rotations = _dataset(atoms, symprec).rotations
+    seen: set[tuple[int, ...]] = set()
+    for matrix in doubling_matrices():
+        vector = _half_vector(matrix)
+        if tuple(vector) in seen:
+            continue
+        seen.update(tuple(int(x) for x in vector @ rotation % 2) for rotation in rotations)
+        doubled = make_supercell(atoms, matrix)
+        niggli_reduce(doubled)
+        doubled.wrap()
+        yield doubled

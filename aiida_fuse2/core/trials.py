@@ -1,0 +1,75 @@
+"""A trial: a structure to be relaxed, with where it came from."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any, Self
+
+from ase import Atoms
+
+MOVE_INITIAL = 0
+"""Number in place of a move for the initial population."""
+
+MOVE_RATTLE = 15
+"""Number in place of a move for a structure that is rattled and relaxed again."""
+
+
+def trial_label(generation: int, walker: int, trial: int) -> str:
+    """Return the label of a trial: unique in a search, and free of double underscores."""
+    return f"g{generation:05d}_w{walker:03d}_t{trial:03d}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrialInfo:
+    """Where a trial came from.
+
+    Attributes:
+        label: unique name within the search.
+        generation: index of its generation.
+        walker: index of the walker that tests it.
+        trial: index within walker and generation.
+        attempt: which attempt at this trial succeeded, from 0.
+        move: 1 to 14, ``MOVE_INITIAL`` or ``MOVE_RATTLE``.
+        origin: generator of a new structure, ``move`` or ``rattle``.
+        parent: label of the structure that it was made from, or empty.
+        symmetric_start: whether it is relaxed with the symmetry it has.
+    """
+
+    label: str
+    generation: int
+    walker: int
+    trial: int
+    attempt: int
+    move: int
+    origin: str
+    parent: str
+    symmetric_start: bool
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain values."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> Self:
+        """Return the information of ``to_dict``; other keys are ignored."""
+        names = cls.__dataclass_fields__
+        return cls(**{name: _as_declared(values[name], names[name].type) for name in names})
+
+
+def _as_declared(value: Any, kind: object) -> Any:
+    """Return a value read from a text file as the plain type that a field declares."""
+    match kind:
+        case "int":
+            return int(value)
+        case "bool":
+            return str(value) in {"True", "T", "1", "true"}
+        case _:
+            return str(value) if value is not None else ""
+
+
+@dataclass(frozen=True, eq=False)
+class Trial:
+    """A structure to be relaxed."""
+
+    info: TrialInfo
+    atoms: Atoms

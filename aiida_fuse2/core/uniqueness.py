@@ -1,0 +1,137 @@
+"""Telling structures apart: a cheap fingerprint in front of pymatgen's StructureMatcher.
+
+The matcher runs with ``scale=False`` and ``stol=0.1``: its defaults merge a perovskite with one of
+half the density, and tilts of octahedra with the untilted parent (design 3.7).
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left, bisect_right, insort
+from dataclasses import dataclass, field
+from functools import lru_cache
+from typing import TYPE_CHECKING
+
+import numpy as np
+from ase import Atoms
+from matscipy.neighbours import neighbour_list
+from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from pymatgen.analysis.structure_matcher import StructureMatcher
+
+FINGERPRINT_CUTOFF = 5.5
+"""Longest distance that a fingerprint sees, Å."""
+
+FINGERPRINT_WIDTH = 0.25
+"""Standard deviation of the Gaussian that blurs a distance, and the spacing of the points, Å."""
+
+FINGERPRINT_START = 1.0
+"""First point of the fingerprint, Å; shorter distances fall under its Gaussian."""
+
+FINGERPRINT_TOLERANCE = 0.12
+"""Largest distance of the fingerprints of structures that may still be equal (see ``fingerprint``)."""
+
+MAX_CANDIDATES = 8
+"""Most structures that a new one is compared with by the matcher."""
+
+_POINTS = np.arange(FINGERPRINT_START, FINGERPRINT_CUTOFF, FINGERPRINT_WIDTH)
+
+
+def fingerprint(atoms: Atoms) -> NDArray[np.float64]:
+    """Return a vector that is equal for equal crystals, whatever their cell; shape (36,).
+
+    Two radial distributions per atom, blurred and divided by the distance squared: one over all pairs
+    and one in which a pair counts as the geometric mean of its atomic numbers, relative to their mean
+    in the structure, so that swapping elements shows. Volume per atom is implied by the first.
+    """
+    cutoff = FINGERPRINT_CUTOFF + 3 * FINGERPRINT_WIDTH
+    first, second, distances = neighbour_list("ijd", atoms, cutoff)
+    weights = 1.0 / distances**2
+    blurred = np.exp(-0.5 * ((distances[:, None] - _POINTS) / FINGERPRINT_WIDTH) ** 2)
+    numbers = atoms.numbers / atoms.numbers.mean()
+    heavy = weights * np.sqrt(numbers[first] * numbers[second])
+    return np.concatenate([weights @ blurred, heavy @ blurred]) / len(atoms)
+
+
+def fingerprint_distance(a: NDArray[np.float64], b: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the root-mean-square difference of fingerprints relative to their size.
+
+    Args:
+        a: one fingerprint, shape (m,), or several, shape (k, m).
+        b: one fingerprint, shape (m,).
+
+    Returns:
+        Distance of each, shape () or (k,); 0 for equal structures.
+    """
+    difference = np.linalg.norm(np.asarray(a) - b, axis=-1)
+    size = np.maximum(np.linalg.norm(a, axis=-1), np.linalg.norm(b))
+    distance: NDArray[np.float64] = difference / np.maximum(size, 1e-12)
+    return distance
+
+
+@lru_cache(maxsize=8)
+def _matcher(stol: float, *, scale: bool) -> StructureMatcher:
+    from pymatgen.analysis.structure_matcher import StructureMatcher
+
+    return StructureMatcher(stol=stol, scale=scale, primitive_cell=True, attempt_supercell=False)
+
+
+def are_equal(a: Atoms, b: Atoms, *, stol: float) -> bool:
+    """Tell whether two structures are the same crystal, absolute size included.
+
+    Args:
+        a: one structure.
+        b: the other one; any cell of it.
+        stol: largest root-mean-square displacement as a fraction of (volume per atom)^(1/3).
+    """
+    if fingerprint_distance(fingerprint(a), fingerprint(b)) > FINGERPRINT_TOLERANCE:
+        return False
+    return match_structures(a, b, stol=stol)
+
+
+def match_structures(a: Atoms, b: Atoms, *, stol: float) -> bool:
+    """As ``are_equal``, without looking at the fingerprints first."""
+    from pymatgen.io.ase import AseAtomsAdaptor
+
+    one, other = (AseAtomsAdaptor.get_structure(x) for x in (a, b))
+    return bool(_matcher(stol, scale=False).fit(one, other))
+
+
+@dataclass(order=True, frozen=True)
+class IndexedStructure:
+    """What the index of unique structures keeps of each: energy (eV/atom), label, fingerprint (36,)."""
+
+    energy: float
+    label: str
+    fingerprint: NDArray[np.float64] = field(compare=False)
+
+
+class UniqueIndex:
+    """The unique structures of a search, ordered by energy, to find what a new one may be equal to."""
+
+    def __init__(self) -> None:
+        self._entries: list[IndexedStructure] = []
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    def add(self, label: str, energy: float, vector: NDArray[np.float64]) -> None:
+        """Add a structure that is equal to none before it."""
+        insort(self._entries, IndexedStructure(energy, label, np.asarray(vector, dtype=float)))
+
+    def near(self, energy: float, vector: NDArray[np.float64], window: float) -> list[str]:
+        """Return the labels of structures that may be equal, nearest fingerprint first.
+
+        Args:
+            energy: of the new structure, eV/atom.
+            vector: its fingerprint, shape (36,).
+            window: largest difference of energies, eV/atom.
+        """
+        start = bisect_left(self._entries, energy - window, key=lambda e: e.energy)
+        stop = bisect_right(self._entries, energy + window, key=lambda e: e.energy)
+        close = self._entries[start:stop]
+        if not close:
+            return []
+        distances = fingerprint_distance(np.array([e.fingerprint for e in close]), vector)
+        order = np.argsort(distances, kind="stable")
+        return [close[i].label for i in order if distances[i] <= FINGERPRINT_TOLERANCE][:MAX_CANDIDATES]

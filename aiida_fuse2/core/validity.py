@@ -1,0 +1,141 @@
+"""Checks of a trial structure; a rejection names its reason.
+
+Covalent radii (Cordero et al., Dalton Trans. 2008, 2832, DOI 10.1039/B801115J) measure density and
+coordination, because they are tabulated for every element and do not depend on what the user enters;
+contacts are measured with the radii of the search. The windows of the protocols admit every published
+structure of the paper, and common crystal types, with a wide margin: a trial is not relaxed yet.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from enum import StrEnum
+
+import numpy as np
+from ase import Atoms
+from ase.data import covalent_radii
+from matscipy.neighbours import neighbour_list
+from numpy.typing import NDArray
+
+from .composition import FormulaUnit
+from .settings import ValiditySettings
+
+MIN_HEIGHT = 0.7
+"""Least distance between opposite faces of a cell, Å: a flatter cell holds no atom of any element."""
+
+MAX_LENGTH = 1000.0
+"""Longest lattice vector taken for a crystal, Å."""
+
+
+class Rejection(StrEnum):
+    """Why a structure is not worth relaxing."""
+
+    CELL = "bad_cell"
+    COMPOSITION = "wrong_composition"
+    SIZE = "too_many_atoms"
+    ISOLATED = "isolated_atom"
+    CONTACT = "short_contact"
+    DENSITY_LOW = "density_too_low"
+    DENSITY_HIGH = "density_too_high"
+    COORDINATION_LOW = "coordination_too_low"
+    COORDINATION_HIGH = "coordination_too_high"
+
+
+def cell_heights(cell: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the distances between opposite faces of a cell, Å, shape (3,).
+
+    Args:
+        cell: lattice vectors as rows, Å, shape (3, 3), not singular.
+    """
+    heights: NDArray[np.float64] = 1.0 / np.linalg.norm(np.linalg.inv(cell), axis=0)
+    return heights
+
+
+def has_sound_cell(atoms: Atoms) -> bool:
+    """Tell whether cell and positions are finite and the cell is neither flat nor gigantic."""
+    cell = atoms.cell.array
+    if not (np.isfinite(cell).all() and np.isfinite(atoms.positions).all()):
+        return False
+    lengths = np.linalg.norm(cell, axis=1)
+    if lengths.max() > MAX_LENGTH or abs(np.linalg.det(cell)) < MIN_HEIGHT**3:
+        return False
+    return bool(cell_heights(cell).min() >= MIN_HEIGHT)
+
+
+def contact_thresholds(
+    symbols: list[str], radii: Mapping[str, float], settings: ValiditySettings
+) -> dict[tuple[str, str], float]:
+    """Return the least allowed distance of each pair of elements, Å, both orders.
+
+    ``contact_factor`` times the sum of the radii, or the user's own minimum for the pair.
+    """
+    elements = sorted(set(symbols))
+    found: dict[tuple[str, str], float] = {}
+    for a in elements:
+        for b in elements:
+            own = settings.min_distances.get(f"{a}-{b}", settings.min_distances.get(f"{b}-{a}"))
+            found[a, b] = settings.contact_factor * (radii[a] + radii[b]) if own is None else own
+    return found
+
+
+def _pair_values(symbols: list[str], table: Mapping[tuple[str, str], float]) -> NDArray[np.float64]:
+    """Return the table as a matrix over the atoms, shape (n, n)."""
+    elements = sorted(set(symbols))
+    small = np.array([[table[a, b] for b in elements] for a in elements])
+    kinds = np.array([elements.index(s) for s in symbols])
+    matrix: NDArray[np.float64] = small[np.ix_(kinds, kinds)]
+    return matrix
+
+
+def check_validity(
+    atoms: Atoms, *, unit: FormulaUnit, radii: Mapping[str, float], max_atoms: int, settings: ValiditySettings
+) -> Rejection | None:
+    """Return why a structure is not valid, or None where it is.
+
+    Args:
+        atoms: the structure, as it would be relaxed; not changed.
+        unit: the composition searched.
+        radii: radius of each element, Å.
+        max_atoms: most atoms allowed.
+        settings: contact factor, own minimum distances, windows.
+    """
+    if not has_sound_cell(atoms):
+        return Rejection.CELL
+    if unit.z_of(atoms) is None:
+        return Rejection.COMPOSITION
+    if len(atoms) > max_atoms:
+        return Rejection.SIZE
+    covalent = covalent_radii[atoms.numbers]
+    packing = float((4.0 / 3.0 * np.pi * covalent**3).sum() / atoms.get_volume())
+    if packing < settings.packing_min:
+        return Rejection.DENSITY_LOW
+    if packing > settings.packing_max:
+        return Rejection.DENSITY_HIGH
+    return _check_neighbours(atoms, radii, settings)
+
+
+def _check_neighbours(atoms: Atoms, radii: Mapping[str, float], settings: ValiditySettings) -> Rejection | None:
+    symbols = atoms.get_chemical_symbols()
+    first, second, distances = neighbour_list("ijd", atoms, settings.isolated_distance)
+    if len(np.unique(first)) < len(atoms):
+        return Rejection.ISOLATED
+    least = _pair_values(symbols, contact_thresholds(symbols, radii, settings))
+    if (distances < least[first, second]).any():
+        return Rejection.CONTACT
+    covalent = covalent_radii[atoms.numbers]
+    bonded = distances < settings.bond_factor * (covalent[first] + covalent[second])
+    coordination = np.bincount(first[bonded], minlength=len(atoms))
+    if coordination.min() < settings.coordination_min:
+        return Rejection.COORDINATION_LOW
+    if coordination.max() > settings.coordination_max:
+        return Rejection.COORDINATION_HIGH
+    return None
+
+
+def isolated_atoms(atoms: Atoms, distance: float) -> list[int]:
+    """Return the indices of atoms with no neighbour, periodic images included, within ``distance`` Å.
+
+    CHGNet cannot handle a structure with such an atom (paper section 3.3).
+    """
+    first = neighbour_list("i", atoms, distance)
+    return [int(i) for i in np.setdiff1d(np.arange(len(atoms)), first)]

@@ -1,0 +1,113 @@
+"""Parser of the relaxation job."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from aiida import orm
+from aiida.engine import ExitCode
+from ase import Atoms
+
+from aiida_fuse2.core.decision import CONVERGED
+from aiida_fuse2.core.trials import Trial
+from aiida_fuse2.worker.files import from_extxyz, to_extxyz, trials_from_text
+from aiida_fuse2.worker.names import RELAXED_FILE, RESULTS_FILE
+
+from .base import WorkerParser
+
+EXTRAS_KEY = "fuse2"
+"""Extra of an explored structure that holds what is asked for most."""
+
+EXTRAS_FROM_RESULTS = ("energy", "n_atoms", "volume", "spacegroup", "spacegroup_loose", "spacegroup_symbol")
+
+
+def read_results(folder: Path) -> dict[str, dict[str, Any]]:
+    """Return the results of each complete line, by label; a line cut off by a kill is left out."""
+    path = folder / RESULTS_FILE
+    rows: dict[str, dict[str, Any]] = {}
+    for line in path.read_text().splitlines() if path.exists() else ():
+        try:
+            row = json.loads(line)
+        except json.JSONDecodeError:
+            continue
+        rows[row.pop("label")] = row
+    return rows
+
+
+def read_geometries(folder: Path, labels: set[str]) -> dict[str, Atoms]:
+    """Return the geometries of ``labels``; each was written before its line of results."""
+    path = folder / RELAXED_FILE
+    text = path.read_text() if path.exists() else ""
+    complete = _complete_frames(text)
+    frames = {str(frame.info["label"]): frame for frame in from_extxyz(complete)}
+    return {label: frames[label] for label in labels}
+
+
+def _complete_frames(text: str) -> str:
+    """Return the text without a last frame that was cut off."""
+    lines = text.splitlines(keepends=True)
+    position = 0
+    while position < len(lines) and lines[position].strip().isdigit():
+        end = position + 2 + int(lines[position])
+        if end > len(lines) or not lines[end - 1].endswith("\n"):
+            break
+        position = end
+    return "".join(lines[:position])
+
+
+def structure_extras(trial: Trial, row: dict[str, Any]) -> dict[str, Any]:
+    """Return the extras of an explored structure: cheap to ask; the truth stays in the links."""
+    info = trial.info
+    found = {key: row[key] for key in EXTRAS_FROM_RESULTS}
+    return found | {
+        "label": info.label,
+        "generation": info.generation,
+        "walker": info.walker,
+        "move": info.move,
+        "origin": info.origin,
+        "parent": info.parent,
+        "duplicate_of": "",
+    }
+
+
+class RelaxParser(WorkerParser):
+    """Turns the results of a batch into nodes; a failed structure does not fail the batch."""
+
+    def parse(self, **kwargs: Any) -> ExitCode | None:
+        """Parse the files of the job."""
+        folder = self.temporary_folder(kwargs)
+        trials = {t.info.label: t for t in self._trials()}
+        try:
+            results = {label: row for label, row in read_results(folder).items() if label in trials}
+            geometries = read_geometries(folder, set(results))
+        except (KeyError, ValueError, OSError) as error:
+            return self.exit_codes.ERROR_OUTPUT_UNREADABLE.format(reason=f"{type(error).__name__}: {error}")
+        if not results:
+            return self.failure()
+        self._add_outputs(trials, results, geometries)
+        missing = len(trials) - len(results)
+        if missing:
+            return self.exit_codes.ERROR_RESULTS_INCOMPLETE.format(missing=missing, total=len(trials))
+        return None
+
+    def _trials(self) -> list[Trial]:
+        trials = trials_from_text(self.node.inputs.trials.get_content())
+        shard = self.node.inputs.shard.value if "shard" in self.node.inputs else "0/1"
+        index, number = (int(part) for part in shard.split("/"))
+        return trials[index::number]
+
+    def _add_outputs(
+        self, trials: dict[str, Trial], results: dict[str, dict[str, Any]], geometries: dict[str, Atoms]
+    ) -> None:
+        self.out("results", orm.Dict({"by_label": results}))
+        ordered = [(geometries[label], {"label": label, "status": results[label]["status"]}) for label in results]
+        self.out("relaxed", orm.SinglefileData.from_string(to_extxyz(ordered), filename=RELAXED_FILE))
+        for label, row in results.items():
+            if row["status"] != CONVERGED:
+                continue
+            node = orm.StructureData(ase=geometries[label])
+            node.label = label
+            node.base.extras.set(EXTRAS_KEY, structure_extras(trials[label], row))
+            self.out(f"structures.{label}", node)

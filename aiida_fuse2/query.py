@@ -1,0 +1,316 @@
+"""Questions to the graph about a search: how far it is, and what it has found.
+
+All of them work while the search runs, after it has ended, and on an imported archive.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from aiida import orm
+from aiida.common.exceptions import MultipleObjectsError, NotExistent
+from plumpy import ProcessState
+
+from aiida_fuse2.calculations.conversions import history_rows, rank
+from aiida_fuse2.core.errors import Fuse2Error
+from aiida_fuse2.core.settings import SearchSettings, parse_settings
+from aiida_fuse2.core.state import SearchState
+from aiida_fuse2.parsers.relax import EXTRAS_KEY
+from aiida_fuse2.worker.names import RESULTS_FILE
+from aiida_fuse2.workchains.records import STRUCTURE_LINK, find_structures, generation_records
+from aiida_fuse2.workchains.search import STOP_EXTRA
+
+PROCESS_TYPE = "aiida.workflows:fuse2.search"
+
+RATE_WINDOW = 10
+"""Generations over which the present speed of a search is taken."""
+
+MAX_CHILDREN = 40
+"""Newest called processes that are looked at to tell what a search is doing."""
+
+TERMINATED = frozenset({ProcessState.FINISHED.value, ProcessState.EXCEPTED.value, ProcessState.KILLED.value})
+
+STOPPED_EXIT = 700
+"""Exit statuses from here on belong to searches that were stopped but are usable."""
+
+STEPS = {
+    "begin": "starting",
+    "propose": "proposing generation {generation}",
+    "decide": "deciding on generation {generation}",
+    "summarise": "summarising",
+}
+"""What a search does, by the calcfunction that it called last."""
+
+
+class NoSearchError(Fuse2Error):
+    """A node that was to be a search is none."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class BestFound:
+    """The structure of lowest energy so far.
+
+    Attributes:
+        pk: of its StructureData.
+        energy: eV/atom.
+        symbol: international symbol of its space group at the tight tolerance, or empty.
+        number: of the space group, or None.
+        n_atoms: of its cell, or None.
+        structure_number: how many structures had been relaxed when it was found.
+    """
+
+    pk: int
+    energy: float
+    symbol: str
+    number: int | None
+    n_atoms: int | None
+    structure_number: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Progress:
+    """How far a search is.
+
+    Attributes:
+        pk: of the search.
+        process_state: of AiiDA: created, running, waiting, finished, excepted or killed.
+        is_paused: whether the process is paused.
+        is_stopping: whether it was asked to stop.
+        exit_status: once it has finished.
+        exit_message: once it has finished.
+        state: after the last generation; None before the first has ended.
+        best: the structure of lowest energy, or None.
+        phase: what the search is doing, for people.
+        rate: structures per hour, or None while unknown.
+        elapsed: since it was submitted, or until it ended, s.
+    """
+
+    pk: int
+    process_state: str
+    is_paused: bool
+    is_stopping: bool
+    exit_status: int | None
+    exit_message: str | None
+    state: SearchState | None
+    best: BestFound | None
+    phase: str
+    rate: float | None
+    elapsed: float
+
+    @property
+    def is_terminated(self) -> bool:
+        """Whether the search has ended, well or badly."""
+        return self.process_state in TERMINATED
+
+    @property
+    def has_failed(self) -> bool:
+        """Whether the search has ended without being usable."""
+        finished = self.process_state == ProcessState.FINISHED.value
+        usable = finished and (self.exit_status == 0 or (self.exit_status or 0) >= STOPPED_EXIT)
+        return self.is_terminated and not usable
+
+    def seconds_left(self, settings: SearchSettings) -> float | None:
+        """Return the time until one of the limits is reached at the present speed, s."""
+        if self.is_terminated or not self.rate or self.state is None:
+            return None
+        left = min(settings.max_structures - self.state.tried, settings.rmax - self.state.since_best)
+        return 3600 * max(left, 0) / self.rate
+
+
+# --- the search ---------------------------------------------------------------------------------
+
+
+def load_search(identifier: int | str) -> orm.WorkChainNode:
+    """Return a search by primary key or UUID (or its beginning).
+
+    Raises:
+        NoSearchError: where there is no such node, or it is not a search.
+    """
+    text = str(identifier)
+    try:
+        node = orm.load_node(int(text) if text.isdigit() else text)
+    except (NotExistent, MultipleObjectsError, ValueError) as error:
+        raise NoSearchError(f"there is no node {text!r}: {error}") from error
+    if not isinstance(node, orm.WorkChainNode) or node.process_type != PROCESS_TYPE:
+        kind = node.process_label if isinstance(node, orm.ProcessNode) else type(node).__name__
+        raise NoSearchError(f"node {text} is not a search but a {kind}; `verdi process list -a` lists processes")
+    return node
+
+
+def search_settings(search: orm.WorkChainNode) -> SearchSettings:
+    """Return the settings of a search."""
+    return parse_settings(SearchSettings, search.inputs.settings.get_dict())
+
+
+def ask_to_stop(search: orm.WorkChainNode) -> None:
+    """Ask a search to end after its present generation."""
+    search.base.extras.set(STOP_EXTRA, True)
+
+
+# --- progress -----------------------------------------------------------------------------------
+
+
+def progress(search: int) -> Progress:
+    """Return how far a search is; a few cheap queries, whatever its length.
+
+    Args:
+        search: primary key of the search.
+    """
+    builder = orm.QueryBuilder()
+    builder.append(orm.WorkChainNode, filters={"id": search}, project=["attributes", "extras", "ctime", "mtime"])
+    attributes, extras, ctime, mtime = builder.first()
+    process_state = attributes.get("process_state") or ProcessState.CREATED.value
+    end = mtime if process_state in TERMINATED else datetime.now(tz=UTC)
+    generations = _last_generations(search)
+    state = SearchState.from_dict(generations[0][1]) if generations else None
+    return Progress(
+        pk=search,
+        process_state=process_state,
+        is_paused=bool(attributes.get("paused", False)),
+        is_stopping=bool(extras.get(STOP_EXTRA, False)),
+        exit_status=attributes.get("exit_status"),
+        exit_message=attributes.get("exit_message") or attributes.get("exception"),
+        state=state,
+        best=None if state is None else _find_best(search, state),
+        phase="" if process_state in TERMINATED else _phase(search, state),
+        rate=_rate(generations, ctime),
+        elapsed=(end - ctime).total_seconds(),
+    )
+
+
+def _last_generations(search: int) -> list[tuple[datetime, dict[str, Any]]]:
+    """Return when the last generations were decided and the states that followed, newest first.
+
+    A step that ran twice gives the same state twice, so the newest is right whichever branch survives.
+    """
+    builder = orm.QueryBuilder()
+    builder.append(orm.WorkChainNode, filters={"id": search}, tag="search")
+    builder.append(
+        orm.CalcFunctionNode,
+        with_incoming="search",
+        filters={"attributes.process_label": "decide"},
+        project="ctime",
+        tag="decide",
+    )
+    builder.append(orm.Dict, with_incoming="decide", edge_filters={"label": "state"}, project="attributes")
+    builder.order_by({"decide": {"id": "desc"}}).limit(RATE_WINDOW)
+    return [(time, values) for time, values in builder.all()]
+
+
+def _rate(generations: Sequence[tuple[datetime, dict[str, Any]]], start: datetime) -> float | None:
+    """Return structures per hour over the last generations."""
+    if not generations:
+        return None
+    time, newest = generations[0]
+    earlier, tried = start, 0
+    if len(generations) == RATE_WINDOW:
+        earlier, tried = generations[-1][0], generations[-1][1]["tried"]
+    hours = (time - earlier).total_seconds() / 3600
+    return (newest["tried"] - tried) / hours if hours > 0 else None
+
+
+def _find_best(search: int, state: SearchState) -> BestFound | None:
+    if state.best is None:
+        return None
+    uuid = find_structures(search, [state.best.label]).get(state.best.label)
+    if uuid is None:
+        return None
+    builder = orm.QueryBuilder().append(orm.StructureData, filters={"uuid": uuid}, project=["id", "extras"])
+    pk, extras = builder.first()
+    known = extras.get(EXTRAS_KEY, {})
+    return BestFound(
+        pk=pk,
+        energy=state.best.energy,
+        symbol=known.get("spacegroup_symbol") or "",
+        number=known.get("spacegroup"),
+        n_atoms=known.get("n_atoms"),
+        structure_number=state.best.structure_number,
+    )
+
+
+def _phase(search: int, state: SearchState | None) -> str:
+    """Return what a search is doing, from the processes that it called last."""
+    builder = orm.QueryBuilder()
+    builder.append(orm.WorkChainNode, filters={"id": search}, tag="search")
+    builder.append(orm.ProcessNode, with_incoming="search", project="attributes", edge_project="label", tag="child")
+    builder.order_by({"child": {"id": "desc"}}).limit(MAX_CHILDREN)
+    children = builder.all()
+    if not children:
+        return "starting"
+    attributes, label = children[0]
+    generation = 0 if state is None else state.generation
+    if label.startswith("pool_"):
+        return "filling the pool " + _jobs_text([attributes])
+    if label.startswith("relax_"):
+        step = label.rpartition("_")[0]
+        jobs = [values for values, name in children if name.rpartition("_")[0] == step]
+        return f"relaxing generation {int(step.rpartition('_')[2])} {_jobs_text(jobs)}"
+    return STEPS.get(attributes.get("process_label", ""), "running").format(generation=generation)
+
+
+def _jobs_text(jobs: Sequence[dict[str, Any]]) -> str:
+    """Return the states of jobs, and how much the running ones have done where their files are on this machine."""
+    states = Counter(_job_state(attributes) for attributes in jobs)
+    shown = ", ".join(f"{number} {state}" if len(jobs) > 1 else state for state, number in sorted(states.items()))
+    done = sum(_lines_written(attributes.get("remote_workdir")) for attributes in jobs)
+    relaxed = f"{done} relaxed; " if done else ""
+    return f"({relaxed}job{'s' if len(jobs) > 1 else ''}: {shown})"
+
+
+def _job_state(attributes: dict[str, Any]) -> str:
+    if attributes.get("paused"):
+        return "paused"
+    if attributes.get("process_state") in TERMINATED:
+        return "ended"
+    if attributes.get("state") == "withscheduler":
+        return attributes.get("scheduler_state") or "submitted"
+    return attributes.get("state") or "waiting"
+
+
+def _lines_written(folder: str | None) -> int:
+    """Return how many results a job has written, or 0 where its folder is on another machine."""
+    if folder is None:
+        return 0
+    try:
+        return (Path(folder) / RESULTS_FILE).read_bytes().count(b"\n")
+    except OSError:
+        return 0
+
+
+# --- what was found -----------------------------------------------------------------------------
+
+
+def ranked(search: orm.WorkChainNode) -> list[dict[str, Any]]:
+    """Return the unique explored structures of a search, lowest energy first.
+
+    Args:
+        search: running or ended.
+
+    Returns:
+        The rows of ``conversions.rank`` with the primary key (``pk``) and ``uuid`` of each structure.
+    """
+    rows = rank(history_rows(record.columns for record in generation_records(search.pk)), search_settings(search).unit)
+    known = _structures(search.pk)
+    return [{**row, **known.get(row["label"], {"pk": None, "uuid": None})} for row in rows]
+
+
+def _structures(search: int) -> dict[str, dict[str, Any]]:
+    """Return ``pk`` and ``uuid`` of the explored structures of a search by label, duplicates included."""
+    builder = orm.QueryBuilder()
+    builder.append(orm.WorkChainNode, filters={"id": search}, tag="search")
+    builder.append(orm.CalcJobNode, with_incoming="search", tag="job")
+    builder.append(
+        orm.StructureData,
+        with_incoming="job",
+        edge_filters={"label": {"like": f"{STRUCTURE_LINK}%"}},
+        edge_project="label",
+        project=["id", "uuid"],
+        tag="structure",
+    )
+    builder.order_by({"structure": {"id": "asc"}})
+    return {label.removeprefix(STRUCTURE_LINK): {"pk": pk, "uuid": uuid} for pk, uuid, label in builder.all()}

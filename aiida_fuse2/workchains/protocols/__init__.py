@@ -1,0 +1,58 @@
+"""Protocols: the only place of default numbers."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping
+from functools import lru_cache
+from importlib.resources import files
+from typing import Any
+
+import yaml
+
+from aiida_fuse2.core.errors import InputError
+
+REPLACED = frozenset({"move_weights", "melted_move_weights", "radii", "oxidation_states", "min_distances", "arguments"})
+"""Settings whose keys are data: an override replaces them as a whole instead of adding to them."""
+
+
+@lru_cache(maxsize=4)
+def _load(name: str) -> dict[str, Any]:
+    text = (files(__package__) / f"{name}.yaml").read_text()
+    loaded: dict[str, Any] = yaml.safe_load(text)
+    return loaded
+
+
+def protocol_names(name: str = "search") -> dict[str, str]:
+    """Return the protocols of a WorkChain with their descriptions."""
+    return {key: value["description"] for key, value in _load(name)["protocols"].items()}
+
+
+def merge(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    """Return nested values with changes: mappings are merged, everything else is replaced."""
+    merged = copy.deepcopy(dict(base))
+    for key, value in changes.items():
+        nested = isinstance(value, Mapping) and isinstance(merged.get(key), Mapping) and key not in REPLACED
+        merged[key] = merge(merged[key], value) if nested else copy.deepcopy(value)
+    return merged
+
+
+def protocol_inputs(
+    protocol: str | None = None, overrides: Mapping[str, Any] | None = None, *, name: str = "search"
+) -> dict[str, Any]:
+    """Return the inputs of a protocol with overrides.
+
+    Args:
+        protocol: its name; the default one where None.
+        overrides: nested values that win over the protocol.
+        name: of the protocol file.
+
+    Raises:
+        InputError: where there is no such protocol.
+    """
+    loaded = _load(name)
+    chosen = protocol or loaded["default_protocol"]
+    if chosen not in loaded["protocols"]:
+        raise InputError("protocol", chosen, f"must be one of {', '.join(loaded['protocols'])}")
+    changes = {key: value for key, value in loaded["protocols"][chosen].items() if key != "description"}
+    return merge(merge(loaded["default_inputs"], changes), overrides or {})

@@ -1,0 +1,76 @@
+"""A batch of relaxations: one model per process, results written as they come."""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
+from typing import Any
+
+from ase import Atoms
+from ase.calculators.calculator import Calculator
+
+from aiida_fuse2.core.relaxers import RelaxedStructure, make_calculator, relax
+from aiida_fuse2.core.settings import RelaxSettings, parse_settings
+from aiida_fuse2.core.trials import Trial
+
+from .files import to_extxyz, trials_from_text
+from .names import RELAXED_FILE, RESULTS_FILE, TRIALS_FILE
+
+_CALCULATORS: dict[str, Calculator] = {}
+"""The calculator of this process; the model is loaded once."""
+
+
+def _calculator(settings: RelaxSettings) -> Calculator:
+    key = settings.model_dump_json()
+    if key not in _CALCULATORS:
+        _CALCULATORS[key] = make_calculator(settings)
+    return _CALCULATORS[key]
+
+
+def _relax_one(work: tuple[Atoms, RelaxSettings]) -> RelaxedStructure:
+    atoms, settings = work
+    return relax(atoms, _calculator(settings), settings)
+
+
+def relax_all(trials: Sequence[Trial], settings: RelaxSettings) -> Iterator[tuple[Trial, RelaxedStructure]]:
+    """Relax trials and yield each with its result, in their order.
+
+    Each process works on one structure at a time, so no result depends on what else is in the batch.
+
+    Raises:
+        InputError: where the calculator cannot be made.
+    """
+    work = [(trial.atoms, settings) for trial in trials]
+    processes = min(settings.processes, len(trials))
+    if processes <= 1:
+        _calculator(settings)
+        yield from zip(trials, map(_relax_one, work), strict=True)
+        return
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(processes, mp_context=context) as pool:
+        yield from zip(trials, pool.map(_relax_one, work), strict=True)
+
+
+def run_relax_job(job: dict[str, Any], folder: Path) -> None:
+    """Run a relaxation job in a folder.
+
+    Args:
+        job: ``settings`` of the tier, and ``shard``: this job's index and the number of jobs.
+        folder: holds ``trials.extxyz``; results are added line by line.
+
+    Raises:
+        InputError: where settings are wrong or the calculator is missing.
+    """
+    settings = parse_settings(RelaxSettings, job["settings"], where="relax.settings")
+    index, number = job["shard"]
+    trials = trials_from_text((folder / TRIALS_FILE).read_text())[index::number]
+    with (folder / RESULTS_FILE).open("w") as results, (folder / RELAXED_FILE).open("w") as relaxed:
+        for trial, outcome in relax_all(trials, settings):
+            label = trial.info.label
+            relaxed.write(to_extxyz([(outcome.atoms, {"label": label, "status": outcome.status})]))
+            relaxed.flush()
+            results.write(json.dumps({"label": label, **outcome.to_dict()}) + "\n")
+            results.flush()

@@ -1,0 +1,114 @@
+"""Fixtures: a profile on SQLite with the ZeroMQ broker, the worker as a code, cheap searches."""
+
+from __future__ import annotations
+
+import copy
+import os
+import shutil
+import sys
+from pathlib import Path
+
+import pytest
+from ase import Atoms
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+pytest_plugins = ["aiida.tools.pytest_fixtures"]
+
+EMT = {"calculator": "ase.calculators.emt.EMT", "fmax": 0.1, "max_steps": 200}
+"""A cheap potential for Al, Cu, Ag, Au, Ni, Pd and Pt."""
+
+
+@pytest.fixture(scope="session")
+def aiida_profile(aiida_config, aiida_profile_factory):
+    """A profile with SQLite storage and a broker that needs no service."""
+    with aiida_profile_factory(
+        aiida_config, storage_backend="core.sqlite_dos", broker_backend="core.zeromq", name="fuse2_tests"
+    ) as profile:
+        profile.set_option("daemon.timeout", 30)
+        profile.set_option("broker.task_timeout", 60)
+        profile.set_option("runner.poll.interval", 1)
+        aiida_config.store()
+        yield profile
+
+
+@pytest.fixture(scope="session")
+def worker_path():
+    """The installed command of the worker."""
+    beside = Path(sys.executable).parent / "aiida-fuse2-worker"
+    found = str(beside) if beside.exists() else shutil.which("aiida-fuse2-worker")
+    assert found, "aiida-fuse2-worker is not installed: pip install -e ."
+    return found
+
+
+@pytest.fixture
+def worker_code(aiida_profile, aiida_localhost, worker_path):
+    """The worker as a code on the local computer."""
+    from aiida import orm
+
+    aiida_localhost.set_minimum_job_poll_interval(0.1)
+    aiida_localhost.configure(safe_interval=0.0)
+    label = "fuse2-worker"
+    found = orm.QueryBuilder().append(orm.InstalledCode, filters={"label": label}).first(flat=True)
+    return found or orm.InstalledCode(computer=aiida_localhost, filepath_executable=worker_path, label=label).store()
+
+
+def emt_overrides(**settings):
+    """Overrides for a search of a few seconds with EMT."""
+    base = {
+        "generator": "fgen",
+        "max_atoms": 8,
+        "population_size": 4,
+        "walkers": 2,
+        "max_structures": 12,
+        "pool": {"size": 6},
+    }
+    return {"settings": {**base, **copy.deepcopy(settings)}, "relax": {"settings": dict(EMT)}}
+
+
+@pytest.fixture
+def emt_builder(worker_code):
+    """A factory of builders for cheap searches."""
+    from aiida_fuse2.workchains.search import Fuse2WorkChain
+
+    def build(composition="Cu3Au", *, structures=None, pool=None, relax=None, **settings):
+        overrides = emt_overrides(**settings)
+        overrides["relax"]["settings"].update(relax or {})
+        return Fuse2WorkChain.get_builder_from_protocol(
+            composition, worker_code, "fast", overrides, structures=structures, pool=pool
+        )
+
+    return build
+
+
+@pytest.fixture
+def search_settings():
+    """A factory of search settings from the fast protocol."""
+    from aiida_fuse2.core.settings import SearchSettings, parse_settings
+    from aiida_fuse2.workchains.protocols import protocol_inputs
+
+    def build(composition="SrTiO3", **changes):
+        values = protocol_inputs("fast", {"settings": changes})["settings"]
+        return parse_settings(SearchSettings, {**values, "composition": composition})
+
+    return build
+
+
+@pytest.fixture
+def relax_settings():
+    """A factory of relaxation settings from the fast protocol."""
+    from aiida_fuse2.core.settings import RelaxSettings, parse_settings
+    from aiida_fuse2.workchains.protocols import protocol_inputs
+
+    def build(**changes):
+        values = protocol_inputs("fast", {"relax": {"settings": changes}})["relax"]["settings"]
+        return parse_settings(RelaxSettings, values)
+
+    return build
+
+
+@pytest.fixture
+def perovskite():
+    """Cubic SrTiO3, a = 3.905 Å."""
+    places = [(0, 0, 0), (0.5, 0.5, 0.5), (0.5, 0.5, 0), (0.5, 0, 0.5), (0, 0.5, 0.5)]
+    return Atoms("SrTiO3", scaled_positions=places, cell=[3.905] * 3, pbc=True)
