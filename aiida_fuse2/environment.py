@@ -15,7 +15,12 @@ from pathlib import Path
 from aiida import orm
 from aiida.brokers.zeromq.broker import ZeromqBroker
 from aiida.common.exceptions import AiidaException, ConfigurationError, MissingConfigurationError, NotExistent
-from aiida.engine.daemon.client import DaemonClient, DaemonException, DaemonNotRunningException, get_daemon_client
+from aiida.engine.daemon.client import (
+    DaemonClient,
+    DaemonException,
+    DaemonNotRunningException,
+    get_daemon_client,
+)
 from aiida.manage import configuration, get_manager
 from aiida.manage.configuration import Profile
 from aiida.plugins import BrokerFactory
@@ -40,7 +45,6 @@ PROFILE_OPTIONS = {
     "daemon.timeout": 30,
     "broker.task_timeout": 60,
     "runner.poll.interval": 1,
-    "warnings.development_version": False,
 }
 """Options of a profile made here: a busy machine answers slowly, and short jobs are asked for often. Seconds."""
 
@@ -52,7 +56,7 @@ _NAME = re.compile(r"[A-Za-z0-9][\w-]*")
 """Names of profiles that are also good names of folders."""
 
 
-class EnvironmentProblem(Fuse2Error):
+class SetupError(Fuse2Error):
     """Something that a search needs is missing; the message says what to do."""
 
 
@@ -91,20 +95,20 @@ def load_search_profile(name: str | None = None) -> Profile:
     """Load a profile: the named one, the one that is loaded already, or the default one.
 
     Raises:
-        EnvironmentProblem: where there is none.
+        SetupError: where there is none.
     """
     names = profile_names()
     if not names:
-        raise EnvironmentProblem("there is no AiiDA profile yet; make one with `aiida-fuse2 setup`")
+        raise SetupError("there is no AiiDA profile yet; make one with `aiida-fuse2 setup`")
     if name is not None and name not in names:
-        raise EnvironmentProblem(f"there is no profile {name!r}, only {', '.join(names)}")
+        raise SetupError(f"there is no profile {name!r}, only {', '.join(names)}")
     loaded = configuration.get_profile()
     if name is None and loaded is None and configuration.get_config().default_profile_name is None:
-        raise EnvironmentProblem(f"no profile is the default one; name one with --profile: {', '.join(names)}")
+        raise SetupError(f"no profile is the default one; name one with --profile: {', '.join(names)}")
     try:
         return configuration.load_profile(name, allow_switch=True)
     except ConfigurationError as error:
-        raise EnvironmentProblem(f"the profile cannot be loaded: {error}") from error
+        raise SetupError(f"the profile cannot be loaded: {error}") from error
 
 
 def create_profile(name: str = PROFILE_NAME) -> Step:
@@ -113,13 +117,13 @@ def create_profile(name: str = PROFILE_NAME) -> Step:
     It becomes the default profile only where there was none.
 
     Raises:
-        EnvironmentProblem: where the name is taken, or the profile cannot be made.
+        SetupError: where the name is taken, or the profile cannot be made.
     """
     if not _NAME.fullmatch(name):
-        raise EnvironmentProblem(f"{name!r} is no name for a profile; use letters, digits, '-' and '_'")
+        raise SetupError(f"{name!r} is no name for a profile; use letters, digits, '-' and '_'")
     config = configuration.get_config(create=True)
     if name in config.profile_names:
-        raise EnvironmentProblem(f"a profile {name!r} exists already; use it with --profile {name}")
+        raise SetupError(f"a profile {name!r} exists already; use it with --profile {name}")
     is_first = not config.profile_names
     try:
         configuration.create_profile(
@@ -132,7 +136,7 @@ def create_profile(name: str = PROFILE_NAME) -> Step:
             broker_config=BrokerFactory("core.zeromq").get_default_config(),
         )
     except (AiidaException, ValueError, OSError) as error:
-        raise EnvironmentProblem(f"the profile {name!r} cannot be made: {error}") from error
+        raise SetupError(f"the profile {name!r} cannot be made: {error}") from error
     for option, value in PROFILE_OPTIONS.items():
         config.set_option(option, value, scope=name)
     if is_first:
@@ -155,13 +159,13 @@ def ensure_computer(label: str = COMPUTER_LABEL) -> Step:
     """Make this machine a computer, unless there is one of that label.
 
     Raises:
-        EnvironmentProblem: where another machine is named that is not set up, which takes more than a label.
+        SetupError: where another machine is named that is not set up, which takes more than a label.
     """
     try:
         computer = orm.load_computer(label)
     except NotExistent:
         if label != COMPUTER_LABEL:
-            raise EnvironmentProblem(
+            raise SetupError(
                 f"there is no computer {label!r}; set it up with `verdi computer setup` and `verdi computer configure`"
             ) from None
     else:
@@ -199,20 +203,20 @@ def ensure_code(
         worker: absolute path of ``aiida-fuse2-worker`` there; by default that of this environment.
 
     Raises:
-        EnvironmentProblem: where the path is not given, or there is no such program.
+        SetupError: where the path is not given, or there is no such program.
     """
     machine = orm.load_computer(computer)
     is_local = machine.transport_type == "core.local"
     if worker is None and not is_local:
-        raise EnvironmentProblem(f"say where {WORKER} is on {computer!r}: --worker /absolute/path/to/{WORKER}")
+        raise SetupError(f"say where {WORKER} is on {computer!r}: --worker /absolute/path/to/{WORKER}")
     path = default_worker() if worker is None else worker
     if not path.is_absolute():
-        raise EnvironmentProblem(f"the path of the worker must be absolute, not {path}")
+        raise SetupError(f"the path of the worker must be absolute, not {path}")
     existing = _find_code(label, machine)
     if existing is not None:
         return existing, _compare_code(existing, path)
     if is_local and not os.access(path, os.X_OK):
-        raise EnvironmentProblem(f"there is no program {path}; install aiida-fuse2 there, or give --worker")
+        raise SetupError(f"there is no program {path}; install aiida-fuse2 there, or give --worker")
     code = orm.InstalledCode(
         label=label,
         computer=machine,
@@ -246,19 +250,19 @@ def load_code(identifier: str = CODE_LABEL) -> orm.AbstractCode:
     """Return a code by label, ``label@computer``, primary key or UUID.
 
     Raises:
-        EnvironmentProblem: where there is none, or there are several.
+        SetupError: where there is none, or there are several.
     """
     try:
         code = orm.load_code(int(identifier) if identifier.isdigit() else identifier)
     except NotExistent:
-        raise EnvironmentProblem(
+        raise SetupError(
             f"there is no code {identifier!r}; `aiida-fuse2 setup` makes {CODE_LABEL!r} (`verdi code list` lists all)"
         ) from None
     except (ValueError, TypeError) as error:  # several codes of that label raise a ValueError
-        raise EnvironmentProblem(f"the code {identifier!r} cannot be used: {error}") from error
+        raise SetupError(f"the code {identifier!r} cannot be used: {error}") from error
     problem = code_problem(code)
     if problem is not None:
-        raise EnvironmentProblem(f"{problem}; make a code that works with `aiida-fuse2 setup --code-label NAME`")
+        raise SetupError(f"{problem}; make a code that works with `aiida-fuse2 setup --code-label NAME`")
     return code
 
 
@@ -295,7 +299,7 @@ def ensure_daemon(n_workers: int) -> Step:
     """Start the daemon unless it runs.
 
     Raises:
-        EnvironmentProblem: where the profile has no broker, or the daemon does not start.
+        SetupError: where the profile has no broker, or the daemon does not start.
     """
     _require_broker()
     client = get_daemon_client()
@@ -306,16 +310,16 @@ def ensure_daemon(n_workers: int) -> Step:
             return Step(changed=False, text=text)
         client.start_daemon(number_workers=n_workers)
     except (DaemonException, ConfigurationError) as error:
-        raise EnvironmentProblem(f"the daemon does not start: {error}; try `{start_command(n_workers)}`") from error
+        raise SetupError(f"the daemon does not start: {error}; try `{start_command(n_workers)}`") from error
     return Step(changed=True, text=f"started the daemon with {n_workers} worker{'' if n_workers == 1 else 's'}")
 
 
 def _require_broker() -> None:
     profile = get_manager().get_profile()
     if profile.process_control_backend is None:
-        raise EnvironmentProblem(
+        raise SetupError(
             f"the profile {profile.name!r} has no broker, so it can have no daemon; give it one with "
-            "`verdi profile configure-broker`, or make a profile for searches with `aiida-fuse2 setup --new-profile NAME`"
+            "`verdi profile configure-broker`, or make another profile with `aiida-fuse2 setup --new-profile NAME`"
         )
 
 
@@ -355,9 +359,9 @@ def require_daemon() -> None:
     """Make sure that processes can be submitted.
 
     Raises:
-        EnvironmentProblem: where they cannot, with what to do.
+        SetupError: where they cannot, with what to do.
     """
     _require_broker()
     problem = daemon_problem()
     if problem is not None:
-        raise EnvironmentProblem(problem)
+        raise SetupError(problem)

@@ -21,9 +21,9 @@ from aiida_fuse2.core.errors import Fuse2Error
 from aiida_fuse2.core.settings import SearchSettings, parse_settings
 from aiida_fuse2.core.state import SearchState
 from aiida_fuse2.parsers.relax import EXTRAS_KEY
-from aiida_fuse2.worker.names import RESULTS_FILE
 from aiida_fuse2.workchains.records import STRUCTURE_LINK, find_structures, generation_records
 from aiida_fuse2.workchains.search import STOP_EXTRA
+from aiida_fuse2.worker.names import RESULTS_FILE
 
 PROCESS_TYPE = "aiida.workflows:fuse2.search"
 

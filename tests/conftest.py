@@ -71,11 +71,11 @@ def emt_builder(worker_code):
     """A factory of builders for cheap searches."""
     from aiida_fuse2.workchains.search import Fuse2WorkChain
 
-    def build(composition="Cu3Au", *, structures=None, pool=None, relax=None, **settings):
+    def build(composition="Cu3Au", *, structures=None, pool_node=None, relax=None, **settings):
         overrides = emt_overrides(**settings)
         overrides["relax"]["settings"].update(relax or {})
         return Fuse2WorkChain.get_builder_from_protocol(
-            composition, worker_code, "fast", overrides, structures=structures, pool=pool
+            composition, worker_code, "fast", overrides, structures=structures, pool=pool_node
         )
 
     return build

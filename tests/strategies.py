@@ -62,9 +62,7 @@ def crystals(draw, *, min_atoms=1, max_atoms=10, min_species=1, special=True, im
     """
     chosen = draw(cell if cell is not None else cells())
     count = draw(st.integers(min_atoms, max_atoms))
-    species = draw(st.permutations(SPECIES))[
-        : draw(st.integers(min_species, max(min_species, min(3, count))))
-    ]
+    species = draw(st.permutations(SPECIES))[: draw(st.integers(min_species, max(min_species, min(3, count))))]
     numbers = [
         *species[:min_species],
         *draw(st.lists(st.sampled_from(species), min_size=count, max_size=count)),
@@ -74,9 +72,7 @@ def crystals(draw, *, min_atoms=1, max_atoms=10, min_species=1, special=True, im
     if special:
         places = st.none() | st.sampled_from(SPECIAL_FRACTIONS)
         fixed = draw(st.lists(places, min_size=3 * count, max_size=3 * count))
-        scaled = np.where([f is None for f in fixed], scaled.ravel(), [f or 0.0 for f in fixed]).reshape(
-            -1, 3
-        )
+        scaled = np.where([f is None for f in fixed], scaled.ravel(), [f or 0.0 for f in fixed]).reshape(-1, 3)
     if images and draw(st.booleans()):
         scaled = scaled + rng.integers(-2, 3, size=(count, 3))
     return Atoms(numbers=numbers[:count], positions=scaled @ chosen, cell=chosen, pbc=True)

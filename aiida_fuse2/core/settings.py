@@ -176,6 +176,9 @@ class RelaxSettings(Settings):
     max_steps: Count = Field(description="Steps after which a relaxation has failed.")
     max_step_length: Positive = Field(le=1.0, description="Longest displacement of a step, Å.")
     pressure: float = Field(ge=-1000, le=10000, description="External pressure, GPa; enthalpy is then what counts.")
+    min_contact: NotNegative = Field(
+        le=1.0, description="A relaxed structure with a shorter distance, as a fraction of covalent radii, has failed."
+    )
     relax_cell: bool = Field(description="Whether the cell is relaxed too.")
     processes: Count = Field(description="Structures relaxed side by side in a job, one process each.")
     threads: Count = Field(description="Threads of each process.")

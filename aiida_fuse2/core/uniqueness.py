@@ -41,15 +41,15 @@ def fingerprint(atoms: Atoms) -> NDArray[np.float64]:
     """Return a vector that is equal for equal crystals, whatever their cell; shape (36,).
 
     Two radial distributions per atom, blurred and divided by the distance squared: one over all pairs
-    and one in which a pair counts as the geometric mean of its atomic numbers, relative to their mean
+    and one in which a pair counts as the product of its atomic numbers, relative to their mean square
     in the structure, so that swapping elements shows. Volume per atom is implied by the first.
     """
     cutoff = FINGERPRINT_CUTOFF + 3 * FINGERPRINT_WIDTH
     first, second, distances = neighbour_list("ijd", atoms, cutoff)
     weights = 1.0 / distances**2
     blurred = np.exp(-0.5 * ((distances[:, None] - _POINTS) / FINGERPRINT_WIDTH) ** 2)
-    numbers = atoms.numbers / atoms.numbers.mean()
-    heavy = weights * np.sqrt(numbers[first] * numbers[second])
+    numbers = atoms.numbers / np.sqrt(np.mean(atoms.numbers**2))
+    heavy = weights * numbers[first] * numbers[second]
     return np.concatenate([weights @ blurred, heavy @ blurred]) / len(atoms)
 
 

@@ -1,11 +1,12 @@
 from __future__ import annotations
 
 import pytest
-from aiida_fuse2.core.composition import formula_unit, parse_composition
-from aiida_fuse2.core.errors import InputError
 from ase import Atoms
 from hypothesis import given
 from hypothesis import strategies as st
+
+from aiida_fuse2.core.composition import formula_unit, parse_composition
+from aiida_fuse2.core.errors import InputError
 
 
 @pytest.mark.parametrize(
@@ -24,7 +25,9 @@ def test_formula_is_read(text, counts):
     assert parse_composition(text).as_dict() == counts
 
 
-@pytest.mark.parametrize(("text", "formula"), [("Li2O2", "LiO"), ("O2", "O"), ("Ti2O4", "TiO2"), ("Sr2Ti2O6", "SrTiO3")])
+@pytest.mark.parametrize(
+    ("text", "formula"), [("Li2O2", "LiO"), ("O2", "O"), ("Ti2O4", "TiO2"), ("Sr2Ti2O6", "SrTiO3")]
+)
 def test_multiple_is_divided_with_a_warning(text, formula):
     with pytest.warns(UserWarning, match=formula):
         assert parse_composition(text).formula == formula

@@ -4,11 +4,12 @@ import csv
 from pathlib import Path
 
 import pytest
+from ase.data import chemical_symbols
+
 from aiida_fuse2.core.atomic_radii import ATOMIC_RADII
 from aiida_fuse2.core.composition import parse_composition
 from aiida_fuse2.core.errors import InputError
 from aiida_fuse2.core.radii import module_size, resolve_radii
-from ase.data import chemical_symbols
 
 SHARED = Path(__file__).resolve().parents[2].parent / "shared" / "data" / "radii"
 

@@ -6,11 +6,11 @@ from ase import Atoms
 from ase.io import read
 from hypothesis import given
 from hypothesis import strategies as st
-from strategies import SPECIAL_FRACTIONS, cells, crystals, garnet, pair_distances, same_atoms
 
 from aiida_fuse2.core.composition import parse_composition
 from aiida_fuse2.core.radii import module_size, resolve_radii
 from aiida_fuse2.core.slicing import assemble, grid_of, slice_structure
+from tests.strategies import SPECIAL_FRACTIONS, cells, crystals, garnet, pair_distances, same_atoms
 
 PUBLISHED = Path(__file__).resolve().parents[2].parent / "shared" / "data" / "published"
 CIFS = sorted(PUBLISHED.glob("*/*.cif"))
@@ -129,14 +129,12 @@ def test_garnet_is_sliced_as_in_the_paper():
     assert sliced.n_boxes == 54
     assert sliced.n_modules == 6
     assert sliced.n_boxes // sliced.n_modules == 9
-    assert np.allclose(
-        sliced.cell / np.array(sliced.grid)[:, None], np.diag([11.845 / 3, 11.845 / 3, 11.845 / 6])
-    )
+    assert np.allclose(sliced.cell / np.array(sliced.grid)[:, None], np.diag([11.845 / 3, 11.845 / 3, 11.845 / 6]))
     assert same_atoms(assemble(sliced), atoms)
 
 
 @pytest.mark.skipif(not CIFS, reason="the published structures are not here")
-@pytest.mark.parametrize("path", CIFS, ids=lambda path: f"{path.parent.name}-{path.stem}")
+@pytest.mark.parametrize("path", CIFS, ids=[f"{path.parent.name}-{path.stem}" for path in CIFS])
 def test_published_structures_slice_without_loss(path):
     atoms = read(path)
     unit = parse_composition(path.parent.name)

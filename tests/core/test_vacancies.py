@@ -4,9 +4,9 @@ from ase import Atoms
 from ase.geometry import get_distances, minkowski_reduce
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
-from strategies import cells, crystals, garnet, seeds
 
 from aiida_fuse2.core.vacancies import GRID_SPACING, VacancyMap
+from tests.strategies import cells, crystals, garnet, seeds
 
 exclusions = st.floats(0.5, 2.5)
 

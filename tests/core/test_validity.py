@@ -4,13 +4,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from aiida_fuse2.core.composition import formula_unit
-from aiida_fuse2.core.radii import resolve_radii
-from aiida_fuse2.core.validity import Rejection, check_validity, isolated_atoms
 from ase import Atoms
 from ase.build import bulk, make_supercell
 from ase.formula import Formula
 from ase.io import read
+
+from aiida_fuse2.core.composition import formula_unit
+from aiida_fuse2.core.radii import resolve_radii
+from aiida_fuse2.core.validity import Rejection, check_validity, isolated_atoms
 
 from .crystals import real_crystals
 

@@ -1,23 +1,225 @@
-"""The search WorkChain, run in this process with EMT."""
+"""The search WorkChain, run in this process with EMT: outputs, provenance, failures, repeatability."""
 
 from __future__ import annotations
 
+from itertools import pairwise
+
+import numpy as np
 import pytest
 from aiida import orm
+from aiida.cmdline.utils.common import get_workchain_report
+from aiida.common.links import LinkType
 from aiida.engine import run_get_node
+
+from aiida_fuse2.calculations.conversions import columns_to_rows
+from aiida_fuse2.core.errors import InputError
+from aiida_fuse2.core.state import SearchState
+from aiida_fuse2.parsers.relax import EXTRAS_KEY
+from aiida_fuse2.workchains.records import find_structures, generation_records
+from aiida_fuse2.workchains.search import GROUP_PREFIX, STOP_EXTRA, Fuse2WorkChain
+from aiida_fuse2.worker.files import trials_from_text
+
+_FINISHED: dict[str, int] = {}
 
 
 @pytest.fixture
-def finished_search(emt_builder):
-    _, node = run_get_node(emt_builder())
-    assert node.is_finished_ok, node.exit_message
-    return node
+def finished(emt_builder):
+    """A finished search of 12 structures; made once and looked at by several tests."""
+
+    def make(key="plain", **arguments):
+        if key not in _FINISHED:
+            _, node = run_get_node(emt_builder(**arguments))
+            _FINISHED[key] = node.pk
+        return orm.load_node(_FINISHED[key])
+
+    return make
 
 
-def test_search_finds_ordered_alloy(finished_search):
-    print(finished_search.outputs.energy.value)
-    print(finished_search.outputs.ranked.get_dict()["structures"][:3])
-    from aiida.cmdline.utils.common import get_workchain_report
+def rows_of(search):
+    return [row for g in generation_records(search.pk) for row in columns_to_rows(g.columns)]
 
-    print(get_workchain_report(finished_search, "REPORT"))
-    assert finished_search.outputs.structure.get_formula()
+
+def comparable(rows):
+    return [{k: v for k, v in row.items() if k != "cpu_seconds"} for row in rows]
+
+
+def test_outputs(finished):
+    search = finished()
+    assert search.is_finished_ok, search.exit_message
+    assert set(search.outputs) == {"structure", "energy", "ranked", "history", "state"}
+    state = SearchState.from_dict(search.outputs.state.get_dict())
+    assert (state.tried, state.generation) == (12, 5)
+    ranked = search.outputs.ranked["structures"]
+    assert ranked[0]["energy"] == search.outputs.energy.value == state.best.energy
+    assert [r["energy"] for r in ranked] == sorted(r["energy"] for r in ranked)
+    assert sum(r["found"] for r in ranked) == state.explored
+    assert len(ranked) == state.unique
+    assert search.outputs.structure.label == state.best.label == ranked[0]["label"]
+    history = search.outputs.history
+    assert history.get_array("number").tolist() == list(range(1, 13))
+    best = history.get_array("best_energy")
+    assert np.all(np.diff(best) <= 0)
+    assert best[-1] == search.outputs.energy.value
+    assert all(r["found"] >= 1 and r["z"] * 4 == r["n_atoms"] for r in ranked)
+
+
+def test_report_is_one_line_per_generation(finished):
+    lines = get_workchain_report(finished(), "REPORT").splitlines()
+    assert sum("generation" in line for line in lines) == 5
+
+
+def test_every_explored_structure_can_be_walked(finished):
+    search = finished()
+    rows = {row["label"]: row for row in rows_of(search)}
+    explored = {label: row for label, row in rows.items() if row["status"] == "converged"}
+    uuids = find_structures(search.pk, list(rows))
+    assert set(uuids) == set(explored)
+    group = orm.Group.collection.get(label=GROUP_PREFIX + search.uuid)
+    assert {node.uuid for node in group.nodes} == set(uuids.values())
+    for label, row in explored.items():
+        structure = orm.load_node(uuids[label])
+        extras = structure.base.extras.get(EXTRAS_KEY)
+        assert (extras["label"], extras["energy"]) == (label, row["energy"])
+        assert extras["duplicate_of"] == (row["duplicate_of"] or "")
+        job = structure.creator
+        assert job.process_class.__name__ == "RelaxCalculation"
+        assert job.outputs.results["by_label"][label]["energy"] == row["energy"]
+        trials = {t.info.label: t for t in trials_from_text(job.inputs.trials.get_content())}
+        assert label in trials
+        parent = row["parent"]
+        proposal = job.inputs.trials.creator
+        links = proposal.base.links.get_incoming(link_type=LinkType.INPUT_CALC).all_link_labels()
+        if parent:
+            assert parent in links
+            assert proposal.inputs[parent].uuid == uuids[parent]
+
+
+def test_state_follows_from_state(finished):
+    records = generation_records(finished().pk)
+    assert [r.next_generation for r in records] == [1, 2, 3, 4, 5]
+    for earlier, later in pairwise(records):
+        assert orm.load_node(later.state).creator.inputs.state.uuid == earlier.state
+
+
+def test_same_seed_same_search(finished):
+    again = finished("again")
+    assert comparable(rows_of(again)) == comparable(rows_of(finished()))
+
+
+def test_number_of_jobs_changes_nothing(finished):
+    shared = finished("two jobs", relax_jobs=2)
+    jobs = [c for c in shared.called if isinstance(c, orm.CalcJobNode)]
+    assert len(jobs) == 10
+    assert comparable(rows_of(shared)) == comparable(rows_of(finished()))
+
+
+def test_other_seed_other_search(finished):
+    other = finished("seed 2", seed=2)
+    assert [r.get("energy") for r in rows_of(other)] != [r.get("energy") for r in rows_of(finished())]
+
+
+def test_work_folders_are_removed(finished):
+    for job in finished().called:
+        if isinstance(job, orm.CalcJobNode):
+            assert job.outputs.remote_folder.is_empty
+
+
+def test_symmetric_starts_fill_a_pool_and_refill_it(finished):
+    search = finished("symmetric", generator="symmetric", pool={"size": 3}, population_size=3, move_weights={14: 1.0})
+    assert search.is_finished_ok, search.exit_message
+    pools = [c for c in search.called if isinstance(c, orm.CalcJobNode) and "pool" in c.outputs]
+    assert len(pools) >= 2
+    assert [p.inputs.pool_number.value for p in pools] == list(range(len(pools)))
+    origins = {row["origin"] for row in rows_of(search)}
+    assert {"symmetric", "fgen"} <= origins
+
+
+def test_provided_structures_start_the_search(emt_builder):
+    from ase.build import bulk
+
+    ordered = bulk("Cu", "fcc", a=3.7, cubic=True)
+    ordered.numbers[0] = 79
+    wrong = bulk("Cu", "fcc", a=3.6, cubic=True)
+    structures = [orm.StructureData(ase=ordered).store(), orm.StructureData(ase=wrong).store()]
+    builder = emt_builder(structures=structures, generator="provided", max_structures=4, population_size=2)
+    summary = builder.pool.creator.outputs.summary
+    assert summary["kept"] == 1
+    assert summary["rejected"] == [["s00001", "wrong_composition"]]
+    assert builder.pool.creator.inputs.s00000.uuid == structures[0].uuid
+    _, search = run_get_node(builder)
+    assert search.is_finished_ok, search.exit_message
+    rows = rows_of(search)
+    assert [row["origin"] for row in rows[:2]] == ["provided", "fgen"]
+    assert rows[0]["spacegroup_symbol"] == "Pm-3m"
+    assert {row["move"] for row in rows[2:]} <= {15, *range(1, 15)}
+    assert 15 in {row["move"] for row in rows[2:]}  # the symmetric start is rattled
+
+
+def test_no_fitting_structure_is_refused(emt_builder):
+    from ase.build import bulk
+
+    wrong = orm.StructureData(ase=bulk("Cu", "fcc", a=3.6)).store()
+    with pytest.raises(InputError, match="wrong_composition"):
+        emt_builder(structures=[wrong], generator="provided")
+
+
+def test_stop_request_keeps_results(emt_builder, monkeypatch):
+    asked = {"n": 0}
+    original = Fuse2WorkChain._take_over
+
+    def take_over(self, *arguments):
+        original(self, *arguments)
+        asked["n"] += 1
+        if asked["n"] == 2:
+            self.node.base.extras.set(STOP_EXTRA, True)
+
+    monkeypatch.setattr(Fuse2WorkChain, "_take_over", take_over)
+    _, search = run_get_node(emt_builder())
+    assert search.exit_status == 700
+    assert len(generation_records(search.pk)) == 2
+    assert search.outputs.energy.value == search.outputs.ranked["structures"][0]["energy"]
+
+
+def test_failed_relaxations_are_counted_not_fatal(emt_builder):
+    _, search = run_get_node(emt_builder(relax={"max_steps": 1, "fmax": 1e-9}, max_structures=6))
+    assert search.exit_status == 401
+    assert SearchState.from_dict(search.outputs.state.get_dict()).failures == {"step_limit": 6}
+    assert search.outputs.ranked["structures"] == []
+    assert "structure" not in search.outputs
+
+
+def test_broken_worker_ends_the_search_with_its_words(emt_builder):
+    _, search = run_get_node(emt_builder(relax={"calculator": "no.such.Thing"}))
+    assert search.exit_status == 301
+    assert "no.such.Thing" in search.exit_message
+
+
+@pytest.mark.parametrize(
+    ("arguments", "hint"),
+    [
+        ({"composition": "Xx"}, "not an element"),
+        ({"composition": "Cu3Au", "max_atoms": 3}, "4 atoms"),
+        ({"composition": "Cu3Au", "walkers": -1}, "greater than or equal"),
+        ({"composition": "Cu3Au", "relax": {"fmax": 0}}, "greater than 0"),
+    ],
+)
+def test_builder_refuses_bad_input(emt_builder, arguments, hint):
+    with pytest.raises(InputError, match=hint):
+        emt_builder(**arguments)
+
+
+@pytest.mark.parametrize(
+    ("changes", "hint"),
+    [
+        ({"generator": "oracle"}, "must be one of"),
+        ({"generator": "provided"}, "needs structures"),
+    ],
+)
+def test_contradictory_inputs_are_refused_before_submission(emt_builder, changes, hint):
+    with pytest.raises((InputError, ValueError), match=hint):
+        run_get_node(emt_builder(**changes))
+
+
+def test_unknown_element_of_the_model_is_refused(emt_builder):
+    with pytest.raises(ValueError, match="CHGNet does not know Am"):
+        run_get_node(emt_builder("AmO2", relax={"calculator": "chgnet"}, radii={"Am": 1.7}))

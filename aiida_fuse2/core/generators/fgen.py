@@ -22,15 +22,18 @@ from ase import Atoms
 from numpy.typing import NDArray
 
 from aiida_fuse2.core.errors import GenerationError
-from aiida_fuse2.core.families import BravaisFamily, box_cell, draw_angles, grids
+from aiida_fuse2.core.families import (
+    MAX_ASPECT,
+    MID_HEIGHT,
+    MOTIF_SITES,
+    BravaisFamily,
+    aspect,
+    box_cell,
+    draw_angles,
+    grids,
+)
 
 from .base import GeneratorContext
-
-MOTIF_SITES: tuple[tuple[float, float], ...] = ((0.0, 0.0), (0.5, 0.0), (0.5, 0.5), (0.0, 0.5))
-"""In-plane sites of a sub-module, as fractions of its edges."""
-
-MID_HEIGHT = 0.5
-"""Height of the sites, as a fraction of the height of a sub-module."""
 
 CAPACITY = len(MOTIF_SITES)
 """Most atoms of a sub-module."""
@@ -40,10 +43,6 @@ MIN_MEAN_OCCUPANCY = 1.5
 
 The 46 published structures of the paper hold 1.6 (tourmaline, WCl2) to 5.0 atoms in the volume of a
 nominal sub-module, and Mn 7.7: with the capacity of four, emptier grids are further from any of them."""
-
-MAX_ASPECT = 6.0
-"""Longest over shortest edge of a cell; longer ones are rods or plates, slow to relax. The conventional
-cell of layered Ca3Ti2O7 has 3.6."""
 
 SQUARE_OFFSETS: tuple[tuple[float, float], ...] = ((0.0, 0.0), (0.5, 0.5))
 """In-plane offsets that modules alternate between where γ = 90°, in units of a sub-module."""
@@ -80,14 +79,9 @@ def _can_stack(family: BravaisFamily, n_modules: int) -> bool:
     return n_modules % 2 == 0
 
 
-def _aspect(grid: Grid) -> float:
-    edges = (grid[0], grid[1], grid[2] / 2)
-    return max(edges) / min(edges)
-
-
 @lru_cache(maxsize=4096)
 def _usable_grids(n_boxes: int, family: BravaisFamily) -> tuple[Grid, ...]:
-    return tuple(g for g in grids(n_boxes, family) if _can_stack(family, g[2]) and _aspect(g) <= MAX_ASPECT)
+    return tuple(g for g in grids(n_boxes, family) if _can_stack(family, g[2]) and aspect(g) <= MAX_ASPECT)
 
 
 def _families_holding(n_atoms: int) -> tuple[tuple[BravaisFamily, tuple[Grid, ...]], ...]:

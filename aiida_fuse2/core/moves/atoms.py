@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 from ase import Atoms
 from numpy.typing import NDArray
+from scipy.optimize import linear_sum_assignment
 
 from aiida_fuse2.core.errors import MoveError
 from aiida_fuse2.core.slicing import SlicedStructure
@@ -14,9 +15,6 @@ from .base import MoveContext, make_crystal
 
 MIN_PERMUTED = 3
 """Fewest atoms of a partial permutation (moves 3 and 4: 2 < i < n)."""
-
-MIXING_SWAPS_PER_ATOM = 4
-"""Random swaps tried per atom to make one derangement as likely as another."""
 
 
 def has_species(sliced: SlicedStructure) -> bool:
@@ -94,23 +92,11 @@ def derangement(labels: NDArray[np.int64], rng: np.random.Generator) -> NDArray[
     Returns:
         ``order``, shape (n,): place k gets what was at place ``order[k]``.
     """
-    order = _shifted_blocks(labels, rng)
-    for a, b in rng.integers(len(labels), size=(MIXING_SWAPS_PER_ATOM * len(labels), 2)):
-        before = int(labels[order[a]] == labels[a]) + int(labels[order[b]] == labels[b])
-        after = int(labels[order[b]] == labels[a]) + int(labels[order[a]] == labels[b])
-        if after <= before:
-            order[a], order[b] = order[b], order[a]
-    return order
-
-
-def _shifted_blocks(labels: NDArray[np.int64], rng: np.random.Generator) -> NDArray[np.intp]:
-    """Return one order with the fewest unchanged labels: equal labels in blocks, shifted by the largest."""
-    _, kinds, counts = np.unique(labels, return_inverse=True, return_counts=True)
-    blocks = rng.permutation(len(counts))[kinds]
-    places = np.lexsort((rng.random(len(labels)), blocks))
-    order = np.empty(len(labels), dtype=np.intp)
-    order[places] = np.roll(places, -counts.max())
-    return order
+    n = len(labels)
+    unchanged = labels[:, None] == labels
+    # n random numbers sum to less than n, so they only choose among orders with the fewest unchanged
+    _, order = linear_sum_assignment(n * unchanged + rng.random((n, n)))
+    return np.asarray(order, dtype=np.intp)
 
 
 def _part_size(sliced: SlicedStructure, rng: np.random.Generator) -> int:

@@ -70,6 +70,10 @@ def axis_is_normal(cell: NDArray[np.float64], axis: int) -> bool:
 def doubled(sliced: SlicedStructure, *, axis: int, kind: Extension) -> Atoms:
     """Return twice the structure along ``axis``; the halves join at the face at 1 along it.
 
+    For inversion and mirror the structure is first shifted along the axis until its widest gap lies at
+    that face: where a structure begins is a matter of convention, and atoms on the face of a symmetric
+    crystal would coincide with their images.
+
     Raises:
         MoveError: ``overlap`` where an atom and its image coincide.
     """
@@ -79,10 +83,13 @@ def doubled(sliced: SlicedStructure, *, axis: int, kind: Extension) -> Atoms:
         case Extension.TRANSLATE:
             image = _shifted(sliced.fractional, axis, copy=1, in_plane=1 / 2)
         case Extension.INVERT:
-            image = 2 * _face_centre(axis) - sliced.fractional
+            first = _open_face(sliced.fractional, axis)
+            return _stacked(sliced, [first, 2 * _face_centre(axis) - first], axis)
         case Extension.MIRROR:
-            image = sliced.fractional
+            first = _open_face(sliced.fractional, axis)
+            image = first.copy()
             image[:, axis] = 2.0 - image[:, axis]
+            return _stacked(sliced, [first, image], axis)
     return _stacked(sliced, [sliced.fractional, image], axis)
 
 
@@ -103,6 +110,16 @@ def tripled(sliced: SlicedStructure, *, axis: int, kind: Extension) -> Atoms:
 def _require_room(sliced: SlicedStructure, context: MoveContext, copies: int) -> None:
     if not has_room(sliced, context, copies):
         raise MoveError("too_many_atoms", f"{copies} x {len(sliced)} > {context.max_atoms}")
+
+
+def _open_face(fractional: NDArray[np.float64], axis: int) -> NDArray[np.float64]:
+    """Return the places shifted along an axis so that the middle of the widest gap lies at 0."""
+    heights = np.sort(fractional[:, axis] % 1.0)
+    gaps = np.diff(heights, append=heights[0] + 1.0)
+    widest = int(gaps.argmax())
+    shifted = fractional.copy()
+    shifted[:, axis] = (shifted[:, axis] - heights[widest] - gaps[widest] / 2) % 1.0
+    return shifted
 
 
 def _face_centre(axis: int) -> NDArray[np.float64]:

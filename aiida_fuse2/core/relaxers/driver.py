@@ -20,7 +20,11 @@ from aiida_fuse2.core.errors import RelaxationError
 from aiida_fuse2.core.settings import RelaxSettings
 from aiida_fuse2.core.symmetry import Symmetry, SymmetryError, find_symmetry
 from aiida_fuse2.core.uniqueness import fingerprint
-from aiida_fuse2.core.validity import has_sound_cell, isolated_atoms
+from aiida_fuse2.core.validity import has_sound_cell, isolated_atoms, shortest_contact
+
+
+MAX_DETAIL = 300
+"""Longest text kept of a calculator's error, characters."""
 
 
 class Failure(StrEnum):
@@ -30,6 +34,7 @@ class Failure(StrEnum):
     BAD_CELL = "cell_exploded"
     NOT_FINITE = "energy_not_finite"
     STEP_LIMIT = "step_limit"
+    FUSED = "fused_atoms"
     CALCULATOR = "calculator_error"
 
 
@@ -85,11 +90,17 @@ def _count_evaluations(calculator: Calculator) -> list[int]:
     return counter
 
 
-def _check_geometry(atoms: Atoms, settings: RelaxSettings) -> None:
+def _geometry_problem(atoms: Atoms, settings: RelaxSettings) -> Failure | None:
+    """Return what makes a geometry impossible to evaluate: flat, gigantic, not finite, an isolated atom."""
     if not has_sound_cell(atoms):
-        raise RelaxationError(Failure.BAD_CELL, "the cell became flat, gigantic or not finite")
-    if isolated_atoms(atoms, settings.isolated_distance):
-        raise RelaxationError(Failure.ISOLATED, f"no neighbour within {settings.isolated_distance} Å")
+        return Failure.BAD_CELL
+    return Failure.ISOLATED if isolated_atoms(atoms, settings.isolated_distance) else None
+
+
+def _check_geometry(atoms: Atoms, settings: RelaxSettings) -> None:
+    problem = _geometry_problem(atoms, settings)
+    if problem is not None:
+        raise RelaxationError(problem, "during the relaxation")
 
 
 def _optimise(atoms: Atoms, settings: RelaxSettings) -> int:
@@ -110,6 +121,9 @@ def _optimise(atoms: Atoms, settings: RelaxSettings) -> int:
         _check_geometry(atoms, settings)
     if not converged:
         raise RelaxationError(Failure.STEP_LIMIT, f"not converged in {settings.max_steps} steps")
+    contact = shortest_contact(atoms)
+    if contact < settings.min_contact:
+        raise RelaxationError(Failure.FUSED, f"shortest distance is {contact:.2f} of the covalent radii")
     return int(optimizer.nsteps)
 
 
@@ -179,7 +193,8 @@ def relax(atoms: Atoms, calculator: Calculator, settings: RelaxSettings) -> Rela
     except RelaxationError as error:
         status, detail = error.reason, error.detail
     except Exception as error:  # noqa: BLE001 - any calculator's failure ends this structure, not the batch
-        status, detail = Failure.CALCULATOR, f"{type(error).__name__}: {error}"[:300]
+        status = _geometry_problem(working, settings) or Failure.CALCULATOR
+        detail = f"{type(error).__name__}: {error}"[:MAX_DETAIL]
     finally:
         del calculator.calculate
     values |= {"evaluations": counter[0], "cpu_seconds": round(time.process_time() - started, 4)}

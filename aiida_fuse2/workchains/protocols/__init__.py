@@ -15,6 +15,9 @@ from aiida_fuse2.core.errors import InputError
 REPLACED = frozenset({"move_weights", "melted_move_weights", "radii", "oxidation_states", "min_distances", "arguments"})
 """Settings whose keys are data: an override replaces them as a whole instead of adding to them."""
 
+OPEN = frozenset({"options"})
+"""Inputs that take more keys than the protocol names."""
+
 
 @lru_cache(maxsize=4)
 def _load(name: str) -> dict[str, Any]:
@@ -37,6 +40,18 @@ def merge(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]
     return merged
 
 
+def _check_known(changes: Any, known: Mapping[str, Any], where: str = "") -> None:
+    """Refuse overrides of inputs that do not exist; they would be ignored."""
+    if not isinstance(changes, Mapping):
+        raise InputError(where or "overrides", changes, f"must be a mapping of {', '.join(known)}")
+    for key, value in changes.items():
+        path = f"{where}.{key}" if where else str(key)
+        if key not in known:
+            raise InputError(path, value, f"there is no such input; known are {', '.join(known)}")
+        if isinstance(known[key], Mapping) and key not in REPLACED | OPEN:
+            _check_known(value, known[key], path)
+
+
 def protocol_inputs(
     protocol: str | None = None, overrides: Mapping[str, Any] | None = None, *, name: str = "search"
 ) -> dict[str, Any]:
@@ -48,11 +63,12 @@ def protocol_inputs(
         name: of the protocol file.
 
     Raises:
-        InputError: where there is no such protocol.
+        InputError: where there is no such protocol, or an override names no input.
     """
     loaded = _load(name)
     chosen = protocol or loaded["default_protocol"]
     if chosen not in loaded["protocols"]:
         raise InputError("protocol", chosen, f"must be one of {', '.join(loaded['protocols'])}")
+    _check_known(overrides or {}, loaded["default_inputs"])
     changes = {key: value for key, value in loaded["protocols"][chosen].items() if key != "description"}
     return merge(merge(loaded["default_inputs"], changes), overrides or {})

@@ -1,0 +1,34 @@
+"""The root command."""
+
+from __future__ import annotations
+
+import click
+from aiida.cmdline.groups import VerdiCommandGroup
+from aiida.cmdline.params.options import VERBOSITY
+
+from aiida_fuse2 import __version__
+
+from .options import PROFILE, PROFILE_KEY
+
+EXAMPLES = """\b
+Examples:
+  aiida-fuse2 setup             once: profile, computer, code, daemon
+  aiida-fuse2 run SrTiO3        search, with live progress
+  aiida-fuse2 show PK           what was found, ranked
+  aiida-fuse2 structures PK     the best as CIF files
+"""
+
+
+@click.group(
+    "aiida-fuse2",
+    cls=VerdiCommandGroup,
+    epilog=EXAMPLES,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+@PROFILE
+@VERBOSITY()
+@click.version_option(__version__, package_name="aiida-fuse2", message="aiida-fuse2 %(version)s")
+@click.pass_context
+def cmd_root(context: click.Context, profile: str | None) -> None:
+    """Predict the crystal structure of a composition with FUSE2."""
+    context.meta[PROFILE_KEY] = profile

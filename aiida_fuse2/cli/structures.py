@@ -1,0 +1,68 @@
+"""``aiida-fuse2 structures``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from .options import JSON, SEARCH, CommandError, echo_json, with_profile
+from .root import cmd_root
+
+FORMATS = ("cif", "poscar", "extxyz")
+
+
+@cmd_root.command("structures")
+@SEARCH
+@click.option("-n", "--number", type=click.IntRange(min=1), default=5, show_default=True, metavar="N", help="How many.")
+@click.option("--format", "file_format", type=click.Choice(FORMATS), default="cif", show_default=True)
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(path_type=Path, file_okay=False),
+    default=Path(),
+    help="Directory for the files, made if missing; by default the present one.",
+)
+@click.option(
+    "--symprec",
+    type=click.FloatRange(min=0, min_open=True, max=1),
+    metavar="Å",
+    help="Move atoms onto the symmetry found at this tolerance: a CIF then has its space group, a POSCAR or "
+    "extxyz the primitive cell. By default the cell is written as it was relaxed, in P1.",
+)
+@click.option("--force", is_flag=True, help="Overwrite files.")
+@JSON
+@with_profile
+def cmd_structures(
+    *,
+    search: str,
+    number: int,
+    file_format: str,
+    output: Path,
+    symprec: float | None,
+    force: bool,
+    as_json: bool,
+) -> None:
+    """Write the best structures of the search PK to files.
+
+    Their names hold composition, rank, space group and energy (eV/atom), as in
+    SrTiO3_01_Pm-3m_-8.4236.cif.
+    """
+    from aiida_fuse2 import query, structure_export
+
+    node = query.load_search(search)
+    rows = query.ranked(node)[:number]
+    if not rows:
+        raise CommandError(f"the search {search} has no structure yet")
+    formula = query.search_settings(node).unit.formula
+    paths = {output / structure_export.file_name(formula, row, file_format): row for row in rows}
+    existing = [path for path in paths if path.exists()]
+    if existing and not force:
+        raise CommandError(f"{existing[0]} exists (and {len(existing) - 1} more); overwrite with --force")
+    output.mkdir(parents=True, exist_ok=True)
+    for path, row in paths.items():
+        path.write_text(structure_export.to_text(row, file_format, symprec=symprec))
+        if not as_json:
+            click.echo(path)
+    if as_json:
+        echo_json([{"path": str(path), **row} for path, row in paths.items()])

@@ -1,0 +1,122 @@
+"""Tables and numbers as people read them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from aiida_fuse2.core.moves import MOVES
+
+PIPE_WIDTH = 160
+"""Columns of text where there is no terminal to fit."""
+
+LEAST_WIDTH = {"label": 125, "loose": 100}
+"""Columns of text that a terminal must have for a column of the table to be shown."""
+
+MINUTE, HOUR, DAY = 60, 3600, 86400
+"""In seconds."""
+
+
+def make_console(*, stderr: bool = False) -> Console:
+    """Return a console as wide as the terminal, or wide enough for a table where there is none."""
+    console = Console(stderr=stderr, highlight=False)
+    if not console.is_terminal:
+        console.width = PIPE_WIDTH
+    return console
+
+
+def spacegroup_text(symbol: str | None, number: int | None) -> str:
+    """Return a space group as ``Pm-3m (221)``, or ``?`` where it is not known."""
+    if number is None:
+        return symbol or "?"
+    return f"{symbol or '?'} ({number})"
+
+
+def counts_text(counts: Mapping[str, int]) -> str:
+    """Return counts by reason, most frequent first."""
+    ordered = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
+    return ", ".join(f"{reason} {number}" for reason, number in ordered) or "none"
+
+
+def duration_text(seconds: float) -> str:
+    """Return a time as two units at most: ``45 s``, ``12 min``, ``3 h 20 min``, ``2 d 4 h``."""
+    if seconds < MINUTE:
+        return f"{seconds:.0f} s"
+    if seconds < HOUR:
+        return f"{seconds / MINUTE:.0f} min"
+    if seconds < DAY:
+        hours, minutes = divmod(round(seconds / MINUTE), 60)
+        return f"{hours} h {minutes} min"
+    days, hours = divmod(round(seconds / HOUR), 24)
+    return f"{days} d {hours} h"
+
+
+def origin_text(row: Mapping[str, Any]) -> str:
+    """Return where a structure came from: its generator, or the move that made it."""
+    move = MOVES.get(row["move"])
+    if move is None:
+        return str(row["origin"])
+    if row["origin"] == "move":
+        return f"move {move.number} {move.name}"
+    return f"{row['origin']} (move {move.number})"
+
+
+_COLUMNS: tuple[tuple[str, Literal["left", "right"]], ...] = (
+    ("", "right"),
+    ("E\neV/atom", "right"),
+    ("ΔE\nmeV/atom", "right"),
+    ("space group", "left"),
+    ("loose", "left"),
+    ("atoms", "right"),
+    ("Z", "right"),
+    ("V/atom\nÅ³", "right"),
+    ("found", "right"),
+    ("origin", "left"),
+    ("label", "left"),
+    ("PK", "right"),
+)
+
+
+def ranked_table(rows: Sequence[Mapping[str, Any]], limit: int, *, width: int) -> Table:
+    """Return the best rows of ``query.ranked`` as a table.
+
+    Args:
+        rows: lowest energy first.
+        limit: how many to show.
+        width: columns of text; where there are few, less is shown.
+    """
+    left_out = {title for title, least in LEAST_WIDTH.items() if width < least}
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for title, justify in _COLUMNS:
+        if title not in left_out:
+            number = justify == "right"
+            table.add_column(title, justify=justify, no_wrap=number, min_width=_width(title) if number else None)
+    for row in rows[:limit]:
+        cells = zip(_COLUMNS, _cells(row), strict=True)
+        table.add_row(*(escape(cell) for (title, _), cell in cells if title not in left_out))
+    return table
+
+
+def _width(title: str) -> int:
+    return max(len(line) for line in title.split("\n")) + 1
+
+
+def _cells(row: Mapping[str, Any]) -> tuple[str, ...]:
+    return (
+        str(row["rank"]),
+        f"{row['energy']:.4f}",
+        f"{1000 * row['delta']:.1f}",
+        spacegroup_text(row["spacegroup_symbol"], row["spacegroup"]),
+        spacegroup_text(row["spacegroup_symbol_loose"], row["spacegroup_loose"]),
+        str(row["n_atoms"]),
+        str(row["z"]),
+        f"{row['volume'] / row['n_atoms']:.2f}",
+        str(row["found"]),
+        origin_text(row),
+        row["label"],
+        str(row["pk"]),
+    )

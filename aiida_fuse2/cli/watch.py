@@ -1,0 +1,87 @@
+"""``aiida-fuse2 watch`` and ``aiida-fuse2 stop``."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+from .options import FAILED, JSON, SEARCH, CommandError, echo_json, with_profile
+from .root import cmd_root
+
+if TYPE_CHECKING:
+    from aiida import orm
+
+FINAL_ROWS = 10
+"""Structures in the table that is printed at the end."""
+
+
+@cmd_root.command("watch")
+@SEARCH
+@JSON
+@with_profile
+def cmd_watch(*, search: str, as_json: bool) -> None:
+    """Show the progress of the search PK until it ends.
+
+    Ctrl-C ends the display and leaves the search running. The exit code is 0 where the search
+    finished or was stopped, and 1 where it failed.
+    """
+    from aiida_fuse2.query import load_search
+
+    watch_search(load_search(search), as_json=as_json)
+
+
+def watch_search(node: orm.WorkChainNode, *, as_json: bool) -> None:
+    """Show progress until a search ends, then what it found; exits with 1 where it failed."""
+    from aiida_fuse2 import query
+
+    from .progress import follow
+    from .show import print_ranked, status_text, summary_values
+    from .tables import make_console
+
+    settings = query.search_settings(node)
+    try:
+        reached = follow(node.pk, settings, make_console(stderr=as_json))
+    except KeyboardInterrupt:
+        click.echo(
+            f"\nThe search {node.pk} goes on.\n"
+            f"  aiida-fuse2 watch {node.pk}      come back\n"
+            f"  aiida-fuse2 show {node.pk}       what it has found\n"
+            f"  aiida-fuse2 stop {node.pk}       end it after the present generation\n"
+            f"  verdi process status {node.pk}   its processes",
+            err=as_json,
+        )
+        if as_json:
+            echo_json({"pk": node.pk, "uuid": node.uuid, "process_state": "running"})
+        return
+    rows = query.ranked(node)
+    if as_json:
+        echo_json(summary_values(settings, reached, uuid=node.uuid) | {"structures": rows[:FINAL_ROWS]})
+    else:
+        console = make_console()
+        console.print(f"search {node.pk}: {status_text(reached)}", soft_wrap=True)
+        print_ranked(console, rows, FINAL_ROWS)
+    if reached.has_failed:
+        click.get_current_context().exit(FAILED)
+
+
+@cmd_root.command("stop")
+@SEARCH
+@with_profile
+def cmd_stop(*, search: str) -> None:
+    """Ask the search PK to end after its present generation.
+
+    It keeps all that it has found, and finishes with exit status 700.
+    """
+    from aiida_fuse2 import query
+
+    node = query.load_search(search)
+    if node.is_terminated:
+        raise CommandError(f"the search {search} has ended already; see `aiida-fuse2 show {search}`")
+    query.ask_to_stop(node)
+    state = query.progress(node.pk).state
+    generation = 0 if state is None else state.generation
+    click.echo(
+        f"The search {search} ends when generation {generation} is relaxed, keeps what it has found, and finishes with "
+        f"exit status {query.STOPPED_EXIT}. To end it at once and lose this generation: `verdi process kill {search}`"
+    )

@@ -1,0 +1,276 @@
+"""From what a user asks for to the inputs of a search: overrides, starting structures, checks."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+from aiida import orm
+from aiida.common.exceptions import NotExistent
+from aiida.engine import ProcessBuilder
+from ase import Atoms
+
+from aiida_fuse2.calculations.conversions import POOL_FILE, provided_pool
+from aiida_fuse2.core.errors import Fuse2Error, InputError
+from aiida_fuse2.core.generators import get_generator
+from aiida_fuse2.core.settings import SearchSettings, parse_settings
+from aiida_fuse2.workchains.protocols import merge
+from aiida_fuse2.workchains.search import Fuse2WorkChain
+from aiida_fuse2.worker.structure_files import read_structures
+
+PROVIDED = "provided"
+"""Generator of a search that starts from the user's structures only."""
+
+SKIPPED_IN_ERROR = 3
+"""Structures named in the message where none can be used."""
+
+
+class RefusedInputsError(Fuse2Error, ValueError):
+    """AiiDA refuses the inputs."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Prepared:
+    """A search ready to be submitted.
+
+    Attributes:
+        builder: the inputs.
+        kept: number of the user's structures that the search starts from.
+        skipped: the user's structures that cannot be used, by name, with the reason.
+        warnings: for people.
+    """
+
+    builder: ProcessBuilder
+    kept: int = 0
+    skipped: tuple[tuple[str, str], ...] = ()
+    warnings: tuple[str, ...] = ()
+
+    @property
+    def settings(self) -> SearchSettings:
+        """The settings of the search."""
+        return parse_settings(SearchSettings, self.builder.settings.get_dict())
+
+
+# --- overrides ----------------------------------------------------------------------------------
+
+
+def parse_assignment(text: str) -> dict[str, Any]:
+    """Return nested values for an assignment such as ``settings.acceptance.temperature=0.05``.
+
+    Raises:
+        InputError: where it is no assignment, or its value is no YAML.
+    """
+    path, equals, value = text.partition("=")
+    keys = path.strip().split(".")
+    if not equals or not all(keys):
+        raise InputError("--set", text, "must be KEY=VALUE, e.g. settings.acceptance.temperature=0.05")
+    try:
+        nested = yaml.safe_load(value)
+    except yaml.YAMLError as error:
+        raise InputError("--set", text, f"the value is not YAML ({_one_line(error)})") from error
+    for key in reversed(keys):
+        nested = {key: nested}
+    return dict(nested)
+
+
+def read_overrides(path: Path) -> dict[str, Any]:
+    """Read nested inputs from a YAML file.
+
+    Raises:
+        InputError: where the file cannot be read, or does not hold a mapping.
+    """
+    try:
+        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise InputError("--overrides", str(path), f"cannot be read as YAML ({_one_line(error)})") from error
+    if values is not None and not isinstance(values, Mapping):
+        raise InputError("--overrides", str(path), "must hold a mapping, e.g. `settings: {max_atoms: 10}`")
+    return dict(values or {})
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split())
+
+
+def merge_all(*changes: Mapping[str, Any]) -> dict[str, Any]:
+    """Return nested values merged from left to right: the last one wins."""
+    merged: dict[str, Any] = {}
+    for values in changes:
+        merged = merge(merged, values)
+    return merged
+
+
+# --- inputs -------------------------------------------------------------------------------------
+
+
+def prepare_search(
+    composition: str,
+    *,
+    code: orm.AbstractCode,
+    protocol: str | None = None,
+    overrides: Mapping[str, Any] | None = None,
+    paths: Sequence[Path] = (),
+    group: str | None = None,
+    store: bool = True,
+) -> Prepared:
+    """Return the inputs of a search, checked.
+
+    With starting structures the generator is ``provided`` unless the overrides name another: the
+    structures that fit make the initial population, best first as they are given, filled up to its size
+    by the random generator; the rest wait for moves 13 and 14.
+
+    Args:
+        composition: formula, e.g. ``SrTiO3``.
+        code: the worker.
+        protocol: by name; the default one where None.
+        overrides: nested inputs that win over the protocol.
+        paths: files or directories with starting structures.
+        group: label of a group of starting structures.
+        store: whether the graph may be written to; without, structures of a group become an unstored pool.
+
+    Raises:
+        InputError: for the first thing that is wrong.
+        RefusedInputsError: where AiiDA refuses an input.
+    """
+    changes = dict(overrides or {})
+    if paths and group is not None:
+        raise InputError("--group", group, "give starting structures by --structures or by --group, not both")
+    if (paths or group is not None) and "generator" not in changes.get("settings", {}):
+        changes = merge(changes, {"settings": {"generator": PROVIDED}})
+    nodes = [] if group is None else load_group(group)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", UserWarning)
+        builder = _builder(composition, code, protocol, changes)
+    _check_generator(builder)
+    messages = tuple(dict.fromkeys(str(w.message) for w in caught if w.category is UserWarning))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        starts = _Starts.from_paths(paths) if paths else _Starts.from_nodes(nodes)
+        kept, skipped = _add_starts(builder, starts)
+        if nodes and store:  # the same, with its provenance
+            builder = _builder(composition, code, protocol, changes, nodes)
+    check_inputs(builder)
+    return Prepared(builder=builder, kept=kept, skipped=skipped, warnings=messages)
+
+
+def _builder(
+    composition: str,
+    code: orm.AbstractCode,
+    protocol: str | None,
+    overrides: Mapping[str, Any],
+    structures: Sequence[orm.StructureData] = (),
+) -> ProcessBuilder:
+    try:
+        return Fuse2WorkChain.get_builder_from_protocol(composition, code, protocol, overrides, structures=structures)
+    except InputError:
+        raise
+    except ValueError as error:  # an input that does not exist, or is of the wrong type
+        raise RefusedInputsError(f"AiiDA refuses an input: {_one_line(error)}") from error
+
+
+def _check_generator(builder: ProcessBuilder) -> None:
+    """Refuse a generator that nobody knows, before a job does."""
+    name = builder.settings["generator"]
+    if name != PROVIDED:
+        get_generator(name)
+
+
+def load_group(label: str) -> list[orm.StructureData]:
+    """Return the structures of a group in the order in which they were stored.
+
+    Raises:
+        InputError: where there is no such group, or it holds no structure.
+    """
+    try:
+        group = orm.load_group(label)
+    except (NotExistent, ValueError) as error:
+        raise InputError("--group", label, f"cannot be loaded ({_one_line(error)})") from error
+    builder = orm.QueryBuilder().append(orm.Group, filters={"id": group.pk}, tag="group")
+    builder.append(orm.StructureData, with_group="group", tag="structure").order_by({"structure": {"id": "asc"}})
+    found: list[orm.StructureData] = builder.all(flat=True)
+    if not found:
+        raise InputError("--group", label, "holds no structure")
+    return found
+
+
+@dataclass(frozen=True)
+class _Starts:
+    """Named starting structures, and what could not be read."""
+
+    structures: list[tuple[str, Atoms]]
+    problems: list[tuple[str, str]]
+
+    @classmethod
+    def from_paths(cls, paths: Sequence[Path]) -> _Starts:
+        structures, problems = [], []
+        for found in read_structures(paths):
+            name = str(found.path) if found.index == 0 else f"{found.path}[{found.index}]"
+            if found.atoms is None:
+                problems.append((name, str(found.problem)))
+            else:
+                structures.append((name, found.atoms))
+        return cls(structures, problems)
+
+    @classmethod
+    def from_nodes(cls, nodes: Sequence[orm.StructureData]) -> _Starts:
+        return cls([(f"structure {node.pk}", node.get_ase()) for node in nodes], [])
+
+
+def _add_starts(builder: ProcessBuilder, starts: _Starts) -> tuple[int, tuple[tuple[str, str], ...]]:
+    """Add those that fit as the pool; return their number, and why others were skipped."""
+    if not starts.structures and not starts.problems:
+        return 0, ()
+    settings = parse_settings(SearchSettings, builder.settings.get_dict())
+    text, summary = provided_pool(settings, starts.structures)
+    skipped = (*starts.problems, *((name, reason) for name, reason in summary["rejected"]))
+    kept = int(summary["kept"])
+    if not kept:
+        shown = "; ".join(f"{name}: {reason}" for name, reason in skipped[:SKIPPED_IN_ERROR])
+        raise RefusedInputsError(
+            f"none of {len(skipped)} starting structures can be used for {settings.unit.formula}: {shown}"
+        )
+    builder.pool = orm.SinglefileData.from_string(text, filename=POOL_FILE)
+    return kept, skipped
+
+
+def check_inputs(builder: ProcessBuilder) -> None:
+    """Check inputs as AiiDA does when they are submitted.
+
+    Raises:
+        RefusedInputsError: where they are wrong.
+    """
+    ports = Fuse2WorkChain.spec().inputs
+    problem = ports.validate(ports.pre_process(_pruned(builder)))
+    if problem is not None:
+        raise RefusedInputsError(f"{problem.port}: {problem.message}")
+
+
+def _pruned(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return nested inputs without empty namespaces."""
+    pruned = {key: _pruned(value) if isinstance(value, Mapping) else value for key, value in values.items()}
+    return {key: value for key, value in pruned.items() if value is not None and value != {}}
+
+
+def plain_inputs(builder: ProcessBuilder) -> dict[str, Any]:
+    """Return inputs as plain values, for people and for JSON."""
+    plain: dict[str, Any] = _plain(_pruned(builder))
+    return plain
+
+
+def _plain(value: Any) -> Any:
+    match value:
+        case orm.Dict():
+            return value.get_dict()
+        case orm.AbstractCode():
+            return value.full_label
+        case orm.SinglefileData():
+            return value.filename
+        case orm.Data():
+            return value.value
+        case Mapping():
+            return {key: _plain(item) for key, item in value.items()}
+    return value

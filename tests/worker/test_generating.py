@@ -1,0 +1,89 @@
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import venv
+from pathlib import Path
+
+import pytest
+
+import aiida_fuse2
+from aiida_fuse2.core.pool import ORIGIN, POOL_NUMBER
+from aiida_fuse2.core.validity import check_validity
+from aiida_fuse2.worker import main
+from aiida_fuse2.worker.files import from_extxyz
+from aiida_fuse2.worker.names import ERROR_FILE, JOB_FILE, POOL_FILE, SUMMARY_FILE
+
+SIZE = 4
+AIIDA_PACKAGES = ("aiida", "plumpy", "kiwipy", "circus", "alembic", "sqlalchemy", "disk_objectstore")
+
+
+@pytest.fixture
+def job(tmp_path, monkeypatch, search_settings):
+    monkeypatch.chdir(tmp_path)
+
+    def run(pool_number=0, **changes):
+        settings = search_settings(**{"max_atoms": 10, "pool": {"size": SIZE}, **changes})
+        job = {"settings": settings.model_dump(mode="json"), "pool_number": pool_number}
+        (tmp_path / JOB_FILE).write_text(json.dumps(job))
+        code = main(["generate"])
+        return code, settings
+
+    return run
+
+
+@pytest.mark.parametrize("generator", ["symmetric", "fgen"])
+def test_pool_is_valid_and_repeatable(job, tmp_path, generator):
+    code, settings = job(generator=generator)
+    assert code == 0
+    text = (tmp_path / POOL_FILE).read_text()
+    frames = from_extxyz(text)
+    summary = json.loads((tmp_path / SUMMARY_FILE).read_text())
+    assert summary["kept"] == len(frames) == SIZE
+    assert summary["tried"] == SIZE + sum(summary["rejected"].values())
+    for frame in frames:
+        assert (frame.info[ORIGIN], frame.info[POOL_NUMBER]) == (generator, 0)
+        limits = {"unit": settings.unit, "radii": settings.resolved_radii, "max_atoms": 10}
+        assert check_validity(frame, **limits, settings=settings.validity) is None
+    job(generator=generator)
+    assert (tmp_path / POOL_FILE).read_text() == text
+
+
+def test_next_pool_differs(job, tmp_path):
+    job(generator="fgen")
+    first = (tmp_path / POOL_FILE).read_text()
+    job(generator="fgen", pool_number=1)
+    assert (tmp_path / POOL_FILE).read_text() != first
+
+
+def test_unknown_generator_is_refused(job, tmp_path):
+    code, _ = job(generator="oracle")
+    assert code == 2
+    assert "symmetric" in json.loads((tmp_path / ERROR_FILE).read_text())["expected"]
+
+
+@pytest.mark.slow
+def test_worker_runs_in_an_environment_without_aiida(tmp_path, search_settings, relax_settings):
+    """A virtual environment with the science packages only, as on a cluster."""
+    environment = tmp_path / "venv"
+    venv.create(environment, symlinks=True, with_pip=False)
+    site = next(environment.glob("lib/python*/site-packages"))
+    for source in Path(next(p for p in sys.path if p.endswith("site-packages"))).iterdir():
+        if (
+            not source.name.startswith((*AIIDA_PACKAGES, "__editable__", "_aiida_fuse2", "aiida_fuse2"))
+            and source.suffix != ".pth"
+        ):
+            (site / source.name).symlink_to(source)
+    (site / "aiida_fuse2").symlink_to(Path(aiida_fuse2.__file__).parent)
+    python = environment / "bin" / "python"
+
+    def run(*arguments):
+        return subprocess.run([python, *arguments], cwd=tmp_path, capture_output=True, text=True, check=False)
+
+    assert run("-c", "import aiida").returncode != 0
+    settings = search_settings(generator="symmetric", max_atoms=10, pool={"size": 2}).model_dump(mode="json")
+    (tmp_path / JOB_FILE).write_text(json.dumps({"settings": settings, "pool_number": 0}))
+    done = run("-m", "aiida_fuse2.worker.main", "generate")
+    assert done.returncode == 0, done.stderr
+    assert json.loads((tmp_path / SUMMARY_FILE).read_text())["kept"] == 2

@@ -1,0 +1,210 @@
+"""Relaxation driver and batch job with cheap potentials; one test with CHGNet."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+from ase import Atoms, units
+from ase.build import bulk
+from ase.calculators.calculator import Calculator, all_changes
+
+from aiida_fuse2.core.errors import InputError
+from aiida_fuse2.core.relaxers import make_calculator, relax
+from aiida_fuse2.core.trials import Trial, TrialInfo, trial_label
+from aiida_fuse2.worker import main
+from aiida_fuse2.worker.files import from_extxyz, trials_to_text
+from aiida_fuse2.worker.names import ERROR_FILE, JOB_FILE, RELAXED_FILE, RESULTS_FILE, TRIALS_FILE
+from tests.conftest import EMT
+
+
+class Broken(Calculator):
+    """Fails, or gives no number, after some evaluations."""
+
+    implemented_properties = ("energy", "forces", "stress")
+
+    def __init__(self, value=None, **kwargs):
+        super().__init__(**kwargs)
+        self.value = value
+
+    def calculate(self, atoms=None, properties=None, system_changes=all_changes):
+        super().calculate(atoms, properties, system_changes)
+        if self.value is None:
+            raise RuntimeError("no answer")
+        self.results = {"energy": self.value, "forces": np.ones((len(atoms), 3)), "stress": np.zeros(6)}
+
+
+def alloy(shift=0.1, seed=0):
+    atoms = bulk("Cu", "fcc", a=3.8, cubic=True)
+    atoms.numbers[0] = 79
+    atoms.rattle(shift, rng=np.random.default_rng(seed))
+    return atoms
+
+
+@pytest.fixture
+def emt(relax_settings):
+    return relax_settings(**EMT)
+
+
+def test_relaxation_converges_and_leaves_its_input(emt):
+    atoms = alloy()
+    before = atoms.positions.copy()
+    result = relax(atoms, make_calculator(emt), emt)
+    assert result.status == "converged"
+    assert np.array_equal(atoms.positions, before)
+    assert result.values["fmax"] <= emt.fmax
+    assert result.values["evaluations"] > result.values["steps"] > 0
+    assert result.values["spacegroup_symbol_loose"] == "Pm-3m"
+    assert result.atoms.calc is None
+    check = result.atoms.copy()
+    check.calc = make_calculator(emt)
+    assert check.get_potential_energy() / 4 == pytest.approx(result.values["energy"], abs=1e-6)
+
+
+@pytest.mark.parametrize("optimizer", ["FIRE", "FIRE2", "LBFGS", "BFGS", "BFGSLineSearch"])
+def test_every_optimizer_reaches_the_same_minimum(relax_settings, optimizer):
+    settings = relax_settings(**{**EMT, "fmax": 0.01, "max_steps": 500, "optimizer": optimizer})
+    result = relax(alloy(), make_calculator(settings), settings)
+    assert result.status == "converged"
+    assert result.values["energy"] == pytest.approx(-0.0155, abs=5e-4)  # L1_2 Cu3Au with EMT
+
+
+def test_pressure_shrinks_and_adds_pv(relax_settings):
+    free = relax_settings(**EMT)
+    pressed = relax_settings(**EMT, pressure=10.0)
+    a, b = (relax(alloy(), make_calculator(s), s) for s in (free, pressed))
+    assert b.values["volume"] < 0.97 * a.values["volume"]
+    work = 10.0 * units.GPa * b.values["volume"] / 4
+    assert b.values["energy"] == pytest.approx(b.values["potential_energy"] + work)
+    stressed = b.atoms.copy()
+    stressed.calc = make_calculator(free)
+    assert -stressed.get_stress()[:3].mean() / units.GPa == pytest.approx(10.0, abs=2.0)
+
+
+def test_fixed_cell_stays(relax_settings):
+    settings = relax_settings(**EMT, relax_cell=False)
+    result = relax(alloy(), make_calculator(settings), settings)
+    assert np.allclose(result.atoms.cell.array, alloy().cell.array)
+
+
+def test_step_limit_is_a_named_failure(relax_settings):
+    settings = relax_settings(**{**EMT, "max_steps": 1, "fmax": 1e-6})
+    result = relax(alloy(0.3), make_calculator(settings), settings)
+    assert (result.status, result.fingerprint) == ("step_limit", None)
+    assert "energy" not in result.values
+
+
+def test_isolated_atom_never_reaches_the_model(emt):
+    atoms = Atoms("Cu", cell=[9, 9, 9], pbc=True)
+    result = relax(atoms, Broken(), emt)
+    assert (result.status, result.values["evaluations"]) == ("isolated_atom", 0)
+
+
+def test_flat_cell_is_named(emt):
+    assert relax(Atoms("Cu", cell=[4, 4, 0.1], pbc=True), Broken(), emt).status == "cell_exploded"
+
+
+def test_calculator_errors_and_nan_are_named(emt):
+    failed = relax(alloy(), Broken(), emt)
+    assert (failed.status, failed.detail) == ("calculator_error", "RuntimeError: no answer")
+    assert relax(alloy(), Broken(value=float("nan")), emt).status == "energy_not_finite"
+
+
+def test_fused_atoms_have_failed(relax_settings):
+    settings = relax_settings(**EMT, min_contact=0.99)
+    assert relax(alloy(), make_calculator(settings), settings).status == "fused_atoms"
+
+
+@pytest.mark.parametrize(
+    ("changes", "field"),
+    [
+        ({"calculator": "ase.calculators.nowhere.Nothing"}, "relax.settings.calculator"),
+        ({"calculator": "nothing"}, "relax.settings.calculator"),
+        (
+            {"calculator": "matscipy.calculators.pair_potential.PairPotential", "arguments": {"wrong": 1}},
+            "relax.settings.arguments",
+        ),
+        ({"model": "9.9.9"}, "relax.settings.model"),
+    ],
+)
+def test_bad_calculator_is_refused(relax_settings, changes, field):
+    settings = relax_settings(**changes)
+    with pytest.raises(InputError) as caught:
+        make_calculator(settings)
+    assert caught.value.field == field
+
+
+# --- the job ----------------------------------------------------------------------------------------
+
+
+def trial(index, atoms):
+    info = TrialInfo(
+        label=trial_label(0, 0, index),
+        generation=0,
+        walker=0,
+        trial=index,
+        attempt=0,
+        move=0,
+        origin="fgen",
+        parent="",
+        symmetric_start=False,
+    )
+    return Trial(info, atoms)
+
+
+@pytest.fixture
+def job(tmp_path, monkeypatch, emt):
+    trials = [trial(i, alloy(seed=i)) for i in range(4)]
+    trials[2] = trial(2, Atoms("Cu", cell=[9, 9, 9], pbc=True))
+    (tmp_path / TRIALS_FILE).write_text(trials_to_text(trials))
+    monkeypatch.chdir(tmp_path)
+
+    def run(shard=(0, 1), **changes):
+        settings = {**emt.model_dump(), **changes}
+        (tmp_path / JOB_FILE).write_text(json.dumps({"settings": settings, "shard": list(shard)}))
+        code = main(["relax"])
+        rows = {}
+        if (tmp_path / RESULTS_FILE).exists():
+            rows = {r.pop("label"): r for r in map(json.loads, (tmp_path / RESULTS_FILE).read_text().splitlines())}
+        return code, rows
+
+    return run
+
+
+def without_times(rows):
+    return {label: {k: v for k, v in row.items() if k != "cpu_seconds"} for label, row in rows.items()}
+
+
+def test_batch_goes_on_after_a_failure(job, tmp_path):
+    code, rows = job()
+    assert code == 0
+    assert [row["status"] for row in rows.values()] == ["converged", "converged", "isolated_atom", "converged"]
+    frames = from_extxyz((tmp_path / RELAXED_FILE).read_text())
+    assert [f.info["label"] for f in frames] == list(rows)
+
+
+def test_shards_and_processes_change_nothing(job):
+    _, whole = job()
+    parts = {}
+    for index in (0, 1):
+        parts |= job(shard=(index, 2))[1]
+    assert without_times(parts) == without_times(whole)
+    assert without_times(job(processes=2)[1]) == without_times(whole)
+
+
+def test_refused_input_is_written_down(job, tmp_path):
+    code, rows = job(calculator="no.such.Calculator")
+    assert (code, rows) == (2, {})
+    assert json.loads((tmp_path / ERROR_FILE).read_text())["field"] == "relax.settings.calculator"
+
+
+@pytest.mark.slow
+def test_chgnet_finds_the_perovskite_minimum(relax_settings, perovskite):
+    pytest.importorskip("chgnet")
+    settings = relax_settings()
+    perovskite.set_cell(perovskite.cell * 1.03, scale_atoms=True)
+    result = relax(perovskite, make_calculator(settings), settings)
+    assert result.status == "converged"
+    assert result.values["energy"] == pytest.approx(-8.4236, abs=5e-4)
+    assert result.values["spacegroup_symbol"] == "Pm-3m"
