@@ -16,14 +16,11 @@ from ase import Atoms
 
 from aiida_fuse2.calculations.conversions import POOL_FILE, provided_pool
 from aiida_fuse2.core.errors import Fuse2Error, InputError
-from aiida_fuse2.core.generators import get_generator
+from aiida_fuse2.core.generators import PROVIDED
 from aiida_fuse2.core.settings import SearchSettings, parse_settings
 from aiida_fuse2.workchains.protocols import merge
 from aiida_fuse2.workchains.search import Fuse2WorkChain
 from aiida_fuse2.worker.structure_files import read_structures
-
-PROVIDED = "provided"
-"""Generator of a search that starts from the user's structures only."""
 
 SKIPPED_IN_ERROR = 3
 """Structures named in the message where none can be used."""
@@ -145,7 +142,6 @@ def prepare_search(
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", UserWarning)
         builder = _builder(composition, code, protocol, changes)
-    _check_generator(builder)
     messages = tuple(dict.fromkeys(str(w.message) for w in caught if w.category is UserWarning))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -170,13 +166,6 @@ def _builder(
         raise
     except ValueError as error:  # an input that does not exist, or is of the wrong type
         raise RefusedInputsError(f"AiiDA refuses an input: {_one_line(error)}") from error
-
-
-def _check_generator(builder: ProcessBuilder) -> None:
-    """Refuse a generator that nobody knows, before a job does."""
-    name = builder.settings["generator"]
-    if name != PROVIDED:
-        get_generator(name)
 
 
 def load_group(label: str) -> list[orm.StructureData]:

@@ -134,8 +134,10 @@ def load_search(identifier: int | str) -> orm.WorkChainNode:
     text = str(identifier)
     try:
         node = orm.load_node(int(text) if text.isdigit() else text)
-    except (NotExistent, MultipleObjectsError, ValueError) as error:
-        raise NoSearchError(f"there is no node {text!r}: {error}") from error
+    except (NotExistent, ValueError) as error:
+        raise NoSearchError(f"there is no node {text!r} in this profile") from error
+    except MultipleObjectsError as error:
+        raise NoSearchError(f"several nodes begin with {text!r}") from error
     if not isinstance(node, orm.WorkChainNode) or node.process_type != PROCESS_TYPE:
         kind = node.process_label if isinstance(node, orm.ProcessNode) else type(node).__name__
         raise NoSearchError(f"node {text} is not a search but a {kind}; `verdi process list -a` lists processes")

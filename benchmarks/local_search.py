@@ -7,9 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
+from ase import Atoms
+
 from aiida_fuse2.core.decision import CONVERGED, Relaxation, decide
 from aiida_fuse2.core.policy import propose
 from aiida_fuse2.core.pool import PoolReader
@@ -17,18 +20,18 @@ from aiida_fuse2.core.relaxers import make_calculator, relax
 from aiida_fuse2.core.settings import RelaxSettings, SearchSettings, check_search, parse_settings
 from aiida_fuse2.core.state import SearchState
 from aiida_fuse2.core.uniqueness import UniqueIndex, match_structures
+from aiida_fuse2.workchains.protocols import protocol_inputs
 from aiida_fuse2.worker.files import from_extxyz, to_extxyz, trials_from_text, trials_to_text
 from aiida_fuse2.worker.generating import generate_pool
-from aiida_fuse2.workchains.protocols import protocol_inputs
-from ase import Atoms
 
 
 @dataclass
 class Step:
-    """One generation: its state, and one row per trial."""
+    """One generation: its state, one row per trial, and the last geometries by label."""
 
     state: SearchState
     rows: list[dict[str, Any]]
+    geometries: dict[str, Atoms]
 
 
 def parse(composition: str, protocol: str, overrides: dict[str, Any]) -> tuple[SearchSettings, RelaxSettings]:
@@ -39,9 +42,7 @@ def parse(composition: str, protocol: str, overrides: dict[str, Any]) -> tuple[S
     return settings, parse_settings(RelaxSettings, inputs["relax"]["settings"])
 
 
-def run_search(
-    settings: SearchSettings, tier: RelaxSettings, provided: list[Atoms] | None = None
-) -> Iterator[Step]:
+def run_search(settings: SearchSettings, tier: RelaxSettings, provided: list[Atoms] | None = None) -> Iterator[Step]:
     """Yield a search generation by generation.
 
     Args:
@@ -62,8 +63,7 @@ def run_search(
             n_pools += 1
         reader = None
         if pool is not None:
-            waiting = pool
-            reader = PoolReader(settings.unit, lambda: waiting, dict(state.pool_positions), state.pool_number)
+            reader = PoolReader(settings.unit, partial(list, pool), dict(state.pool_positions), state.pool_number)
         proposal = propose(settings, state, geometries, reader)
         trials = trials_from_text(trials_to_text(proposal.trials))
         relaxations = {}
@@ -96,4 +96,4 @@ def run_search(
         for row in rows:
             if row["status"] == CONVERGED and not row["duplicate_of"]:
                 index.add(row["label"], row["energy"], np.array(row["fingerprint"]))
-        yield Step(state, rows)
+        yield Step(state, rows, geometries)

@@ -53,6 +53,12 @@ def given_profile(profile: str | None) -> str | None:
     return known if profile is None else profile
 
 
+def hint(command: str, program: str = "aiida-fuse2") -> str:
+    """Return a command to type next, with the profile where one was named."""
+    profile = click.get_current_context().meta.get(PROFILE_KEY)
+    return f"{program} {command}" if profile is None else f"{program} -p {profile} {command}"
+
+
 def with_profile(function: Callable[..., R]) -> Callable[..., R]:
     """Load the profile before a command runs, and show its errors in one line."""
 
@@ -62,7 +68,9 @@ def with_profile(function: Callable[..., R]) -> Callable[..., R]:
         with reported_errors():
             from aiida_fuse2.environment import load_search_profile
 
-            load_search_profile(given_profile(profile))
+            chosen = given_profile(profile)
+            load_search_profile(chosen)
+            click.get_current_context().meta[PROFILE_KEY] = chosen
             return function(*args, **kwargs)
 
     return wrapper

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from .options import BAD_INPUT, JSON, CommandError, echo_json, with_profile
+from .options import BAD_INPUT, JSON, CommandError, echo_json, hint, with_profile
 from .root import cmd_root
 
 if TYPE_CHECKING:
@@ -197,4 +197,4 @@ def _submit(prepared: Prepared, *, wait: bool, as_json: bool) -> None:
     elif as_json:
         echo_json({"pk": node.pk, "uuid": node.uuid})
     else:
-        click.echo(f"Watch it with `aiida-fuse2 watch {node.pk}`, see results with `aiida-fuse2 show {node.pk}`")
+        click.echo(f"Watch it with `{hint(f'watch {node.pk}')}`, see results with `{hint(f'show {node.pk}')}`")

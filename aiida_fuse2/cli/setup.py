@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from .options import PROFILE, given_profile, reported_errors
+from .options import PROFILE, PROFILE_KEY, given_profile, hint, reported_errors
 from .root import cmd_root
 
 if TYPE_CHECKING:
@@ -67,7 +67,8 @@ def cmd_setup(
         _echo(_setup_profile(given_profile(profile), new_profile, ask=not non_interactive and sys.stdin.isatty()))
         for step in _setup_rest(computer, code_label, worker, daemon_workers if daemon else None):
             _echo(step)
-        click.echo("\nNext: aiida-fuse2 run SrTiO3 --protocol fast")
+        click.get_current_context().meta[PROFILE_KEY] = new_profile or given_profile(profile)
+        click.echo(f"\nNext: {hint('run SrTiO3 --protocol fast')}")
 
 
 def _where_from() -> str:

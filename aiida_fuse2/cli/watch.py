@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from .options import FAILED, JSON, SEARCH, CommandError, echo_json, with_profile
+from .options import FAILED, JSON, SEARCH, CommandError, echo_json, hint, with_profile
 from .root import cmd_root
 
 if TYPE_CHECKING:
@@ -45,10 +45,10 @@ def watch_search(node: orm.WorkChainNode, *, as_json: bool) -> None:
     except KeyboardInterrupt:
         click.echo(
             f"\nThe search {node.pk} goes on.\n"
-            f"  aiida-fuse2 watch {node.pk}      come back\n"
-            f"  aiida-fuse2 show {node.pk}       what it has found\n"
-            f"  aiida-fuse2 stop {node.pk}       end it after the present generation\n"
-            f"  verdi process status {node.pk}   its processes",
+            f"  {hint(f'watch {node.pk}')}: come back\n"
+            f"  {hint(f'show {node.pk}')}: see what it has found\n"
+            f"  {hint(f'stop {node.pk}')}: end it after the present generation\n"
+            f"  {hint(f'process status {node.pk}', 'verdi')}: see its processes",
             err=as_json,
         )
         if as_json:
@@ -77,11 +77,12 @@ def cmd_stop(*, search: str) -> None:
 
     node = query.load_search(search)
     if node.is_terminated:
-        raise CommandError(f"the search {search} has ended already; see `aiida-fuse2 show {search}`")
+        raise CommandError(f"the search {search} has ended already; see `{hint(f'show {search}')}`")
     query.ask_to_stop(node)
     state = query.progress(node.pk).state
     generation = 0 if state is None else state.generation
     click.echo(
-        f"The search {search} ends when generation {generation} is relaxed, keeps what it has found, and finishes with "
-        f"exit status {query.STOPPED_EXIT}. To end it at once and lose this generation: `verdi process kill {search}`"
+        f"The search {search} ends when generation {generation} is relaxed, keeps what it has found, "
+        f"and finishes with exit status {query.STOPPED_EXIT}.\n"
+        f"To end it at once, without this generation: `{hint(f'process kill {search}', 'verdi')}`"
     )

@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from .composition import FormulaUnit, parse_composition
 from .errors import InputError
+from .generators import check_generator
 from .radii import module_size, resolve_radii
 
 N_MOVES = 14
@@ -218,6 +219,7 @@ def check_search(settings: SearchSettings, *, where: str = "settings") -> None:
     """
     unit = settings.unit
     _ = settings.ap  # radii and oxidation states
+    check_generator(settings.generator, where=f"{where}.generator")
     for field, value in (("max_atoms", settings.max_atoms), ("initial_max_atoms", settings.initial_limit)):
         if value < unit.n_atoms:
             raise InputError(f"{where}.{field}", value, f"one formula unit of {unit.formula} has {unit.n_atoms} atoms")

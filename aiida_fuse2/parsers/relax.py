@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,21 @@ from .base import WorkerParser
 EXTRAS_KEY = "fuse2"
 """Extra of an explored structure that holds what is asked for most."""
 
-EXTRAS_FROM_RESULTS = ("energy", "n_atoms", "volume", "spacegroup", "spacegroup_loose", "spacegroup_symbol")
+EXTRAS = (
+    "energy",
+    "n_atoms",
+    "volume",
+    "spacegroup",
+    "spacegroup_loose",
+    "spacegroup_symbol",
+    "spacegroup_symbol_loose",
+    "label",
+    "generation",
+    "walker",
+    "move",
+    "origin",
+    "parent",
+)
 
 
 def read_results(folder: Path) -> dict[str, dict[str, Any]]:
@@ -57,19 +72,13 @@ def _complete_frames(text: str) -> str:
     return "".join(lines[:position])
 
 
-def structure_extras(trial: Trial, row: dict[str, Any]) -> dict[str, Any]:
-    """Return the extras of an explored structure: cheap to ask; the truth stays in the links."""
-    info = trial.info
-    found = {key: row[key] for key in EXTRAS_FROM_RESULTS}
-    return found | {
-        "label": info.label,
-        "generation": info.generation,
-        "walker": info.walker,
-        "move": info.move,
-        "origin": info.origin,
-        "parent": info.parent,
-        "duplicate_of": "",
-    }
+def structure_extras(row: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the extras of an explored structure: cheap to ask; the truth stays in the links.
+
+    Args:
+        row: where the trial came from, what relaxing it gave and, once it is known, ``duplicate_of``.
+    """
+    return {key: row[key] for key in EXTRAS} | {"duplicate_of": row.get("duplicate_of") or ""}
 
 
 class RelaxParser(WorkerParser):
@@ -109,5 +118,5 @@ class RelaxParser(WorkerParser):
                 continue
             node = orm.StructureData(ase=geometries[label])
             node.label = label
-            node.base.extras.set(EXTRAS_KEY, structure_extras(trials[label], row))
+            node.base.extras.set(EXTRAS_KEY, structure_extras({**trials[label].info.to_dict(), **row}))
             self.out(f"structures.{label}", node)

@@ -106,6 +106,7 @@ def find_structures(search: int, labels: list[str]) -> dict[str, str]:
         edge_filters={"label": {"in": [STRUCTURE_LINK + label for label in labels]}},
         edge_project="label",
         project="uuid",
+        tag="structure",
     )
-    builder.order_by({orm.StructureData: {"id": "desc"}})
+    builder.order_by({"structure": {"id": "asc"}})  # of a step that ran twice the newest is taken
     return {label.removeprefix(STRUCTURE_LINK): uuid for uuid, label in builder.iterall()}

@@ -18,12 +18,12 @@ from aiida_fuse2.calculations.generate import GenerateCalculation, validate_sear
 from aiida_fuse2.calculations.relax import RelaxCalculation
 from aiida_fuse2.core.decision import CONVERGED
 from aiida_fuse2.core.errors import InputError
-from aiida_fuse2.core.generators import GENERATORS
+from aiida_fuse2.core.generators import PROVIDED
 from aiida_fuse2.core.relaxers.calculators import CHGNET, CHGNET_MAX_Z
 from aiida_fuse2.core.settings import RelaxSettings, SearchSettings, check_search, parse_settings
 from aiida_fuse2.core.state import SearchState
 from aiida_fuse2.core.uniqueness import UniqueIndex
-from aiida_fuse2.parsers.relax import EXTRAS_KEY
+from aiida_fuse2.parsers.relax import EXTRAS_KEY, structure_extras
 
 from .protocols import protocol_inputs
 from .records import STRUCTURE_LINK, find_structures, generation_records
@@ -43,7 +43,7 @@ IN_PROCESS = frozenset({"fgen"})
 
 def fills_pool_by_job(generator: str) -> bool:
     """Tell whether a generator fills the pool with a job."""
-    return generator not in IN_PROCESS and generator != "provided"
+    return generator not in IN_PROCESS and generator != PROVIDED
 
 
 def _validate_inputs(inputs: Mapping[str, Any], _: object) -> str | None:
@@ -52,10 +52,8 @@ def _validate_inputs(inputs: Mapping[str, Any], _: object) -> str | None:
         return None  # reported as a missing input
     try:
         settings = parse_settings(SearchSettings, inputs["settings"].get_dict())
-        if settings.generator == "provided" and "pool" not in inputs:
+        if settings.generator == PROVIDED and "pool" not in inputs:
             raise InputError("pool", None, "the generator 'provided' needs structures, e.g. --structures FILE")
-        if settings.generator not in {*GENERATORS, "provided"} and "generate" not in inputs:
-            raise InputError("settings.generator", settings.generator, f"must be one of {', '.join(GENERATORS)}")
         if fills_pool_by_job(settings.generator) and "code" not in inputs.get("generate", {}):
             raise InputError("generate.code", None, f"the generator {settings.generator!r} runs in a job: give a code")
         _check_elements(settings, inputs["relax"]["settings"].get_dict())
@@ -206,10 +204,7 @@ class Fuse2WorkChain(WorkChain):
         """Tell whether another generation is wanted and possible."""
         if self.ctx.failure is not None or self.ctx.barren >= MAX_BARREN:
             return False
-        settings, state = self._search_settings(), self._search_state()
-        if state.tried >= settings.max_structures or state.since_best >= settings.rmax:
-            return False
-        return not self._is_asked_to_stop()
+        return not self._has_reached_a_limit(self._search_state()) and not self._is_asked_to_stop()
 
     def should_fill_pool(self) -> bool:
         """Tell whether the pool is empty and a job can fill it."""
@@ -328,7 +323,7 @@ class Fuse2WorkChain(WorkChain):
             return self.exit_codes.ERROR_NO_TRIALS.format(reason=state.rejections)
         if state.best is None:
             return self.exit_codes.ERROR_NO_STRUCTURE.format(reason=state.failures)
-        if self._is_asked_to_stop() and state.tried < self._search_settings().max_structures:
+        if not self._has_reached_a_limit(state):
             return self.exit_codes.STOPPED_ON_REQUEST.format(reason=state.tried)
         return None
 
@@ -342,6 +337,10 @@ class Fuse2WorkChain(WorkChain):
 
     def _group_label(self) -> str:
         return GROUP_PREFIX + str(self.node.uuid)
+
+    def _has_reached_a_limit(self, state: SearchState) -> bool:
+        settings = self._search_settings()
+        return state.tried >= settings.max_structures or state.since_best >= settings.rmax
 
     def _is_asked_to_stop(self) -> bool:
         builder = orm.QueryBuilder().append(orm.WorkChainNode, filters={"id": self.node.pk}, project="extras")
@@ -430,7 +429,5 @@ def _complete_extras(rows: Sequence[Mapping[str, Any]], structures: Mapping[str,
         node = structures.get(row["label"])
         if node is None:
             continue
-        extras = node.base.extras.get(EXTRAS_KEY, None)
-        if extras is None or row["duplicate_of"]:
-            known = extras or {key: row[key] for key in ("label", "energy", "n_atoms", "volume", "spacegroup")}
-            node.base.extras.set(EXTRAS_KEY, {**known, "duplicate_of": row["duplicate_of"] or ""})
+        if row["duplicate_of"] or EXTRAS_KEY not in node.base.extras.all:
+            node.base.extras.set(EXTRAS_KEY, structure_extras(row))

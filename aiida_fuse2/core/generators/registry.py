@@ -14,6 +14,24 @@ from .symmetric import Symmetric
 GENERATORS: dict[str, Callable[[], Generator]] = {"fgen": FGen, "symmetric": Symmetric}
 
 
+GROUP = "aiida_fuse2.generators"
+"""Entry points of generators from other packages."""
+
+PROVIDED = "provided"
+"""Name in place of a generator where every starting structure comes from the user."""
+
+
+def check_generator(name: str, *, where: str) -> None:
+    """Check that a generator exists.
+
+    Raises:
+        InputError: where there is none of that name.
+    """
+    known = sorted({*GENERATORS, *entry_points(group=GROUP).names, PROVIDED})
+    if name not in known:
+        raise InputError(where, name, f"must be one of {', '.join(known)}")
+
+
 def get_generator(name: str) -> Generator:
     """Return the generator of that name.
 
@@ -22,9 +40,8 @@ def get_generator(name: str) -> Generator:
     """
     if name in GENERATORS:
         return GENERATORS[name]()
-    found = entry_points(group="aiida_fuse2.generators")
+    found = entry_points(group=GROUP)
     if name in found.names:
         loaded: Generator = found[name].load()()
         return loaded
-    known = sorted({*GENERATORS, *found.names, "provided"})
-    raise InputError("generator", name, f"must be one of {', '.join(known)}")
+    raise InputError("generator", name, f"must be one of {', '.join(sorted({*GENERATORS, *found.names}))}")

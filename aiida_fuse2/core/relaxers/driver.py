@@ -22,7 +22,6 @@ from aiida_fuse2.core.symmetry import Symmetry, SymmetryError, find_symmetry
 from aiida_fuse2.core.uniqueness import fingerprint
 from aiida_fuse2.core.validity import has_sound_cell, isolated_atoms, shortest_contact
 
-
 MAX_DETAIL = 300
 """Longest text kept of a calculator's error, characters."""
 

@@ -1,0 +1,41 @@
+"""Fixtures of the command line: how commands are called, and a finished search to ask about."""
+
+from __future__ import annotations
+
+import pytest
+from click.testing import CliRunner
+
+_FINISHED: dict[str, int] = {}
+
+
+@pytest.fixture
+def call(aiida_profile):
+    """A function that calls the command with arguments in the profile of the tests."""
+    from aiida_fuse2.cli import cmd_root
+
+    def run(*arguments, code=0):
+        result = CliRunner().invoke(cmd_root, [str(a) for a in arguments])
+        shown = result.exception if result.exception and not isinstance(result.exception, SystemExit) else None
+        assert result.exit_code == code, (result.output, shown)
+        return result
+
+    return run
+
+
+@pytest.fixture
+def search(emt_builder):
+    """A finished search of Cu3Au with EMT, run once in this process."""
+    from aiida import orm
+    from aiida.engine import run_get_node
+
+    if "pk" not in _FINISHED:
+        _, node = run_get_node(emt_builder(max_structures=8, seed=3))
+        _FINISHED["pk"] = node.pk
+    return orm.load_node(_FINISHED["pk"])
+
+
+@pytest.fixture
+def daemon_up(monkeypatch):
+    """Pretend that the daemon runs."""
+    monkeypatch.setattr("aiida_fuse2.environment.require_daemon", lambda: None)
+    monkeypatch.setattr("aiida_fuse2.cli.progress.daemon_problem", lambda: None)

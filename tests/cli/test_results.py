@@ -1,0 +1,220 @@
+"""`show`, `structures`, `watch` and `stop` on a finished search, and the progress of one that runs."""
+
+from __future__ import annotations
+
+import io
+import json
+
+import numpy as np
+import pytest
+from aiida import orm
+from ase.io import read
+from rich.console import Console
+
+from aiida_fuse2 import query
+from aiida_fuse2.cli import progress as live
+from aiida_fuse2.core.symmetry import find_symmetry
+from aiida_fuse2.workchains.search import STOP_EXTRA
+
+
+def changed(reached, **values):
+    from dataclasses import replace
+
+    return replace(reached, **values)
+
+
+# --- show ---
+
+
+def test_show_as_json_agrees_with_the_outputs(call, search):
+    shown = json.loads(call("show", search.pk, "--json").stdout)
+    ranked = search.outputs.ranked["structures"]
+    assert [row["label"] for row in shown["structures"]] == [row["label"] for row in ranked]
+    assert shown["structures_tried"] == 8
+    assert shown["exit_status"] == 0
+    for row in shown["structures"]:
+        node = orm.load_node(row["pk"])
+        assert (node.uuid, node.label) == (row["uuid"], row["label"])
+
+
+def test_show_table(call, search):
+    rows = query.ranked(search)
+    text = call("show", search.uuid[:8], "-n", 1).stdout
+    assert "Cu3Au" in text
+    assert f"{rows[0]['energy']:.4f}" in text
+    assert rows[0]["label"] in text
+    assert f"and {len(rows) - 1} more" in text
+
+
+@pytest.mark.parametrize("command", ["show", "structures", "watch", "stop"])
+def test_what_is_not_a_search(call, search, command):
+    result = call(command, search.inputs.settings.pk, code=1)
+    assert "is not a search but a Dict" in result.stderr
+    assert "there is no node" in call(command, 10**9, code=1).stderr
+    assert "there is no node" in call(command, "nonsense", code=1).stderr
+
+
+# --- structures ---
+
+
+@pytest.mark.parametrize(("file_format", "suffix"), [("cif", "cif"), ("poscar", "vasp"), ("extxyz", "extxyz")])
+def test_files_hold_the_structures_as_relaxed(call, search, tmp_path, file_format, suffix):
+    arguments = ("structures", search.pk, "-n", 2, "--format", file_format, "-o", tmp_path / "new", "--json")
+    written = json.loads(call(*arguments).stdout)
+    assert len(written) == 2
+    for row in written:
+        assert row["path"].endswith(f".{suffix}")
+        name = row["path"].removeprefix(f"{tmp_path}/new/")
+        assert name.startswith(f"Cu3Au_{row['rank']:02d}_")
+        assert f"{row['energy']:.4f}" in name
+        atoms = read(row["path"], format="vasp" if suffix == "vasp" else suffix)
+        expected = orm.load_node(row["pk"]).get_ase()
+        assert sorted(atoms.symbols) == sorted(expected.symbols)
+        assert np.allclose(atoms.cell.cellpar(), expected.cell.cellpar(), atol=1e-5)
+
+
+def test_symmetrised_files(call, search, tmp_path):
+    call("structures", search.pk, "-n", 1, "-o", tmp_path, "--symprec", 0.1)
+    row = query.ranked(search)[0]
+    expected = find_symmetry(orm.load_node(row["pk"]).get_ase(), 0.1)
+    text = next(tmp_path.glob("*.cif")).read_text()
+    assert f"_symmetry_Int_Tables_number   {expected.number}\n" in text
+    call("structures", search.pk, "-n", 1, "-o", tmp_path, "--symprec", 0.1, "--format", "poscar")
+    atoms = read(next(tmp_path.glob("*.vasp")), format="vasp")
+    assert find_symmetry(atoms, 1e-4).number == expected.number
+
+
+def test_files_are_not_overwritten(call, search, tmp_path):
+    call("structures", search.pk, "-n", 1, "-o", tmp_path)
+    path = next(tmp_path.iterdir())
+    path.write_text("mine")
+    assert str(path) in call("structures", search.pk, "-n", 2, "-o", tmp_path, code=1).stderr
+    assert path.read_text() == "mine"
+    assert len(list(tmp_path.iterdir())) == 1
+    call("structures", search.pk, "-n", 2, "-o", tmp_path, "--force")
+    assert path.read_text() != "mine"
+
+
+def test_symbol_in_a_file_name():
+    from aiida_fuse2.structure_export import file_name
+
+    row = {"rank": 3, "energy": -1.0, "spacegroup_symbol": "P6_3/mmc"}
+    assert file_name("Mn", row, "cif") == "Mn_03_P6_3_mmc_-1.0000.cif"
+
+
+# --- watch and stop ---
+
+
+def test_watch_a_finished_search(call, search):
+    text = call("watch", search.pk).stdout
+    assert "finished" in text
+    assert query.ranked(search)[0]["label"] in text
+
+
+def test_watch_as_json(call, search):
+    shown = json.loads(call("watch", search.pk, "--json").stdout)
+    assert shown["process_state"] == "finished"
+    assert shown["structures"]
+
+
+@pytest.mark.parametrize(("status", "code"), [(0, 0), (700, 0), (301, 1), (401, 1), (None, 1)])
+def test_exit_code_of_watch(call, search, monkeypatch, status, code):
+    state = "finished" if status is not None else "killed"
+    reached = changed(query.progress(search.pk), exit_status=status, process_state=state, exit_message="why")
+    monkeypatch.setattr("aiida_fuse2.cli.progress.follow", lambda *_: reached)
+    text = call("watch", search.pk, code=code).stdout
+    assert ("why" in text) == (status != 0)
+
+
+def test_interrupt_leaves_the_search_running(call, search, monkeypatch):
+    def interrupt(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("aiida_fuse2.cli.progress.follow", interrupt)
+    text = call("watch", search.pk).stdout
+    assert f"aiida-fuse2 watch {search.pk}" in text
+    assert f"verdi process status {search.pk}" in text
+
+
+def test_stop(call, search, monkeypatch):
+    assert "has ended already" in call("stop", search.pk, code=1).stderr
+    monkeypatch.setattr(orm.WorkChainNode, "is_terminated", False)
+    assert "exit status 700" in call("stop", search.pk).stdout
+    assert search.base.extras.get(STOP_EXTRA) is True
+    search.base.extras.delete(STOP_EXTRA)
+
+
+# --- progress ---
+
+
+def test_progress_of_a_finished_search(search):
+    reached = query.progress(search.pk)
+    assert reached.is_terminated
+    assert not reached.has_failed
+    assert reached.state.to_dict() == search.outputs.state.get_dict()
+    assert reached.best.pk == search.outputs.structure.pk
+    assert reached.best.energy == search.outputs.energy.value
+    assert reached.rate > 0
+    assert reached.seconds_left(query.search_settings(search)) is None
+
+
+def test_progress_before_the_first_generation(emt_builder):
+    from aiida.engine.utils import instantiate_process
+    from aiida.manage import get_manager
+
+    process = instantiate_process(get_manager().get_runner(), emt_builder())
+    reached = query.progress(process.node.pk)
+    assert (reached.state, reached.best, reached.rate) == (None, None, None)
+    assert reached.phase == "starting"
+    assert query.ranked(process.node) == []
+
+
+def test_jobs_that_write_here_tell_how_far_they_are(tmp_path):
+    (tmp_path / "results.jsonl").write_text("{}\n{}\n")
+    running = {"process_state": "waiting", "state": "withscheduler", "scheduler_state": "running"}
+    queued = {**running, "scheduler_state": "queued", "remote_workdir": "/nonexistent"}
+    text = query._jobs_text([{**running, "remote_workdir": str(tmp_path)}, queued])
+    assert text == "(2 relaxed; jobs: 1 queued, 1 running)"
+
+
+def running(search, **values):
+    return changed(query.progress(search.pk), process_state="waiting", phase="relaxing generation 4", **values)
+
+
+def test_time_left_is_that_of_the_nearer_limit(search):
+    settings = query.search_settings(search)
+    reached = running(search, rate=3600.0)
+    wider = settings.model_copy(update={"max_structures": 108, "rmax": 1000})
+    assert reached.seconds_left(wider) == 100
+    nearer = wider.model_copy(update={"rmax": reached.state.since_best + 7})
+    assert reached.seconds_left(nearer) == 7
+
+
+def test_panel(search):
+    console = Console(file=io.StringIO(), width=100, force_terminal=True)
+    settings = query.search_settings(search)
+    console.print(live.panel(running(search), settings, "the daemon is not running; start it"))
+    text = console.file.getvalue()
+    for part in ("relaxing generation 4", "8 of 8", "structures per hour", "does not advance", "eV/atom", "Ctrl-C"):
+        assert part in text
+
+
+def test_one_line_per_generation_without_a_terminal(search, monkeypatch):
+    settings = query.search_settings(search)
+    ended = query.progress(search.pk)
+    earlier = changed(ended.state, generation=1, tried=4)
+    reports = iter(
+        [running(search, state=None), running(search, state=earlier), running(search), running(search), ended]
+    )
+    problems = iter(["no daemon", None])
+    monkeypatch.setattr(live, "progress", lambda _: next(reports))
+    monkeypatch.setattr(live, "daemon_problem", lambda: next(problems))
+    monkeypatch.setattr(live, "DAEMON_POLLS", 2)
+    monkeypatch.setattr(live, "POLL_INTERVAL", 0)
+    console = Console(file=io.StringIO(), width=160)
+    assert live.follow(search.pk, settings, console) is ended
+    lines = console.file.getvalue().splitlines()
+    assert len(lines) == 3
+    assert "no daemon" in lines[0]
+    assert lines[1].startswith("generation 0: 4 of 8 structures")
+    assert lines[2].startswith(f"generation {ended.state.generation - 1}: 8 of 8 structures")

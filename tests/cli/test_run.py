@@ -1,0 +1,192 @@
+"""`run`: inputs from options, errors in one line, nothing submitted that is wrong."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+import yaml
+from aiida import orm
+from ase.io import write
+
+from aiida_fuse2.core.errors import InputError
+from aiida_fuse2.launch import merge_all, parse_assignment, prepare_search, read_overrides
+
+EMT_OPTIONS = ("--protocol", "fast", "--set", "relax.settings.calculator=ase.calculators.emt.EMT")
+
+
+def n_nodes():
+    return orm.QueryBuilder().append(orm.Node).count()
+
+
+def test_assignment_is_nested_and_typed():
+    assert parse_assignment("settings.acceptance.temperature=0.05") == {
+        "settings": {"acceptance": {"temperature": 0.05}}
+    }
+    assert parse_assignment("settings.move_weights={1: 2}") == {"settings": {"move_weights": {1: 2}}}
+    assert parse_assignment("a=b=c") == {"a": "b=c"}
+
+
+@pytest.mark.parametrize("text", ["", "settings", "=3", "settings..x=1", "settings.x={"])
+def test_bad_assignment(text):
+    with pytest.raises(InputError, match="--set"):
+        parse_assignment(text)
+
+
+def test_last_change_wins():
+    assert merge_all({"a": {"x": 1, "y": 1}}, {"a": {"y": 2}}, {"b": 3}) == {"a": {"x": 1, "y": 2}, "b": 3}
+
+
+@pytest.mark.parametrize("content", ["- 1", "a: [", "\xff\xfe"])
+def test_bad_overrides_file(tmp_path, content):
+    path = tmp_path / "overrides.yaml"
+    path.write_bytes(content.encode("latin-1"))
+    with pytest.raises(InputError, match="--overrides"):
+        read_overrides(path)
+
+
+def test_empty_overrides_file(tmp_path):
+    path = tmp_path / "overrides.yaml"
+    path.write_text("# nothing\n")
+    assert read_overrides(path) == {}
+
+
+def test_dry_run_shows_what_options_set_and_stores_nothing(call, worker_code, tmp_path):
+    path = tmp_path / "overrides.yaml"
+    path.write_text("settings: {seed: 5, walkers: 9}\nrelax: {settings: {fmax: 0.02}}\n")
+    before = n_nodes()
+    options = ["--overrides", path, "--seed", 6, "--pressure", 5, "--jobs", 2, "--set", "settings.seed=7"]
+    options += ["--set", "relax.metadata.options.queue_name=short"]
+    result = call("run", "Cu6Au2", *EMT_OPTIONS, "--dry-run", *options)
+    inputs = yaml.safe_load(result.stdout)
+    assert (inputs["settings"]["seed"], inputs["settings"]["walkers"]) == (7, 9)
+    assert inputs["settings"]["composition"] == "Cu3Au"
+    assert inputs["settings"]["relax_jobs"] == 2
+    assert (inputs["relax"]["settings"]["fmax"], inputs["relax"]["settings"]["pressure"]) == (0.02, 5)
+    assert inputs["relax"]["metadata"]["options"]["queue_name"] == "short"
+    assert "Cu6Au2 is 2 x Cu3Au" in result.stderr
+    assert n_nodes() == before
+
+
+def test_dry_run_as_json(call, worker_code):
+    result = call("run", "Cu3Au", *EMT_OPTIONS, "--dry-run", "--json")
+    assert json.loads(result.stdout)["relax"]["code"] == worker_code.full_label
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("Cu3Xx",), "'Xx' is not an element"),
+        (("Cu3Au", "--max-atoms", 2), "settings.max_atoms = 2"),
+        (("Cu3Au", "--protocol", "nope"), "fast, balanced, stringent"),
+        (("Cu3Au", "--generator", "nope"), "fgen"),
+        (("Cu3Au", "--generator", "provided"), "needs structures"),
+        (("Cu3Au", "--set", "setings.seed=1"), "setings"),
+        (("Cu3Au", "--set", "settings.sed=1"), "settings.sed"),
+        (("Cu3Au", "--set", "settings=1"), "must be a mapping"),
+        (("Cu3Au", "--set", "relax.metadata.options.nope=1"), "nope"),
+        (("Cu3Au", "--set", "relax.metadata.options.resources.nope=1"), "nope"),
+        (("Cu3Au", "--group", "nope"), "--group"),
+        (("Cu3Au", "--structures", "/nonexistent.cif"), "cannot be found"),
+        (("Cu3Au", "--structures", "x", "--group", "y"), "not both"),
+    ],
+)
+def test_bad_input_is_one_line(call, worker_code, arguments, message):
+    result = call("run", *EMT_OPTIONS, *arguments, "--dry-run", code=2)
+    assert message in result.stderr
+    assert result.stderr.startswith("Error: ")
+    assert len(result.stderr.strip().splitlines()) == 1
+
+
+def test_missing_code_points_to_setup(call):
+    result = call("run", "Cu3Au", "--code", "nope", code=1)
+    assert "aiida-fuse2 setup" in result.stderr
+
+
+def test_stale_code(call, aiida_localhost, tmp_path):
+    program = tmp_path / "worker"
+    orm.InstalledCode(label="stale", computer=aiida_localhost, filepath_executable=str(program)).store()
+    result = call("run", "Cu3Au", "--code", "stale", code=1)
+    assert f"{program}, which is not a program" in result.stderr
+    program.write_text("not executable")
+    call("run", "Cu3Au", "--code", "stale", code=1)
+
+
+def test_calculator_that_is_not_installed(call, worker_code):
+    result = call("run", "Cu3Au", "--set", "relax.settings.calculator=nopackage.Potential", "--dry-run", code=1)
+    assert "no Python package 'nopackage'" in result.stderr
+
+
+def test_daemon_that_does_not_run(call, worker_code, monkeypatch):
+    monkeypatch.setattr("aiida_fuse2.environment.daemon_problem", lambda: "the daemon is not running; start it")
+    result = call("run", "Cu3Au", *EMT_OPTIONS, code=1)
+    assert "the daemon is not running" in result.stderr
+
+
+@pytest.fixture
+def files(tmp_path, perovskite):
+    """Two structures of which one fits SrTiO3, and a broken file."""
+    other = perovskite.copy()
+    other.symbols[0] = "Ba"
+    write(tmp_path / "a.cif", perovskite)
+    write(tmp_path / "b.cif", other)
+    (tmp_path / "c.cif").write_text("broken")
+    return tmp_path
+
+
+def test_structures_of_files(worker_code, files):
+    prepared = prepare_search("SrTiO3", code=worker_code, protocol="fast", paths=[files], store=False)
+    assert prepared.kept == 1
+    assert [name for name, _ in prepared.skipped] == [str(files / "c.cif"), str(files / "b.cif")]
+    assert prepared.settings.generator == "provided"
+    assert not prepared.builder.pool.is_stored
+    assert "Sr" in prepared.builder.pool.get_content()
+
+
+def test_generator_beside_structures_is_kept(worker_code, files):
+    overrides = {"settings": {"generator": "symmetric"}}
+    prepared = prepare_search(
+        "SrTiO3", code=worker_code, protocol="fast", overrides=overrides, paths=[files / "a.cif"], store=False
+    )
+    assert prepared.settings.generator == "symmetric"
+    assert prepared.builder.generate.code.pk == worker_code.pk
+
+
+def test_skipped_structures_are_listed(call, worker_code, files):
+    result = call("run", "SrTiO3", *EMT_OPTIONS, "--structures", files, "--dry-run")
+    assert "1 starting structures, 2 skipped" in result.stderr
+    assert "c.cif" in result.stderr
+
+
+def test_group_enters_with_its_provenance(worker_code, perovskite):
+    node = orm.StructureData(ase=perovskite).store()
+    group, _ = orm.Group.collection.get_or_create("perovskites")
+    group.add_nodes([node])
+    prepared = prepare_search("SrTiO3", code=worker_code, protocol="fast", group="perovskites")
+    assert prepared.kept == 1
+    assert node in [link.node for link in prepared.builder.pool.creator.base.links.get_incoming().all()]
+
+
+def test_empty_group(call, worker_code):
+    orm.Group.collection.get_or_create("empty")
+    result = call("run", "SrTiO3", *EMT_OPTIONS, "--group", "empty", "--dry-run", code=2)
+    assert "holds no structure" in result.stderr
+
+
+def test_submission_prints_the_key(call, worker_code, daemon_up, search, monkeypatch):
+    submitted = []
+    monkeypatch.setattr("aiida.engine.submit", lambda builder: submitted.append(builder) or search)
+    result = call("run", "Cu3Au", *EMT_OPTIONS, "--generator", "fgen", "--no-wait")
+    assert f"PK {search.pk}" in result.stdout
+    result = call("run", "Cu3Au", *EMT_OPTIONS, "--generator", "fgen", "--no-wait", "--json")
+    assert json.loads(result.stdout) == {"pk": search.pk, "uuid": search.uuid}
+    assert [b.settings["generator"] for b in submitted] == ["fgen", "fgen"]
+
+
+def test_refused_submission_is_bad_input(call, worker_code, daemon_up, monkeypatch):
+    def refuse(builder):
+        raise ValueError("no such\nthing")
+
+    monkeypatch.setattr("aiida.engine.submit", refuse)
+    result = call("run", "Cu3Au", *EMT_OPTIONS, "--generator", "fgen", code=2)
+    assert result.stderr.strip() == "Error: no such thing"
