@@ -57,9 +57,8 @@ demo: setup
 	@mkdir -p $$AIIDA_PATH
 	echo "AIIDA_PATH=$$AIIDA_PATH"
 	$(BIN)/aiida-fuse2 setup
-	$(BIN)/aiida-fuse2 run SrTiO3
-	$(BIN)/aiida-fuse2 show
-	$(BIN)/aiida-fuse2 structures
+	$(BIN)/aiida-fuse2 run SrTiO3 --protocol fast --max-atoms 10 --max-structures 30
+	$(BIN)/aiida-fuse2 structures --output $$AIIDA_PATH/structures --force
 	printf '%s\n' '' \
 		'The search and everything it made are in the AiiDA profile of this checkout. To go on with it:' '' \
 		'  source $(BIN)/activate' \

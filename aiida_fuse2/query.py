@@ -125,12 +125,14 @@ class Progress:
 # --- the search ---------------------------------------------------------------------------------
 
 
-def load_search(identifier: int | str) -> orm.WorkChainNode:
-    """Return a search by primary key or UUID (or its beginning).
+def load_search(identifier: int | str | None = None) -> orm.WorkChainNode:
+    """Return a search by primary key or UUID (or its beginning); the newest one of the profile by default.
 
     Raises:
         NoSearchError: where there is no such node, or it is not a search.
     """
+    if identifier is None:
+        return _newest_search()
     text = str(identifier)
     try:
         node = orm.load_node(int(text) if text.isdigit() else text)
@@ -142,6 +144,15 @@ def load_search(identifier: int | str) -> orm.WorkChainNode:
         kind = node.process_label if isinstance(node, orm.ProcessNode) else type(node).__name__
         raise NoSearchError(f"node {text} is not a search but a {kind}; `verdi process list -a` lists processes")
     return node
+
+
+def _newest_search() -> orm.WorkChainNode:
+    builder = orm.QueryBuilder()
+    builder.append(orm.WorkChainNode, filters={"process_type": PROCESS_TYPE}, tag="search")
+    found = builder.order_by({"search": {"id": "desc"}}).first(flat=True)
+    if found is None:
+        raise NoSearchError("there is no search in this profile yet; start one with `aiida-fuse2 run`")
+    return found
 
 
 def search_settings(search: orm.WorkChainNode) -> SearchSettings:

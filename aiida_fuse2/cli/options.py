@@ -25,6 +25,7 @@ PROFILE_KEY = "aiida_fuse2.profile"
 
 PROFILE = click.option("-p", "--profile", "profile", metavar="NAME", help="AiiDA profile; the default one if left out.")
 SEARCH = click.argument("search", metavar="PK")
+NEWEST_SEARCH = click.argument("search", metavar="[PK]", required=False)
 JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON for scripts.")
 
 

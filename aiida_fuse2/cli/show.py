@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from .options import JSON, SEARCH, echo_json, with_profile
+from .options import JSON, NEWEST_SEARCH, echo_json, with_profile
 from .root import cmd_root
 
 if TYPE_CHECKING:
@@ -20,12 +20,12 @@ DEFAULT_ROWS = 20
 
 
 @cmd_root.command("show")
-@SEARCH
+@NEWEST_SEARCH
 @click.option("-n", "--number", type=click.IntRange(min=1), metavar="N", help="Structures; 20, or all with --json.")
 @JSON
 @with_profile
-def cmd_show(*, search: str, number: int | None, as_json: bool) -> None:
-    """Show what the search PK has found, lowest energy first.
+def cmd_show(*, search: str | None, number: int | None, as_json: bool) -> None:
+    """Show what the search PK (the newest one if left out) has found, lowest energy first.
 
     Structures that are equal count once; "found" says how often. Works while the search runs.
     """

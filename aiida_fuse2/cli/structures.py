@@ -6,14 +6,14 @@ from pathlib import Path
 
 import click
 
-from .options import JSON, SEARCH, CommandError, echo_json, with_profile
+from .options import JSON, NEWEST_SEARCH, CommandError, echo_json, with_profile
 from .root import cmd_root
 
 FORMATS = ("cif", "poscar", "extxyz")
 
 
 @cmd_root.command("structures")
-@SEARCH
+@NEWEST_SEARCH
 @click.option("-n", "--number", type=click.IntRange(min=1), default=5, show_default=True, metavar="N", help="How many.")
 @click.option("--format", "file_format", type=click.Choice(FORMATS), default="cif", show_default=True)
 @click.option(
@@ -35,7 +35,7 @@ FORMATS = ("cif", "poscar", "extxyz")
 @with_profile
 def cmd_structures(
     *,
-    search: str,
+    search: str | None,
     number: int,
     file_format: str,
     output: Path,
@@ -43,7 +43,7 @@ def cmd_structures(
     force: bool,
     as_json: bool,
 ) -> None:
-    """Write the best structures of the search PK to files.
+    """Write the best structures of the search PK (the newest one if left out) to files.
 
     Their names hold composition, rank, space group and energy (eV/atom), as in
     SrTiO3_01_Pm-3m_-8.4236.cif.
@@ -53,7 +53,7 @@ def cmd_structures(
     node = query.load_search(search)
     rows = query.ranked(node)[:number]
     if not rows:
-        raise CommandError(f"the search {search} has no structure yet")
+        raise CommandError(f"the search {node.pk} has no structure yet")
     formula = query.search_settings(node).unit.formula
     paths = {output / structure_export.file_name(formula, row, file_format): row for row in rows}
     existing = [path for path in paths if path.exists()]

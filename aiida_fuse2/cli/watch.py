@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from .options import FAILED, JSON, SEARCH, CommandError, echo_json, hint, with_profile
+from .options import FAILED, JSON, NEWEST_SEARCH, SEARCH, CommandError, echo_json, hint, with_profile
 from .root import cmd_root
 
 if TYPE_CHECKING:
@@ -17,11 +17,11 @@ FINAL_ROWS = 10
 
 
 @cmd_root.command("watch")
-@SEARCH
+@NEWEST_SEARCH
 @JSON
 @with_profile
-def cmd_watch(*, search: str, as_json: bool) -> None:
-    """Show the progress of the search PK until it ends.
+def cmd_watch(*, search: str | None, as_json: bool) -> None:
+    """Show the progress of the search PK (the newest one if left out) until it ends.
 
     Ctrl-C ends the display and leaves the search running. The exit code is 0 where the search
     finished or was stopped, and 1 where it failed.
