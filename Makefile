@@ -57,7 +57,7 @@ demo: setup
 	@mkdir -p $$AIIDA_PATH
 	echo "AIIDA_PATH=$$AIIDA_PATH"
 	$(BIN)/aiida-fuse2 setup
-	$(BIN)/aiida-fuse2 run SrTiO3 --protocol fast --max-atoms 10 --max-structures 30
+	$(BIN)/aiida-fuse2 run SrTiO3 --protocol fast --max-atoms 5 --max-structures 20 --population 10
 	$(BIN)/aiida-fuse2 structures --output $$AIIDA_PATH/structures --force
 	printf '%s\n' '' \
 		'The search and everything it made are in the AiiDA profile of this checkout. To go on with it:' '' \

@@ -55,6 +55,10 @@ STATUS_TIMEOUT = 5
 _NAME = re.compile(r"[A-Za-z0-9][\w-]*")
 """Names of profiles that are also good names of folders."""
 
+POLL_SECONDS = 5
+"""Time between two looks at the jobs on this machine, s. Each look starts a shell; at one per second these
+took a third of the engine's CPU time."""
+
 
 class SetupError(Fuse2Error):
     """Something that a search needs is missing; the message says what to do."""
@@ -182,8 +186,8 @@ def ensure_computer(label: str = COMPUTER_LABEL) -> Step:
         scheduler_type="core.direct",
         workdir=str(folder),
     ).store()
-    computer.configure(safe_interval=0)
-    computer.set_minimum_job_poll_interval(1)
+    computer.configure(safe_interval=0, use_login_shell=False)
+    computer.set_minimum_job_poll_interval(POLL_SECONDS)
     computer.set_default_mpiprocs_per_machine(1)
     return Step(changed=True, text=f"made computer {label!r} (this machine); jobs run in {folder}")
 

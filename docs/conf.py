@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import sys
+from pathlib import Path
+
 from pydantic import BaseModel
 from sphinx.application import Sphinx
 
 from aiida_fuse2 import __version__
+
+sys.path.insert(0, str(Path(__file__).parent))  # for the directives
 
 project = "aiida-fuse2"
 author = "The aiida-fuse2 developers"
@@ -14,6 +19,7 @@ release = version = __version__
 
 extensions = [
     "myst_parser",
+    "reference_directives",
     "sphinx.ext.autodoc",
     "sphinx.ext.mathjax",
     "sphinx.ext.napoleon",

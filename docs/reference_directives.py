@@ -1,0 +1,153 @@
+"""Directives of the reference pages: settings, processes and commands, each read from the code itself.
+
+They write Markdown, so they are used in Markdown pages. (``aiida.sphinxext`` has directives for
+processes, but needs an AiiDA profile to build, and leaves out the exit codes.)
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import click
+from aiida.engine.processes.ports import PortNamespace
+from docutils import nodes
+from docutils.statemachine import StringList
+from pydantic import BaseModel
+from sphinx.application import Sphinx
+from sphinx.util.docutils import SphinxDirective
+
+from aiida_fuse2.core import settings as settings_module
+from aiida_fuse2.workchains.protocols import protocol_inputs, protocol_names
+
+COMMAND = "aiida-fuse2"
+HELP_WIDTH = 88
+"""Columns of the help of a command."""
+
+GENERAL_EXIT_CODES = 200
+"""Exit codes below are AiiDA's own, the same for every process."""
+
+
+class MarkdownDirective(SphinxDirective):
+    """Parses the Markdown that a subclass writes."""
+
+    required_arguments = 1
+    optional_arguments = 1
+
+    def lines(self) -> Iterator[str]:
+        """Yield lines of Markdown."""
+        raise NotImplementedError
+
+    def run(self) -> list[nodes.Node]:
+        """Return the parsed lines."""
+        container = nodes.container()
+        self.state.nested_parse(StringList(list(self.lines()), source=""), self.content_offset, container)
+        return container.children
+
+
+def _cell(value: object) -> str:
+    return str(value).replace("|", "\\|").replace("\n", " ")
+
+
+def _row(*cells: object) -> str:
+    return "| " + " | ".join(_cell(cell) for cell in cells) + " |"
+
+
+def _value(value: object) -> str:
+    if value is None:
+        return "none"
+    if isinstance(value, Mapping) and len(value) > 3:
+        return "1 each" if set(value.values()) == {1} else "see the protocol"
+    text = ", ".join(map(str, value)) if isinstance(value, list) else str(value)
+    return f"`{text}`"
+
+
+class SettingsDirective(MarkdownDirective):
+    """Table of a settings class: ``{fuse2-settings} SearchSettings settings`` (class, place in the inputs)."""
+
+    def lines(self) -> Iterator[str]:
+        """Yield a row for each setting, with its default in each protocol."""
+        model: type[BaseModel] = getattr(settings_module, self.arguments[0])
+        path = self.arguments[1].split(".")
+        names = list(protocol_names())
+        values = {name: _inside(protocol_inputs(name), path) for name in names}
+        yield _row("setting", "meaning", *names)
+        yield _row("---", "---", *("---" for _ in names))
+        for field, info in model.model_fields.items():
+            if not isinstance(info.annotation, type) or not issubclass(info.annotation, BaseModel):
+                shown = [_value(values[name][field]) if field in values[name] else "" for name in names]
+                yield _row(f"`{field}`", info.description or "", *shown)
+
+
+def _inside(values: Mapping[str, Any], path: list[str]) -> Mapping[str, Any]:
+    for key in path:
+        values = values[key]
+    return values
+
+
+class ProcessDirective(MarkdownDirective):
+    """Inputs, outputs and exit codes of a process: ``{fuse2-process} module:Class``."""
+
+    def lines(self) -> Iterator[str]:
+        """Yield the tables."""
+        module, _, name = self.arguments[0].partition(":")
+        process = getattr(importlib.import_module(module), name)
+        spec = process.spec()
+        yield from [(process.__doc__ or "").strip().splitlines()[0], ""]
+        yield from _port_table("input", spec.inputs)
+        yield from _port_table("output", spec.outputs)
+        codes = sorted(
+            (c.status, label, c.message) for label, c in spec.exit_codes.items() if c.status >= GENERAL_EXIT_CODES
+        )
+        if codes:
+            yield from [_row("exit status", "label", "message"), _row("---", "---", "---")]
+            yield from (_row(status, f"`{label}`", message) for status, label, message in codes)
+
+
+def _port_table(title: str, ports: PortNamespace) -> Iterator[str]:
+    yield from [_row(title, "type", "required", "meaning"), _row("---", "---", "---", "---")]
+    yield from _port_rows(ports, "")
+    yield ""
+
+
+def _port_rows(ports: PortNamespace, prefix: str, *, required: bool = True) -> Iterator[str]:
+    for name, port in ports.items():
+        if name in {"metadata", "monitors", "remote_folder", "remote_stash", "retrieved"}:
+            continue  # AiiDA's own, the same for every process
+        if isinstance(port, PortNamespace) and len(port):
+            yield from _port_rows(port, f"{prefix}{name}.", required=required and port.required)
+            continue
+        kinds = port.valid_type if isinstance(port.valid_type, tuple) else (port.valid_type,)
+        shown = " or ".join(kind.__name__ for kind in kinds if kind not in {None, type(None)})
+        full = f"`{prefix}{name}{'.<label>' if isinstance(port, PortNamespace) else ''}`"
+        yield _row(full, shown, "yes" if required and port.required else "no", " ".join((port.help or "").split()))
+
+
+class CommandDirective(SphinxDirective):
+    """Help of a command as it prints it: ``{fuse2-command} run``; without a name of the root command."""
+
+    optional_arguments = 1
+
+    def run(self) -> list[nodes.Node]:
+        """Return the help as a literal block."""
+        from aiida_fuse2.cli import cmd_root
+
+        root = click.Context(cmd_root, info_name=COMMAND, terminal_width=HELP_WIDTH)
+        context = root
+        if self.arguments:
+            command = cmd_root.get_command(root, self.arguments[0])
+            if command is None:
+                raise self.error(f"there is no command {self.arguments[0]!r}")
+            context = click.Context(command, info_name=self.arguments[0], parent=root, terminal_width=HELP_WIDTH)
+        with context:
+            text = context.get_help()
+        return [nodes.literal_block(text, text, language="text")]
+
+
+def setup(app: Sphinx) -> dict[str, bool]:
+    """Register the directives."""
+    app.add_directive("fuse2-settings", SettingsDirective)
+    app.add_directive("fuse2-process", ProcessDirective)
+    app.add_directive("fuse2-command", CommandDirective)
+    return {"parallel_read_safe": True}
