@@ -219,9 +219,9 @@ def _add_starts(builder: ProcessBuilder, starts: _Starts) -> tuple[int, tuple[tu
     kept = int(summary["kept"])
     if not kept:
         shown = "; ".join(f"{name}: {reason}" for name, reason in skipped[:SKIPPED_IN_ERROR])
-        raise RefusedInputsError(
-            f"none of {len(skipped)} starting structures can be used for {settings.unit.formula}: {shown}"
-        )
+        many = len(skipped) > 1
+        tried = f"none of {len(skipped)} starting structures can" if many else "the starting structure cannot"
+        raise RefusedInputsError(f"{tried} be used for {settings.unit.formula}: {shown}")
     builder.pool = orm.SinglefileData.from_string(text, filename=POOL_FILE)
     return kept, skipped
 

@@ -58,7 +58,7 @@ class BestFound:
     Attributes:
         pk: of its StructureData.
         energy: eV/atom.
-        symbol: international symbol of its space group at the tight tolerance, or empty.
+        symbol: international symbol of its space group at the loose tolerance, or empty.
         number: of the space group, or None.
         n_atoms: of its cell, or None.
         structure_number: how many structures had been relaxed when it was found.
@@ -239,8 +239,8 @@ def _find_best(search: int, state: SearchState) -> BestFound | None:
     return BestFound(
         pk=pk,
         energy=state.best.energy,
-        symbol=known.get("spacegroup_symbol") or "",
-        number=known.get("spacegroup"),
+        symbol=known.get("spacegroup_symbol_loose") or "",
+        number=known.get("spacegroup_loose"),
         n_atoms=known.get("n_atoms"),
         structure_number=state.best.structure_number,
     )

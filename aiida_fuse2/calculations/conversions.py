@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Self
+from functools import cache
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 from aiida import orm
@@ -18,10 +19,13 @@ from aiida_fuse2.core.pool import ORIGIN, POOL_NUMBER, PoolReader
 from aiida_fuse2.core.settings import SearchSettings
 from aiida_fuse2.core.state import SearchState
 from aiida_fuse2.core.trials import TrialInfo
-from aiida_fuse2.core.uniqueness import match_structures
+from aiida_fuse2.core.uniqueness import match_reduced, reduce_structure
 from aiida_fuse2.core.validity import check_validity
 from aiida_fuse2.worker.files import from_extxyz, to_extxyz, trials_from_text, trials_to_text
 from aiida_fuse2.worker.names import POOL_FILE
+
+if TYPE_CHECKING:
+    from pymatgen.core import Structure
 
 __all__ = [
     "POOL_FILE",
@@ -164,8 +168,13 @@ class Generation:
         return cls(infos, relaxations, geometries, {} if candidates is None else candidates["by_label"])
 
     def comparison(self, stol: float) -> Comparison:
-        """Return what compares two structures by label."""
-        return lambda a, b: match_structures(self.geometries[a], self.geometries[b], stol=stol)
+        """Return what compares two structures by label; each is reduced once."""
+
+        @cache
+        def reduced(label: str) -> Structure:
+            return reduce_structure(self.geometries[label])
+
+        return lambda a, b: match_reduced(reduced(a), reduced(b), stol=stol)
 
 
 def _relaxation(row: dict[str, Any] | None) -> Relaxation:

@@ -159,7 +159,8 @@ def _report(prepared: Prepared) -> None:
     for message in prepared.warnings:
         click.echo(f"Warning: {message}", err=True)
     if prepared.kept:
-        click.echo(f"{prepared.kept} starting structures, {len(prepared.skipped)} skipped", err=True)
+        plural = "" if prepared.kept == 1 else "s"
+        click.echo(f"{prepared.kept} starting structure{plural}, {len(prepared.skipped)} skipped", err=True)
     _list_skipped(prepared.skipped)
 
 

@@ -27,7 +27,8 @@ DEFAULT_ROWS = 20
 def cmd_show(*, search: str | None, number: int | None, as_json: bool) -> None:
     """Show what the search PK (the newest one if left out) has found, lowest energy first.
 
-    Structures that are equal count once; "found" says how often. Works while the search runs.
+    Structures that are equal count once; "found" says how often. "space group" is the one at the loose
+    tolerance (0.1 Å unless set), "tight" that at the tight one (0.01 Å). Works while the search runs.
     """
     from aiida_fuse2 import query
 

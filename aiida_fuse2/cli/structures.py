@@ -46,7 +46,8 @@ def cmd_structures(
     """Write the best structures of the search PK (the newest one if left out) to files.
 
     Their names hold composition, rank, space group and energy (eV/atom), as in
-    SrTiO3_01_Pm-3m_-8.4236.cif.
+    SrTiO3_01_Pm-3m_-8.4236.cif. The space group is the one found at --symprec, or at the loose tolerance of
+    the search (0.1 Å unless set).
     """
     from aiida_fuse2 import query, structure_export
 
@@ -55,10 +56,11 @@ def cmd_structures(
     if not rows:
         raise CommandError(f"the search {node.pk} has no structure yet")
     formula = query.search_settings(node).unit.formula
-    paths = {output / structure_export.file_name(formula, row, file_format): row for row in rows}
+    paths = {output / structure_export.file_name(formula, row, file_format, symprec=symprec): row for row in rows}
     existing = [path for path in paths if path.exists()]
     if existing and not force:
-        raise CommandError(f"{existing[0]} exists (and {len(existing) - 1} more); overwrite with --force")
+        more = f" (and {len(existing) - 1} more)" if len(existing) > 1 else ""
+        raise CommandError(f"{existing[0]} exists{more}; overwrite with --force")
     output.mkdir(parents=True, exist_ok=True)
     for path, row in paths.items():
         path.write_text(structure_export.to_text(row, file_format, symprec=symprec))

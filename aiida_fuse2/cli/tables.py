@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Literal
 
 from rich.console import Console
@@ -14,8 +15,8 @@ from aiida_fuse2.core.moves import MOVES
 PIPE_WIDTH = 160
 """Columns of text where there is no terminal to fit."""
 
-LEAST_WIDTH = {"label": 125, "loose": 100}
-"""Columns of text that a terminal must have for a column of the table to be shown."""
+UNBOUNDED_WIDTH = 1000
+"""Columns of text in which every table fits, to measure how many it needs."""
 
 MINUTE, HOUR, DAY = 60, 3600, 86400
 """In seconds."""
@@ -55,11 +56,18 @@ def duration_text(seconds: float) -> str:
     return f"{days} d {hours} h"
 
 
-def origin_text(row: Mapping[str, Any]) -> str:
-    """Return where a structure came from: its generator, or the move that made it."""
+def origin_text(row: Mapping[str, Any], *, short: bool = False) -> str:
+    """Return where a structure came from: its generator, or the move that made it.
+
+    Args:
+        row: of ``query.ranked``.
+        short: whether to give only the number of a move.
+    """
     move = MOVES.get(row["move"])
     if move is None:
         return str(row["origin"])
+    if short:
+        return f"move {move.number}"
     if row["origin"] == "move":
         return f"move {move.number} {move.name}"
     return f"{row['origin']} (move {move.number})"
@@ -70,7 +78,7 @@ _COLUMNS: tuple[tuple[str, Literal["left", "right"]], ...] = (
     ("E\neV/atom", "right"),
     ("ΔE\nmeV/atom", "right"),
     ("space group", "left"),
-    ("loose", "left"),
+    ("tight", "left"),
     ("atoms", "right"),
     ("Z", "right"),
     ("V/atom\nÅ³", "right"),
@@ -81,6 +89,31 @@ _COLUMNS: tuple[tuple[str, Literal["left", "right"]], ...] = (
 )
 
 
+@dataclass(frozen=True, kw_only=True)
+class _Layout:
+    """What of the table is shown.
+
+    Attributes:
+        left_out: titles of columns that are not shown.
+        short_origin: whether moves are given by number only.
+        margin: columns of text that columns of numbers are at least wider than their title.
+    """
+
+    left_out: frozenset[str] = frozenset()
+    short_origin: bool = False
+    margin: int = 1
+
+
+_LAYOUTS = (
+    _Layout(),
+    _Layout(left_out=frozenset({"label"})),
+    _Layout(left_out=frozenset({"label"}), short_origin=True),
+    _Layout(left_out=frozenset({"label", "tight"}), short_origin=True),
+    _Layout(left_out=frozenset({"label", "tight"}), short_origin=True, margin=0),
+)
+"""From wide to narrow; the tight space group goes before the loose one, which is the one to read."""
+
+
 def ranked_table(rows: Sequence[Mapping[str, Any]], limit: int, *, width: int) -> Table:
     """Return the best rows of ``query.ranked`` as a table.
 
@@ -89,34 +122,43 @@ def ranked_table(rows: Sequence[Mapping[str, Any]], limit: int, *, width: int) -
         limit: how many to show.
         width: columns of text; where there are few, less is shown.
     """
-    left_out = {title for title, least in LEAST_WIDTH.items() if width < least}
+    ruler = Console(width=UNBOUNDED_WIDTH)
+    for layout in _LAYOUTS:
+        table = _table(rows[:limit], layout)
+        if ruler.measure(table).maximum <= width:
+            break
+    return table
+
+
+def _table(rows: Sequence[Mapping[str, Any]], layout: _Layout) -> Table:
     table = Table(box=None, pad_edge=False, header_style="bold")
     for title, justify in _COLUMNS:
-        if title not in left_out:
+        if title not in layout.left_out:
             number = justify == "right"
-            table.add_column(title, justify=justify, no_wrap=number, min_width=_width(title) if number else None)
-    for row in rows[:limit]:
-        cells = zip(_COLUMNS, _cells(row), strict=True)
-        table.add_row(*(escape(cell) for (title, _), cell in cells if title not in left_out))
+            least = _width(title) + layout.margin if number else None
+            table.add_column(title, justify=justify, no_wrap=number, min_width=least)
+    for row in rows:
+        cells = zip(_COLUMNS, _cells(row, short_origin=layout.short_origin), strict=True)
+        table.add_row(*(escape(cell) for (title, _), cell in cells if title not in layout.left_out))
     return table
 
 
 def _width(title: str) -> int:
-    return max(len(line) for line in title.split("\n")) + 1
+    return max(len(line) for line in title.split("\n"))
 
 
-def _cells(row: Mapping[str, Any]) -> tuple[str, ...]:
+def _cells(row: Mapping[str, Any], *, short_origin: bool) -> tuple[str, ...]:
     return (
         str(row["rank"]),
         f"{row['energy']:.4f}",
         f"{1000 * row['delta']:.1f}",
-        spacegroup_text(row["spacegroup_symbol"], row["spacegroup"]),
         spacegroup_text(row["spacegroup_symbol_loose"], row["spacegroup_loose"]),
+        spacegroup_text(row["spacegroup_symbol"], row["spacegroup"]),
         str(row["n_atoms"]),
         str(row["z"]),
         f"{row['volume'] / row['n_atoms']:.2f}",
         str(row["found"]),
-        origin_text(row),
+        origin_text(row, short=short_origin),
         row["label"],
         str(row["pk"]),
     )

@@ -123,7 +123,10 @@ class SearchSettings(Settings):
         description="Weights for a melted walker; none: as move_weights."
     )
     exclusion: Positive = Field(le=5.0, description="A place further than this from every atom is vacant, Å.")
-    max_attempts: Count = Field(description="Attempts at a trial before the walker gives up for this step.")
+    max_attempts: Count = Field(
+        description="Failed attempts at a trial after which the walker takes a new structure instead (move 14: of the "
+        "pool or the random generator)."
+    )
     relax_jobs: Count = Field(description="Relaxation jobs that run side by side in a generation.")
     acceptance: AcceptanceSettings
     symmetry: SymmetrySettings

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 if TYPE_CHECKING:
     from pymatgen.analysis.structure_matcher import StructureMatcher
+    from pymatgen.core import Structure
 
 FINGERPRINT_CUTOFF = 5.5
 """Longest distance that a fingerprint sees, Å."""
@@ -31,7 +32,7 @@ FINGERPRINT_START = 1.0
 FINGERPRINT_TOLERANCE = 0.12
 """Largest distance of the fingerprints of structures that may still be equal (see ``fingerprint``)."""
 
-MAX_CANDIDATES = 8
+MAX_CANDIDATES = 4
 """Most structures that a new one is compared with by the matcher."""
 
 _POINTS = np.arange(FINGERPRINT_START, FINGERPRINT_CUTOFF, FINGERPRINT_WIDTH)
@@ -91,10 +92,20 @@ def are_equal(a: Atoms, b: Atoms, *, stol: float) -> bool:
 
 def match_structures(a: Atoms, b: Atoms, *, stol: float) -> bool:
     """As ``are_equal``, without looking at the fingerprints first."""
+    return match_reduced(reduce_structure(a), reduce_structure(b), stol=stol)
+
+
+def reduce_structure(atoms: Atoms) -> Structure:
+    """Return the Niggli-reduced primitive cell for ``match_reduced``; half of the work of a comparison."""
     from pymatgen.io.ase import AseAtomsAdaptor
 
-    one, other = (AseAtomsAdaptor.get_structure(x) for x in (a, b))
-    return bool(_matcher(stol, scale=False).fit(one, other))
+    structure = AseAtomsAdaptor.get_structure(atoms)
+    return structure.get_reduced_structure(reduction_algo="niggli").get_primitive_structure()
+
+
+def match_reduced(a: Structure, b: Structure, *, stol: float) -> bool:
+    """Tell whether two structures of ``reduce_structure`` are the same crystal."""
+    return bool(_matcher(stol, scale=False).fit(a, b, skip_structure_reduction=True))
 
 
 @dataclass(order=True, frozen=True)

@@ -10,6 +10,7 @@ from aiida import orm
 from aiida.common.links import LinkType
 from aiida.engine import ExitCode, ProcessBuilder, ToContext, WorkChain, if_, while_
 from aiida.engine.processes.workchains.workchain import WorkChainSpec
+from aiida.manage import get_manager
 from ase.data import atomic_numbers
 
 from aiida_fuse2.calculations.conversions import RELAXED_PREFIX, RESULTS_PREFIX, columns_to_rows
@@ -129,7 +130,7 @@ class Fuse2WorkChain(WorkChain):
         spec.output(
             "history", valid_type=orm.ArrayData, required=False, help="One row per trial, one array per column."
         )
-        spec.output("state", valid_type=orm.Dict, required=False, help="The last state; a search can go on from it.")
+        spec.output("state", valid_type=orm.Dict, required=False, help="The last state: counters, walkers, the best.")
         spec.exit_code(301, "ERROR_RELAXATION_JOB_FAILED", message="No relaxation job gave a result: {reason}")
         spec.exit_code(302, "ERROR_GENERATION_JOB_FAILED", message="The pool could not be filled: {reason}")
         spec.exit_code(401, "ERROR_NO_STRUCTURE", message="No trial could be relaxed; failures: {reason}")
@@ -425,9 +426,8 @@ def _structures_of(jobs: Sequence[orm.CalcJobNode]) -> dict[str, orm.StructureDa
 
 def _complete_extras(rows: Sequence[Mapping[str, Any]], structures: Mapping[str, orm.StructureData]) -> None:
     """Mark duplicates, and give extras to structures that came out of the cache without them."""
-    for row in rows:
-        node = structures.get(row["label"])
-        if node is None:
-            continue
-        if row["duplicate_of"] or EXTRAS_KEY not in node.base.extras.all:
-            node.base.extras.set(EXTRAS_KEY, structure_extras(row))
+    with get_manager().get_profile_storage().transaction():  # one commit for all
+        for row in rows:
+            node = structures.get(row["label"])
+            if node is not None and (row["duplicate_of"] or EXTRAS_KEY not in node.base.extras.all):
+                node.base.extras.set(EXTRAS_KEY, structure_extras(row))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 
 import numpy as np
 import pytest
@@ -14,7 +15,9 @@ from rich.console import Console
 from aiida_fuse2 import query
 from aiida_fuse2.cli import progress as live
 from aiida_fuse2.core.symmetry import find_symmetry
+from aiida_fuse2.structure_export import file_name, to_text
 from aiida_fuse2.workchains.search import STOP_EXTRA
+from aiida_fuse2.worker.files import from_extxyz
 
 
 def changed(reached, **values):
@@ -43,6 +46,7 @@ def test_show_table(call, search):
     assert "Cu3Au" in text
     assert f"{rows[0]['energy']:.4f}" in text
     assert rows[0]["label"] in text
+    assert f"{rows[0]['spacegroup_symbol_loose']} ({rows[0]['spacegroup_loose']})" in text
     assert f"and {len(rows) - 1} more" in text
 
 
@@ -84,11 +88,48 @@ def test_symmetrised_files(call, search, tmp_path):
     assert find_symmetry(atoms, 1e-4).number == expected.number
 
 
+@pytest.fixture
+def distorted(aiida_profile):
+    """A row of a cubic perovskite with atoms up to 0.03 Å from their places."""
+    from ase.spacegroup import crystal
+
+    sites = [(0, 0, 0), (0.5, 0.5, 0.5), (0.5, 0.5, 0)]
+    atoms = crystal(["Sr", "Ti", "O"], sites, spacegroup=221, cellpar=[3.905] * 3 + [90] * 3)
+    atoms.positions += np.random.default_rng(1).uniform(-0.015, 0.015, atoms.positions.shape)
+    node = orm.StructureData(ase=atoms).store()
+    groups = {
+        "spacegroup": 1,
+        "spacegroup_symbol": "P1",
+        "spacegroup_loose": 221,
+        "spacegroup_symbol_loose": "Pm-3m",
+    }
+    return {"rank": 1, "energy": -8.4, "label": "g", "found": 1, "uuid": node.uuid, **groups}
+
+
+@pytest.mark.parametrize(("symprec", "symbol"), [(None, "Pm-3m"), (0.001, "P1"), (0.1, "Pm-3m")])
+def test_name_has_the_space_group_of_the_content(distorted, symprec, symbol):
+    name = file_name("SrTiO3", distorted, "cif", symprec=symprec)
+    assert name == f"SrTiO3_01_{symbol}_-8.4000.cif"
+    text = to_text(distorted, "cif", symprec=symprec)
+    written = "P 1" if symprec is None else symbol  # as relaxed, the cell is written without symmetry
+    assert re.search(rf"_symmetry_space_group_name_H-M\s+'?{re.escape(written)}'?\n", text)
+
+
+def test_space_groups_in_an_extended_xyz_file(distorted):
+    [atoms] = from_extxyz(to_text(distorted, "extxyz"))
+    assert (atoms.info["spacegroup"], atoms.info["spacegroup_loose"]) == (1, 221)
+    [atoms] = from_extxyz(to_text(distorted, "extxyz", symprec=0.1))
+    assert (atoms.info["spacegroup"], atoms.info["spacegroup_symbol"]) == (221, "Pm-3m")
+    assert atoms.info["symprec"] == 0.1
+    assert "spacegroup_loose" not in atoms.info
+    assert find_symmetry(atoms, 1e-4).number == 221
+
+
 def test_files_are_not_overwritten(call, search, tmp_path):
     call("structures", search.pk, "-n", 1, "-o", tmp_path)
     path = next(tmp_path.iterdir())
     path.write_text("mine")
-    assert str(path) in call("structures", search.pk, "-n", 2, "-o", tmp_path, code=1).stderr
+    assert f"{path} exists; overwrite" in call("structures", search.pk, "-n", 2, "-o", tmp_path, code=1).stderr
     assert path.read_text() == "mine"
     assert len(list(tmp_path.iterdir())) == 1
     call("structures", search.pk, "-n", 2, "-o", tmp_path, "--force")
@@ -96,9 +137,7 @@ def test_files_are_not_overwritten(call, search, tmp_path):
 
 
 def test_symbol_in_a_file_name():
-    from aiida_fuse2.structure_export import file_name
-
-    row = {"rank": 3, "energy": -1.0, "spacegroup_symbol": "P6_3/mmc"}
+    row = {"rank": 3, "energy": -1.0, "spacegroup_symbol_loose": "P6_3/mmc"}
     assert file_name("Mn", row, "cif") == "Mn_03_P6_3_mmc_-1.0000.cif"
 
 
@@ -154,8 +193,25 @@ def test_progress_of_a_finished_search(search):
     assert reached.state.to_dict() == search.outputs.state.get_dict()
     assert reached.best.pk == search.outputs.structure.pk
     assert reached.best.energy == search.outputs.energy.value
+    known = search.outputs.structure.base.extras.get("fuse2")
+    assert (reached.best.symbol, reached.best.number) == (known["spacegroup_symbol_loose"], known["spacegroup_loose"])
     assert reached.rate > 0
     assert reached.seconds_left(query.search_settings(search)) is None
+
+
+def test_best_found_has_the_loose_space_group(search):
+    extras = search.outputs.structure.base.extras
+    known = extras.get("fuse2")
+    extras.set(
+        "fuse2",
+        {**known, "spacegroup_symbol": "P1", "spacegroup": 1}
+        | {"spacegroup_symbol_loose": "Pm-3m", "spacegroup_loose": 221},
+    )
+    try:
+        best = query.progress(search.pk).best
+    finally:
+        extras.set("fuse2", known)
+    assert live.best_text(best) == f"{search.outputs.energy.value:.4f} eV/atom Pm-3m (221)"
 
 
 def test_progress_before_the_first_generation(emt_builder):

@@ -154,8 +154,19 @@ def test_generator_beside_structures_is_kept(worker_code, files):
 
 def test_skipped_structures_are_listed(call, worker_code, files):
     result = call("run", "SrTiO3", *EMT_OPTIONS, "--structures", files, "--dry-run")
-    assert "1 starting structures, 2 skipped" in result.stderr
+    assert "1 starting structure, 2 skipped" in result.stderr
     assert "c.cif" in result.stderr
+
+
+def test_number_of_starting_structures(call, worker_code, files, perovskite):
+    write(files / "d.vasp", perovskite, format="vasp")
+    result = call("run", "SrTiO3", *EMT_OPTIONS, "--structures", files, "--dry-run")
+    assert "2 starting structures, 2 skipped" in result.stderr
+    one = call("run", "SrTiO3", *EMT_OPTIONS, "--structures", files / "b.cif", "--dry-run", code=2)
+    assert "the starting structure cannot be used for SrTiO3" in one.stderr
+    both = [option for name in ("b.cif", "c.cif") for option in ("--structures", files / name)]
+    two = call("run", "SrTiO3", *EMT_OPTIONS, *both, "--dry-run", code=2)
+    assert "none of 2 starting structures can be used for SrTiO3" in two.stderr
 
 
 def test_group_enters_with_its_provenance(worker_code, perovskite):

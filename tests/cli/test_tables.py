@@ -13,10 +13,10 @@ ROW = {
     "rank": 1,
     "energy": -8.42361,
     "delta": 0.0123,
-    "spacegroup": 221,
-    "spacegroup_symbol": "Pm-3m",
-    "spacegroup_loose": None,
-    "spacegroup_symbol_loose": None,
+    "spacegroup": 25,
+    "spacegroup_symbol": "Pmm2",
+    "spacegroup_loose": 221,
+    "spacegroup_symbol_loose": "Pm-3m",
     "n_atoms": 5,
     "z": 1,
     "volume": 60.0,
@@ -28,9 +28,10 @@ ROW = {
 }
 
 
-def rendered(width):
+def rendered(width, **values):
     console = Console(file=io.StringIO(), width=width)
-    console.print(ranked_table([ROW, {**ROW, "rank": 2}], 1, width=width))
+    row = {**ROW, **values}
+    console.print(ranked_table([row, {**row, "rank": 2}], 1, width=width))
     return console.file.getvalue()
 
 
@@ -65,6 +66,13 @@ def test_origin(origin, move, text):
     assert origin_text({"origin": origin, "move": move}) == text
 
 
+@pytest.mark.parametrize(
+    ("origin", "move", "text"), [("symmetric", 0, "symmetric"), ("move", 7, "move 7"), ("fgen", 13, "move 13")]
+)
+def test_short_origin(origin, move, text):
+    assert origin_text({"origin": origin, "move": move}, short=True) == text
+
+
 def test_table_shows_units_and_the_asked_number_of_rows():
     text = rendered(150)
     assert "-8.4236" in text
@@ -74,9 +82,33 @@ def test_table_shows_units_and_the_asked_number_of_rows():
     assert text.count("Pm-3m (221)") == 1
 
 
-def test_narrow_table_keeps_energies_and_keys():
-    text = rendered(80)
-    assert "-8.4236" in text
-    assert "42" in text
-    assert "g00001_w000_t000" not in text
-    assert max(len(line) for line in text.splitlines()) <= 80
+def test_loose_space_group_comes_first():
+    text = rendered(160)
+    assert text.index("space group") < text.index("tight")
+    assert text.index("Pm-3m (221)") < text.index("Pmm2 (25)")
+
+
+@pytest.mark.parametrize(
+    ("width", "shown", "left_out"),
+    [
+        (160, ["g00001_w000_t000", "move 4 permute some with vacancies", "tight", "Pmm2 (25)"], []),
+        (120, ["move 4 permute some with vacancies", "tight", "Pmm2 (25)"], ["g00001_w000_t000"]),
+        (100, ["move 4 ", "tight", "Pmm2 (25)"], ["g00001_w000_t000", "permute"]),
+        (80, ["move 4 "], ["g00001_w000_t000", "permute", "tight", "Pmm2"]),
+    ],
+)
+def test_what_a_narrow_table_leaves_out(width, shown, left_out):
+    text = rendered(width, move=4)
+    for part in ["-8.4236", "Pm-3m (221)", "42", *shown]:
+        assert part in text
+    for part in left_out:
+        assert part not in text
+
+
+@pytest.mark.parametrize(("width", "symbol", "number"), [(80, "I4_1/amd", 141), (100, "P2_12_12_1", 19)])
+@pytest.mark.parametrize(("origin", "move"), [("symmetric", 14), ("move", 7)])
+def test_rows_take_one_line(width, symbol, number, origin, move):
+    values = {"spacegroup_symbol_loose": symbol, "spacegroup_loose": number, "origin": origin, "move": move}
+    lines = rendered(width, **values).splitlines()
+    assert len(lines) == 3  # the titles take two
+    assert max(len(line) for line in lines) <= width
