@@ -10,10 +10,7 @@ from aiida.common.datastructures import CalcInfo, CodeInfo
 from aiida.common.folders import Folder
 from aiida.engine import CalcJob, CalcJobProcessSpec
 
-from aiida_fuse2.worker.names import ERROR_FILE, JOB_FILE
-
-STDOUT_FILE = "worker.out"
-STDERR_FILE = "worker.err"
+from aiida_fuse2.worker.names import ERROR_FILE, JOB_FILE, STDERR_FILE, STDOUT_FILE
 
 
 class WorkerCalculation(CalcJob):

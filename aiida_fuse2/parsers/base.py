@@ -9,8 +9,7 @@ from typing import Any
 from aiida.engine import ExitCode
 from aiida.parsers import Parser
 
-from aiida_fuse2.calculations.base import STDERR_FILE
-from aiida_fuse2.worker.names import ERROR_FILE
+from aiida_fuse2.worker.names import ERROR_FILE, STDERR_FILE
 
 MAX_REASON = 400
 """Longest excerpt of the standard error in an exit message, characters."""

@@ -22,3 +22,7 @@ SUMMARY_FILE = "summary.json"
 
 ERROR_FILE = "error.json"
 """Why a job could not start: field, value, expected."""
+
+STDOUT_FILE = "worker.out"
+STDERR_FILE = "worker.err"
+"""What the worker prints."""
