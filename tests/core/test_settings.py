@@ -32,7 +32,7 @@ def test_settings_have_no_defaults():
         ({"move_weights": {15: 1.0}}, "settings.move_weights", "no move 15"),
         ({"seed": -1}, "settings.seed", "greater than or equal to 0"),
         ({"walkers": 0}, "settings.walkers", "greater than or equal to 1"),
-        ({"unknown": 1}, "settings.unknown", "not permitted"),
+        ({"unknown": 1}, "settings.unknown", "there is no such input"),
         ({"acceptance": {"temperature": float("nan")}}, "settings.acceptance.temperature", "finite|greater"),
         ({"validity": {"packing_min": 3.0}}, "settings.validity", "packing_max"),
         ({"validity": {"min_distances": {"Sr-Fe": 2.0}}}, "settings.validity.min_distances[Sr-Fe]", "SrTiO3"),
@@ -68,3 +68,9 @@ def test_overrides_merge_but_replace_weights():
     merged = merge(base, {"a": {"b": 3}, "move_weights": {7: 1}})
     assert merged == {"a": {"b": 3, "c": 2}, "move_weights": {7: 1}}
     assert base["a"]["b"] == 1
+
+
+def test_unknown_setting_is_refused_without_a_protocol_too():
+    values = {**protocol_inputs("fast")["settings"], "composition": "SrTiO3", "unknown": 1}
+    with pytest.raises(InputError, match="not permitted"):
+        parse_settings(SearchSettings, values)
