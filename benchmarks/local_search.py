@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-import numpy as np
 from ase import Atoms
 
 from aiida_fuse2.core.decision import CONVERGED, Relaxation, decide
@@ -19,7 +18,7 @@ from aiida_fuse2.core.pool import PoolReader
 from aiida_fuse2.core.relaxers import make_calculator, relax
 from aiida_fuse2.core.settings import RelaxSettings, SearchSettings, check_search, parse_settings
 from aiida_fuse2.core.state import SearchState
-from aiida_fuse2.core.uniqueness import UniqueIndex, match_structures
+from aiida_fuse2.core.uniqueness import UniqueIndex, decode_fingerprint, match_structures
 from aiida_fuse2.workchains.protocols import protocol_inputs
 from aiida_fuse2.worker.files import from_extxyz, to_extxyz, trials_from_text, trials_to_text
 from aiida_fuse2.worker.generating import generate_pool
@@ -95,5 +94,5 @@ def run_search(settings: SearchSettings, tier: RelaxSettings, provided: list[Ato
         rows = list(decision.record.values())
         for row in rows:
             if row["status"] == CONVERGED and not row["duplicate_of"]:
-                index.add(row["label"], row["energy"], np.array(row["fingerprint"]))
+                index.add(row["label"], row["energy"], decode_fingerprint(row["fingerprint"]))
         yield Step(state, rows, geometries)

@@ -19,7 +19,7 @@ from aiida_fuse2.core.pool import ORIGIN, POOL_NUMBER, PoolReader
 from aiida_fuse2.core.settings import SearchSettings
 from aiida_fuse2.core.state import SearchState
 from aiida_fuse2.core.trials import TrialInfo
-from aiida_fuse2.core.uniqueness import match_reduced, reduce_structure
+from aiida_fuse2.core.uniqueness import decode_fingerprint, match_reduced, reduce_structure
 from aiida_fuse2.core.validity import check_validity
 from aiida_fuse2.worker.files import from_extxyz, to_extxyz, trials_from_text, trials_to_text
 from aiida_fuse2.worker.names import POOL_FILE
@@ -182,7 +182,7 @@ def _relaxation(row: dict[str, Any] | None) -> Relaxation:
         return Relaxation(LOST, {}, None)
     values = {key: value for key, value in row.items() if key not in {"status", "fingerprint"}}
     vector = row.get("fingerprint")
-    return Relaxation(row["status"], values, None if vector is None else np.array(vector))
+    return Relaxation(row["status"], values, None if vector is None else decode_fingerprint(vector))
 
 
 # --- records ----------------------------------------------------------------------------------------

@@ -15,7 +15,7 @@ from .rng import Purpose, keyed_generator
 from .settings import SearchSettings
 from .state import Best, FollowUp, SearchState, Walker
 from .trials import TrialInfo
-from .uniqueness import UniqueIndex
+from .uniqueness import UniqueIndex, encode_fingerprint
 
 CONVERGED = "converged"
 """Status of a relaxation whose energy may be used."""
@@ -209,7 +209,7 @@ class Decider:
                 "status": relaxation.status,
                 "outcome": str(self.outcomes[trial.label]),
                 "duplicate_of": self.duplicate_of.get(trial.label),
-                "fingerprint": None if vector is None else [round(float(x), 5) for x in vector],
+                "fingerprint": None if vector is None else encode_fingerprint(vector),
             }
         return rows
 

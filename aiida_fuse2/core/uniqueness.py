@@ -6,6 +6,7 @@ half the density, and tilts of octahedra with the untilted parent (design 3.7).
 
 from __future__ import annotations
 
+from base64 import b64decode, b64encode
 from bisect import bisect_left, bisect_right, insort
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -32,7 +33,7 @@ FINGERPRINT_START = 1.0
 FINGERPRINT_TOLERANCE = 0.12
 """Largest distance of the fingerprints of structures that may still be equal (see ``fingerprint``)."""
 
-MAX_CANDIDATES = 4
+MAX_CANDIDATES = 2
 """Most structures that a new one is compared with by the matcher."""
 
 _POINTS = np.arange(FINGERPRINT_START, FINGERPRINT_CUTOFF, FINGERPRINT_WIDTH)
@@ -52,6 +53,16 @@ def fingerprint(atoms: Atoms) -> NDArray[np.float64]:
     numbers = atoms.numbers / np.sqrt(np.mean(atoms.numbers**2))
     heavy = weights * numbers[first] * numbers[second]
     return np.concatenate([weights @ blurred, heavy @ blurred]) / len(atoms)
+
+
+def encode_fingerprint(vector: NDArray[np.float64]) -> str:
+    """Return a fingerprint as text: one value to store and to hash instead of 36 (base64 of float32)."""
+    return b64encode(np.asarray(vector, dtype="<f4").tobytes()).decode("ascii")
+
+
+def decode_fingerprint(text: str) -> NDArray[np.float64]:
+    """Return the fingerprint of ``encode_fingerprint``, to single precision."""
+    return np.frombuffer(b64decode(text), dtype="<f4").astype(np.float64)
 
 
 def fingerprint_distance(a: NDArray[np.float64], b: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import numpy as np
 from aiida import orm
 from aiida.common.links import LinkType
 from aiida.engine import ExitCode, ProcessBuilder, ToContext, WorkChain, if_, while_
@@ -23,7 +22,7 @@ from aiida_fuse2.core.generators import PROVIDED
 from aiida_fuse2.core.relaxers.calculators import CHGNET, CHGNET_MAX_Z
 from aiida_fuse2.core.settings import RelaxSettings, SearchSettings, check_search, parse_settings
 from aiida_fuse2.core.state import SearchState
-from aiida_fuse2.core.uniqueness import UniqueIndex
+from aiida_fuse2.core.uniqueness import UniqueIndex, decode_fingerprint
 from aiida_fuse2.parsers.relax import EXTRAS_KEY, structure_extras
 
 from .protocols import protocol_inputs
@@ -359,7 +358,7 @@ class Fuse2WorkChain(WorkChain):
             return  # it will be read from the records, these rows included
         for row in rows:
             if row["status"] == CONVERGED and not row["duplicate_of"]:
-                self._index.add(row["label"], row["energy"], np.array(row["fingerprint"]))
+                self._index.add(row["label"], row["energy"], decode_fingerprint(row["fingerprint"]))
 
     def _candidates(self, results: Any) -> dict[str, orm.Data]:
         """Return the earlier structures that the relaxed ones may equal, as inputs of ``decide``."""
@@ -368,7 +367,7 @@ class Fuse2WorkChain(WorkChain):
         for node in results:
             for label, row in node["by_label"].items():
                 if row["status"] == CONVERGED:
-                    near = index.near(row["energy"], np.array(row["fingerprint"]), window)
+                    near = index.near(row["energy"], decode_fingerprint(row["fingerprint"]), window)
                     if near:
                         by_label[label] = near
         if not by_label:

@@ -11,6 +11,8 @@ from aiida_fuse2.core.uniqueness import (
     FINGERPRINT_TOLERANCE,
     UniqueIndex,
     are_equal,
+    decode_fingerprint,
+    encode_fingerprint,
     fingerprint,
     fingerprint_distance,
     match_structures,
@@ -107,3 +109,9 @@ def test_index_returns_the_nearest_first():
     index.add("second", -8.0, base * 1.05)
     index.add("first", -8.001, base * 1.01)
     assert index.near(-8.0, base, 0.005) == ["first", "second"]
+
+
+def test_fingerprint_survives_as_text():
+    vector = fingerprint(quartz())
+    assert np.allclose(decode_fingerprint(encode_fingerprint(vector)), vector, rtol=1e-6)
+    assert len(encode_fingerprint(vector)) < 200

@@ -19,7 +19,7 @@ from aiida_fuse2.core.decision import CONVERGED
 from aiida_fuse2.core.errors import RelaxationError
 from aiida_fuse2.core.settings import RelaxSettings
 from aiida_fuse2.core.symmetry import Symmetry, SymmetryError, find_symmetry
-from aiida_fuse2.core.uniqueness import fingerprint
+from aiida_fuse2.core.uniqueness import encode_fingerprint, fingerprint
 from aiida_fuse2.core.validity import has_sound_cell, isolated_atoms, shortest_contact
 
 MAX_DETAIL = 300
@@ -58,7 +58,7 @@ class RelaxedStructure:
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values, without the geometry."""
-        vector = None if self.fingerprint is None else [float(x) for x in self.fingerprint]
+        vector = None if self.fingerprint is None else encode_fingerprint(self.fingerprint)
         return {"status": self.status, "detail": self.detail, **self.values, "fingerprint": vector}
 
 
