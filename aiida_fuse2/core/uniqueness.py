@@ -33,6 +33,10 @@ FINGERPRINT_START = 1.0
 FINGERPRINT_TOLERANCE = 0.12
 """Largest distance of the fingerprints of structures that may still be equal (see ``fingerprint``)."""
 
+LATTICE_TOLERANCE = 0.05
+"""Largest relative difference of lattice vectors that the matcher allows. Its default of 0.2 matches a
+perovskite with one 15 % longer in each direction, even with ``scale=False``."""
+
 MAX_CANDIDATES = 2
 """Most structures that a new one is compared with by the matcher."""
 
@@ -85,7 +89,9 @@ def fingerprint_distance(a: NDArray[np.float64], b: NDArray[np.float64]) -> NDAr
 def _matcher(stol: float, *, scale: bool) -> StructureMatcher:
     from pymatgen.analysis.structure_matcher import StructureMatcher
 
-    return StructureMatcher(stol=stol, scale=scale, primitive_cell=True, attempt_supercell=False)
+    return StructureMatcher(
+        ltol=LATTICE_TOLERANCE, stol=stol, scale=scale, primitive_cell=True, attempt_supercell=False
+    )
 
 
 def are_equal(a: Atoms, b: Atoms, *, stol: float) -> bool:

@@ -56,9 +56,11 @@ def test_swapped_cations_differ():
     assert not match_structures(other, perovskite(), stol=STOL)
 
 
-def test_size_counts():
+@pytest.mark.parametrize("factor", [1.07, 1.15])  # 23 % and 52 % more volume
+def test_size_counts(factor):
     larger = perovskite()
-    larger.set_cell(larger.cell * 1.15, scale_atoms=True)  # half as much volume again
+    larger.set_cell(larger.cell * factor, scale_atoms=True)
+    assert not match_structures(larger, perovskite(), stol=STOL)
     assert not are_equal(larger, perovskite(), stol=STOL)
 
 
