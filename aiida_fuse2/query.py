@@ -21,7 +21,8 @@ from aiida_fuse2.core.errors import Fuse2Error
 from aiida_fuse2.core.settings import SearchSettings, parse_settings
 from aiida_fuse2.core.state import SearchState
 from aiida_fuse2.parsers.relax import EXTRAS_KEY
-from aiida_fuse2.workchains.records import STRUCTURE_LINK, find_structures, generation_records
+from aiida_fuse2.workchains.protocols import completed_settings
+from aiida_fuse2.workchains.records import explored_structures, find_structures, generation_records
 from aiida_fuse2.workchains.search import STOP_EXTRA
 from aiida_fuse2.worker.names import RESULTS_FILE
 
@@ -83,7 +84,7 @@ class Progress:
         is_stopping: whether it was asked to stop.
         exit_status: once it has finished.
         exit_message: once it has finished.
-        state: after the last generation; None before the first has ended.
+        state: after the last generation, or that which the search goes on from; None before the first has ended.
         best: the structure of lowest energy, or None.
         phase: what the search is doing, for people.
         rate: structures per hour, or None while unknown.
@@ -156,8 +157,8 @@ def _newest_search() -> orm.WorkChainNode:
 
 
 def search_settings(search: orm.WorkChainNode) -> SearchSettings:
-    """Return the settings of a search."""
-    return parse_settings(SearchSettings, search.inputs.settings.get_dict())
+    """Return the settings of a search; one made by an earlier version takes defaults for what that did not know."""
+    return parse_settings(SearchSettings, completed_settings(search.inputs.settings.get_dict()))
 
 
 def ask_to_stop(search: orm.WorkChainNode) -> None:
@@ -180,7 +181,9 @@ def progress(search: int) -> Progress:
     process_state = attributes.get("process_state") or ProcessState.CREATED.value
     end = mtime if process_state in TERMINATED else datetime.now(tz=UTC)
     generations = _last_generations(search)
-    state = SearchState.from_dict(generations[0][1]) if generations else None
+    start = _start_values(search)
+    values = generations[0][1] if generations else start
+    state = None if values is None else SearchState.from_dict(values)
     return Progress(
         pk=search,
         process_state=process_state,
@@ -191,7 +194,7 @@ def progress(search: int) -> Progress:
         state=state,
         best=None if state is None else _find_best(search, state),
         phase="" if process_state in TERMINATED else _phase(search, state),
-        rate=_rate(generations, ctime),
+        rate=_rate(generations, ctime, 0 if start is None else start["tried"]),
         elapsed=(end - ctime).total_seconds(),
     )
 
@@ -215,12 +218,19 @@ def _last_generations(search: int) -> list[tuple[datetime, dict[str, Any]]]:
     return [(time, values) for time, values in builder.all()]
 
 
-def _rate(generations: Sequence[tuple[datetime, dict[str, Any]]], start: datetime) -> float | None:
+def _start_values(search: int) -> dict[str, Any] | None:
+    """Return the state that a search goes on from, or None where it began anew."""
+    builder = orm.QueryBuilder().append(orm.Dict, project="attributes", tag="state")
+    builder.append(orm.WorkChainNode, filters={"id": search}, with_incoming="state", edge_filters={"label": "state"})
+    return builder.first(flat=True)
+
+
+def _rate(generations: Sequence[tuple[datetime, dict[str, Any]]], start: datetime, tried_before: int) -> float | None:
     """Return structures per hour over the last generations."""
     if not generations:
         return None
     time, newest = generations[0]
-    earlier, tried = start, 0
+    earlier, tried = start, tried_before
     if len(generations) == RATE_WINDOW:
         earlier, tried = generations[-1][0], generations[-1][1]["tried"]
     hours = (time - earlier).total_seconds() / 3600
@@ -308,22 +318,5 @@ def ranked(search: orm.WorkChainNode) -> list[dict[str, Any]]:
         The rows of ``conversions.rank`` with the primary key (``pk``) and ``uuid`` of each structure.
     """
     rows = rank(history_rows(record.columns for record in generation_records(search.pk)), search_settings(search).unit)
-    known = _structures(search.pk)
+    known = explored_structures(search.pk)
     return [{**row, **known.get(row["label"], {"pk": None, "uuid": None})} for row in rows]
-
-
-def _structures(search: int) -> dict[str, dict[str, Any]]:
-    """Return ``pk`` and ``uuid`` of the explored structures of a search by label, duplicates included."""
-    builder = orm.QueryBuilder()
-    builder.append(orm.WorkChainNode, filters={"id": search}, tag="search")
-    builder.append(orm.CalcJobNode, with_incoming="search", tag="job")
-    builder.append(
-        orm.StructureData,
-        with_incoming="job",
-        edge_filters={"label": {"like": f"{STRUCTURE_LINK}%"}},
-        edge_project="label",
-        project=["id", "uuid"],
-        tag="structure",
-    )
-    builder.order_by({"structure": {"id": "asc"}})
-    return {label.removeprefix(STRUCTURE_LINK): {"pk": pk, "uuid": uuid} for pk, uuid, label in builder.all()}

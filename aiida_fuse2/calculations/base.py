@@ -21,18 +21,37 @@ class WorkerCalculation(CalcJob):
         """Define what every job of the worker has."""
         super().define(spec)
         spec.input("code", valid_type=orm.AbstractCode, help="The command `aiida-fuse2-worker` on its computer.")
+        spec.input(
+            "software",
+            valid_type=orm.Dict,
+            required=False,
+            help="Versions of the packages on that computer, so that AiiDA's caching tells them apart.",
+        )
         spec.inputs["metadata"]["options"]["resources"].default = lambda: {
             "num_machines": 1,
             "num_mpiprocs_per_machine": 1,
         }
         spec.inputs["metadata"]["options"]["withmpi"].default = False
         spec.inputs["metadata"]["options"]["output_filename"].default = STDOUT_FILE
-        spec.exit_code(310, "ERROR_WORKER_DID_NOT_RUN", message="The worker wrote no results: {reason}")
-        spec.exit_code(311, "ERROR_INPUT_REFUSED", message="The worker refused its input: {reason}")
+        # What a crash or a time limit cut off says nothing about the inputs: it must not come out of a cache.
         spec.exit_code(
-            320, "ERROR_RESULTS_INCOMPLETE", message="The job ended early: {missing} of {total} structures are missing."
+            310, "ERROR_WORKER_DID_NOT_RUN", message="The worker wrote no results: {reason}", invalidates_cache=True
         )
-        spec.exit_code(410, "ERROR_OUTPUT_UNREADABLE", message="A result file cannot be read: {reason}")
+        spec.exit_code(
+            311, "ERROR_INPUT_REFUSED", message="The worker refused its input: {reason}", invalidates_cache=True
+        )
+        spec.exit_code(
+            320,
+            "ERROR_RESULTS_INCOMPLETE",
+            message="The job ended early: {missing} of {total} structures are missing.",
+            invalidates_cache=True,
+        )
+        spec.exit_code(
+            410,
+            "ERROR_OUTPUT_UNREADABLE",
+            message="A result file cannot be read: {reason}",
+            invalidates_cache=True,
+        )
 
     def job_info(self, folder: Folder, command: str, job: dict[str, Any], *, retrieve: list[str]) -> CalcInfo:
         """Write the job file and return how to run the worker.

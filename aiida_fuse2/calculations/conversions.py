@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -32,6 +33,8 @@ __all__ = [
     "Generation",
     "columns_to_rows",
     "history_rows",
+    "merged_pool",
+    "pool_number",
     "pool_of_proposal",
     "pool_reader",
     "proposal_to_dict",
@@ -89,11 +92,12 @@ def proposal_to_text(proposal: Proposal) -> str:
 
 
 def proposal_to_dict(proposal: Proposal, before: SearchState) -> dict[str, Any]:
-    """Return counts and pool positions of a proposal as plain values."""
+    """Return labels of the trials, counts and pool positions of a proposal as plain values."""
     pool = proposal.pool
     remaining = 0 if pool is None else pool.remaining  # reads a pool that is new
     return {
-        "n_trials": len(proposal.trials),
+        "labels": [trial.info.label for trial in proposal.trials],
+        "cut": proposal.cut,
         "rejections": dict(sorted(proposal.rejections.items())),
         "pool_number": before.pool_number if pool is None else pool.number,
         "pool_positions": {} if pool is None else {str(z): n for z, n in sorted(pool.positions.items())},
@@ -128,6 +132,30 @@ def provided_pool(settings: SearchSettings, structures: Sequence[tuple[str, Atom
     )
     rejected = [[structures[index][0], str(reason)] for index, reason in screened.rejected]
     return text, {"generator": PROVIDED, "kept": len(screened.kept), "rejected": rejected}
+
+
+def pool_number(node: orm.SinglefileData) -> int:
+    """Return the number of a pool: how many the search had before."""
+    with node.open(mode="r") as handle:
+        head = [handle.readline() for _ in range(2)]
+    found = re.search(rf"\b{POOL_NUMBER}=(\d+)", head[1])
+    return int(found[1]) if found else 0
+
+
+def merged_pool(reader: PoolReader | None, added: orm.SinglefileData, number: int) -> tuple[str, int]:
+    """Return a pool of added structures, followed by what is left of the present one, and its size.
+
+    Args:
+        reader: of the present pool, or None.
+        added: structures as extended XYZ, best first.
+        number: of the new pool.
+    """
+    left = [] if reader is None else reader.left()
+    frames = [
+        (atoms, {ORIGIN: atoms.info.get(ORIGIN, PROVIDED), POOL_NUMBER: number, "rank": rank})
+        for rank, atoms in enumerate([*from_extxyz(added.get_content()), *left])
+    ]
+    return to_extxyz(frames), len(frames)
 
 
 # --- deciding ---------------------------------------------------------------------------------------

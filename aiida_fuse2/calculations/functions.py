@@ -1,4 +1,8 @@
-"""The calcfunctions of a search. AiiDA's caching hashes this file: it only converts nodes for ``core``."""
+"""The calcfunctions of a search. AiiDA's caching hashes this file: it only converts nodes for ``core``.
+
+Each takes the versions of the packages that decide its result as ``software``, so that nothing comes
+out of a cache that another version put in.
+"""
 
 from __future__ import annotations
 
@@ -10,34 +14,89 @@ from aiida.engine import calcfunction
 from aiida_fuse2.core.decision import decide as decide_core
 from aiida_fuse2.core.policy import propose as propose_core
 from aiida_fuse2.core.settings import SearchSettings, parse_settings
-from aiida_fuse2.core.state import SearchState
+from aiida_fuse2.core.state import SearchState, fit_state
 from aiida_fuse2.worker.names import TRIALS_FILE
 
 from . import conversions
 
 
 @calcfunction
-def begin(settings: orm.Dict) -> orm.Dict:
-    """Return the state before the first generation (``fuse2.begin``)."""
+def begin(settings: orm.Dict, software: orm.Dict) -> orm.Dict:  # noqa: ARG001 - part of the hash
+    """Return the state before the first generation (``fuse2.begin``).
+
+    Args:
+        settings: of the search.
+        software: versions of the packages that this runs with.
+    """
     parsed = parse_settings(SearchSettings, settings.get_dict())
     return orm.Dict(SearchState.initial(parsed.walkers, parsed.acceptance.temperature).to_dict())
 
 
 @calcfunction
+def resume(settings: orm.Dict, state: orm.Dict, software: orm.Dict) -> orm.Dict:  # noqa: ARG001 - part of the hash
+    """Return a state of an earlier search made fit for other settings (``fuse2.resume``).
+
+    Args:
+        settings: of the search that goes on.
+        state: where it goes on.
+        software: versions of the packages that this runs with.
+    """
+    parsed = parse_settings(SearchSettings, settings.get_dict())
+    return orm.Dict(fit_state(SearchState.from_dict(state.get_dict()), parsed).to_dict())
+
+
+@calcfunction
+def add_to_pool(
+    settings: orm.Dict,
+    state: orm.Dict,
+    added: orm.SinglefileData,
+    *,
+    pool_number: orm.Int,
+    software: orm.Dict,  # noqa: ARG001 - part of the hash
+    pool: orm.SinglefileData | None = None,
+) -> dict[str, orm.Data]:
+    """Put structures before those that wait in the pool (``fuse2.add_to_pool``).
+
+    Args:
+        settings: of the search.
+        state: after the last generation: tells what is left of the present pool.
+        added: structures as extended XYZ, best first.
+        pool_number: how many pools the search has had before.
+        software: versions of the packages that this runs with.
+        pool: the present one.
+
+    Returns:
+        ``pool``: the new one; ``summary``: its size.
+    """
+    parsed = parse_settings(SearchSettings, settings.get_dict())
+    reader = conversions.pool_reader(parsed, SearchState.from_dict(state.get_dict()), pool)
+    text, size = conversions.merged_pool(reader, added, pool_number.value)
+    return {
+        "pool": orm.SinglefileData.from_string(text, filename=conversions.POOL_FILE),
+        "summary": orm.Dict({"kept": size}),
+    }
+
+
+@calcfunction
 def propose(
-    settings: orm.Dict, state: orm.Dict, pool: orm.SinglefileData | None = None, **structures: orm.StructureData
+    settings: orm.Dict,
+    state: orm.Dict,
+    software: orm.Dict,  # noqa: ARG001 - part of the hash
+    pool: orm.SinglefileData | None = None,
+    **structures: orm.StructureData,
 ) -> dict[str, orm.Data]:
     """Propose the trials of the next generation (``fuse2.propose``).
 
     Args:
         settings: of the search.
         state: after the last generation.
+        software: versions of the packages that this runs with.
         pool: structures waiting to enter the search.
         structures: relaxed structures by label: the walkers' current ones and those to be rattled.
 
     Returns:
-        ``trials``: all of them as one extended XYZ file; ``proposal``: counts of rejected attempts and
-        what was taken from the pool.
+        ``trials``: all of them as one extended XYZ file; ``proposal``: their labels, counts of rejected
+        attempts and what was taken from the pool.
     """
     parsed = parse_settings(SearchSettings, settings.get_dict())
     before = SearchState.from_dict(state.get_dict())
@@ -60,6 +119,8 @@ def decide(
     state: orm.Dict,
     trials: orm.SinglefileData,
     proposal: orm.Dict,
+    *,
+    software: orm.Dict,  # noqa: ARG001 - part of the hash
     candidates: orm.Dict | None = None,
     **others: orm.Data,
 ) -> dict[str, orm.Data]:
@@ -70,6 +131,7 @@ def decide(
         state: before the generation.
         trials: of the generation.
         proposal: counts from proposing them.
+        software: versions of the packages that this runs with.
         candidates: for each label, the earlier structures that it may equal.
         others: ``results_NN`` and ``relaxed_NN`` of each relaxation job, and the structures named in
             ``candidates`` by label.
@@ -96,12 +158,18 @@ def decide(
 
 
 @calcfunction
-def summarise(settings: orm.Dict, state: orm.Dict, **records: orm.Dict) -> dict[str, orm.Data]:
+def summarise(
+    settings: orm.Dict,
+    state: orm.Dict,
+    software: orm.Dict,  # noqa: ARG001 - part of the hash
+    **records: orm.Dict,
+) -> dict[str, orm.Data]:
     """Summarise a search from its records (``fuse2.summarise``).
 
     Args:
         settings: of the search.
         state: the last one.
+        software: versions of the packages that this runs with.
         records: of all generations, ``generation_NNNNN``.
 
     Returns:

@@ -9,7 +9,7 @@ from aiida.engine import CalcJobProcessSpec
 
 from aiida_fuse2.core.errors import InputError
 from aiida_fuse2.core.settings import RelaxSettings, parse_settings
-from aiida_fuse2.worker.names import RELAXED_FILE, RESULTS_FILE, TRIALS_FILE
+from aiida_fuse2.worker.names import RELAXED_FILE, RESULTS_FILE, SOFTWARE_FILE, TRIALS_FILE
 
 from .base import WorkerCalculation
 
@@ -21,14 +21,6 @@ def validate_relax_settings(node: orm.Dict, _: object) -> str | None:
     except InputError as error:
         return str(error)
     return None
-
-
-def validate_shard(node: orm.Str, _: object) -> str | None:
-    """Return what is wrong with a shard, or None."""
-    index, _slash, number = node.value.partition("/")
-    if index.isdigit() and number.isdigit() and int(index) < int(number):
-        return None
-    return f"shard = {node.value!r}: must be 'index/number', e.g. '0/2'"
 
 
 class RelaxCalculation(WorkerCalculation):
@@ -43,11 +35,10 @@ class RelaxCalculation(WorkerCalculation):
             "settings", valid_type=orm.Dict, validator=validate_relax_settings, help="Settings of the relaxation."
         )
         spec.input(
-            "shard",
-            valid_type=orm.Str,
+            "labels",
+            valid_type=orm.List,
             required=False,
-            validator=validate_shard,
-            help="Which share of the trials, 'index/number'; all of them by default.",
+            help="Labels of the trials that this job relaxes; all of them by default.",
         )
         spec.inputs["metadata"]["options"]["parser_name"].default = "fuse2.relax"
         spec.output("results", valid_type=orm.Dict, help="Status, energy and costs of each trial, by label.")
@@ -59,9 +50,9 @@ class RelaxCalculation(WorkerCalculation):
 
     def prepare_for_submission(self, folder: Folder) -> CalcInfo:
         """Write the job file and say what to copy and to bring back."""
-        shard = self.inputs.shard.value if "shard" in self.inputs else "0/1"
-        job = {"settings": self.inputs.settings.get_dict(), "shard": [int(part) for part in shard.split("/")]}
-        info = self.job_info(folder, "relax", job, retrieve=[RESULTS_FILE, RELAXED_FILE])
+        labels = self.inputs.labels.get_list() if "labels" in self.inputs else None
+        job = {"settings": self.inputs.settings.get_dict(), "labels": labels}
+        info = self.job_info(folder, "relax", job, retrieve=[RESULTS_FILE, RELAXED_FILE, SOFTWARE_FILE])
         trials = self.inputs.trials
         info.local_copy_list = [(trials.uuid, trials.filename, TRIALS_FILE)]
         return info

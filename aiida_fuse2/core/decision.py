@@ -45,6 +45,11 @@ class Relaxation:
         """Energy (enthalpy under pressure), eV/atom."""
         return float(self.values["energy"])
 
+    @property
+    def cpu_seconds(self) -> float:
+        """CPU time of the relaxation, s; 0 where it is not known."""
+        return float(self.values.get("cpu_seconds") or 0.0)
+
 
 Comparison = Callable[[str, str], bool]
 """Tells whether the structures of two labels are the same crystal."""
@@ -266,5 +271,6 @@ def decide(
         failures=dict(sorted((Counter(state.failures) + failed).items())),
         rejections=dict(sorted((Counter(state.rejections) + Counter(rejections)).items())),
         moves=decider.count_moves(),
+        cpu_seconds=round(state.cpu_seconds + sum(r.cpu_seconds for r in relaxations.values()), 3),
     )
     return Decision(next_state, decider.record())

@@ -37,11 +37,13 @@ class Proposal:
         trials: in the order of their labels' creation.
         rejections: attempts that gave no trial, by reason.
         pool: the pool after the draws, or None where the search has none.
+        cut: whether the budget of structures left no room for all trials of the generation.
     """
 
     trials: list[Trial] = field(default_factory=list)
     rejections: Counter[str] = field(default_factory=Counter)
     pool: PoolReader | None = None
+    cut: bool = False
 
 
 @dataclass(frozen=True)
@@ -294,16 +296,20 @@ def propose(
         the rattled copies first, then the walkers' trials in turn.
     """
     proposer = Proposer(settings, state, pool)
+    proposal = proposer.proposal
     budget = settings.max_structures - state.tried
     if state.generation == 0:
         proposer.add_population(min(settings.population_size, budget))
-        return proposer.proposal
+        proposal.cut = settings.population_size > budget
+        return proposal
     proposer.add_followups(state.followups, structures)
     for trial in range(settings.trials_per_step):
         for index, walker in enumerate(state.walkers):
-            if len(proposer.proposal.trials) >= budget:
+            if len(proposal.trials) >= budget:
+                proposal.cut = True
                 break
             current = structures[walker.current] if walker.current is not None else None
             proposer.add_walker_trial(index, trial, current)
-    del proposer.proposal.trials[budget:]
-    return proposer.proposal
+    proposal.cut |= len(proposal.trials) > budget
+    del proposal.trials[budget:]
+    return proposal

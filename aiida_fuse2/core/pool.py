@@ -65,4 +65,9 @@ class PoolReader:
     @property
     def remaining(self) -> int:
         """Number of structures not taken yet."""
-        return sum(len(w) - min(self.positions.get(z, 0), len(w)) for z, w in self._structures().items())
+        return len(self.left())
+
+    def left(self) -> list[Atoms]:
+        """Return the structures not taken yet, best first."""
+        waiting = [entry for z, entries in self._structures().items() for entry in entries[self.positions.get(z, 0) :]]
+        return [atoms for _, atoms in sorted(waiting, key=lambda entry: entry[0])]

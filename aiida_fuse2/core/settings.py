@@ -112,6 +112,12 @@ class SearchSettings(Settings):
     walkers: Count = Field(description="Basin-hopping chains.")
     trials_per_step: Count = Field(description="Trials that a walker proposes in a step.")
     max_structures: Count = Field(description="Budget: relaxations of the search, failed ones included.")
+    max_cpu_hours: Positive | None = Field(
+        description="Budget: CPU time of the relaxations, h; looked at between generations. None: no limit."
+    )
+    max_wall_hours: Positive | None = Field(
+        description="Budget: time since the search was submitted, h; looked at between generations. None: no limit."
+    )
     rmax: Count = Field(description="Stop after this many structures without a new best.")
     generator: str = Field(description="Fills the initial population and the pool: symmetric, fgen or provided.")
     random_generator: Literal["fgen"] = Field(
@@ -128,6 +134,9 @@ class SearchSettings(Settings):
         "pool or the random generator)."
     )
     relax_jobs: Count = Field(description="Relaxation jobs that run side by side in a generation.")
+    job_attempts: Count = Field(
+        description="Jobs that may die on a structure before it is given up, or on a pool before it is left empty."
+    )
     acceptance: AcceptanceSettings
     symmetry: SymmetrySettings
     uniqueness: UniquenessSettings

@@ -6,10 +6,11 @@ stays right when AiiDA's caching copies nodes (their UUIDs would not).
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Self
 
 from .acceptance import Thermostat
+from .settings import SearchSettings
 
 
 @dataclass(frozen=True)
@@ -77,6 +78,7 @@ class SearchState:
         failures: failed relaxations by reason.
         rejections: rejected attempts at trials by reason.
         moves: for each move, trials relaxed and trials accepted.
+        cpu_seconds: CPU time of the relaxations so far, s; the only value that differs when a search is repeated.
     """
 
     generation: int
@@ -94,6 +96,7 @@ class SearchState:
     failures: dict[str, int] = field(default_factory=dict)
     rejections: dict[str, int] = field(default_factory=dict)
     moves: dict[int, tuple[int, int]] = field(default_factory=dict)
+    cpu_seconds: float = 0.0
 
     @classmethod
     def initial(cls, n_walkers: int, temperature: float) -> Self:
@@ -111,6 +114,12 @@ class SearchState:
             followups=(),
             pool_number=0,
         )
+
+    @property
+    def labels_needed(self) -> list[str]:
+        """Labels of the structures that the next generation is made from."""
+        labels = {walker.current for walker in self.walkers} | {followup.label for followup in self.followups}
+        return sorted(label for label in labels if label is not None)
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values with text keys, as a Dict node holds them."""
@@ -135,3 +144,32 @@ class SearchState:
                 "moves": {int(m): (n[0], n[1]) for m, n in values["moves"].items()},
             }
         )
+
+
+def fit_state(state: SearchState, settings: SearchSettings) -> SearchState:
+    """Return a state as a search with other settings goes on from it; unchanged where none of them matters.
+
+    Of fewer walkers those of lowest energy are kept, in their order; a walker more begins with a new
+    structure. A walker that has not melted takes the temperature of the settings.
+    """
+    walkers = _kept_walkers(state.walkers, settings.walkers)
+    new = Walker(None, None, None, Thermostat(settings.acceptance.temperature))
+    walkers = tuple(_at_temperature(walker, settings) for walker in walkers)
+    walkers += (new,) * (settings.walkers - len(walkers))
+    followups = tuple(replace(f, walker=min(f.walker, settings.walkers - 1)) for f in state.followups)
+    return replace(state, walkers=walkers, followups=followups)
+
+
+def _kept_walkers(walkers: tuple[Walker, ...], number: int) -> tuple[Walker, ...]:
+    def order(index: int) -> tuple[bool, float, int]:
+        energy = walkers[index].energy
+        return energy is None, energy or 0.0, index
+
+    return tuple(walkers[index] for index in sorted(sorted(range(len(walkers)), key=order)[:number]))
+
+
+def _at_temperature(walker: Walker, settings: SearchSettings) -> Walker:
+    if walker.thermostat.is_melted(settings.acceptance):
+        return walker
+    thermostat = replace(walker.thermostat, temperature=settings.acceptance.temperature)
+    return replace(walker, thermostat=thermostat)

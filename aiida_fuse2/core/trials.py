@@ -19,6 +19,11 @@ def trial_label(generation: int, walker: int, trial: int) -> str:
     return f"g{generation:05d}_w{walker:03d}_t{trial:03d}"
 
 
+def generation_of_label(label: str) -> int:
+    """Return the generation of a trial from its label."""
+    return int(label[1:].partition("_")[0])
+
+
 @dataclass(frozen=True, kw_only=True)
 class TrialInfo:
     """Where a trial came from.

@@ -13,8 +13,8 @@ from ase import Atoms
 
 from aiida_fuse2.core.decision import CONVERGED
 from aiida_fuse2.core.trials import Trial
-from aiida_fuse2.worker.files import from_extxyz, to_extxyz, trials_from_text
-from aiida_fuse2.worker.names import RELAXED_FILE, RESULTS_FILE
+from aiida_fuse2.worker.files import from_extxyz, select_trials, to_extxyz, trials_from_text
+from aiida_fuse2.worker.names import RELAXED_FILE, RESULTS_FILE, SOFTWARE_FILE
 
 from .base import WorkerParser
 
@@ -60,6 +60,16 @@ def read_geometries(folder: Path, labels: set[str]) -> dict[str, Atoms]:
     return {label: frames[label] for label in labels}
 
 
+def read_software(folder: Path) -> dict[str, str]:
+    """Return the versions of the packages that the job ran with, by name; empty where they are not known."""
+    path = folder / SOFTWARE_FILE
+    try:
+        versions: dict[str, str] = json.loads(path.read_text())
+    except (OSError, json.JSONDecodeError):
+        return {}
+    return versions
+
+
 def _complete_frames(text: str) -> str:
     """Return the text without a last frame that was cut off."""
     lines = text.splitlines(keepends=True)
@@ -95,22 +105,24 @@ class RelaxParser(WorkerParser):
             return self.exit_codes.ERROR_OUTPUT_UNREADABLE.format(reason=f"{type(error).__name__}: {error}")
         if not results:
             return self.failure()
-        self._add_outputs(trials, results, geometries)
+        self._add_outputs(trials, results, geometries, read_software(folder))
         missing = len(trials) - len(results)
         if missing:
             return self.exit_codes.ERROR_RESULTS_INCOMPLETE.format(missing=missing, total=len(trials))
         return None
 
     def _trials(self) -> list[Trial]:
-        trials = trials_from_text(self.node.inputs.trials.get_content())
-        shard = self.node.inputs.shard.value if "shard" in self.node.inputs else "0/1"
-        index, number = (int(part) for part in shard.split("/"))
-        return trials[index::number]
+        labels = self.node.inputs.labels.get_list() if "labels" in self.node.inputs else None
+        return select_trials(trials_from_text(self.node.inputs.trials.get_content()), labels)
 
     def _add_outputs(
-        self, trials: dict[str, Trial], results: dict[str, dict[str, Any]], geometries: dict[str, Atoms]
+        self,
+        trials: dict[str, Trial],
+        results: dict[str, dict[str, Any]],
+        geometries: dict[str, Atoms],
+        software: dict[str, str],
     ) -> None:
-        self.out("results", orm.Dict({"by_label": results}))
+        self.out("results", orm.Dict({"by_label": results, "software": software}))
         ordered = [(geometries[label], {"label": label, "status": results[label]["status"]}) for label in results]
         self.out("relaxed", orm.SinglefileData.from_string(to_extxyz(ordered), filename=RELAXED_FILE))
         for label, row in results.items():

@@ -3,17 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
 from typing import Any
 
 from aiida import orm
 from aiida.common.links import LinkType
-from aiida.engine import ExitCode, ProcessBuilder, ToContext, WorkChain, if_, while_
+from aiida.engine import ExitCode, ProcessBuilder, ToContext, WorkChain, while_
 from aiida.engine.processes.workchains.workchain import WorkChainSpec
 from aiida.manage import get_manager
 from ase.data import atomic_numbers
 
-from aiida_fuse2.calculations.conversions import RELAXED_PREFIX, RESULTS_PREFIX, columns_to_rows
-from aiida_fuse2.calculations.functions import begin, decide, pool_from_structures, propose, summarise
+from aiida_fuse2.calculations.conversions import RELAXED_PREFIX, RESULTS_PREFIX, columns_to_rows, pool_number
+from aiida_fuse2.calculations.functions import (
+    add_to_pool,
+    begin,
+    decide,
+    pool_from_structures,
+    propose,
+    resume,
+    summarise,
+)
 from aiida_fuse2.calculations.generate import GenerateCalculation, validate_search_settings
 from aiida_fuse2.calculations.relax import RelaxCalculation
 from aiida_fuse2.core.decision import CONVERGED
@@ -21,18 +30,41 @@ from aiida_fuse2.core.errors import InputError
 from aiida_fuse2.core.generators import PROVIDED
 from aiida_fuse2.core.relaxers.calculators import CHGNET, CHGNET_MAX_Z
 from aiida_fuse2.core.settings import RelaxSettings, SearchSettings, check_search, parse_settings
-from aiida_fuse2.core.state import SearchState
+from aiida_fuse2.core.state import SearchState, fit_state
 from aiida_fuse2.core.uniqueness import UniqueIndex, decode_fingerprint
 from aiida_fuse2.parsers.relax import EXTRAS_KEY, structure_extras
 
-from .protocols import protocol_inputs
-from .records import STRUCTURE_LINK, find_structures, generation_records
+from .protocols import completed_settings, protocol_inputs
+from .records import (
+    STRUCTURE_LINK,
+    explored_structures,
+    find_structures,
+    generation_records,
+    pool_of_state,
+    state_settings,
+)
+from .software import engine_software, is_caching_used, worker_software
 
 GROUP_PREFIX = "fuse2/"
 """Start of the label of the group of a search's explored structures; its UUID follows."""
 
 STOP_EXTRA = "fuse2_stop"
 """Extra of a search that asks it to stop after the present generation."""
+
+ADDED_EXTRA = "fuse2_added"
+"""Extra of a search: UUIDs of the files of structures that the user added to it."""
+
+INPUT_REFUSED = 311
+"""Exit status of a job that another attempt would not help."""
+
+EMPTY_POOL = 420
+"""Exit status of a pool job that another attempt would not help."""
+
+MAX_GIVEN_UP = 3
+"""Structures given up in a row, without any result in between, after which the worker itself is to blame."""
+
+COMPARABLE = ("calculator", "model", "arguments", "pressure")
+"""Settings of a relaxation that energies depend on."""
 
 MAX_BARREN = 3
 """Generations in a row for which no trial could be made, after which a search ends."""
@@ -57,6 +89,8 @@ def _validate_inputs(inputs: Mapping[str, Any], _: object) -> str | None:
         if fills_pool_by_job(settings.generator) and "code" not in inputs.get("generate", {}):
             raise InputError("generate.code", None, f"the generator {settings.generator!r} runs in a job: give a code")
         _check_elements(settings, inputs["relax"]["settings"].get_dict())
+        if "state" in inputs:
+            _check_state(settings, inputs["state"], inputs["relax"]["settings"].get_dict())
     except InputError as error:
         return str(error)
     return None
@@ -68,6 +102,24 @@ def _check_elements(settings: SearchSettings, relax: Mapping[str, Any]) -> None:
     unknown = [s for s in settings.unit.elements if atomic_numbers[s] > CHGNET_MAX_Z]
     if tier.calculator == CHGNET and unknown:
         raise InputError("composition", settings.composition, f"CHGNet does not know {', '.join(unknown)}")
+
+
+def _check_state(settings: SearchSettings, state: orm.Dict, relax: Mapping[str, Any]) -> None:
+    """Refuse to go on from what is no state of a search, or one with other energies."""
+    earlier = state_settings(state.uuid) if state.is_stored else None
+    if earlier is None:
+        raise InputError("state", state.pk, "must be a state that a search has made; see its output 'state'")
+    formula = parse_settings(SearchSettings, completed_settings(earlier[0].get_dict())).unit.formula
+    if formula != settings.unit.formula:
+        raise InputError("composition", settings.unit.formula, f"the state belongs to a search for {formula}")
+    tier = earlier[1].get_dict()
+    changed = [name for name in COMPARABLE if tier.get(name) != relax.get(name)]
+    if changed:
+        expected = (
+            f"energies of the state were computed with {tier.get(changed[0])!r} and cannot be compared; "
+            "start a new search from its structures instead"
+        )
+        raise InputError(f"relax.settings.{changed[0]}", relax.get(changed[0]), expected)
 
 
 class Fuse2WorkChain(WorkChain):
@@ -93,16 +145,23 @@ class Fuse2WorkChain(WorkChain):
             help="Structures to start from, as extended XYZ, best first.",
         )
         spec.input(
+            "state",
+            valid_type=orm.Dict,
+            required=False,
+            help="A state of an earlier search, from which this one goes on. With the same settings it is then equal "
+            "to the earlier one, had that gone on. Structures of `pool` come before those left in the earlier pool.",
+        )
+        spec.input(
             "clean_workdir",
             valid_type=orm.Bool,
             serializer=orm.to_aiida_type,
             help="Whether to remove the folders of finished jobs from their computer at the end.",
         )
-        spec.expose_inputs(RelaxCalculation, namespace="relax", exclude=("trials", "shard"))
+        spec.expose_inputs(RelaxCalculation, namespace="relax", exclude=("trials", "labels", "software"))
         spec.expose_inputs(
             GenerateCalculation,
             namespace="generate",
-            exclude=("settings", "pool_number"),
+            exclude=("settings", "pool_number", "software"),
             namespace_options={
                 "required": False,
                 "populate_defaults": False,
@@ -113,8 +172,10 @@ class Fuse2WorkChain(WorkChain):
         spec.outline(
             cls.setup,
             while_(cls.should_go_on)(
-                if_(cls.should_fill_pool)(cls.fill_pool, cls.inspect_pool),
+                cls.take_added,
+                while_(cls.should_fill_pool)(cls.fill_pool, cls.inspect_pool),
                 cls.propose_generation,
+                while_(cls.should_relax)(cls.relax_trials, cls.inspect_relaxation),
                 cls.decide_generation,
             ),
             cls.finalise,
@@ -130,7 +191,10 @@ class Fuse2WorkChain(WorkChain):
             "history", valid_type=orm.ArrayData, required=False, help="One row per trial, one array per column."
         )
         spec.output("state", valid_type=orm.Dict, required=False, help="The last state: counters, walkers, the best.")
-        spec.exit_code(301, "ERROR_RELAXATION_JOB_FAILED", message="No relaxation job gave a result: {reason}")
+        spec.exit_code(201, "ERROR_STATE_UNUSABLE", message="The search cannot go on from its state: {reason}")
+        spec.exit_code(
+            301, "ERROR_RELAXATION_JOB_FAILED", message="The relaxation jobs give no results (any more): {reason}"
+        )
         spec.exit_code(302, "ERROR_GENERATION_JOB_FAILED", message="The pool could not be filled: {reason}")
         spec.exit_code(401, "ERROR_NO_STRUCTURE", message="No trial could be relaxed; failures: {reason}")
         spec.exit_code(402, "ERROR_NO_TRIALS", message="No trial could be made; rejected attempts: {reason}")
@@ -189,30 +253,98 @@ class Fuse2WorkChain(WorkChain):
     # --- outline ------------------------------------------------------------------------------------
 
     def setup(self) -> None:
-        """Start from the first state; the group is made here, so that it is there from the beginning."""
+        """Start from the first state, or from that of an earlier search.
+
+        The group is made here, so that it is there from the beginning.
+        """
         settings = self._search_settings()
-        self.ctx.state = begin(self.inputs.settings).uuid
         self.ctx.pool = self.inputs.pool.uuid if "pool" in self.inputs else None
         self.ctx.n_pools = 1 if "pool" in self.inputs else 0
+        self.ctx.pool_left = self.ctx.n_pools  # more than none; how many is known after the first draw
+        self.ctx.pool_failures = 0
+        self.ctx.n_added = 0
         self.ctx.structures = {}
         self.ctx.barren = 0
         self.ctx.failure = None
-        orm.Group.collection.get_or_create(self._group_label())
+        self.ctx.is_cut_short = False
+        group, _ = orm.Group.collection.get_or_create(self._group_label())
+        if "state" in self.inputs:
+            self._go_on(settings, group)
+            return
+        self.ctx.state = begin(settings=self.inputs.settings, software=self._software()).uuid
         self.report(f"searching {settings.composition}: {settings.generator} starts, seed {settings.seed}")
+
+    def _go_on(self, settings: SearchSettings, group: orm.Group) -> None:
+        """Go on from a state of an earlier search."""
+        node = self.inputs.state
+        given = SearchState.from_dict(node.get_dict())
+        state = fit_state(given, settings)
+        if state != given:
+            node = resume(settings=self.inputs.settings, state=node, software=self._software())
+        self.ctx.state = node.uuid
+        self.ctx.structures = find_structures(self.node.pk, state.labels_needed)
+        missing = sorted(set(state.labels_needed) - set(self.ctx.structures))
+        if missing:
+            reason = f"structures are missing in the graph: {', '.join(missing)}"
+            self.ctx.failure = ["ERROR_STATE_UNUSABLE", reason]
+        self._go_on_with_pool(state)
+        earlier = [found["pk"] for found in explored_structures(self.node.pk).values()]
+        if earlier:
+            group.add_nodes([orm.load_node(pk) for pk in earlier])
+        self.report(
+            f"searching {settings.composition}: goes on with generation {state.generation}, seed {settings.seed}"
+        )
+
+    def _go_on_with_pool(self, state: SearchState) -> None:
+        """Take the pool of an earlier search, with the given structures before those left in it."""
+        earlier = pool_of_state(self.inputs.state.uuid)
+        self.ctx.n_pools = 1 if state.generation else 0
+        self.ctx.n_pools += state.pool_number if earlier is None else pool_number(earlier)
+        self.ctx.pool = None if earlier is None else earlier.uuid
+        self.ctx.pool_left = (
+            0 if earlier is None else max(state.pool_remaining, pool_number(earlier) > state.pool_number)
+        )
+        if "pool" in self.inputs:
+            self._add_to_pool(self.inputs.pool)
 
     def should_go_on(self) -> bool:
         """Tell whether another generation is wanted and possible."""
-        if self.ctx.failure is not None or self.ctx.barren >= MAX_BARREN:
+        if self.ctx.failure is not None or self.ctx.is_cut_short or self.ctx.barren >= MAX_BARREN:
             return False
-        return not self._has_reached_a_limit(self._search_state()) and not self._is_asked_to_stop()
+        limit = self._limit_reached(self._search_state())
+        if limit is not None:
+            self.report(f"ends: {limit} is reached")
+        return limit is None and not self._is_asked_to_stop()
+
+    def take_added(self) -> None:
+        """Put structures that the user added since the last generation into the pool."""
+        added = self._extras().get(ADDED_EXTRA, [])
+        for uuid in added[self.ctx.n_added :]:
+            self._add_to_pool(orm.load_node(uuid))
+        self.ctx.n_added = len(added)
+
+    def _add_to_pool(self, added: orm.SinglefileData) -> None:
+        arguments = {} if self.ctx.pool is None else {"pool": orm.load_node(self.ctx.pool)}
+        outputs = add_to_pool(
+            settings=self.inputs.settings,
+            state=orm.load_node(self.ctx.state),
+            added=added,
+            pool_number=orm.Int(self.ctx.n_pools),
+            software=self._software(),
+            **arguments,
+        )
+        self.ctx.pool = outputs["pool"].uuid
+        self.ctx.pool_left = outputs["summary"]["kept"]
+        self.ctx.n_pools += 1
+        self.report(f"structures were added; {self.ctx.pool_left} wait in the pool")
 
     def should_fill_pool(self) -> bool:
         """Tell whether the pool is empty and a job can fill it."""
-        if self.ctx.pool is not None and (
-            self._search_state().generation == 0 or self._search_state().pool_remaining > 0
-        ):
+        if self.ctx.failure is not None or self.ctx.is_cut_short or self.ctx.pool_left > 0:
             return False
-        return fills_pool_by_job(self._search_settings().generator) and "generate" in self.inputs
+        settings = self._search_settings()
+        can_be_filled = fills_pool_by_job(settings.generator) and "generate" in self.inputs
+        return can_be_filled and self.ctx.pool_failures < settings.job_attempts
 
     def fill_pool(self) -> ToContext:
         """Submit the job that fills the pool."""
@@ -220,64 +352,120 @@ class Fuse2WorkChain(WorkChain):
         inputs["settings"] = self.inputs.settings
         inputs["pool_number"] = orm.Int(self.ctx.n_pools)
         inputs["metadata"]["call_link_label"] = f"pool_{self.ctx.n_pools:03d}"
+        self._add_worker_software(inputs, code=self.inputs.generate.code)
         return ToContext(pool_job=self.submit(GenerateCalculation, **inputs))
 
     def inspect_pool(self) -> None:
         """Take over the pool; without one a search that has begun goes on with its random generator."""
         job = self.ctx.pool_job
         if "pool" in job.outputs:
-            self.ctx.pool = job.outputs.pool.uuid
-            self.ctx.n_pools += 1
             summary = job.outputs.summary
+            self.ctx.pool = job.outputs.pool.uuid
+            self.ctx.pool_left = summary["kept"]
+            self.ctx.pool_failures = 0
+            self.ctx.n_pools += 1
             self.report(f"pool of {summary['kept']} structures from {summary['tried']} attempts")
-        elif self._search_state().generation == 0:
+            return
+        if self._is_stopped_now(job):
+            self.ctx.is_cut_short = True
+            return
+        is_final = job.exit_status in {INPUT_REFUSED, EMPTY_POOL}
+        self.ctx.pool_failures += self._search_settings().job_attempts if is_final else 1
+        self.ctx.pool = None
+        self.report(f"pool not filled: {_problem(job)}")
+        if self._search_state().generation == 0 and not self.should_fill_pool():
             self.ctx.failure = ["ERROR_GENERATION_JOB_FAILED", _problem(job)]
-        else:
-            self.report(f"pool not filled: {_problem(job)}")
-            self.ctx.pool = None
 
-    def propose_generation(self) -> ToContext | None:
-        """Propose the trials of a generation and submit their relaxation."""
-        if self.ctx.failure is not None:
-            return None
+    def propose_generation(self) -> None:
+        """Propose the trials of a generation."""
+        if self.ctx.failure is not None or self.ctx.is_cut_short:
+            return
         arguments: dict[str, orm.Data] = {"settings": self.inputs.settings, "state": orm.load_node(self.ctx.state)}
         if self.ctx.pool is not None:
             arguments["pool"] = orm.load_node(self.ctx.pool)
         structures = {label: orm.load_node(uuid) for label, uuid in self.ctx.structures.items()}
-        outputs = propose(**arguments, **structures)
+        outputs = propose(**arguments, software=self._software(), **structures)
         self.ctx.trials, self.ctx.proposal = outputs["trials"].uuid, outputs["proposal"].uuid
-        n_trials = outputs["proposal"]["n_trials"]
-        self.ctx.n_jobs = min(self._search_settings().relax_jobs, n_trials)
-        self.ctx.barren = 0 if n_trials else self.ctx.barren + 1
-        return ToContext(**{f"job_{i:02d}": self._submit_relaxation(i) for i in range(self.ctx.n_jobs)})
+        self.ctx.waiting = outputs["proposal"]["labels"]
+        self.ctx.n_trials = len(self.ctx.waiting)
+        self.ctx.jobs = []
+        self.ctx.n_submitted = 0
+        self.ctx.fruitless = 0
+        self.ctx.barren = 0 if self.ctx.waiting else self.ctx.barren + 1
 
-    def _submit_relaxation(self, index: int) -> orm.CalcJobNode:
+    def should_relax(self) -> bool:
+        """Tell whether trials of the generation still have to be relaxed."""
+        return self.ctx.failure is None and not self.ctx.is_cut_short and bool(self.ctx.waiting)
+
+    def relax_trials(self) -> ToContext:
+        """Submit the trials that have no result yet, in one job or a few."""
+        self.ctx.n_jobs = min(self._search_settings().relax_jobs, len(self.ctx.waiting))
+        shares = [self.ctx.waiting[i :: self.ctx.n_jobs] for i in range(self.ctx.n_jobs)]
+        jobs = {
+            f"job_{i:02d}": self._submit_relaxation(share, self.ctx.n_submitted + i) for i, share in enumerate(shares)
+        }
+        self.ctx.n_submitted += self.ctx.n_jobs
+        return ToContext(**jobs)
+
+    def _submit_relaxation(self, labels: list[str], number: int) -> orm.CalcJobNode:
         inputs = self.exposed_inputs(RelaxCalculation, namespace="relax")
         inputs["trials"] = orm.load_node(self.ctx.trials)
-        if self.ctx.n_jobs > 1:
-            inputs["shard"] = orm.Str(f"{index}/{self.ctx.n_jobs}")
-        inputs["metadata"]["call_link_label"] = f"relax_{self._search_state().generation:05d}_{index:02d}"
+        if len(labels) < self.ctx.n_trials:
+            inputs["labels"] = orm.List(labels)
+        inputs["metadata"]["call_link_label"] = f"relax_{self._search_state().generation:05d}_{number:02d}"
+        self._add_worker_software(inputs, code=self.inputs.relax.code)
         job: orm.CalcJobNode = self.submit(RelaxCalculation, **inputs)
         return job
 
+    def inspect_relaxation(self) -> None:
+        """Note which trials have their result; the others go into another job, since theirs died on the way."""
+        jobs = [self.ctx[f"job_{i:02d}"] for i in range(self.ctx.n_jobs)]
+        shares = [self.ctx.waiting[i :: self.ctx.n_jobs] for i in range(self.ctx.n_jobs)]
+        useful = [job for job in jobs if _results_of(job)]
+        done = {label for job in useful for label in _results_of(job)}
+        self.ctx.jobs = [*self.ctx.jobs, *(job.uuid for job in useful)]
+        self.ctx.waiting = [label for label in self.ctx.waiting if label not in done]
+        self.ctx.fruitless = 0 if useful else self.ctx.fruitless + 1
+        if not self.ctx.waiting:
+            return
+        died = [job for job, share in zip(jobs, shares, strict=True) if not done.issuperset(share)]
+        if any(self._is_stopped_now(job) for job in died):
+            self.ctx.is_cut_short = True
+            return
+        refused = [job for job in died if job.exit_status == INPUT_REFUSED]
+        if refused:
+            self.ctx.failure = ["ERROR_RELAXATION_JOB_FAILED", _problem(refused[0])]
+            return
+        self.report(f"{len(self.ctx.waiting)} trials have no result ({_problem(died[0])})")
+        self._give_up(_problem(died[0]))
+
+    def _give_up(self, problem: str) -> None:
+        """Give up the first trial in line once enough jobs have died on it, and the search if that does not help."""
+        attempts = self._search_settings().job_attempts
+        limit = attempts * MAX_GIVEN_UP if self.ctx.jobs else attempts + 1
+        if self.ctx.fruitless >= limit:
+            self.ctx.failure = ["ERROR_RELAXATION_JOB_FAILED", problem]
+        elif self.ctx.fruitless and self.ctx.fruitless % attempts == 0:
+            self.report(f"{self.ctx.waiting[0]} is given up: {attempts} jobs have died on it")
+            self.ctx.waiting = self.ctx.waiting[1:]
+
     def decide_generation(self) -> None:
         """Decide on the relaxed trials, and note what the next generation needs."""
-        if self.ctx.failure is not None:
+        if self.ctx.failure is not None or self.ctx.is_cut_short:
             return
-        jobs = [self.ctx[f"job_{i:02d}"] for i in range(self.ctx.n_jobs)]
-        results = {f"{RESULTS_PREFIX}{i:02d}": j.outputs.results for i, j in enumerate(jobs) if "results" in j.outputs}
-        if jobs and not results:
-            self.ctx.failure = ["ERROR_RELAXATION_JOB_FAILED", _problem(jobs[0])]
+        jobs = [orm.load_node(uuid) for uuid in self.ctx.jobs]
+        if self.ctx.n_trials and not jobs:
+            self.ctx.failure = ["ERROR_RELAXATION_JOB_FAILED", _problem(self.ctx.job_00)]
             return
-        relaxed = {f"{RELAXED_PREFIX}{i:02d}": j.outputs.relaxed for i, j in enumerate(jobs) if "relaxed" in j.outputs}
         outputs = decide(
             settings=self.inputs.settings,
             state=orm.load_node(self.ctx.state),
             trials=orm.load_node(self.ctx.trials),
             proposal=orm.load_node(self.ctx.proposal),
-            **results,
-            **relaxed,
-            **self._candidates(results.values()),
+            software=self._software(),
+            **{f"{RESULTS_PREFIX}{i:02d}": job.outputs.results for i, job in enumerate(jobs)},
+            **{f"{RELAXED_PREFIX}{i:02d}": job.outputs.relaxed for i, job in enumerate(jobs)},
+            **self._candidates([job.outputs.results for job in jobs]),
         )
         self._take_over(outputs["state"], outputs["record"].get_dict(), _structures_of(jobs))
 
@@ -293,9 +481,10 @@ class Fuse2WorkChain(WorkChain):
         _complete_extras(rows, structures)
         state = SearchState.from_dict(state_node.get_dict())
         uuids = {**self.ctx.structures, **{label: node.uuid for label, node in structures.items()}}
-        wanted = {w.current for w in state.walkers} | {f.label for f in state.followups}
-        self.ctx.structures = {label: uuids[label] for label in sorted(w for w in wanted if w is not None)}
+        self.ctx.structures = {label: uuids[label] for label in state.labels_needed}
         self.ctx.state = state_node.uuid
+        if self.ctx.pool is not None:
+            self.ctx.pool_left = state.pool_remaining
         self._report_generation(state, rows)
 
     def finalise(self) -> ExitCode | None:
@@ -305,9 +494,10 @@ class Fuse2WorkChain(WorkChain):
             f"generation_{i:05d}": orm.load_node(r.record) for i, r in enumerate(generation_records(self.node.pk))
         }
         if records:
-            outputs = summarise(settings=self.inputs.settings, state=orm.load_node(self.ctx.state), **records)
+            state_node = orm.load_node(self.ctx.state)
+            outputs = summarise(settings=self.inputs.settings, state=state_node, software=self._software(), **records)
             self.out_many(outputs)
-            self.out("state", orm.load_node(self.ctx.state))
+            self.out("state", state_node)
         if state.best is not None:
             found = find_structures(self.node.pk, [state.best.label])
             self.out("structure", orm.load_node(found[state.best.label]))
@@ -323,7 +513,7 @@ class Fuse2WorkChain(WorkChain):
             return self.exit_codes.ERROR_NO_TRIALS.format(reason=state.rejections)
         if state.best is None:
             return self.exit_codes.ERROR_NO_STRUCTURE.format(reason=state.failures)
-        if not self._has_reached_a_limit(state):
+        if self._limit_reached(state) is None:
             return self.exit_codes.STOPPED_ON_REQUEST.format(reason=state.tried)
         return None
 
@@ -338,13 +528,52 @@ class Fuse2WorkChain(WorkChain):
     def _group_label(self) -> str:
         return GROUP_PREFIX + str(self.node.uuid)
 
-    def _has_reached_a_limit(self, state: SearchState) -> bool:
+    def _limit_reached(self, state: SearchState) -> str | None:
+        """Return which limit a search has reached, or None."""
         settings = self._search_settings()
-        return state.tried >= settings.max_structures or state.since_best >= settings.rmax
+        hours = (datetime.now(tz=UTC) - self.node.ctime).total_seconds() / 3600
+        if state.tried >= settings.max_structures:
+            return f"max_structures = {settings.max_structures}"
+        if state.since_best >= settings.rmax:
+            return f"rmax = {settings.rmax}"
+        if settings.max_cpu_hours is not None and state.cpu_seconds / 3600 >= settings.max_cpu_hours:
+            return f"max_cpu_hours = {settings.max_cpu_hours:g}"
+        if settings.max_wall_hours is not None and hours >= settings.max_wall_hours:
+            return f"max_wall_hours = {settings.max_wall_hours:g}"
+        return None
+
+    def _software(self) -> orm.Dict:
+        """Return the versions of the packages of this process, one node for a search."""
+        versions = engine_software()
+        known = self.ctx.get("software")
+        node = None if known is None else orm.load_node(known)
+        if node is None or node.get_dict() != versions:  # the latter where the daemon came back with others
+            node = orm.Dict(versions).store()
+            self.ctx.software = node.uuid
+        return node
+
+    def _add_worker_software(self, inputs: dict[str, Any], *, code: orm.AbstractCode) -> None:
+        """Add the versions of the worker to the inputs of a job that may come out of the cache."""
+        if not is_caching_used():
+            return
+        versions = worker_software(code)
+        if versions is None:  # what is not known cannot be told apart
+            inputs["metadata"]["disable_cache"] = True
+        else:
+            inputs["software"] = orm.Dict(versions)
+
+    def _extras(self) -> dict[str, Any]:
+        """Return the extras as they are in the database now: users change them while the search runs."""
+        builder = orm.QueryBuilder().append(orm.WorkChainNode, filters={"id": self.node.pk}, project="extras")
+        extras: dict[str, Any] = builder.first(flat=True)
+        return extras
 
     def _is_asked_to_stop(self) -> bool:
-        builder = orm.QueryBuilder().append(orm.WorkChainNode, filters={"id": self.node.pk}, project="extras")
-        return bool(builder.first(flat=True).get(STOP_EXTRA, False))
+        return bool(self._extras().get(STOP_EXTRA, False))
+
+    def _is_stopped_now(self, job: orm.CalcJobNode) -> bool:
+        """Tell whether a job was killed because the search is to end at once."""
+        return job.is_killed and self._is_asked_to_stop()
 
     def _loaded_index(self) -> UniqueIndex:
         if self._index is None:
@@ -413,6 +642,11 @@ def _pool_of(settings: orm.Dict, structures: Sequence[orm.StructureData]) -> orm
 def _problem(job: orm.CalcJobNode) -> str:
     """Return why a job gave no output."""
     return str(job.exit_message or f"job {job.pk} is {job.process_state.value}; see `verdi process report {job.pk}`")
+
+
+def _results_of(job: orm.CalcJobNode) -> dict[str, Any]:
+    """Return the results of a job by label, as far as it got."""
+    return job.outputs.results["by_label"] if "results" in job.outputs else {}
 
 
 def _structures_of(jobs: Sequence[orm.CalcJobNode]) -> dict[str, orm.StructureData]:

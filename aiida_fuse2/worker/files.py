@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from ase import Atoms
@@ -47,3 +47,9 @@ def trials_to_text(trials: Iterable[Trial]) -> str:
 def trials_from_text(text: str) -> list[Trial]:
     """Return the trials of ``trials_to_text``."""
     return [Trial(TrialInfo.from_dict(frame.info), frame) for frame in from_extxyz(text)]
+
+
+def select_trials(trials: Sequence[Trial], labels: Sequence[str] | None) -> list[Trial]:
+    """Return the trials of some labels, in the order of the trials; all of them where labels is None."""
+    wanted = None if labels is None else set(labels)
+    return [trial for trial in trials if wanted is None or trial.info.label in wanted]

@@ -19,6 +19,7 @@ from aiida_fuse2.core.validity import check_validity
 
 from .files import to_extxyz
 from .names import POOL_FILE, SUMMARY_FILE
+from .software import software_versions
 
 
 def generate_pool(settings: SearchSettings, pool_number: int) -> tuple[list[Atoms], dict[str, Any]]:
@@ -67,6 +68,7 @@ def generate_pool(settings: SearchSettings, pool_number: int) -> tuple[list[Atom
         "kept": len(kept),
         "rejected": dict(sorted(rejected.items())),
         "cpu_seconds": round(time.process_time() - started, 3),
+        "software": software_versions(),
     }
     return kept, summary
 

@@ -13,6 +13,7 @@ from aiida_fuse2 import __version__
 from aiida_fuse2.core.errors import InputError
 
 from .names import ERROR_FILE, JOB_FILE
+from .software import software_versions
 
 INPUT_ERROR = 2
 """Exit code where the job could not start because of its input."""
@@ -24,13 +25,18 @@ def _parser() -> argparse.ArgumentParser:
         description=f"Run a job of aiida-fuse2 in the current folder: reads {JOB_FILE}, writes its results beside it.",
     )
     parser.add_argument("--version", action="version", version=__version__)
-    parser.add_argument("job", choices=["relax", "generate"], help="what to run")
+    parser.add_argument(
+        "job", choices=["relax", "generate", "versions"], help="what to run; versions prints those of the packages"
+    )
     return parser
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one job in the current folder and return its exit code."""
     options = _parser().parse_args(arguments)
+    if options.job == "versions":
+        sys.stdout.write(json.dumps(software_versions()) + "\n")
+        return 0
     folder = Path.cwd()
     warnings.filterwarnings("ignore")  # libraries warn once per structure; results carry what matters
     try:

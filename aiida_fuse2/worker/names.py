@@ -20,6 +20,9 @@ POOL_FILE = "pool.extxyz"
 SUMMARY_FILE = "summary.json"
 """Counts of a pool job."""
 
+SOFTWARE_FILE = "software.json"
+"""Versions of the packages that a job ran with."""
+
 ERROR_FILE = "error.json"
 """Why a job could not start: field, value, expected."""
 

@@ -16,8 +16,9 @@ from aiida_fuse2.core.relaxers import RelaxedStructure, make_calculator, relax
 from aiida_fuse2.core.settings import RelaxSettings, parse_settings
 from aiida_fuse2.core.trials import Trial
 
-from .files import to_extxyz, trials_from_text
-from .names import RELAXED_FILE, RESULTS_FILE, TRIALS_FILE
+from .files import select_trials, to_extxyz, trials_from_text
+from .names import RELAXED_FILE, RESULTS_FILE, SOFTWARE_FILE, TRIALS_FILE
+from .software import software_versions
 
 _CALCULATORS: dict[str, Calculator] = {}
 """The calculator of this process; the model is loaded once."""
@@ -58,15 +59,15 @@ def run_relax_job(job: dict[str, Any], folder: Path) -> None:
     """Run a relaxation job in a folder.
 
     Args:
-        job: ``settings`` of the tier, and ``shard``: this job's index and the number of jobs.
+        job: ``settings`` of the tier, and ``labels`` of the trials to relax; all of them where it is None.
         folder: holds ``trials.extxyz``; results are added line by line.
 
     Raises:
         InputError: where settings are wrong or the calculator is missing.
     """
     settings = parse_settings(RelaxSettings, job["settings"], where="relax.settings")
-    index, number = job["shard"]
-    trials = trials_from_text((folder / TRIALS_FILE).read_text())[index::number]
+    (folder / SOFTWARE_FILE).write_text(json.dumps(software_versions()))
+    trials = select_trials(trials_from_text((folder / TRIALS_FILE).read_text()), job["labels"])
     with (folder / RESULTS_FILE).open("w") as results, (folder / RELAXED_FILE).open("w") as relaxed:
         for trial, outcome in relax_all(trials, settings):
             label = trial.info.label

@@ -107,7 +107,7 @@ def test_worker_runs_in_an_environment_without_aiida(tmp_path, search_settings, 
     pool = from_extxyz((tmp_path / POOL_FILE).read_text())
     (tmp_path / TRIALS_FILE).write_text(trials_to_text(Trial(trial_info(i), atoms) for i, atoms in enumerate(pool)))
     tier = relax_settings(**EMT).model_dump(mode="json")
-    (tmp_path / JOB_FILE).write_text(json.dumps({"settings": tier, "shard": [0, 1]}))
+    (tmp_path / JOB_FILE).write_text(json.dumps({"settings": tier, "labels": None}))
     done = run("-m", "aiida_fuse2.worker.main", "relax")
     assert done.returncode == 0, done.stderr
     rows = [json.loads(line) for line in (tmp_path / RESULTS_FILE).read_text().splitlines()]

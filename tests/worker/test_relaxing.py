@@ -15,7 +15,7 @@ from aiida_fuse2.core.relaxers import make_calculator, relax
 from aiida_fuse2.core.trials import Trial, TrialInfo, trial_label
 from aiida_fuse2.worker import main
 from aiida_fuse2.worker.files import from_extxyz, trials_to_text
-from aiida_fuse2.worker.names import ERROR_FILE, JOB_FILE, RELAXED_FILE, RESULTS_FILE, TRIALS_FILE
+from aiida_fuse2.worker.names import ERROR_FILE, JOB_FILE, RELAXED_FILE, RESULTS_FILE, SOFTWARE_FILE, TRIALS_FILE
 from tests.conftest import EMT
 
 
@@ -160,9 +160,9 @@ def job(tmp_path, monkeypatch, emt):
     (tmp_path / TRIALS_FILE).write_text(trials_to_text(trials))
     monkeypatch.chdir(tmp_path)
 
-    def run(shard=(0, 1), **changes):
+    def run(labels=None, **changes):
         settings = {**emt.model_dump(), **changes}
-        (tmp_path / JOB_FILE).write_text(json.dumps({"settings": settings, "shard": list(shard)}))
+        (tmp_path / JOB_FILE).write_text(json.dumps({"settings": settings, "labels": labels}))
         code = main(["relax"])
         rows = {}
         if (tmp_path / RESULTS_FILE).exists():
@@ -184,13 +184,26 @@ def test_batch_goes_on_after_a_failure(job, tmp_path):
     assert [f.info["label"] for f in frames] == list(rows)
 
 
-def test_shards_and_processes_change_nothing(job):
+def test_shares_and_processes_change_nothing(job):
     _, whole = job()
+    names = list(whole)
     parts = {}
-    for index in (0, 1):
-        parts |= job(shard=(index, 2))[1]
+    for share in (names[::2], names[1::2]):
+        rows = job(labels=share)[1]
+        assert list(rows) == share
+        parts |= rows
     assert without_times(parts) == without_times(whole)
     assert without_times(job(processes=2)[1]) == without_times(whole)
+
+
+def test_versions_are_told(job, tmp_path, capsys):
+    from importlib.metadata import version
+
+    job()
+    written = json.loads((tmp_path / SOFTWARE_FILE).read_text())
+    assert main(["versions"]) == 0
+    assert json.loads(capsys.readouterr().out) == written
+    assert written["ase"] == version("ase")
 
 
 def test_refused_input_is_written_down(job, tmp_path):

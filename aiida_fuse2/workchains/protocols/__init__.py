@@ -72,3 +72,13 @@ def protocol_inputs(
     _check_known(overrides or {}, loaded["default_inputs"])
     changes = {key: value for key, value in loaded["protocols"][chosen].items() if key != "description"}
     return merge(merge(loaded["default_inputs"], changes), overrides or {})
+
+
+def completed_settings(values: Mapping[str, Any], name: str = "settings") -> dict[str, Any]:
+    """Return settings of a search made by an earlier version, with defaults for those that it did not know.
+
+    Args:
+        values: as they are in the graph.
+        name: ``settings``, or another input of the protocol.
+    """
+    return merge(protocol_inputs()[name], values)
