@@ -214,6 +214,28 @@ def _add_starts(builder: ProcessBuilder, starts: _Starts) -> tuple[int, tuple[tu
     if not starts.structures and not starts.problems:
         return 0, ()
     settings = parse_settings(SearchSettings, builder.settings.get_dict())
+    text, kept, skipped = _screen(settings, starts)
+    builder.pool = orm.SinglefileData.from_string(text, filename=POOL_FILE)
+    return kept, skipped
+
+
+def screen_starts(settings: SearchSettings, paths: Sequence[Path]) -> tuple[str, int, tuple[tuple[str, str], ...]]:
+    """Read structures from files and keep those that fit a search.
+
+    Args:
+        settings: of the search.
+        paths: files or directories, best first.
+
+    Returns:
+        Those that fit as extended XYZ, their number, and the others by name with the reason.
+
+    Raises:
+        RefusedInputsError: where none fits.
+    """
+    return _screen(settings, _Starts.from_paths(paths))
+
+
+def _screen(settings: SearchSettings, starts: _Starts) -> tuple[str, int, tuple[tuple[str, str], ...]]:
     text, summary = provided_pool(settings, starts.structures)
     skipped = (*starts.problems, *((name, reason) for name, reason in summary["rejected"]))
     kept = int(summary["kept"])
@@ -222,8 +244,7 @@ def _add_starts(builder: ProcessBuilder, starts: _Starts) -> tuple[int, tuple[tu
         many = len(skipped) > 1
         tried = f"none of {len(skipped)} starting structures can" if many else "the starting structure cannot"
         raise RefusedInputsError(f"{tried} be used for {settings.unit.formula}: {shown}")
-    builder.pool = orm.SinglefileData.from_string(text, filename=POOL_FILE)
-    return kept, skipped
+    return text, kept, skipped
 
 
 def check_inputs(builder: ProcessBuilder) -> None:

@@ -31,6 +31,9 @@ PROCESS_TYPE = "aiida.workflows:fuse2.search"
 RATE_WINDOW = 10
 """Generations over which the present speed of a search is taken."""
 
+KILL_TIMEOUT = 30
+"""How long the daemon may take to kill a job, s."""
+
 MAX_CHILDREN = 40
 """Newest called processes that are looked at to tell what a search is doing."""
 
@@ -164,6 +167,22 @@ def search_settings(search: orm.WorkChainNode) -> SearchSettings:
 def ask_to_stop(search: orm.WorkChainNode) -> None:
     """Ask a search to end after its present generation."""
     search.base.extras.set(STOP_EXTRA, True)
+
+
+def kill_jobs(search: orm.WorkChainNode) -> int:
+    """Kill the jobs that a search waits for, and return their number.
+
+    A search that was asked to stop then ends at once; another one submits them again.
+    """
+    from aiida.engine.processes.control import kill_processes
+
+    builder = orm.QueryBuilder().append(orm.WorkChainNode, filters={"id": search.pk}, tag="search")
+    running = {"attributes.process_state": {"!in": sorted(TERMINATED)}}
+    builder.append(orm.CalcJobNode, with_incoming="search", filters=running)
+    jobs = builder.all(flat=True)
+    if jobs:
+        kill_processes(jobs, msg_text="the search was asked to stop at once", timeout=KILL_TIMEOUT)
+    return len(jobs)
 
 
 # --- progress -----------------------------------------------------------------------------------

@@ -23,6 +23,8 @@ INPUT_OF_OPTION = {
     "generator": ("settings", "generator"),
     "max_atoms": ("settings", "max_atoms"),
     "max_structures": ("settings", "max_structures"),
+    "max_cpu_hours": ("settings", "max_cpu_hours"),
+    "max_wall_hours": ("settings", "max_wall_hours"),
     "population": ("settings", "population_size"),
     "walkers": ("settings", "walkers"),
     "trials_per_step": ("settings", "trials_per_step"),
@@ -60,6 +62,8 @@ INPUT_OF_OPTION = {
 @click.option("--group", metavar="LABEL", help="Start from the structures of this group, as with --structures.")
 @click.option("--max-atoms", type=int, metavar="N", help="Most atoms of a structure.")
 @click.option("--max-structures", type=int, metavar="N", help="Stop after this many structures.")
+@click.option("--max-cpu-hours", type=float, metavar="H", help="Stop after this CPU time of the relaxations.")
+@click.option("--max-wall-hours", type=float, metavar="H", help="Stop this long after the submission.")
 @click.option("--population", type=int, metavar="N", help="Structures of the initial population.")
 @click.option("--walkers", type=int, metavar="N", help="Basin-hopping chains.")
 @click.option("--trials-per-step", type=int, metavar="N", help="Structures that a chain tries in a step.")
@@ -109,7 +113,7 @@ def cmd_run(
 
     changes = launch.merge_all(
         {} if overrides is None else launch.read_overrides(overrides),
-        _changes_of_options(options),
+        changes_of_options(options),
         *(launch.parse_assignment(text) for text in assignments),
     )
     code = environment.load_code(code_label)
@@ -124,15 +128,15 @@ def cmd_run(
         group=group,
         store=not dry_run,
     )
-    _check_calculator(code, prepared)
+    check_calculator(code, prepared)
     _report(prepared)
     if dry_run:
-        _print_inputs(prepared, as_json=as_json)
+        print_inputs(prepared, as_json=as_json)
         return
-    _submit(prepared, wait=wait, as_json=as_json)
+    submit_prepared(prepared, wait=wait, as_json=as_json)
 
 
-def _changes_of_options(options: dict[str, Any]) -> dict[str, Any]:
+def changes_of_options(options: dict[str, Any]) -> dict[str, Any]:
     """Return the nested inputs that options set."""
     from aiida_fuse2.launch import merge_all
 
@@ -146,7 +150,8 @@ def _changes_of_options(options: dict[str, Any]) -> dict[str, Any]:
     return merge_all(*nested)
 
 
-def _check_calculator(code: orm.AbstractCode, prepared: Prepared) -> None:
+def check_calculator(code: orm.AbstractCode, prepared: Prepared) -> None:
+    """Refuse a calculator that is not installed where the code is."""
     from aiida_fuse2 import environment
 
     problem = environment.calculator_problem(code, prepared.builder.relax.settings["calculator"])
@@ -161,17 +166,19 @@ def _report(prepared: Prepared) -> None:
     if prepared.kept:
         plural = "" if prepared.kept == 1 else "s"
         click.echo(f"{prepared.kept} starting structure{plural}, {len(prepared.skipped)} skipped", err=True)
-    _list_skipped(prepared.skipped)
+    list_skipped(prepared.skipped)
 
 
-def _list_skipped(skipped: Sequence[tuple[str, str]]) -> None:
+def list_skipped(skipped: Sequence[tuple[str, str]]) -> None:
+    """Say which of the user's structures cannot be used, on the standard error."""
     for name, reason in skipped[:MAX_SKIPPED_SHOWN]:
         click.echo(f"  skipped {name}: {reason}", err=True)
     if len(skipped) > MAX_SKIPPED_SHOWN:
         click.echo(f"  and {len(skipped) - MAX_SKIPPED_SHOWN} more", err=True)
 
 
-def _print_inputs(prepared: Prepared, *, as_json: bool) -> None:
+def print_inputs(prepared: Prepared, *, as_json: bool) -> None:
+    """Print inputs as YAML, or as JSON."""
     from aiida_fuse2.launch import plain_inputs
 
     inputs = plain_inputs(prepared.builder)
@@ -183,7 +190,8 @@ def _print_inputs(prepared: Prepared, *, as_json: bool) -> None:
     click.echo(yaml.safe_dump(inputs, sort_keys=False, allow_unicode=True), nl=False)
 
 
-def _submit(prepared: Prepared, *, wait: bool, as_json: bool) -> None:
+def submit_prepared(prepared: Prepared, *, wait: bool, as_json: bool) -> None:
+    """Submit a search, and show its progress if wanted."""
     from aiida.engine import submit
 
     from .watch import watch_search

@@ -67,8 +67,9 @@ def watch_search(node: orm.WorkChainNode, *, as_json: bool) -> None:
 
 @cmd_root.command("stop")
 @SEARCH
+@click.option("--now", is_flag=True, help="Kill the jobs of the present generation and leave it out.")
 @with_profile
-def cmd_stop(*, search: str) -> None:
+def cmd_stop(*, search: str, now: bool) -> None:
     """Ask the search PK to end after its present generation.
 
     It keeps all that it has found, and finishes with exit status 700.
@@ -79,10 +80,15 @@ def cmd_stop(*, search: str) -> None:
     if node.is_terminated:
         raise CommandError(f"the search {search} has ended already; see `{hint(f'show {search}')}`")
     query.ask_to_stop(node)
+    if now:
+        killed = query.kill_jobs(node)
+        jobs = f"{killed} running job{'' if killed == 1 else 's'} killed" if killed else "no job was running"
+        click.echo(f"The search {search} ends ({jobs}), and keeps what it has found.")
+        return
     state = query.progress(node.pk).state
     generation = 0 if state is None else state.generation
     click.echo(
         f"The search {search} ends when generation {generation} is relaxed, keeps what it has found, "
         f"and finishes with exit status {query.STOPPED_EXIT}.\n"
-        f"To end it at once, without this generation: `{hint(f'process kill {search}', 'verdi')}`"
+        f"To end it at once, without this generation: `{hint(f'stop --now {search}')}`"
     )

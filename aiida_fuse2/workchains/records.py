@@ -150,7 +150,8 @@ def state_settings(state: str) -> tuple[orm.Dict, orm.Dict] | None:
 def pool_of_state(state: str) -> orm.SinglefileData | None:
     """Return the pool that a generation after a state draws from, or None where it has none.
 
-    That of the generation proposed from this state, where one was; else the one before it drew from.
+    That of the generation proposed from this state, where one was; else that of the generation before,
+    or the one that the search was given.
 
     Args:
         state: UUID of a state node.
@@ -168,9 +169,19 @@ def pool_of_state(state: str) -> orm.SinglefileData | None:
     if propose is None:
         made_by = state_maker(state)
         if made_by is None:
-            return None
+            return _given_pool(state)
         propose = orm.load_node(made_by[1]).creator.inputs.proposal.creator
     return propose.inputs.pool if "pool" in propose.inputs else None
+
+
+def _given_pool(first_state: str) -> orm.SinglefileData | None:
+    """Return the pool given to the search that made a first state, or None."""
+    builder = orm.QueryBuilder().append(orm.WorkChainNode, tag="search")
+    builder.append(orm.CalcFunctionNode, with_incoming="search", tag="begin")
+    builder.append(orm.Dict, filters={"uuid": first_state}, with_incoming="begin")
+    builder.append(orm.SinglefileData, with_outgoing="search", edge_filters={"label": "pool"}, project="*")
+    found: orm.SinglefileData | None = builder.first(flat=True)
+    return found
 
 
 # --- generations --------------------------------------------------------------------------------

@@ -84,7 +84,7 @@ def _validate_inputs(inputs: Mapping[str, Any], _: object) -> str | None:
         return None  # reported as a missing input
     try:
         settings = parse_settings(SearchSettings, inputs["settings"].get_dict())
-        if settings.generator == PROVIDED and "pool" not in inputs:
+        if settings.generator == PROVIDED and "pool" not in inputs and "state" not in inputs:
             raise InputError("pool", None, "the generator 'provided' needs structures, e.g. --structures FILE")
         if fills_pool_by_job(settings.generator) and "code" not in inputs.get("generate", {}):
             raise InputError("generate.code", None, f"the generator {settings.generator!r} runs in a job: give a code")
@@ -236,7 +236,7 @@ class Fuse2WorkChain(WorkChain):
         parse_settings(RelaxSettings, inputs["relax"]["settings"], where="relax.settings")
         builder: ProcessBuilder = cls.get_builder()
         values["composition"] = settings.unit.formula
-        builder.settings = orm.Dict(_with_text_keys(values))
+        builder.settings = orm.Dict(with_text_keys(values))
         builder.clean_workdir = orm.Bool(inputs["clean_workdir"])
         builder.relax.code = code
         builder.relax.settings = orm.Dict(inputs["relax"]["settings"])
@@ -298,12 +298,14 @@ class Fuse2WorkChain(WorkChain):
     def _go_on_with_pool(self, state: SearchState) -> None:
         """Take the pool of an earlier search, with the given structures before those left in it."""
         earlier = pool_of_state(self.inputs.state.uuid)
-        self.ctx.n_pools = 1 if state.generation else 0
-        self.ctx.n_pools += state.pool_number if earlier is None else pool_number(earlier)
-        self.ctx.pool = None if earlier is None else earlier.uuid
-        self.ctx.pool_left = (
-            0 if earlier is None else max(state.pool_remaining, pool_number(earlier) > state.pool_number)
-        )
+        if earlier is None:
+            self.ctx.pool, self.ctx.pool_left = None, 0
+            self.ctx.n_pools = state.pool_number + 1 if state.generation else 0
+        else:
+            number = pool_number(earlier)
+            is_fresh = state.generation == 0 or number != state.pool_number  # nothing was drawn from it yet
+            self.ctx.pool, self.ctx.pool_left = earlier.uuid, 1 if is_fresh else state.pool_remaining
+            self.ctx.n_pools = number + 1
         if "pool" in self.inputs:
             self._add_to_pool(self.inputs.pool)
 
@@ -623,7 +625,7 @@ class Fuse2WorkChain(WorkChain):
                     continue  # already gone, or never made
 
 
-def _with_text_keys(values: Mapping[str, Any]) -> dict[str, Any]:
+def with_text_keys(values: Mapping[str, Any]) -> dict[str, Any]:
     """Return values whose move numbers are texts, as a Dict node stores them anyway."""
     return {
         key: {str(k): v for k, v in value.items()} if isinstance(value, Mapping) else value

@@ -11,13 +11,13 @@ from aiida.cmdline.utils.common import get_workchain_report
 from aiida.common.links import LinkType
 from aiida.engine import run_get_node
 
-from aiida_fuse2.calculations.conversions import columns_to_rows
 from aiida_fuse2.core.errors import InputError
 from aiida_fuse2.core.state import SearchState
 from aiida_fuse2.parsers.relax import EXTRAS_KEY
 from aiida_fuse2.workchains.records import find_structures, generation_records
 from aiida_fuse2.workchains.search import GROUP_PREFIX, STOP_EXTRA, Fuse2WorkChain
 from aiida_fuse2.worker.files import trials_from_text
+from tests.workchains.comparing import comparable, rows_of
 
 _FINISHED: dict[str, int] = {}
 
@@ -33,14 +33,6 @@ def finished(emt_builder):
         return orm.load_node(_FINISHED[key])
 
     return make
-
-
-def rows_of(search):
-    return [row for g in generation_records(search.pk) for row in columns_to_rows(g.columns)]
-
-
-def comparable(rows):
-    return [{k: v for k, v in row.items() if k != "cpu_seconds"} for row in rows]
 
 
 def test_outputs(finished):

@@ -52,6 +52,19 @@ def _check_known(changes: Any, known: Mapping[str, Any], where: str = "") -> Non
             _check_known(value, known[key], path)
 
 
+def check_overrides(overrides: Mapping[str, Any], *, name: str = "search") -> None:
+    """Refuse overrides of inputs that do not exist.
+
+    Args:
+        overrides: nested values.
+        name: of the protocol file.
+
+    Raises:
+        InputError: for the first that names no input.
+    """
+    _check_known(overrides, _load(name)["default_inputs"])
+
+
 def protocol_inputs(
     protocol: str | None = None, overrides: Mapping[str, Any] | None = None, *, name: str = "search"
 ) -> dict[str, Any]:
@@ -69,7 +82,7 @@ def protocol_inputs(
     chosen = protocol or loaded["default_protocol"]
     if chosen not in loaded["protocols"]:
         raise InputError("protocol", chosen, f"must be one of {', '.join(loaded['protocols'])}")
-    _check_known(overrides or {}, loaded["default_inputs"])
+    check_overrides(overrides or {}, name=name)
     changes = {key: value for key, value in loaded["protocols"][chosen].items() if key != "description"}
     return merge(merge(loaded["default_inputs"], changes), overrides or {})
 

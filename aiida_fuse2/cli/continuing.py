@@ -1,0 +1,102 @@
+"""``aiida-fuse2 continue`` and ``aiida-fuse2 add``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from .options import JSON, SEARCH, CommandError, echo_json, hint, with_profile
+from .root import cmd_root
+from .run import changes_of_options, check_calculator, list_skipped, print_inputs, submit_prepared
+
+
+@cmd_root.command("continue")
+@SEARCH
+@click.option(
+    "--generation",
+    type=click.IntRange(min=0),
+    metavar="N",
+    help="Make generation N and all after it anew; by default the search goes on after its last one.",
+)
+@click.option("--more", type=click.IntRange(min=1), metavar="N", help="Try N structures more than so far.")
+@click.option("--max-structures", type=int, metavar="N", help="Stop after this many structures in all.")
+@click.option("--max-cpu-hours", type=float, metavar="H", help="Stop after this CPU time of the relaxations in all.")
+@click.option("--max-wall-hours", type=float, metavar="H", help="Stop this long after this submission.")
+@click.option("--walkers", type=int, metavar="N", help="Basin-hopping chains.")
+@click.option("--trials-per-step", type=int, metavar="N", help="Structures that a chain tries in a step.")
+@click.option("--seed", type=int, metavar="N", help="Another seed, to branch off.")
+@click.option("--processes", type=int, metavar="N", help="Structures relaxed side by side in a job.")
+@click.option("--jobs", type=int, metavar="N", help="Jobs that relax side by side.")
+@click.option("--set", "assignments", multiple=True, metavar="KEY=VALUE", help="Set any input, as for run.")
+@click.option("--code", "code_label", metavar="LABEL", help="Another worker.")
+@click.option("--wait/--no-wait", default=True, help="Whether to show progress until the search ends.")
+@click.option("--dry-run", is_flag=True, help="Print the inputs and submit nothing.")
+@JSON
+@with_profile
+def cmd_continue(
+    *,
+    search: str,
+    generation: int | None,
+    more: int | None,
+    assignments: tuple[str, ...],
+    code_label: str | None,
+    wait: bool,
+    dry_run: bool,
+    as_json: bool,
+    **options: Any,
+) -> None:
+    """Go on with the search PK, after a crash, a stop or its end.
+
+    A new search begins where that one had got to. With the same settings it finds what that one would
+    have found, had it gone on; `show` counts the structures of both. Budgets count from the first one's
+    beginning, except that of wall time. Structures that were added to the ended search enter the pool.
+    """
+    from aiida_fuse2 import continuation, environment, launch, query
+
+    if more is not None and options["max_structures"] is not None:
+        raise click.UsageError("--more and --max-structures both set the budget: give one of them")
+    node = query.load_search(search)
+    changes = launch.merge_all(changes_of_options(options), *(launch.parse_assignment(text) for text in assignments))
+    code = None if code_label is None else environment.load_code(code_label)
+    prepared = continuation.prepare_continuation(node, overrides=changes, generation=generation, more=more, code=code)
+    worker = prepared.builder.relax.code
+    problem = environment.code_problem(worker)
+    if problem is not None:
+        raise CommandError(f"{problem}; name another one with --code")
+    check_calculator(worker, prepared)
+    if dry_run:
+        print_inputs(prepared, as_json=as_json)
+        return
+    environment.require_daemon()
+    submit_prepared(prepared, wait=wait, as_json=as_json)
+
+
+@cmd_root.command("add")
+@SEARCH
+@click.argument("paths", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="PATH...")
+@JSON
+@with_profile
+def cmd_add(*, search: str, paths: tuple[Path, ...], as_json: bool) -> None:
+    """Add the structures of CIF, POSCAR or extxyz files, or of directories of them, to the search PK.
+
+    They enter its pool, best first and before those that wait there: the initial population and moves
+    13 and 14 draw from it. A search that has ended takes them when it is continued.
+    """
+    from aiida_fuse2 import continuation, query
+
+    node = query.load_search(search)
+    added = continuation.add_structures(node, paths)
+    list_skipped(added.skipped)
+    if as_json:
+        echo_json({"pk": node.pk, "added": added.kept, "skipped": [list(item) for item in added.skipped]})
+        return
+    plural = "" if added.kept == 1 else "s"
+    if node.is_terminated:
+        then = f"the search has ended and takes them with `{hint(f'continue {node.pk} --more N')}`"
+    else:
+        then = "they enter the pool when the present generation is done"
+    click.echo(f"{added.kept} structure{plural} added to search {node.pk}; {then}")
+    if not added.is_drawn:
+        click.echo("Warning: moves 13 and 14, which draw from the pool, have no weight in this search", err=True)

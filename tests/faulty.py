@@ -1,0 +1,48 @@
+"""EMT that kills its process: what a crash, a lack of memory or an administrator does to a job."""
+
+from __future__ import annotations
+
+import os
+import signal
+from pathlib import Path
+
+from ase.calculators.emt import EMT
+
+
+def _die():
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+class DiesOnce(EMT):
+    """Dies at a certain structure, the first time that any job gets there.
+
+    Args:
+        marker: file that remembers that it has happened.
+        structure: how many structures of the job are relaxed before.
+    """
+
+    def __init__(self, marker, structure, **kwargs):
+        super().__init__(**kwargs)
+        self._marker, self._left, self._last = Path(marker), structure, None
+
+    def calculate(self, atoms=None, *args, **kwargs):
+        if atoms is not None and id(atoms) != self._last:
+            self._last = id(atoms)
+            self._left -= 1
+        if self._left < 0 and not self._marker.exists():
+            self._marker.touch()
+            _die()
+        super().calculate(atoms, *args, **kwargs)
+
+
+class DiesOfLargeCells(EMT):
+    """Dies whenever a structure has more than ``limit`` atoms."""
+
+    def __init__(self, limit, **kwargs):
+        super().__init__(**kwargs)
+        self._limit = limit
+
+    def calculate(self, atoms=None, *args, **kwargs):
+        if len(atoms) > self._limit:
+            _die()
+        super().calculate(atoms, *args, **kwargs)

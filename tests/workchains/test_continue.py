@@ -1,0 +1,237 @@
+"""Going on from a state of an earlier search: equal to the search that was not interrupted."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from aiida import orm
+from aiida.engine import run_get_node
+from ase.build import bulk
+from ase.io import write
+
+from aiida_fuse2 import continuation, query
+from aiida_fuse2.core.errors import InputError
+from aiida_fuse2.core.state import SearchState
+from aiida_fuse2.workchains.records import generation_records, segments
+from aiida_fuse2.workchains.search import ADDED_EXTRA, GROUP_PREFIX, STOP_EXTRA, Fuse2WorkChain
+from tests.workchains.comparing import comparable, rows_of
+
+_FINISHED: dict[str, int] = {}
+
+
+@pytest.fixture
+def finished(emt_builder):
+    """A finished search; made once for several tests."""
+
+    def make(**arguments):
+        key = repr(sorted(arguments.items()))
+        if key not in _FINISHED:
+            _, node = run_get_node(emt_builder(**arguments))
+            _FINISHED[key] = node.pk
+        return orm.load_node(_FINISHED[key])
+
+    return make
+
+
+def go_on(search, **arguments):
+    _, node = run_get_node(continuation.prepare_continuation(search, **arguments).builder)
+    assert node.is_finished_ok, node.exit_message
+    return node
+
+
+def state_of(search):
+    return SearchState.from_dict(search.outputs.state.get_dict())
+
+
+@pytest.mark.parametrize("budget", [8, 7])  # 4 + 2 + 2, and 4 + 2 + 1 of 2
+def test_extended_search_equals_the_longer_one(finished, budget):
+    whole, short = finished(), finished(max_structures=budget)
+    longer = go_on(short, overrides={"settings": {"max_structures": 12}})
+    assert comparable(rows_of(longer)) == comparable(rows_of(whole))
+    assert longer.outputs.energy.value == whole.outputs.energy.value
+    assert [r["label"] for r in query.ranked(longer)] == [r["label"] for r in query.ranked(whole)]
+    assert longer.outputs.history.get_array("number").tolist() == list(range(1, 13))
+    assert [s.search for s in segments(longer.pk)] == [short.pk, longer.pk]
+    group = orm.Group.collection.get(label=GROUP_PREFIX + longer.uuid)
+    labels = {row["label"] for row in rows_of(longer) if row["status"] == "converged"}
+    assert len(group.nodes) == len(labels)
+    assert {node.label for node in group.nodes} == labels
+
+
+def test_any_generation_is_a_beginning(finished):
+    whole = finished()
+    for generation in (0, 2):
+        again = go_on(whole, generation=generation)
+        assert comparable(rows_of(again)) == comparable(rows_of(whole))
+        made = generation_records(again.pk)[generation:]
+        assert orm.load_node(made[0].record).creator.caller.pk == again.pk
+
+
+def test_twice_interrupted(finished):
+    first = finished(max_structures=6)
+    second = go_on(first, more=2)
+    third = go_on(second, more=4)
+    assert comparable(rows_of(third)) == comparable(rows_of(finished()))
+    assert len(segments(third.pk)) == 3
+    assert query.progress(third.pk).state.tried == 12
+
+
+def test_pools_go_on(emt_builder, monkeypatch):
+    arguments = {
+        "generator": "symmetric",
+        "pool": {"size": 3},
+        "population_size": 3,
+        "move_weights": {14: 1.0},
+        "max_structures": 9,
+    }
+    _, whole = run_get_node(emt_builder(**arguments))
+    original = Fuse2WorkChain._take_over
+
+    def take_over(self, *values):
+        original(self, *values)
+        if self._search_state().generation == 2:
+            self.node.base.extras.set(STOP_EXTRA, True)
+
+    monkeypatch.setattr(Fuse2WorkChain, "_take_over", take_over)
+    _, stopped = run_get_node(emt_builder(**arguments))
+    assert stopped.exit_status == 700
+    monkeypatch.setattr(Fuse2WorkChain, "_take_over", original)
+    assert comparable(rows_of(go_on(stopped))) == comparable(rows_of(whole))
+
+
+def test_crashed_search_goes_on(emt_builder, finished, monkeypatch):
+    original = Fuse2WorkChain._take_over
+
+    def take_over(self, *values):
+        if self._search_state().generation == 2:
+            raise RuntimeError("out of order")
+        original(self, *values)
+
+    monkeypatch.setattr(Fuse2WorkChain, "_take_over", take_over)
+    with pytest.raises(RuntimeError, match="out of order"):
+        run_get_node(emt_builder())
+    crashed = query.load_search()
+    assert crashed.is_excepted
+    monkeypatch.setattr(Fuse2WorkChain, "_take_over", original)
+    assert comparable(rows_of(go_on(crashed))) == comparable(rows_of(finished()))
+
+
+def test_other_settings(finished):
+    short = finished(max_structures=6)
+    wider = go_on(short, overrides={"settings": {"max_structures": 12, "walkers": 3, "seed": 9}})
+    state = state_of(wider)
+    assert (state.tried, len(state.walkers)) == (12, 3)
+    assert {row["walker"] for row in rows_of(wider)[6:]} == {0, 1, 2}
+    assert rows_of(wider)[:6] == rows_of(short)
+    fewer = go_on(short, overrides={"settings": {"max_structures": 8, "walkers": 1}})
+    before, after = state_of(short), state_of(fewer)
+    assert len(after.walkers) == 1
+    assert {row["walker"] for row in rows_of(fewer)[6:]} == {0}
+    start = orm.load_node(generation_records(fewer.pk)[-2].before).get_dict()
+    assert min(w.energy for w in before.walkers) == start["walkers"][0]["energy"]
+
+
+def test_what_cannot_be_continued_is_refused(finished):
+    search = finished()
+    with pytest.raises(InputError, match="12 structures have been tried"):
+        continuation.prepare_continuation(search)
+    with pytest.raises(InputError, match="generations 0 to 4"):
+        continuation.prepare_continuation(search, generation=6)
+    with pytest.raises(InputError, match="no such input"):
+        continuation.prepare_continuation(search, more=2, overrides={"settings": {"sed": 1}})
+    with pytest.raises(ValueError, match="cannot be compared"):
+        continuation.prepare_continuation(search, more=2, overrides={"relax": {"settings": {"pressure": 5.0}}})
+
+
+def test_state_of_another_composition_is_refused(emt_builder, finished):
+    builder = emt_builder("CuAu")
+    builder.state = finished().outputs.state
+    with pytest.raises(ValueError, match="belongs to a search for Cu3Au"):
+        run_get_node(builder)
+
+
+def test_state_must_be_one(emt_builder):
+    builder = emt_builder()
+    builder.state = orm.Dict({"generation": 3}).store()
+    with pytest.raises(ValueError, match="must be a state"):
+        run_get_node(builder)
+
+
+def test_running_search_is_not_continued_by_mistake(finished):
+    from aiida.common.links import LinkType
+
+    search = finished()
+    running = orm.WorkChainNode(process_type=search.process_type)
+    running.base.links.add_incoming(search.inputs.settings, LinkType.INPUT_WORK, "settings")
+    running.store()
+    with pytest.raises(InputError, match="still running"):
+        continuation.prepare_continuation(running)
+
+
+# --- structures that are added ---
+
+
+@pytest.fixture
+def ordered_file(tmp_path):
+    ordered = bulk("Cu", "fcc", a=3.75, cubic=True)
+    ordered.numbers[0] = 79
+    path = tmp_path / "ordered.cif"
+    write(path, ordered)
+    wrong = tmp_path / "wrong.cif"
+    write(wrong, bulk("Cu", "fcc", a=3.6, cubic=True))
+    return tmp_path
+
+
+def test_added_structures_enter_a_running_search(emt_builder, ordered_file, monkeypatch):
+    original = Fuse2WorkChain._take_over
+
+    def take_over(self, *values):
+        original(self, *values)
+        if self._search_state().generation == 1:
+            added = continuation.add_structures(self.node, [ordered_file])
+            assert added.kept == 1
+            assert [reason for _, reason in added.skipped] == ["wrong_composition"]
+            assert added.is_drawn
+
+    monkeypatch.setattr(Fuse2WorkChain, "_take_over", take_over)
+    _, search = run_get_node(emt_builder(move_weights={14: 1.0}, max_structures=16))
+    assert search.is_finished_ok, search.exit_message
+    provided = [row for row in rows_of(search) if row["origin"] == "provided"]
+    assert [row["spacegroup_symbol"] for row in provided] == ["Pm-3m"]
+    uuid = search.base.extras.get(ADDED_EXTRA)[0]
+    (calls,) = [node for node in search.called if node.process_label == "add_to_pool"]
+    assert calls.inputs.added.uuid == uuid
+    assert continuation.added_and_waiting(search) == []
+
+
+def test_added_structures_wait_for_the_continuation(finished, ordered_file):
+    short = finished(max_structures=6, move_weights={14: 1.0})
+    assert continuation.add_structures(short, [ordered_file / "ordered.cif"]).kept == 1
+    assert len(continuation.added_and_waiting(short)) == 1
+    longer = go_on(short, more=10)
+    assert "provided" in {row["origin"] for row in rows_of(longer)}
+    assert np.isclose(longer.outputs.energy.value, min(r["energy"] for r in query.ranked(longer)))
+
+
+def test_structures_that_do_not_fit_are_refused(finished, ordered_file):
+    search = finished()
+    with pytest.raises(ValueError, match="wrong_composition"):
+        continuation.add_structures(search, [ordered_file / "wrong.cif"])
+    assert ADDED_EXTRA not in search.base.extras.all
+
+
+# --- budgets ---
+
+
+def test_budget_of_cpu_time(emt_builder):
+    _, search = run_get_node(emt_builder(max_cpu_hours=1e-9))
+    assert search.is_finished_ok, search.exit_message
+    state = state_of(search)
+    assert (state.generation, state.tried) == (1, 4)
+    assert state.cpu_seconds == pytest.approx(sum(row["cpu_seconds"] for row in rows_of(search)), abs=0.01)
+
+
+def test_budget_of_wall_time(emt_builder):
+    _, search = run_get_node(emt_builder(max_wall_hours=1e-6))
+    assert search.is_finished
+    assert generation_records(search.pk) == []
