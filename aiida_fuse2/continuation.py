@@ -12,8 +12,8 @@ from aiida.engine import ProcessBuilder
 
 from aiida_fuse2.calculations.conversions import POOL_FILE
 from aiida_fuse2.core.errors import InputError
-from aiida_fuse2.core.settings import SearchSettings, check_search, parse_settings
-from aiida_fuse2.launch import Prepared, check_inputs, screen_starts
+from aiida_fuse2.core.settings import RelaxSettings, SearchSettings, check_search, parse_settings
+from aiida_fuse2.launch import Prepared, RefusedInputsError, check_inputs, screen_starts
 from aiida_fuse2.query import search_settings
 from aiida_fuse2.workchains.protocols import check_overrides, completed_settings, merge, protocol_inputs
 from aiida_fuse2.workchains.records import GenerationRecord, generation_records, last_state
@@ -109,7 +109,11 @@ def prepare_continuation(
     check_search(settings)
     state = choose_state(search, max_structures=settings.max_structures, generation=generation)
     _check_room(state, settings)
-    builder = _builder(search, values, settings, code)
+    parse_settings(RelaxSettings, values["relax"]["settings"], where="relax.settings")
+    try:
+        builder = _builder(search, values, settings, code)
+    except ValueError as error:  # an option that does not exist, or is of the wrong type
+        raise RefusedInputsError(f"AiiDA refuses an input: {' '.join(str(error).split())}") from error
     builder.state = state
     waiting = added_and_waiting(search) if generation is None else []
     if waiting:
