@@ -27,7 +27,11 @@ def daemon_workers() -> list[psutil.Process]:
     """Return the worker processes of the daemon."""
     from aiida.engine.daemon.client import get_daemon_client
 
-    return [psutil.Process(int(pid)) for pid in get_daemon_client().get_worker_info()["info"]]
+    while True:  # a busy daemon answers late
+        answer = get_daemon_client().get_worker_info()
+        if "info" in answer:
+            return [psutil.Process(int(pid)) for pid in answer["info"]]
+        time.sleep(1)
 
 
 def own_seconds(processes: list[psutil.Process]) -> float:
@@ -90,6 +94,7 @@ def main() -> None:
     parser.add_argument("--structures", type=int, default=10000)
     parser.add_argument("--walkers", type=int, default=20)
     parser.add_argument("--every", type=int, default=25, help="generations between two lines")
+    parser.add_argument("--follow", type=int, metavar="PK", help="follow a search of the folder, and start none")
     options = parser.parse_args()
     options.folder.mkdir(parents=True, exist_ok=True)
     os.environ["AIIDA_PATH"] = str(options.folder)
@@ -112,9 +117,9 @@ def main() -> None:
     }
     overrides = {"settings": settings, "relax": {"settings": TIER}}
     builder = Fuse2WorkChain.get_builder_from_protocol(COMPOSITION, load_code(), "fast", overrides)
-    node = submit(builder)
-    print(f"search {node.pk}", flush=True)
-    follow(node.pk, options.folder, options.every)
+    pk = options.follow or submit(builder).pk
+    print(f"search {pk}", flush=True)
+    follow(pk, options.folder, options.every)
 
 
 if __name__ == "__main__":

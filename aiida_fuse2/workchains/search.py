@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
+from types import MappingProxyType
 from typing import Any
 
 from aiida import orm
@@ -127,6 +128,9 @@ class Fuse2WorkChain(WorkChain):
 
     _index: UniqueIndex | None = None
     """Unique structures so far; rebuilt from the records after a restart, never stored."""
+
+    _worker_software: Mapping[str, dict[str, str] | None] = MappingProxyType({})
+    """Versions by UUID of the code; each process of the daemon that runs the search asks once."""
 
     @classmethod
     def define(cls, spec: WorkChainSpec) -> None:
@@ -558,7 +562,9 @@ class Fuse2WorkChain(WorkChain):
         """Add the versions of the worker to the inputs of a job that may come out of the cache."""
         if not is_caching_used():
             return
-        versions = worker_software(code)
+        if code.uuid not in self._worker_software:
+            self._worker_software = {**self._worker_software, code.uuid: worker_software(code)}
+        versions = self._worker_software[code.uuid]
         if versions is None:  # what is not known cannot be told apart
             inputs["metadata"]["disable_cache"] = True
         else:
