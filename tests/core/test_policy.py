@@ -138,6 +138,20 @@ def test_budget_cuts_the_generation(search_settings):
     assert len(propose(settings, state_at(n_walkers=4), {START: perovskite()}, None).trials) == 2
 
 
+@pytest.mark.parametrize(("budget", "is_cut"), [(5, True), (6, False), (7, False)])
+def test_cut_generation_is_known(search_settings, budget, is_cut):
+    settings = search_settings(generator="fgen", max_structures=budget, max_atoms=10, walkers=2, population_size=2)
+    proposal = propose(settings, state_at(), {START: perovskite()}, None)
+    assert (len(proposal.trials), proposal.cut) == (min(budget - 4, 2), is_cut)
+    first = propose(
+        search_settings(generator="fgen", max_structures=budget, population_size=6),
+        SearchState.initial(2, 0.02),
+        {},
+        None,
+    )
+    assert (len(first.trials), first.cut) == (min(budget, 6), is_cut)
+
+
 def test_followups_are_rattled_in_cell_and_doubled_cells(search_settings):
     parent = ruddlesden_popper()
     settings = search_settings("Ca3Ti2O7", max_atoms=24, walkers=1)

@@ -8,7 +8,7 @@ from aiida_fuse2.core.composition import parse_composition
 from aiida_fuse2.core.pool import POOL_NUMBER, PoolReader
 from aiida_fuse2.core.rng import Purpose, keyed_generator
 from aiida_fuse2.core.state import Best, FollowUp, SearchState
-from aiida_fuse2.core.trials import Trial, TrialInfo, trial_label
+from aiida_fuse2.core.trials import Trial, TrialInfo, generation_of_label, trial_label
 from aiida_fuse2.worker.files import from_extxyz, to_extxyz, trials_from_text, trials_to_text
 
 from .crystals import perovskite, quartz
@@ -58,6 +58,12 @@ def test_pool_goes_on_where_it_was():
     second = reader(structures, positions=dict(first.positions))
     assert second.draw(5).info["rank"] == 1
     assert second.remaining == 1
+
+
+def test_what_is_left_is_in_order():
+    pool = reader(pool_of([2, 1, 3, 1]))
+    pool.draw(5)
+    assert [atoms.info["rank"] for atoms in pool.left()] == [0, 2, 3]
 
 
 def test_new_pool_starts_from_its_head():
@@ -129,3 +135,8 @@ def test_state_survives_plain_values(best):
         failures={"step_limit": 2},
     )
     assert SearchState.from_dict(json.loads(json.dumps(state.to_dict()))) == state
+
+
+def test_label_tells_its_generation():
+    assert generation_of_label(trial_label(12, 3, 0)) == 12
+    assert generation_of_label(trial_label(123456, 3, 0)) == 123456
