@@ -23,7 +23,7 @@ from aiida_fuse2.core.state import SearchState
 from aiida_fuse2.parsers.relax import EXTRAS_KEY
 from aiida_fuse2.workchains.protocols import completed_settings
 from aiida_fuse2.workchains.records import explored_structures, find_structures, generation_records
-from aiida_fuse2.workchains.search import STOP_EXTRA
+from aiida_fuse2.workchains.search import STOP_EXTRA, STOP_NOW
 from aiida_fuse2.worker.names import RESULTS_FILE
 
 PROCESS_TYPE = "aiida.workflows:fuse2.search"
@@ -164,15 +164,18 @@ def search_settings(search: orm.WorkChainNode) -> SearchSettings:
     return parse_settings(SearchSettings, completed_settings(search.inputs.settings.get_dict()))
 
 
-def ask_to_stop(search: orm.WorkChainNode) -> None:
-    """Ask a search to end after its present generation."""
-    search.base.extras.set(STOP_EXTRA, True)
+def ask_to_stop(search: orm.WorkChainNode, *, now: bool = False) -> None:
+    """Ask a search to end after its present generation, or at once and without it.
+
+    Its running jobs go on until they are killed (``kill_jobs``).
+    """
+    search.base.extras.set(STOP_EXTRA, STOP_NOW if now else True)
 
 
 def kill_jobs(search: orm.WorkChainNode) -> int:
     """Kill the jobs that a search waits for, and return their number.
 
-    A search that was asked to stop then ends at once; another one submits them again.
+    A search that was asked to stop now then ends; another one submits them again.
     """
     from aiida.engine.processes.control import kill_processes
 

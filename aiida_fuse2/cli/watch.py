@@ -79,11 +79,11 @@ def cmd_stop(*, search: str, now: bool) -> None:
     node = query.load_search(search)
     if node.is_terminated:
         raise CommandError(f"the search {search} has ended already; see `{hint(f'show {search}')}`")
-    query.ask_to_stop(node)
+    query.ask_to_stop(node, now=now)
     if now:
         killed = query.kill_jobs(node)
         jobs = f"{killed} running job{'' if killed == 1 else 's'} killed" if killed else "no job was running"
-        click.echo(f"The search {search} ends ({jobs}), and keeps what it has found.")
+        click.echo(f"The search {search} ends ({jobs}), keeps what it has found, and finishes with exit status 700.")
         return
     state = query.progress(node.pk).state
     generation = 0 if state is None else state.generation

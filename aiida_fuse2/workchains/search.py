@@ -50,7 +50,10 @@ GROUP_PREFIX = "fuse2/"
 """Start of the label of the group of a search's explored structures; its UUID follows."""
 
 STOP_EXTRA = "fuse2_stop"
-"""Extra of a search that asks it to stop after the present generation."""
+"""Extra of a search that asks it to stop after the present generation, or at once if it is ``STOP_NOW``."""
+
+STOP_NOW = "now"
+"""Value of the extra for a search that is to leave its present generation out."""
 
 ADDED_EXTRA = "fuse2_added"
 """Extra of a search: UUIDs of the files of structures that the user added to it."""
@@ -346,7 +349,7 @@ class Fuse2WorkChain(WorkChain):
 
     def should_fill_pool(self) -> bool:
         """Tell whether the pool is empty and a job can fill it."""
-        if self.ctx.failure is not None or self.ctx.is_cut_short or self.ctx.pool_left > 0:
+        if self.ctx.failure is not None or self.ctx.pool_left > 0 or self._is_cut_short():
             return False
         settings = self._search_settings()
         can_be_filled = fills_pool_by_job(settings.generator) and "generate" in self.inputs
@@ -372,8 +375,7 @@ class Fuse2WorkChain(WorkChain):
             self.ctx.n_pools += 1
             self.report(f"pool of {summary['kept']} structures from {summary['tried']} attempts")
             return
-        if self._is_stopped_now(job):
-            self.ctx.is_cut_short = True
+        if self._is_cut_short():
             return
         is_final = job.exit_status in {INPUT_REFUSED, EMPTY_POOL}
         self.ctx.pool_failures += self._search_settings().job_attempts if is_final else 1
@@ -401,7 +403,7 @@ class Fuse2WorkChain(WorkChain):
 
     def should_relax(self) -> bool:
         """Tell whether trials of the generation still have to be relaxed."""
-        return self.ctx.failure is None and not self.ctx.is_cut_short and bool(self.ctx.waiting)
+        return self.ctx.failure is None and bool(self.ctx.waiting) and not self._is_cut_short()
 
     def relax_trials(self) -> ToContext:
         """Submit the trials that have no result yet, in one job or a few."""
@@ -435,8 +437,7 @@ class Fuse2WorkChain(WorkChain):
         if not self.ctx.waiting:
             return
         died = [job for job, share in zip(jobs, shares, strict=True) if not done.issuperset(share)]
-        if any(self._is_stopped_now(job) for job in died):
-            self.ctx.is_cut_short = True
+        if self._is_cut_short():
             return
         refused = [job for job in died if job.exit_status == INPUT_REFUSED]
         if refused:
@@ -579,9 +580,10 @@ class Fuse2WorkChain(WorkChain):
     def _is_asked_to_stop(self) -> bool:
         return bool(self._extras().get(STOP_EXTRA, False))
 
-    def _is_stopped_now(self, job: orm.CalcJobNode) -> bool:
-        """Tell whether a job was killed because the search is to end at once."""
-        return job.is_killed and self._is_asked_to_stop()
+    def _is_cut_short(self) -> bool:
+        """Tell whether the search is to leave its present generation out, and remember it."""
+        self.ctx.is_cut_short = self.ctx.is_cut_short or self._extras().get(STOP_EXTRA) == STOP_NOW
+        return bool(self.ctx.is_cut_short)
 
     def _loaded_index(self) -> UniqueIndex:
         if self._index is None:

@@ -91,4 +91,4 @@ def test_stop_now_kills_the_jobs(call, search, monkeypatch):
     result = call("stop", running.pk, "--now")
     assert killed == [job.pk]
     assert "1 running job killed" in result.stdout
-    assert running.base.extras.get("fuse2_stop")
+    assert running.base.extras.get("fuse2_stop") == "now"

@@ -15,7 +15,7 @@ from aiida_fuse2.core.errors import InputError
 from aiida_fuse2.core.state import SearchState
 from aiida_fuse2.parsers.relax import EXTRAS_KEY
 from aiida_fuse2.workchains.records import find_structures, generation_records
-from aiida_fuse2.workchains.search import GROUP_PREFIX, STOP_EXTRA, Fuse2WorkChain
+from aiida_fuse2.workchains.search import GROUP_PREFIX, STOP_EXTRA, STOP_NOW, Fuse2WorkChain
 from aiida_fuse2.worker.files import trials_from_text
 from tests.workchains.comparing import comparable, rows_of
 
@@ -170,6 +170,29 @@ def test_stop_request_keeps_results(emt_builder, monkeypatch):
     assert search.exit_status == 700
     assert len(generation_records(search.pk)) == 2
     assert search.outputs.energy.value == search.outputs.ranked["structures"][0]["energy"]
+
+
+def test_stop_at_once_leaves_the_generation_out(emt_builder, monkeypatch):
+    original = Fuse2WorkChain.relax_trials
+
+    def relax_trials(self):
+        if self._search_state().generation == 2:
+            self.node.base.extras.set(STOP_EXTRA, STOP_NOW)
+        return original(self)
+
+    monkeypatch.setattr(Fuse2WorkChain, "relax_trials", relax_trials)
+    kept = Fuse2WorkChain.inspect_relaxation
+
+    def inspect_relaxation(self):
+        if self._search_state().generation == 2:  # as if the job had been killed
+            monkeypatch.setattr("aiida_fuse2.workchains.search._results_of", lambda _: {})
+        kept(self)
+
+    monkeypatch.setattr(Fuse2WorkChain, "inspect_relaxation", inspect_relaxation)
+    _, search = run_get_node(emt_builder())
+    assert search.exit_status == 700
+    assert len(generation_records(search.pk)) == 2
+    assert SearchState.from_dict(search.outputs.state.get_dict()).tried == 6
 
 
 def test_failed_relaxations_are_counted_not_fatal(emt_builder):
