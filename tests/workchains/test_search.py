@@ -173,22 +173,15 @@ def test_stop_request_keeps_results(emt_builder, monkeypatch):
 
 
 def test_stop_at_once_leaves_the_generation_out(emt_builder, monkeypatch):
-    original = Fuse2WorkChain.relax_trials
+    original = Fuse2WorkChain._submit_relaxation
 
-    def relax_trials(self):
+    def submit(self, *arguments):
         if self._search_state().generation == 2:
             self.node.base.extras.set(STOP_EXTRA, STOP_NOW)
-        return original(self)
+            monkeypatch.setattr("aiida_fuse2.workchains.search._results_of", lambda _: {})  # as of a killed job
+        return original(self, *arguments)
 
-    monkeypatch.setattr(Fuse2WorkChain, "relax_trials", relax_trials)
-    kept = Fuse2WorkChain.inspect_relaxation
-
-    def inspect_relaxation(self):
-        if self._search_state().generation == 2:  # as if the job had been killed
-            monkeypatch.setattr("aiida_fuse2.workchains.search._results_of", lambda _: {})
-        kept(self)
-
-    monkeypatch.setattr(Fuse2WorkChain, "inspect_relaxation", inspect_relaxation)
+    monkeypatch.setattr(Fuse2WorkChain, "_submit_relaxation", submit)
     _, search = run_get_node(emt_builder())
     assert search.exit_status == 700
     assert len(generation_records(search.pk)) == 2
