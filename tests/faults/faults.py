@@ -1,0 +1,95 @@
+"""What happens to a search: each function waits for its moment, and strikes."""
+
+from __future__ import annotations
+
+import time
+
+RANDOM_SPAN = 25.0
+"""A random moment lies within this of the submission, s; an undisturbed search takes about as long."""
+
+PHASES = ("propose", "uploading", "submitting", "withscheduler", "retrieving", "parsing", "decide")
+
+
+def worker_kill(trials, search, rng):
+    """Kill the daemon's worker at a random moment."""
+    time.sleep(rng.uniform(0, RANDOM_SPAN))
+    trials.kill(trials.workers())
+
+
+def worker_kill_in(phase):
+    """Return a fault that kills the daemon's worker in a phase of the search."""
+
+    def strike(trials, search, rng):
+        if trials.wait_for_phase(search, phase):
+            trials.kill(trials.workers())
+
+    return strike
+
+
+def two_workers(trials, search, rng):
+    """Run with two workers of the daemon."""
+    trials.run("verdi", "daemon", "incr", 1)
+    trials.wait(search)
+    trials.run("verdi", "daemon", "decr", 1)
+
+
+def broker_kill(trials, search, rng):
+    """Kill the broker, and restart the daemon as the documentation says."""
+    time.sleep(rng.uniform(3, 15))
+    trials.kill(trials.broker())
+    time.sleep(3)
+    trials.run("verdi", "daemon", "restart")
+
+
+def daemon_stop(pause):
+    """Return a fault that stops the daemon for a while."""
+
+    def strike(trials, search, rng):
+        time.sleep(rng.uniform(3, 15))
+        trials.run("verdi", "daemon", "stop")
+        time.sleep(pause)
+        trials.run("verdi", "daemon", "start")
+
+    return strike
+
+
+def job_kill(trials, search, rng):
+    """Kill a relaxation job that has written some of its results."""
+
+    def is_in_the_middle():
+        return any(trials.lines_written(job) for job in trials.jobs()) or trials.state(search) == "finished"
+
+    trials.wait_for(is_in_the_middle)
+    trials.kill(trials.jobs())
+
+
+def job_kill_early(trials, search, rng):
+    """Kill a relaxation job before its first result, twice."""
+    for _ in range(2):
+        trials.wait_for(lambda: trials.jobs() or trials.state(search) == "finished")
+        trials.kill(trials.jobs())
+        time.sleep(2)
+
+
+def reboot(trials, search, rng):
+    """Kill daemon, broker and jobs at once, and start the daemon again."""
+    time.sleep(rng.uniform(3, 15))
+    circus = trials._processes("verdi", "start-circus")
+    trials.kill([*circus, *trials.workers(), *trials.broker(), *trials.jobs()])
+    time.sleep(2)
+    trials.run("verdi", "daemon", "stop", check=False)
+    trials.run("verdi", "daemon", "start")
+
+
+def series(n_random, pause):
+    """Return all faults by name."""
+    found = {f"worker-kill-{i:02d}": worker_kill for i in range(n_random)}
+    found |= {f"worker-kill-in-{phase}": worker_kill_in(phase) for phase in PHASES}
+    return found | {
+        "two-workers": two_workers,
+        "broker-kill": broker_kill,
+        "daemon-stop": daemon_stop(pause),
+        "job-kill": job_kill,
+        "job-kill-early": job_kill_early,
+        "reboot": reboot,
+    }

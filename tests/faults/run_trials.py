@@ -1,0 +1,76 @@
+"""Disturb searches in every way and see that each finds what the undisturbed one found.
+
+Run by hand; takes about a minute for each trial::
+
+    python -m tests.faults.run_trials /tmp/trials --random 20
+
+One line of JSON for each trial goes to FOLDER/trials.jsonl; those that are there already are not repeated.
+Ends with 1 where a search came out different.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+import zlib
+from pathlib import Path
+
+import numpy as np
+
+from .faults import series
+from .harness import Trials
+
+
+def trial(trials, name, fault, structures, reference):
+    """Run one search with a fault and return its row."""
+    search = trials.submit(structures)
+    started = time.monotonic()
+    fault(trials, search, np.random.default_rng(zlib.crc32(name.encode())))
+    trials.wait(search)
+    outcome = trials.outcome(search)
+    different = [key for key, value in outcome.items() if value != reference[key]]
+    return {
+        "trial": name,
+        "search": search,
+        "seconds": round(time.monotonic() - started, 1),
+        "different": different,
+        "mended": trials.archive(search),
+    }
+
+
+def main() -> None:
+    """Run the series."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--random", type=int, default=20, help="workers killed at a random moment")
+    parser.add_argument("--pause", type=float, default=60, help="how long the daemon is stopped, s")
+    parser.add_argument("--structures", type=int, default=12)
+    parser.add_argument("--only", help="trials whose name contains this")
+    options = parser.parse_args()
+    trials = Trials(options.folder.resolve())
+    path = options.folder / "trials.jsonl"
+    known = [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+    try:
+        search = trials.submit(options.structures)
+        trials.wait(search)
+        reference = trials.outcome(search)
+        assert reference["exit_status"] == 0, reference
+        for name, fault in series(options.random, options.pause).items():
+            if any(row["trial"] == name for row in known) or (options.only or "") not in name:
+                continue
+            row = trial(trials, name, fault, options.structures, reference)
+            known.append(row)
+            print(json.dumps(row), flush=True)
+            with path.open("a") as stream:
+                stream.write(json.dumps(row) + "\n")
+    finally:
+        trials.close()
+    different = [row["trial"] for row in known if row["different"]]
+    print(f"{len(known)} trials, {len(different)} different, {sum(row['mended'] for row in known)} mended", flush=True)
+    sys.exit(bool(different))
+
+
+if __name__ == "__main__":
+    main()
