@@ -1,4 +1,7 @@
-"""A profile of its own with a real daemon, searches in it, and what can be done to them."""
+"""A profile of its own with a real daemon, searches in it, and what can be done to them.
+
+AiiDA reads where its data lies when it is imported, so it is imported only once that is set.
+"""
 
 from __future__ import annotations
 
@@ -9,8 +12,6 @@ import time
 from pathlib import Path
 
 import psutil
-
-from tests.workchains.comparing import comparable, rows_of
 
 ROOT = Path(__file__).resolve().parents[2]
 BIN = Path(sys.executable).parent
@@ -161,6 +162,7 @@ class Trials:
 
         from aiida_fuse2 import query
         from aiida_fuse2.workchains.records import explored_structures
+        from tests.workchains.comparing import comparable, rows_of
 
         node = orm.load_node(search)
         rows = comparable(rows_of(node))
