@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 
-RANDOM_SPAN = 25.0
+RANDOM_SPAN = 22.0
 """A random moment lies within this of the submission, s; an undisturbed search takes about as long."""
 
 PHASES = ("propose", "uploading", "submitting", "withscheduler", "retrieving", "parsing", "decide")

@@ -30,6 +30,7 @@ class Trials:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+        self.killed = 0
         folder.mkdir(parents=True, exist_ok=True)
         os.environ["AIIDA_PATH"] = str(folder)
         os.environ["PYTHONPATH"] = str(ROOT)
@@ -128,7 +129,8 @@ class Trials:
         for process in psutil.process_iter():
             try:
                 line = " ".join(process.cmdline())
-                if all(w in line for w in words) and process.environ().get("AIIDA_PATH") == str(self.folder):
+                path = Path(process.environ().get("AIIDA_PATH", ""))  # the daemon has .aiida in it, too
+                if all(w in line for w in words) and path.is_relative_to(self.folder):
                     found.append(process)
             except psutil.Error:
                 continue
@@ -147,10 +149,11 @@ class Trials:
         return self._processes("aiida-fuse2-worker", "relax")
 
     def kill(self, processes):
-        """Kill processes of this profile at once, as the kernel does."""
+        """Kill processes of this profile at once, as the kernel does; counted, since a miss proves nothing."""
         for process in processes:
             try:
                 process.kill()
+                self.killed += 1
             except psutil.NoSuchProcess:
                 continue
 

@@ -26,7 +26,7 @@ from .harness import Trials
 def trial(trials, name, fault, structures, reference):
     """Run one search with a fault and return its row."""
     search = trials.submit(structures)
-    started = time.monotonic()
+    started, trials.killed = time.monotonic(), 0
     fault(trials, search, np.random.default_rng(zlib.crc32(name.encode())))
     trials.wait(search)
     outcome = trials.outcome(search)
@@ -35,6 +35,7 @@ def trial(trials, name, fault, structures, reference):
         "trial": name,
         "search": search,
         "seconds": round(time.monotonic() - started, 1),
+        "killed": trials.killed,
         "different": different,
         "mended": trials.archive(search),
     }
@@ -68,8 +69,10 @@ def main() -> None:
     finally:
         trials.close()
     different = [row["trial"] for row in known if row["different"]]
-    print(f"{len(known)} trials, {len(different)} different, {sum(row['mended'] for row in known)} mended", flush=True)
-    sys.exit(bool(different))
+    missed = [row["trial"] for row in known if "kill" in row["trial"] and not row["killed"]]
+    mended = sum(row["mended"] for row in known)
+    print(f"{len(known)} trials: different {different}, nothing hit {missed}, {mended} mended", flush=True)
+    sys.exit(bool(different or missed))
 
 
 if __name__ == "__main__":
