@@ -58,9 +58,10 @@ Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Energy = Annotated[float, Field(ge=0, le=MAX_ENERGY, allow_inf_nan=False)]
 Symprec = Annotated[float, Field(ge=MIN_SYMPREC, le=1.0, allow_inf_nan=False)]
+OxidationState = Annotated[float, Field(ge=-10, le=10, allow_inf_nan=False)]
 Weight = Annotated[float, Field(ge=0, le=MAX_WEIGHT, allow_inf_nan=False)]
 Count = Annotated[int, Field(ge=1, le=10**9)]
-Workers = Annotated[int, Field(ge=1, le=1000)]
+SmallCount = Annotated[int, Field(ge=1, le=1000)]
 
 
 def _holds_bool(value: Any) -> bool:
@@ -122,7 +123,7 @@ class ValiditySettings(Settings):
         le=3.0, description="Neighbours are nearer than this times the sum of covalent radii."
     )
     coordination_min: int = Field(ge=0, description="Least number of neighbours of an atom.")
-    coordination_max: Workers = Field(description="Largest number of neighbours of an atom.")
+    coordination_max: SmallCount = Field(description="Largest number of neighbours of an atom.")
     isolated_distance: Positive = Field(le=10.0, description="An atom with no neighbour within this is isolated, Å.")
 
     @field_validator("packing_max", "coordination_max")
@@ -188,16 +189,14 @@ class SearchSettings(Settings):
 
     composition: str = Field(description="Formula, e.g. 'SrTiO3'.")
     seed: int = Field(ge=0, le=2**63 - 1, description="Seed of every random decision.")
-    oxidation_states: dict[str, Annotated[float, Field(ge=-10, le=10)]] | None = Field(
-        description="Oxidation state by element, or none."
-    )
+    oxidation_states: dict[str, OxidationState] | None = Field(description="Oxidation state by element, or none.")
     radii: dict[str, Positive] = Field(description="Own radii by element, Å.")
     max_atoms: Annotated[int, Field(ge=1, le=MAX_ATOMS_LIMIT)] = Field(description="Most atoms of a structure.")
     initial_max_atoms: Annotated[int, Field(ge=1, le=MAX_ATOMS_LIMIT)] | None = Field(
         description="Most atoms of a structure of the initial population; none: as max_atoms."
     )
     population_size: Count = Field(le=MAX_TRIALS, description="Structures of the initial population.")
-    walkers: Workers = Field(description="Basin-hopping chains.")
+    walkers: SmallCount = Field(description="Basin-hopping chains.")
     trials_per_step: Count = Field(le=MAX_TRIALS, description="Trials that a walker proposes in a step.")
     max_structures: Count = Field(description="Budget: relaxations of the search, failed ones included.")
     rmax: Count = Field(description="Stop after this many structures without a new best.")
@@ -216,7 +215,7 @@ class SearchSettings(Settings):
         description="Failed attempts at a trial after which the walker takes a new structure instead (move 14: of the "
         "pool or the random generator).",
     )
-    relax_jobs: Workers = Field(description="Relaxation jobs that run side by side in a generation.")
+    relax_jobs: SmallCount = Field(description="Relaxation jobs that run side by side in a generation.")
     acceptance: AcceptanceSettings
     symmetry: SymmetrySettings
     uniqueness: UniquenessSettings
@@ -273,8 +272,8 @@ class RelaxSettings(Settings):
         le=1.0, description="A relaxed structure with a shorter distance, as a fraction of covalent radii, has failed."
     )
     relax_cell: bool = Field(description="Whether the cell is relaxed too.")
-    processes: Workers = Field(description="Structures relaxed side by side in a job, one process each.")
-    threads: Workers = Field(description="Threads of each process.")
+    processes: SmallCount = Field(description="Structures relaxed side by side in a job, one process each.")
+    threads: SmallCount = Field(description="Threads of each process.")
     report_symprec: Symprecs = Field(description="Tolerances for the space groups, Å.")
     isolated_distance: Positive = Field(le=10.0, description="An atom with no neighbour within this is isolated, Å.")
 

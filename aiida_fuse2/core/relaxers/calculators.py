@@ -9,6 +9,8 @@ from ase.calculators.calculator import Calculator
 from aiida_fuse2.core.errors import InputError
 from aiida_fuse2.core.settings import CHGNET, CHGNET_MODELS, RelaxSettings
 
+__all__ = ["CHGNET", "CHGNET_MAX_Z", "CHGNET_MODELS", "make_calculator"]
+
 CHGNET_MAX_Z = 94
 """CHGNet is trained for the elements up to plutonium (Deng et al., Nat. Mach. Intell. 2023, 5, 1031)."""
 
