@@ -35,7 +35,10 @@ CODE_LABEL = "fuse2-worker"
 COMPUTER_LABEL = "localhost"
 PROFILE_NAME = "fuse2"
 
-CALCULATION = "fuse2.relax"
+PLUGIN_PREFIX = "fuse2."
+"""Start of the names of our calculations."""
+
+CALCULATION = f"{PLUGIN_PREFIX}relax"
 """Calculation that the code runs by default."""
 
 DEFAULT_EMAIL = "aiida@localhost"
@@ -262,7 +265,7 @@ def load_code(identifier: str = CODE_LABEL) -> orm.AbstractCode:
         raise SetupError(
             f"there is no code {identifier!r}; `aiida-fuse2 setup` makes {CODE_LABEL!r} (`verdi code list` lists all)"
         ) from None
-    except (ValueError, TypeError) as error:  # several codes of that label raise a ValueError
+    except (ValueError, TypeError, OverflowError) as error:  # several codes of that label raise a ValueError
         raise SetupError(f"the code {identifier!r} cannot be used: {error}") from error
     problem = code_problem(code)
     if problem is not None:
@@ -272,6 +275,9 @@ def load_code(identifier: str = CODE_LABEL) -> orm.AbstractCode:
 
 def code_problem(code: orm.AbstractCode) -> str | None:
     """Return what is wrong with a code, as far as this can be seen without connecting anywhere."""
+    plugin = code.default_calc_job_plugin
+    if plugin and not plugin.startswith(PLUGIN_PREFIX):
+        return f"code {code.full_label!r} is for {plugin!r} and is not {WORKER}"
     if not isinstance(code, orm.InstalledCode):
         return None
     if code.computer.transport_type == "core.local" and not os.access(code.filepath_executable, os.X_OK):
@@ -284,11 +290,19 @@ def code_problem(code: orm.AbstractCode) -> str | None:
 def calculator_problem(code: orm.AbstractCode, calculator: str) -> str | None:
     """Return why a calculator cannot run, where the code is that of this environment."""
     is_own = isinstance(code, orm.InstalledCode) and str(code.filepath_executable) == str(default_worker())
-    module = CHGNET if calculator == CHGNET else calculator.partition(".")[0]
-    if not is_own or find_spec(module) is not None:
+    module = CHGNET if calculator == CHGNET else calculator.rpartition(".")[0]
+    if not is_own or _can_be_found(module):
         return None
     hint = "pip install 'aiida-fuse2[chgnet]'" if calculator == CHGNET else f"there is no Python package {module!r}"
     return f"the calculator {calculator!r} is not installed in the environment of the code: {hint}"
+
+
+def _can_be_found(module: str) -> bool:
+    """Tell whether a module is there; only the packages that it is in are imported."""
+    try:
+        return find_spec(module) is not None
+    except Exception:  # noqa: BLE001 - whatever importing somebody's package raises
+        return False
 
 
 # --- daemon -------------------------------------------------------------------------------------

@@ -136,7 +136,7 @@ def load_search(identifier: int | str | None = None) -> orm.WorkChainNode:
     text = str(identifier)
     try:
         node = orm.load_node(int(text) if text.isdigit() else text)
-    except (NotExistent, ValueError) as error:
+    except (NotExistent, ValueError, OverflowError) as error:
         raise NoSearchError(f"there is no node {text!r} in this profile") from error
     except MultipleObjectsError as error:
         raise NoSearchError(f"several nodes begin with {text!r}") from error
