@@ -55,6 +55,9 @@ STATUS_TIMEOUT = 5
 """How long the daemon may take to say that it is there, s."""
 
 
+LARGEST_KEY = 2**63 - 1
+"""Largest primary key; databases hold whole numbers of 64 bits."""
+
 _NAME = re.compile(r"[A-Za-z0-9][\w-]*")
 """Names of profiles that are also good names of folders."""
 
@@ -253,6 +256,21 @@ def _compare_code(code: orm.InstalledCode, path: Path) -> Step:
     return Step(changed=False, text=text, is_problem=True)
 
 
+def node_identifier(text: str) -> int | str:
+    """Return a primary key as a number, and anything else (a label, a UUID or its beginning) as it is.
+
+    Raises:
+        ValueError: where the text is a number that no key can be; it would end the session with the database.
+    """
+    try:
+        number = int(text)
+    except ValueError:
+        return text
+    if abs(number) > LARGEST_KEY:
+        raise ValueError("no primary key is so large")
+    return number
+
+
 def load_code(identifier: str = CODE_LABEL) -> orm.AbstractCode:
     """Return a code by label, ``label@computer``, primary key or UUID.
 
@@ -260,12 +278,12 @@ def load_code(identifier: str = CODE_LABEL) -> orm.AbstractCode:
         SetupError: where there is none, or there are several.
     """
     try:
-        code = orm.load_code(int(identifier) if identifier.isdigit() else identifier)
+        code = orm.load_code(node_identifier(identifier))
     except NotExistent:
         raise SetupError(
             f"there is no code {identifier!r}; `aiida-fuse2 setup` makes {CODE_LABEL!r} (`verdi code list` lists all)"
         ) from None
-    except (ValueError, TypeError, OverflowError) as error:  # several codes of that label raise a ValueError
+    except (ValueError, TypeError) as error:  # several codes of that label raise a ValueError
         raise SetupError(f"the code {identifier!r} cannot be used: {error}") from error
     problem = code_problem(code)
     if problem is not None:

@@ -19,6 +19,7 @@ from aiida_fuse2.calculations.conversions import POOL_FILE, provided_pool
 from aiida_fuse2.core.errors import Fuse2Error, InputError, one_line, printable, shown_value
 from aiida_fuse2.core.generators import PROVIDED
 from aiida_fuse2.core.settings import SearchSettings, parse_settings
+from aiida_fuse2.environment import node_identifier
 from aiida_fuse2.workchains.protocols import MAX_DEPTH, check_extent, merge
 from aiida_fuse2.workchains.search import Fuse2WorkChain
 from aiida_fuse2.worker.structure_files import read_structures
@@ -241,8 +242,8 @@ def load_group(label: str) -> list[orm.StructureData]:
         InputError: where there is no such group, or it holds no structure.
     """
     try:
-        group = orm.load_group(label)
-    except (AiidaException, ValueError, OverflowError) as error:
+        group = orm.load_group(node_identifier(label))
+    except (AiidaException, ValueError) as error:
         raise InputError("--group", label, f"cannot be loaded ({error})") from error
     builder = orm.QueryBuilder().append(orm.Group, filters={"id": group.pk}, tag="group")
     builder.append(orm.StructureData, with_group="group", tag="structure").order_by({"structure": {"id": "asc"}})

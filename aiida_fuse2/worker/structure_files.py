@@ -25,6 +25,7 @@ from ase.io.extxyz import key_val_str_to_dict
 from aiida_fuse2.core.errors import one_line, printable
 from aiida_fuse2.core.generators.provided import has_partial_occupancy
 from aiida_fuse2.core.settings import MAX_ATOMS_LIMIT
+from aiida_fuse2.core.validity import MAX_POSITION
 
 MAX_FILE_BYTES = 100 * 1024**2
 """Largest file that is read: some hundred thousand small structures."""
@@ -132,6 +133,7 @@ def _structure_problem(atoms: Atoms) -> str | None:
     checks = (
         (not np.isfinite(atoms.cell.array).all(), "has lattice vectors that are no numbers"),
         (not np.isfinite(atoms.positions).all(), "has positions that are no numbers"),
+        ((np.abs(atoms.positions) >= MAX_POSITION).any(), f"has positions further away than {MAX_POSITION:.0f} Å"),
         (atoms.cell.rank < 3, "has no unit cell"),
         (atoms.numbers.min() < 1 or atoms.numbers.max() >= len(chemical_symbols), "has atoms of no known element"),
         (has_partial_occupancy(atoms), "has partial occupancies; give an ordered structure"),
