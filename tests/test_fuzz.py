@@ -23,7 +23,7 @@ from aiida_fuse2.core.errors import InputError
 from aiida_fuse2.core.policy import propose
 from aiida_fuse2.core.settings import SearchSettings, check_search, parse_settings
 from aiida_fuse2.core.state import SearchState
-from aiida_fuse2.workchains.protocols import protocol_inputs
+from aiida_fuse2.workchains.protocols import REPLACED, protocol_inputs
 from aiida_fuse2.worker.structure_files import read_structures
 
 WANTED = int(os.environ.get("FUSE2_FUZZ", "0"))
@@ -60,7 +60,8 @@ def paths_of(values, path=()):
     """Return the path of every known input."""
     found = [path] if path else []
     for key, value in values.items():
-        found += paths_of(value, (*path, key)) if isinstance(value, dict) else [(*path, key)]
+        nested = isinstance(value, dict) and key not in REPLACED
+        found += paths_of(value, (*path, key)) if nested else [(*path, key)]
     return found
 
 
