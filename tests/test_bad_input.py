@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import resource
 import time
 
@@ -18,7 +19,7 @@ from aiida_fuse2.core.composition import parse_composition
 from aiida_fuse2.core.errors import InputError, one_line, printable, shown_value
 from aiida_fuse2.core.generators.provided import MAX_REDUCTION, screen_provided
 from aiida_fuse2.core.settings import RelaxSettings, SearchSettings, check_search, parse_settings
-from aiida_fuse2.environment import SetupError, node_identifier
+from aiida_fuse2.environment import node_identifier
 from aiida_fuse2.launch import RefusedInputsError, load_yaml, parse_assignment, prepare_search, read_overrides
 from aiida_fuse2.workchains.protocols import protocol_inputs
 from aiida_fuse2.worker import structure_files
@@ -32,12 +33,14 @@ MOST_SECONDS = 2.0
 MOST_MEMORY = 200 * 1024
 """Most memory that bad input may add, kB."""
 
-EMT_OPTIONS = ("--protocol", "fast", "--set", "relax.settings.calculator=ase.calculators.emt.EMT", "--dry-run")
-
-BILLION_LAUGHS = "\n".join(
-    ["a: &a [x, x, x, x, x, x, x, x, x]"]
-    + [f"{b}: &{b} [{', '.join(['*' + a] * 9)}]" for a, b in zip("abcdefgh", "bcdefghi", strict=True)]
+BILLION_LAUGHS = "a: &a [x, x, x, x, x, x, x, x, x]\n" + "".join(
+    f"{new}: &{new} [{', '.join([f'*{old}'] * 9)}]\n" for old, new in zip("abcdefgh", "bcdefghi", strict=True)
 )
+
+
+def short(value):
+    """Return the name of a parameter of a test; a long text would not fit into the environment."""
+    return one_line(value, 20)
 
 
 @pytest.fixture(autouse=True)
@@ -66,6 +69,7 @@ def is_one_line(message):
         "\x1b[31m\n\u202e",
         b"\xff",
     ],
+    ids=["text", "list", "depth", "digits", "escape", "bytes"],
 )
 def test_message_is_short_and_safe_for_a_terminal(value):
     message = str(InputError("field", value, "something else"))
@@ -201,7 +205,6 @@ def test_every_float_must_be_finite(model, value):
         ({"threads": 0}, "relax.settings.threads", "greater"),
         ({"max_steps": 10**9}, "relax.settings.max_steps", "less than"),
         ({"isolated_distance": 1e300}, "relax.settings.isolated_distance", "less than"),
-        ({"relax_cell": 0}, "relax.settings.relax_cell", "true or false"),
         ({"pressure": True}, "relax.settings.pressure", "true or false"),
         ({"report_symprec": [1.0, 0.1]}, "relax.settings.report_symprec", "tight"),
         ({"optimizer": None}, "relax.settings.optimizer", "FIRE"),
@@ -213,6 +216,14 @@ def test_bad_relaxation(changes, field, hint):
         parse_settings(RelaxSettings, values, where="relax.settings")
     assert caught.value.field == field
     assert is_one_line(str(caught.value))
+
+
+def test_number_for_a_truth_value(relax_settings):
+    values = protocol_inputs("fast")["relax"]["settings"]
+    with pytest.raises(InputError, match=r"relax.settings.relax_cell = 0: must be true or false"):
+        parse_settings(RelaxSettings, {**values, "relax_cell": 0}, where="relax.settings")
+    with pytest.raises(InputError, match=r"relax.settings.relax_cell = 0: must be true or false"):
+        relax_settings(relax_cell=0)
 
 
 def test_arguments_of_a_calculator_may_be_true_or_false(relax_settings):
@@ -235,7 +246,7 @@ def test_mixed_valence_may_be_rounded(search_settings):
         ({"relax": {"metadata": {"options": ["x"]}}}, "must be a mapping"),
         ({"relax": None}, "must be a mapping"),
         ({"clean_workdir": "no"}, "true or false"),
-        ([], None),
+        ([], "must be a mapping"),
         ("settings", "must be a mapping"),
         ({1: 2}, "no such input"),
         ({"settings": {"\x1b[31m": 1}}, "no such input"),
@@ -244,9 +255,6 @@ def test_mixed_valence_may_be_rounded(search_settings):
     ],
 )
 def test_bad_overrides(overrides, hint):
-    if hint is None:
-        assert protocol_inputs("fast", overrides) == protocol_inputs("fast")
-        return
     with pytest.raises(InputError, match=hint) as caught:
         protocol_inputs("fast", overrides)
     assert is_one_line(str(caught.value))
@@ -286,6 +294,7 @@ def test_overrides_that_hold_themselves():
         (5, "must be a formula"),
         (b"SrTiO3", "must be a formula"),
     ],
+    ids=short,
 )
 def test_bad_composition(text, hint):
     with pytest.raises(InputError, match=hint.replace("(", r"\(")) as caught:
@@ -317,6 +326,7 @@ def test_bad_composition(text, hint):
         ("\x00", "YAML"),
         ("a: \x1b[31m", "YAML"),
     ],
+    ids=short,
 )
 def test_bad_yaml(text, hint, tmp_path):
     with pytest.raises(InputError, match=hint) as caught:
@@ -349,16 +359,18 @@ def test_overrides_that_are_no_file(tmp_path, kind):
 
 # --- structure files ----------------------------------------------------------------------------
 
-HEAD = "data_a\n" + "".join(
-    f"_cell_length_{x} 4\n_cell_angle_{y} 90\n" for x, y in zip("abc", ("alpha", "beta", "gamma"), strict=True)
-)
+HEAD = "data_a\n" + "".join(f"_cell_length_{edge} 4\n" for edge in "abc")
+HEAD += "".join(f"_cell_angle_{angle} 90\n" for angle in ("alpha", "beta", "gamma"))
+OPERATIONS = "loop_\n_symmetry_equiv_pos_as_xyz\n" + "".join(f"'x+1/{i + 2},y,z'\n" for i in range(20_000))
 SITES = "loop_\n_atom_site_label\n_atom_site_type_symbol\n_atom_site_fract_x\n_atom_site_fract_y\n_atom_site_fract_z\n"
 LATTICE = 'Lattice="4 0 0 0 4 0 0 0 4"'
 POSCAR = "x\n1\n4 0 0\n0 4 0\n0 0 4\nCu\n{}\nDirect\n0 0 0\n"
 
 
 def sites(number):
-    return SITES + "".join(f"Cu{i} Cu 0.{i:05d} 0.{i * 7 % 9973:05d} 0.1\n" for i in range(number))
+    return SITES + "".join(
+        f"Cu{i} Cu 0.{i * 7919 % 9973:04d} 0.{i * 6857 % 9967:04d} 0.{i * 3571 % 9949:04d}\n" for i in range(number)
+    )
 
 
 @pytest.mark.parametrize(
@@ -383,11 +395,11 @@ def sites(number):
         ("POSCAR", POSCAR.format(10**9), "has 1000000000 atoms"),
         ("POSCAR", POSCAR.format("4000 " * 1000), "has 4000000 atoms"),
         ("POSCAR", POSCAR.format("1_000_000_000"), "has 1000000000 atoms"),
-        ("POSCAR", POSCAR.format(-1), "has no atoms"),
+        ("POSCAR", POSCAR.format(-1), "cannot be read"),
         ("POSCAR", POSCAR.format(1).replace("0 0 0\n", "1e30\n"), "further away"),
         ("POSCAR", POSCAR.format(1).replace("Cu\n", ""), "names no elements"),
         ("POSCAR", POSCAR.format(1) + "x" * 2 * 10**6, "more than 1000000 characters"),
-        ("a.cif", HEAD + "_symmetry_Int_Tables_number 225\n" + sites(100), "has 18820 atoms|too many atoms"),
+        ("a.cif", HEAD + "_symmetry_Int_Tables_number 225\n" + sites(100), "has [0-9]+ atoms; at most 4000"),
         ("a.cif", HEAD + "_symmetry_Int_Tables_number 225\n" + sites(1000), "too many atoms"),
         ("a.cif", HEAD + sites(5000), "has 5000 atoms"),
         (
@@ -403,10 +415,9 @@ def sites(number):
         ("a.cif", "x" * 3 * 10**6, "more than 1000000 characters"),
         ("a.cif", "data_a\nloop_\n_a\n;" + "x\n" * 10**5, "cannot be read"),
     ],
+    ids=short,
 )
 def test_files_that_ask_for_too_much_or_make_no_sense(tmp_path, name, text, words):
-    import re
-
     path = tmp_path / name
     path.write_text(text)
     (found,) = read_structures([path])
@@ -446,31 +457,6 @@ def test_vectors_and_blank_lines_of_xyz(tmp_path):
     frame = "1\n\nCu 0 0 0\nVEC1 4 0 0\nVEC2 0 4 0\nVEC3 0 0 4\n"
     path.write_text(frame + "\n" + frame + "\n\n")
     assert [(f.index, f.problem, len(f.atoms)) for f in read_structures([path])] == [(0, None, 1), (1, None, 1)]
-
-
-NAMES = [
-    "a\nb.cif",
-    "a@1.cif",
-    "*.cif",
-    "%s.cif",
-    "Å₃.cif",
-    "\x1b[31mred\x1b[0m.cif",
-    "\u202egpj.cif",
-    "-n.cif",
-    "a b.cif",
-]
-
-
-@pytest.mark.parametrize("name", NAMES)
-def test_names_reach_the_terminal_escaped(call, worker_code, tmp_path, perovskite, name):
-    write(tmp_path / "good.cif", perovskite)
-    (tmp_path / name).write_text("nonsense")
-    result = call("run", "SrTiO3", *EMT_OPTIONS, "--structures", tmp_path)
-    assert "1 starting structure, 1 skipped" in result.stderr
-    assert all(line.isprintable() for line in result.stderr.splitlines())
-    assert printable(tmp_path / name) in result.stderr
-    alone = call("run", "SrTiO3", *EMT_OPTIONS, "--structures", tmp_path / name, code=2)
-    assert is_one_line(alone.stderr.strip())
 
 
 def test_odd_folders_are_read_only(tmp_path, perovskite, monkeypatch):
@@ -536,7 +522,7 @@ def test_supercells_beyond_reduction_are_not_tried():
     rng = np.random.default_rng(0)
     n_atoms = MAX_REDUCTION * 4 + 1
     crowd = Atoms(f"Cu{n_atoms}", scaled_positions=rng.random((n_atoms, 3)), cell=[20] * 3, pbc=True)
-    screened = screen_provided([crowd], unit=unit, max_atoms=4, check=lambda atoms: None)
+    screened = screen_provided([crowd], unit=unit, max_atoms=4, check=lambda _: None)
     assert screened.rejected == [(0, "too_many_atoms")]
 
 
@@ -585,32 +571,14 @@ def test_structure_of_a_group_with_shared_sites(worker_code, perovskite):
         assert [name for name, _ in prepared.skipped] == [f"structure {alloy.pk}"]
 
 
-# --- environment and commands -------------------------------------------------------------------
-
-
-def test_code_of_another_kind(call, aiida_localhost, worker_path):
-    other = orm.InstalledCode(
-        label="pw",
-        computer=aiida_localhost,
-        filepath_executable=worker_path,
-        default_calc_job_plugin="core.arithmetic.add",
-    ).store()
-    message = call("run", "Cu3Au", "--code", "pw", code=1).stderr
-    assert "is for 'core.arithmetic.add'" in message
-    with pytest.raises(SetupError, match="core.arithmetic.add"):
-        environment.load_code(str(other.pk))
-
-
-def test_code_that_is_a_structure(call, aiida_profile, perovskite):
-    node = orm.StructureData(ase=perovskite).store()
-    assert is_one_line(call("run", "Cu3Au", "--code", node.pk, code=1).stderr.strip())
+# --- environment --------------------------------------------------------------------------------
 
 
 def test_chgnet_that_is_not_installed(aiida_profile, aiida_localhost, monkeypatch):
     code = orm.InstalledCode(
         label="own", computer=aiida_localhost, filepath_executable=str(environment.default_worker())
     ).store()
-    monkeypatch.setattr(environment, "find_spec", lambda name: None)
+    monkeypatch.setattr(environment, "find_spec", lambda _: None)
     assert "pip install 'aiida-fuse2[chgnet]'" in environment.calculator_problem(code, "chgnet")
 
 
@@ -630,92 +598,3 @@ def test_identifiers_of_nodes():
     for text in ("9" * 30, "-" + "9" * 30):
         with pytest.raises(ValueError, match="no primary key"):
             node_identifier(text)
-
-
-@pytest.mark.parametrize(
-    "arguments",
-    [("show", "9" * 30), ("watch", "9" * 30), ("stop", "nothing"), ("structures", "nothing"), ("show", "\x1b[31m")],
-)
-def test_searches_that_are_none(call, arguments):
-    assert is_one_line(call(*arguments, code=1).stderr.strip())
-
-
-@pytest.mark.parametrize(
-    ("options", "field"),
-    [
-        (("--set", f"settings.seed={BILLION_LAUGHS}"), "--set"),
-        (("--set", "settings.seed=true"), "settings.seed"),
-        (("--set", "settings.move_weights={1: .nan}"), "settings.move_weights"),
-        (("--set", "settings.radii={Cu: 1, Cu: 2}"), "--set"),
-        (("--set", "relax.settings.model=9.9"), "relax.settings"),
-        (("--pressure", "nan"), "relax.settings.pressure"),
-        (("--walkers", "1000000000"), "settings.walkers"),
-        (("--seed", "-1"), "settings.seed"),
-        (("--seed", "9" * 30), "settings.seed"),
-        (("--overrides", "/dev/zero"), "--overrides"),
-        (("--overrides", "/nonexistent"), "--overrides"),
-        (("--group", "9" * 30), "--group"),
-        (("--structures", "/dev/zero"), "is not a regular file"),
-    ],
-)
-def test_run_names_the_field(call, worker_code, options, field):
-    result = call("run", "Cu3Au", "--dry-run", *options, code=2)
-    assert result.stderr.startswith("Error: ")
-    assert field in result.stderr
-    assert is_one_line(result.stderr.strip())
-
-
-@pytest.fixture
-def found(monkeypatch, aiida_profile, perovskite):
-    """A search that seems to have found one structure."""
-    from aiida_fuse2 import query
-
-    node = orm.StructureData(ase=perovskite).store()
-    row = {
-        "uuid": node.uuid,
-        "pk": node.pk,
-        "rank": 1,
-        "energy": -8.4,
-        "label": "g0",
-        "found": 1,
-        "spacegroup": 221,
-        "spacegroup_loose": 221,
-        "spacegroup_symbol": "Pm-3m",
-        "spacegroup_symbol_loose": "Pm-3m",
-    }
-    monkeypatch.setattr(query, "load_search", lambda identifier: node)
-    monkeypatch.setattr(query, "ranked", lambda search: [row])
-    monkeypatch.setattr(query, "search_settings", lambda search: Settings())
-    return "SrTiO3_01_Pm-3m_-8.4000.cif"
-
-
-class Settings:
-    unit = parse_composition("SrTiO3")
-
-
-def test_output_that_is_a_file(call, found, tmp_path):
-    path = tmp_path / "file"
-    path.write_text("mine")
-    assert "is a file" in call("structures", "-o", path, code=2).stderr
-    message = call("structures", "-o", path / "deeper", code=1).stderr.strip()
-    assert message.startswith("Error: cannot write to")
-    assert is_one_line(message)
-    assert path.read_text() == "mine"
-
-
-def test_output_that_cannot_be_written(call, found, tmp_path, monkeypatch):
-    def refuse(*arguments, **options):
-        raise PermissionError(13, "Permission denied", str(tmp_path))
-
-    monkeypatch.setattr(type(tmp_path), "mkdir", refuse)
-    assert "Permission denied" in call("structures", "-o", tmp_path / "new", code=1).stderr
-    assert "File name too long" in call("structures", "-o", "x" * 5000, code=1).stderr
-
-
-def test_output_onto_a_folder_or_a_link(call, found, tmp_path):
-    (tmp_path / found).symlink_to(tmp_path / "elsewhere")
-    assert "exists; overwrite with --force" in call("structures", "-o", tmp_path, code=1).stderr
-    assert not (tmp_path / "elsewhere").exists()
-    (tmp_path / found).unlink()
-    (tmp_path / found).mkdir()
-    assert "cannot write to" in call("structures", "-o", tmp_path, "--force", code=1).stderr

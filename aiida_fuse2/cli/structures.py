@@ -12,6 +12,9 @@ from aiida_fuse2.core.errors import printable
 from .options import JSON, NEWEST_SEARCH, CommandError, echo_json, with_profile
 from .root import cmd_root
 
+MAX_PATH_SHOWN = 200
+"""Longest path in an error, characters."""
+
 FORMATS = ("cif", "poscar", "extxyz")
 
 
@@ -69,7 +72,8 @@ def cmd_structures(
             if not as_json:
                 click.echo(click.format_filename(path))
     except (OSError, ValueError) as error:  # a name that no file can have is a ValueError
-        raise CommandError(f"cannot write to {printable(output)}: {error}") from error
+        reason = getattr(error, "strerror", None) or error
+        raise CommandError(f"cannot write to {printable(output, MAX_PATH_SHOWN)}: {reason}") from error
     if as_json:
         echo_json([{"path": str(path), **row} for path, row in paths.items()])
 

@@ -62,6 +62,8 @@ OxidationState = Annotated[float, Field(ge=-10, le=10, allow_inf_nan=False)]
 Weight = Annotated[float, Field(ge=0, le=MAX_WEIGHT, allow_inf_nan=False)]
 Count = Annotated[int, Field(ge=1, le=10**9)]
 SmallCount = Annotated[int, Field(ge=1, le=1000)]
+TrialCount = Annotated[int, Field(ge=1, le=MAX_TRIALS)]
+LargeCount = Annotated[int, Field(ge=1, le=10**6)]
 
 
 def _holds_bool(value: Any) -> bool:
@@ -179,8 +181,8 @@ class UniquenessSettings(Settings):
 class PoolSettings(Settings):
     """How a generator that runs as a job fills the pool."""
 
-    size: Count = Field(le=10**6, description="Structures that a pool job makes.")
-    max_attempts_factor: Count = Field(le=10**4, description="Attempts of a pool job, in multiples of its size.")
+    size: LargeCount = Field(description="Structures that a pool job makes.")
+    max_attempts_factor: TrialCount = Field(description="Attempts of a pool job, in multiples of its size.")
     min_atoms: Count = Field(description="Fewest atoms of a generated structure.")
 
 
@@ -195,9 +197,9 @@ class SearchSettings(Settings):
     initial_max_atoms: Annotated[int, Field(ge=1, le=MAX_ATOMS_LIMIT)] | None = Field(
         description="Most atoms of a structure of the initial population; none: as max_atoms."
     )
-    population_size: Count = Field(le=MAX_TRIALS, description="Structures of the initial population.")
+    population_size: TrialCount = Field(description="Structures of the initial population.")
     walkers: SmallCount = Field(description="Basin-hopping chains.")
-    trials_per_step: Count = Field(le=MAX_TRIALS, description="Trials that a walker proposes in a step.")
+    trials_per_step: TrialCount = Field(description="Trials that a walker proposes in a step.")
     max_structures: Count = Field(description="Budget: relaxations of the search, failed ones included.")
     rmax: Count = Field(description="Stop after this many structures without a new best.")
     generator: str = Field(description="Fills the initial population and the pool: symmetric, fgen or provided.")
@@ -210,8 +212,7 @@ class SearchSettings(Settings):
         description="Weights for a melted walker; none: as move_weights."
     )
     exclusion: Positive = Field(le=5.0, description="A place further than this from every atom is vacant, Å.")
-    max_attempts: Count = Field(
-        le=10**4,
+    max_attempts: TrialCount = Field(
         description="Failed attempts at a trial after which the walker takes a new structure instead (move 14: of the "
         "pool or the random generator).",
     )
@@ -265,7 +266,7 @@ class RelaxSettings(Settings):
     device: Literal["cpu", "cuda"] = Field(description="Where the model is evaluated.")
     optimizer: Literal["FIRE", "FIRE2", "LBFGS", "BFGS", "BFGSLineSearch"] = Field(description="Optimiser of ASE.")
     fmax: Positive = Field(description="Largest force, and stress times volume per atom, when converged, eV/Å.")
-    max_steps: Count = Field(le=10**6, description="Steps after which a relaxation has failed.")
+    max_steps: LargeCount = Field(description="Steps after which a relaxation has failed.")
     max_step_length: Positive = Field(le=1.0, description="Longest displacement of a step, Å.")
     pressure: float = Field(ge=-1000, le=10000, description="External pressure, GPa; enthalpy is then what counts.")
     min_contact: NotNegative = Field(
