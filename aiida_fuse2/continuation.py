@@ -101,7 +101,7 @@ def prepare_continuation(
     if generation is None and not search.is_terminated:
         expected = "is still running and goes on by itself; to branch off from it, name a generation"
         raise InputError("search", search.pk, expected)
-    check_overrides(overrides or {})
+    check_overrides({} if overrides is None else overrides)
     values = merge(_values_of(search), overrides or {})
     if more is not None:
         values["settings"]["max_structures"] = _tried(search, generation) + more

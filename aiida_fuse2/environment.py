@@ -35,7 +35,10 @@ CODE_LABEL = "fuse2-worker"
 COMPUTER_LABEL = "localhost"
 PROFILE_NAME = "fuse2"
 
-CALCULATION = "fuse2.relax"
+PLUGIN_PREFIX = "fuse2."
+"""Start of the names of our calculations."""
+
+CALCULATION = f"{PLUGIN_PREFIX}relax"
 """Calculation that the code runs by default."""
 
 DEFAULT_EMAIL = "aiida@localhost"
@@ -51,6 +54,9 @@ PROFILE_OPTIONS = {
 STATUS_TIMEOUT = 5
 """How long the daemon may take to say that it is there, s."""
 
+
+LARGEST_KEY = 2**63 - 1
+"""Largest primary key; databases hold whole numbers of 64 bits."""
 
 _NAME = re.compile(r"[A-Za-z0-9][\w-]*")
 """Names of profiles that are also good names of folders."""
@@ -250,6 +256,21 @@ def _compare_code(code: orm.InstalledCode, path: Path) -> Step:
     return Step(changed=False, text=text, is_problem=True)
 
 
+def node_identifier(text: str) -> int | str:
+    """Return a primary key as a number, and anything else (a label, a UUID or its beginning) as it is.
+
+    Raises:
+        ValueError: where the text is a number that no key can be; it would end the session with the database.
+    """
+    try:
+        number = int(text)
+    except ValueError:
+        return text
+    if abs(number) > LARGEST_KEY:
+        raise ValueError("no primary key is so large")
+    return number
+
+
 def load_code(identifier: str = CODE_LABEL) -> orm.AbstractCode:
     """Return a code by label, ``label@computer``, primary key or UUID.
 
@@ -257,7 +278,7 @@ def load_code(identifier: str = CODE_LABEL) -> orm.AbstractCode:
         SetupError: where there is none, or there are several.
     """
     try:
-        code = orm.load_code(int(identifier) if identifier.isdigit() else identifier)
+        code = orm.load_code(node_identifier(identifier))
     except NotExistent:
         raise SetupError(
             f"there is no code {identifier!r}; `aiida-fuse2 setup` makes {CODE_LABEL!r} (`verdi code list` lists all)"
@@ -272,6 +293,9 @@ def load_code(identifier: str = CODE_LABEL) -> orm.AbstractCode:
 
 def code_problem(code: orm.AbstractCode) -> str | None:
     """Return what is wrong with a code, as far as this can be seen without connecting anywhere."""
+    plugin = code.default_calc_job_plugin
+    if plugin and not plugin.startswith(PLUGIN_PREFIX):
+        return f"code {code.full_label!r} is for {plugin!r} and is not {WORKER}"
     if not isinstance(code, orm.InstalledCode):
         return None
     if code.computer.transport_type == "core.local" and not os.access(code.filepath_executable, os.X_OK):
@@ -284,11 +308,19 @@ def code_problem(code: orm.AbstractCode) -> str | None:
 def calculator_problem(code: orm.AbstractCode, calculator: str) -> str | None:
     """Return why a calculator cannot run, where the code is that of this environment."""
     is_own = isinstance(code, orm.InstalledCode) and str(code.filepath_executable) == str(default_worker())
-    module = CHGNET if calculator == CHGNET else calculator.partition(".")[0]
-    if not is_own or find_spec(module) is not None:
+    module = CHGNET if calculator == CHGNET else calculator.rpartition(".")[0]
+    if not is_own or _can_be_found(module):
         return None
     hint = "pip install 'aiida-fuse2[chgnet]'" if calculator == CHGNET else f"there is no Python package {module!r}"
     return f"the calculator {calculator!r} is not installed in the environment of the code: {hint}"
+
+
+def _can_be_found(module: str) -> bool:
+    """Tell whether a module is there; only the packages that it is in are imported."""
+    try:
+        return find_spec(module) is not None
+    except Exception:  # noqa: BLE001 - whatever importing somebody's package raises
+        return False
 
 
 # --- daemon -------------------------------------------------------------------------------------

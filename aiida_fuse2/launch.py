@@ -2,23 +2,25 @@
 
 from __future__ import annotations
 
+import json
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import yaml
 from aiida import orm
-from aiida.common.exceptions import NotExistent
+from aiida.common.exceptions import AiidaException
 from aiida.engine import ProcessBuilder
 from ase import Atoms
 
 from aiida_fuse2.calculations.conversions import POOL_FILE, provided_pool
-from aiida_fuse2.core.errors import Fuse2Error, InputError
+from aiida_fuse2.core.errors import Fuse2Error, InputError, one_line, printable, shown_value
 from aiida_fuse2.core.generators import PROVIDED
 from aiida_fuse2.core.settings import SearchSettings, parse_settings
-from aiida_fuse2.workchains.protocols import merge
+from aiida_fuse2.environment import node_identifier
+from aiida_fuse2.workchains.protocols import MAX_DEPTH, check_extent, merge
 from aiida_fuse2.workchains.search import Fuse2WorkChain
 from aiida_fuse2.worker.structure_files import read_structures
 
@@ -26,8 +28,15 @@ SKIPPED_IN_ERROR = 3
 """Structures named in the message where none can be used."""
 
 
+MAX_OVERRIDES_LENGTH = 100_000
+"""Longest YAML that is read, characters; the whole default protocol has three thousand."""
+
+
 class RefusedInputsError(Fuse2Error, ValueError):
     """AiiDA refuses the inputs."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(one_line(message))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,10 +74,9 @@ def parse_assignment(text: str) -> dict[str, Any]:
     keys = path.strip().split(".")
     if not equals or not all(keys):
         raise InputError("--set", text, "must be KEY=VALUE, e.g. settings.acceptance.temperature=0.05")
-    try:
-        nested = yaml.safe_load(value)
-    except yaml.YAMLError as error:
-        raise InputError("--set", text, f"the value is not YAML ({_one_line(error)})") from error
+    if len(keys) > MAX_DEPTH:
+        raise InputError("--set", text, f"is nested deeper than {MAX_DEPTH} levels")
+    nested = load_yaml(value, field="--set", shown=text)
     for key in reversed(keys):
         nested = {key: nested}
     return dict(nested)
@@ -81,16 +89,64 @@ def read_overrides(path: Path) -> dict[str, Any]:
         InputError: where the file cannot be read, or does not hold a mapping.
     """
     try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise InputError("--overrides", str(path), f"cannot be read as YAML ({_one_line(error)})") from error
+        if not path.is_file():  # reading a pipe or a device may never end
+            raise InputError("--overrides", str(path), "is not a file" if path.exists() else "there is no such file")
+        with path.open(encoding="utf-8") as stream:
+            text = stream.read(MAX_OVERRIDES_LENGTH + 1)
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError("--overrides", str(path), f"cannot be read as YAML ({one_line(error)})") from error
+    values = load_yaml(text, field="--overrides", shown=str(path))
     if values is not None and not isinstance(values, Mapping):
         raise InputError("--overrides", str(path), "must hold a mapping, e.g. `settings: {max_atoms: 10}`")
     return dict(values or {})
 
 
-def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split())
+def load_yaml(text: str, *, field: str, shown: str) -> Any:
+    """Return the plain values of a YAML text; none that costs more to read than its length promises.
+
+    Args:
+        text: YAML without anchors, tags of Python or keys given twice.
+        field: what is named in the error.
+        shown: value that is named in the error.
+
+    Raises:
+        InputError: where the text is anything else, too long or too deep.
+    """
+    if len(text) > MAX_OVERRIDES_LENGTH:
+        raise InputError(field, shown, f"is longer than {MAX_OVERRIDES_LENGTH} characters")
+    try:
+        _check_events(text)
+        return yaml.load(text, Loader=_UniqueKeysLoader)  # noqa: S506 - a safe loader
+    except (yaml.YAMLError, ValueError, TypeError, OverflowError) as error:  # dates that do not exist, ...
+        raise InputError(field, shown, f"cannot be read as YAML ({one_line(error)})") from error
+
+
+def _check_events(text: str) -> None:
+    """Refuse aliases, which multiply what a text holds, and depth, before anything is built."""
+    depth = 0
+    for event in yaml.parse(text, Loader=yaml.SafeLoader):
+        if isinstance(event, yaml.AliasEvent):
+            raise yaml.YAMLError(f"the alias *{event.anchor} is not taken; write its value out")
+        if isinstance(event, yaml.CollectionStartEvent):
+            depth += 1
+        elif isinstance(event, yaml.CollectionEndEvent):
+            depth -= 1
+        if depth > MAX_DEPTH:
+            raise yaml.YAMLError(f"it is nested deeper than {MAX_DEPTH} levels")
+
+
+class _UniqueKeysLoader(yaml.SafeLoader):
+    """A safe loader that refuses a key given twice, of which the first would be lost."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
+        mapping = super().construct_mapping(node, deep=deep)
+        seen = set()
+        for key_node, _ in node.value:
+            key = self.construct_object(key_node, deep=True)
+            if key in seen:
+                raise yaml.YAMLError(f"the key {shown_value(key)} is given twice")
+            seen.add(key)
+        return mapping
 
 
 def merge_all(*changes: Mapping[str, Any]) -> dict[str, Any]:
@@ -133,11 +189,14 @@ def prepare_search(
         InputError: for the first thing that is wrong.
         RefusedInputsError: where AiiDA refuses an input.
     """
+    if overrides is not None and not isinstance(overrides, Mapping):
+        raise InputError("overrides", overrides, "must be a mapping, e.g. {'settings': {'max_atoms': 10}}")
+    check_extent(overrides)
     changes = dict(overrides or {})
     if paths and group is not None:
         raise InputError("--group", group, "give starting structures by --structures or by --group, not both")
-    if (paths or group is not None) and "generator" not in changes.get("settings", {}):
-        changes = merge(changes, {"settings": {"generator": PROVIDED}})
+    if paths or group is not None:
+        changes = _with_provided(changes)
     nodes = [] if group is None else load_group(group)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", UserWarning)
@@ -148,9 +207,17 @@ def prepare_search(
         starts = _Starts.from_paths(paths) if paths else _Starts.from_nodes(nodes)
         kept, skipped = _add_starts(builder, starts)
         if nodes and store:  # the same, with its provenance
-            builder = _builder(composition, code, protocol, changes, nodes)
+            readable = {name for name, _ in starts.structures}
+            builder = _builder(composition, code, protocol, changes, [n for n in nodes if _name_of(n) in readable])
     check_inputs(builder)
     return Prepared(builder=builder, kept=kept, skipped=skipped, warnings=messages)
+
+
+def _with_provided(changes: Mapping[str, Any]) -> dict[str, Any]:
+    """Return overrides with the generator ``provided``, unless they name one."""
+    settings = changes.get("settings", {})
+    is_open = isinstance(settings, Mapping) and "generator" not in settings
+    return merge(changes, {"settings": {"generator": PROVIDED}} if is_open else {})
 
 
 def _builder(
@@ -164,8 +231,8 @@ def _builder(
         return Fuse2WorkChain.get_builder_from_protocol(composition, code, protocol, overrides, structures=structures)
     except InputError:
         raise
-    except ValueError as error:  # an input that does not exist, or is of the wrong type
-        raise RefusedInputsError(f"AiiDA refuses an input: {_one_line(error)}") from error
+    except (ValueError, TypeError, AiidaException) as error:  # an input that does not exist, or is of the wrong type
+        raise RefusedInputsError(f"AiiDA refuses an input: {error}") from error
 
 
 def load_group(label: str) -> list[orm.StructureData]:
@@ -175,9 +242,9 @@ def load_group(label: str) -> list[orm.StructureData]:
         InputError: where there is no such group, or it holds no structure.
     """
     try:
-        group = orm.load_group(label)
-    except (NotExistent, ValueError) as error:
-        raise InputError("--group", label, f"cannot be loaded ({_one_line(error)})") from error
+        group = orm.load_group(node_identifier(label))
+    except (AiidaException, ValueError) as error:
+        raise InputError("--group", label, f"cannot be loaded ({error})") from error
     builder = orm.QueryBuilder().append(orm.Group, filters={"id": group.pk}, tag="group")
     builder.append(orm.StructureData, with_group="group", tag="structure").order_by({"structure": {"id": "asc"}})
     found: list[orm.StructureData] = builder.all(flat=True)
@@ -206,7 +273,17 @@ class _Starts:
 
     @classmethod
     def from_nodes(cls, nodes: Sequence[orm.StructureData]) -> _Starts:
-        return cls([(f"structure {node.pk}", node.get_ase()) for node in nodes], [])
+        structures, problems = [], []
+        for node in nodes:
+            try:
+                structures.append((_name_of(node), node.get_ase()))
+            except ValueError as error:  # sites that are shared or not full
+                problems.append((_name_of(node), one_line(error)))
+        return cls(structures, problems)
+
+
+def _name_of(node: orm.StructureData) -> str:
+    return f"structure {node.pk}"
 
 
 def _add_starts(builder: ProcessBuilder, starts: _Starts) -> tuple[int, tuple[tuple[str, str], ...]]:
@@ -240,7 +317,7 @@ def _screen(settings: SearchSettings, starts: _Starts) -> tuple[str, int, tuple[
     skipped = (*starts.problems, *((name, reason) for name, reason in summary["rejected"]))
     kept = int(summary["kept"])
     if not kept:
-        shown = "; ".join(f"{name}: {reason}" for name, reason in skipped[:SKIPPED_IN_ERROR])
+        shown = "; ".join(f"{printable(name)}: {reason}" for name, reason in skipped[:SKIPPED_IN_ERROR])
         many = len(skipped) > 1
         tried = f"none of {len(skipped)} starting structures can" if many else "the starting structure cannot"
         raise RefusedInputsError(f"{tried} be used for {settings.unit.formula}: {shown}")
@@ -254,7 +331,11 @@ def check_inputs(builder: ProcessBuilder) -> None:
         RefusedInputsError: where they are wrong.
     """
     ports = Fuse2WorkChain.spec().inputs
-    problem = ports.validate(ports.pre_process(_pruned(builder)))
+    try:
+        problem = ports.validate(ports.pre_process(_pruned(builder)))
+        json.dumps(plain_inputs(builder), allow_nan=False)  # what the graph cannot hold fails when it is stored
+    except (ValueError, TypeError, AttributeError, OverflowError, AiidaException) as error:
+        raise RefusedInputsError(f"an input is of the wrong kind: {error}") from error
     if problem is not None:
         raise RefusedInputsError(f"{problem.port}: {problem.message}")
 

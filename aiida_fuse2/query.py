@@ -20,6 +20,7 @@ from aiida_fuse2.calculations.conversions import history_rows, rank
 from aiida_fuse2.core.errors import Fuse2Error
 from aiida_fuse2.core.settings import SearchSettings, parse_settings
 from aiida_fuse2.core.state import SearchState
+from aiida_fuse2.environment import node_identifier
 from aiida_fuse2.parsers.relax import EXTRAS_KEY
 from aiida_fuse2.workchains.protocols import completed_settings
 from aiida_fuse2.workchains.records import explored_structures, find_structures, generation_records
@@ -139,7 +140,7 @@ def load_search(identifier: int | str | None = None) -> orm.WorkChainNode:
         return _newest_search()
     text = str(identifier)
     try:
-        node = orm.load_node(int(text) if text.isdigit() else text)
+        node = orm.load_node(node_identifier(text))
     except (NotExistent, ValueError) as error:
         raise NoSearchError(f"there is no node {text!r} in this profile") from error
     except MultipleObjectsError as error:

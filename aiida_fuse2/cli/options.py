@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 import click
 
-from aiida_fuse2.core.errors import Fuse2Error
+from aiida_fuse2.core.errors import Fuse2Error, one_line
 
 R = TypeVar("R")
 
@@ -33,7 +33,7 @@ class CommandError(click.ClickException):
     """An error shown in one line."""
 
     def __init__(self, message: str, exit_code: int = FAILED) -> None:
-        super().__init__(message)
+        super().__init__(one_line(message))
         self.exit_code = exit_code
 
 

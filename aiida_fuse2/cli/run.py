@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from aiida_fuse2.core.errors import one_line, printable
+
 from .options import BAD_INPUT, JSON, CommandError, echo_json, hint, with_profile
 from .root import cmd_root
 
@@ -172,7 +174,7 @@ def _report(prepared: Prepared) -> None:
 def list_skipped(skipped: Sequence[tuple[str, str]]) -> None:
     """Say which of the user's structures cannot be used, on the standard error."""
     for name, reason in skipped[:MAX_SKIPPED_SHOWN]:
-        click.echo(f"  skipped {name}: {reason}", err=True)
+        click.echo(f"  skipped {printable(name)}: {one_line(reason)}", err=True)
     if len(skipped) > MAX_SKIPPED_SHOWN:
         click.echo(f"  and {len(skipped) - MAX_SKIPPED_SHOWN} more", err=True)
 

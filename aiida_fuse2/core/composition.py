@@ -18,7 +18,17 @@ from .errors import InputError
 MAX_FORMULA_LENGTH = 200
 """Longest text taken for a formula; anything longer is an error rather than a long parse."""
 
-_TOKEN = re.compile(r"([A-Z][a-z]?)(\d*)|(\()|(\))(\d*)")
+MAX_COUNT = 10_000
+"""Most atoms that a formula may count: ten of the largest cells."""
+
+_TOKEN = re.compile(r"([A-Z][a-z]?)([0-9]*)|(\()|(\))([0-9]*)")
+
+_HINTS = {
+    ".": "numbers of atoms must be whole: multiply the formula, e.g. 'Li0.5CoO2' by 2",
+    "+": "a formula has no charges; give settings.oxidation_states, e.g. {Sr: 2, Ti: 4, O: -2}",
+}
+_HINTS["-"] = _HINTS["+"]
+"""What to say of a character that people write in formulas."""
 
 
 @dataclass(frozen=True)
@@ -85,7 +95,8 @@ def _count_atoms(text: str) -> Counter[str]:
     while position < len(text):
         match = _TOKEN.match(text, position)
         if match is None:
-            raise InputError("composition", text, f"cannot read {text[position:]!r}; write e.g. 'Ca3Ti2O7'")
+            hint = _HINTS.get(text[position], "write e.g. 'Ca3Ti2O7'")
+            raise InputError("composition", text, f"cannot read {text[position:]!r}; {hint}")
         symbol, number, opening, closing, times = match.groups()
         if symbol:
             if symbol not in atomic_numbers or symbol == "X":
@@ -124,15 +135,20 @@ def parse_composition(text: str) -> FormulaUnit:
     becomes ``LiO``. (pymatgen's reduced formula keeps Li2O2, O2 and some others.)
 
     Raises:
-        InputError: where the text is not a formula of known elements with whole numbers.
+        InputError: where the text is not a formula of known elements with whole numbers, or is too large.
     """
     if not isinstance(text, str) or not text.strip():
         raise InputError("composition", text, "must be a formula, e.g. 'SrTiO3'")
     if len(text) > MAX_FORMULA_LENGTH:
         raise InputError("composition", text[:20] + "…", f"longer than {MAX_FORMULA_LENGTH} characters")
     compact = "".join(text.split())
-    unit = formula_unit(_count_atoms(compact))
-    total = sum(_count_atoms(compact).values())
+    counts = _count_atoms(compact)
+    if not counts or min(counts.values()) < 1:
+        raise InputError("composition", text, "every element needs a whole number of atoms above 0")
+    total = sum(counts.values())
+    if total > MAX_COUNT:
+        raise InputError("composition", text, f"counts more than {MAX_COUNT} atoms; write the smallest formula")
+    unit = formula_unit(counts)
     if total != unit.n_atoms:
         warnings.warn(
             f"composition {compact} is {total // unit.n_atoms} x {unit.formula}: searching {unit.formula}; "

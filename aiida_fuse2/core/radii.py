@@ -9,6 +9,9 @@ from .atomic_radii import ATOMIC_RADII
 from .composition import FormulaUnit
 from .errors import InputError
 
+CHARGE_TOLERANCE = 0.01
+"""Charge per atom that is taken for rounding, as in a mean oxidation state of 2.667."""
+
 
 def resolve_radii(
     unit: FormulaUnit,
@@ -25,7 +28,8 @@ def resolve_radii(
             Shannon's ionic ones, else those of ``atomic_radii``.
 
     Raises:
-        InputError: where a radius is not positive or not known, or an oxidation state is missing.
+        InputError: where a radius is not positive or not known, or where oxidation states are missing, are
+            those of other elements, or do not balance.
     """
     overrides = dict(overrides or {})
     for symbol, value in overrides.items():
@@ -34,8 +38,9 @@ def resolve_radii(
         if not 0.1 < value < 10:
             raise InputError(f"radii[{symbol}]", value, "a radius lies between 0.1 and 10 Å")
     if oxidation_states:
+        _check_states(unit, oxidation_states)
         table = {s: _ionic(s, oxidation_states) for s in unit.elements if s not in overrides}
-        _check_signs(unit, oxidation_states)
+        _check_balance(unit, oxidation_states)
     else:
         table = {s: _atomic(s) for s in unit.elements if s not in overrides}
     return {**table, **overrides}
@@ -74,11 +79,28 @@ def _atomic(symbol: str) -> float:
     return ATOMIC_RADII[symbol]
 
 
-def _check_signs(unit: FormulaUnit, states: Mapping[str, float]) -> None:
+def _check_states(unit: FormulaUnit, states: Mapping[str, float]) -> None:
+    """Check that there is a state for each element and no other, of both signs."""
+    missing = [symbol for symbol in unit.elements if symbol not in states]
+    foreign = [symbol for symbol in states if symbol not in unit.elements]
+    shown = dict(states)
+    if missing:
+        raise InputError("oxidation_states", shown, f"{missing[0]} is missing; give every element or none")
+    if foreign:
+        raise InputError(
+            f"oxidation_states[{foreign[0]}]", states[foreign[0]], f"{foreign[0]} is not in {unit.formula}"
+        )
     values = [states[s] for s in unit.elements]
     if not (any(v > 0 for v in values) and any(v < 0 for v in values)) or 0 in values:
-        shown = {s: states[s] for s in unit.elements}
         raise InputError("oxidation_states", shown, "needs at least one cation (> 0) and one anion (< 0), and no 0")
+
+
+def _check_balance(unit: FormulaUnit, states: Mapping[str, float]) -> None:
+    charge = sum(states[s] * number for s, number in unit.counts)
+    if abs(charge) > CHARGE_TOLERANCE * unit.n_atoms:
+        raise InputError(
+            "oxidation_states", dict(states), f"must balance; the charge of {unit.formula} is {charge:+.6g}"
+        )
 
 
 @lru_cache(maxsize=256)
@@ -96,8 +118,6 @@ def _shannon(symbol: str, state: int) -> float | None:
 
 
 def _ionic(symbol: str, states: Mapping[str, float]) -> float:
-    if symbol not in states:
-        raise InputError("oxidation_states", dict(states), f"{symbol} is missing; give every element or none")
     state = states[symbol]
     radius = _shannon(symbol, round(state)) if state == round(state) else None
     if radius is None or radius <= 0.1:

@@ -2,11 +2,21 @@
 
 from __future__ import annotations
 
+import json
+import re
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal, Self, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
 from ase.data import atomic_numbers
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+)
 
 from .composition import FormulaUnit, parse_composition
 from .errors import InputError
@@ -19,15 +29,83 @@ N_MOVES = 14
 MAX_ATOMS_LIMIT = 1000
 """Most atoms per cell that a search may be asked for."""
 
+MAX_TRIALS = 10_000
+"""Most trials of one generation: they are proposed in one step and are one file."""
+
+MAX_ENERGY = 1000.0
+"""Largest energy that a setting may have, eV/atom; anything near it means "no limit"."""
+
+MAX_PACKING = 100.0
+"""Largest packing that a setting may have: fifty times that of the densest crystals."""
+
+MIN_SYMPREC = 1e-6
+"""Least tolerance of spglib, Å: the last digits of coordinates in files."""
+
+MAX_WEIGHT = 1e6
+"""Largest weight of a move."""
+
+MAX_ARGUMENTS_LENGTH = 10_000
+"""Longest arguments of a calculator, characters of JSON."""
+
+CHGNET = "chgnet"
+
+CHGNET_MODELS = ("0.3.0", "0.2.0")
+"""Models whose weights come with the chgnet package."""
+
+_CALCULATOR = re.compile(r"[A-Za-z_][A-Za-z0-9_]*(\.[A-Za-z_][A-Za-z0-9_]*)+")
+
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Energy = Annotated[float, Field(ge=0, le=MAX_ENERGY, allow_inf_nan=False)]
+Symprec = Annotated[float, Field(ge=MIN_SYMPREC, le=1.0, allow_inf_nan=False)]
+OxidationState = Annotated[float, Field(ge=-10, le=10, allow_inf_nan=False)]
+Weight = Annotated[float, Field(ge=0, le=MAX_WEIGHT, allow_inf_nan=False)]
 Count = Annotated[int, Field(ge=1, le=10**9)]
+SmallCount = Annotated[int, Field(ge=1, le=1000)]
+TrialCount = Annotated[int, Field(ge=1, le=MAX_TRIALS)]
+LargeCount = Annotated[int, Field(ge=1, le=10**6)]
+
+
+def _holds_bool(value: Any) -> bool:
+    """Tell whether a value is true or false, or a collection that holds such a value."""
+    if isinstance(value, Mapping):
+        return any(isinstance(item, bool) for pair in value.items() for item in pair)
+    if isinstance(value, list | tuple):
+        return any(isinstance(item, bool) for item in value)
+    return isinstance(value, bool)
 
 
 class Settings(BaseModel):
-    """Base of all settings: nothing unknown, nothing changed, nothing converted silently."""
+    """Base of all settings: nothing unknown, nothing changed, no truth value for a number or the reverse."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=False)
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _keep_truth_values_apart(cls, value: Any, info: ValidationInfo) -> Any:
+        field = cls.model_fields[str(info.field_name)]
+        if field.annotation is bool:
+            if not isinstance(value, bool):
+                raise ValueError("must be true or false")
+        elif field.annotation != dict[str, Any] and not _is_settings(field.annotation) and _holds_bool(value):
+            raise ValueError("must not hold true or false")
+        return value
+
+
+def _is_settings(annotation: Any) -> bool:
+    """Tell whether a field holds settings, which look at their own fields."""
+    return isinstance(annotation, type) and issubclass(annotation, Settings)
+
+
+def _check_symprecs(value: tuple[float, float]) -> tuple[float, float]:
+    tight, loose = value
+    if tight > loose:
+        raise ValueError("give the tight tolerance first, then the loose one")
+    return value
+
+
+Symprecs = Annotated[tuple[Symprec, Symprec], AfterValidator(_check_symprecs)]
+"""Tight and loose tolerance of spglib, Å."""
 
 
 class ValiditySettings(Settings):
@@ -40,44 +118,55 @@ class ValiditySettings(Settings):
         description="Own least distances by pair of elements, e.g. {'Sr-O': 1.8}, Å."
     )
     packing_min: NotNegative = Field(description="Least volume of covalent spheres over volume of the cell.")
-    packing_max: Positive = Field(description="Largest volume of covalent spheres over volume of the cell.")
+    packing_max: Positive = Field(
+        le=MAX_PACKING, description="Largest volume of covalent spheres over volume of the cell."
+    )
     bond_factor: Positive = Field(
         le=3.0, description="Neighbours are nearer than this times the sum of covalent radii."
     )
     coordination_min: int = Field(ge=0, description="Least number of neighbours of an atom.")
-    coordination_max: Count = Field(description="Largest number of neighbours of an atom.")
+    coordination_max: SmallCount = Field(description="Largest number of neighbours of an atom.")
     isolated_distance: Positive = Field(le=10.0, description="An atom with no neighbour within this is isolated, Å.")
 
-    @model_validator(mode="after")
-    def _ordered(self) -> Self:
-        if self.packing_min >= self.packing_max:
-            raise ValueError(f"packing_min must be below packing_max = {self.packing_max}")
-        if self.coordination_min > self.coordination_max:
-            raise ValueError(f"coordination_min must not exceed coordination_max = {self.coordination_max}")
-        return self
+    @field_validator("packing_max", "coordination_max")
+    @classmethod
+    def _above_the_least(cls, value: float, info: ValidationInfo) -> float:
+        name = str(info.field_name).replace("_max", "_min")
+        least = info.data.get(name, 0)
+        if value < least or (value == least and name == "packing_min"):
+            raise ValueError(f"must be above {name} = {least}")
+        return value
+
+    @field_validator("isolated_distance")
+    @classmethod
+    def _beyond_least_distances(cls, value: float, info: ValidationInfo) -> float:
+        for pair, least in info.data.get("min_distances", {}).items():
+            if least > value:
+                raise ValueError(f"must not be below min_distances[{pair}] = {least}")
+        return value
 
 
 class AcceptanceSettings(Settings):
     """Metropolis criterion and melting."""
 
-    energy_tolerance: NotNegative = Field(description="Energies nearer than this are the same basin, eV/atom.")
-    temperature: NotNegative = Field(description="T of exp(-ΔE/T), eV/atom.")
+    energy_tolerance: Energy = Field(description="Energies nearer than this are the same basin, eV/atom.")
+    temperature: Energy = Field(description="T of exp(-ΔE/T), eV/atom.")
     melt_threshold: Count = Field(description="Structures of a walker without a downhill step before it melts.")
-    melt_step: NotNegative = Field(description="A melted walker heats by U(0, this) per rejected step, eV/atom.")
+    melt_step: Energy = Field(description="A melted walker heats by U(0, this) per rejected step, eV/atom.")
 
 
 class SymmetrySettings(Settings):
     """Symmetrising, rattling and relaxing again."""
 
     symmetrise: bool = Field(description="Move trials onto their symmetry before they are rattled and relaxed.")
-    symprec: Positive = Field(le=1.0, description="Tolerance for symmetrising trials and finding cells, Å.")
+    symprec: Symprec = Field(description="Tolerance for symmetrising trials and finding cells, Å.")
     rattle: NotNegative = Field(le=0.5, description="Width of the random displacements after symmetrising, Å.")
-    rattle_window: NotNegative = Field(
+    rattle_window: Energy = Field(
         description="Structures relaxed with symmetry within this of the best are rattled and relaxed again, eV/atom."
     )
     rattle_doubled: bool = Field(description="Rattle also the doubled cells that symmetry does not make equal.")
-    max_followups: int = Field(ge=0, description="Most rattled structures waiting at any time.")
-    report_symprec: tuple[Positive, Positive] = Field(
+    max_followups: int = Field(ge=0, le=MAX_TRIALS, description="Most rattled structures waiting at any time.")
+    report_symprec: Symprecs = Field(
         description="Tight and loose tolerance for the space groups of relaxed structures, Å."
     )
 
@@ -85,15 +174,15 @@ class SymmetrySettings(Settings):
 class UniquenessSettings(Settings):
     """When two relaxed structures are the same."""
 
-    energy_window: NotNegative = Field(description="Largest difference of energies, eV/atom.")
+    energy_window: Energy = Field(description="Largest difference of energies, eV/atom.")
     stol: Positive = Field(le=1.0, description="Largest rms displacement over (volume per atom)^(1/3).")
 
 
 class PoolSettings(Settings):
     """How a generator that runs as a job fills the pool."""
 
-    size: Count = Field(description="Structures that a pool job makes.")
-    max_attempts_factor: Count = Field(description="Attempts of a pool job, in multiples of its size.")
+    size: LargeCount = Field(description="Structures that a pool job makes.")
+    max_attempts_factor: TrialCount = Field(description="Attempts of a pool job, in multiples of its size.")
     min_atoms: Count = Field(description="Fewest atoms of a generated structure.")
 
 
@@ -102,15 +191,15 @@ class SearchSettings(Settings):
 
     composition: str = Field(description="Formula, e.g. 'SrTiO3'.")
     seed: int = Field(ge=0, le=2**63 - 1, description="Seed of every random decision.")
-    oxidation_states: dict[str, float] | None = Field(description="Oxidation state by element, or none.")
-    radii: dict[str, float] = Field(description="Own radii by element, Å.")
+    oxidation_states: dict[str, OxidationState] | None = Field(description="Oxidation state by element, or none.")
+    radii: dict[str, Positive] = Field(description="Own radii by element, Å.")
     max_atoms: Annotated[int, Field(ge=1, le=MAX_ATOMS_LIMIT)] = Field(description="Most atoms of a structure.")
     initial_max_atoms: Annotated[int, Field(ge=1, le=MAX_ATOMS_LIMIT)] | None = Field(
         description="Most atoms of a structure of the initial population; none: as max_atoms."
     )
-    population_size: Count = Field(description="Structures of the initial population.")
-    walkers: Count = Field(description="Basin-hopping chains.")
-    trials_per_step: Count = Field(description="Trials that a walker proposes in a step.")
+    population_size: TrialCount = Field(description="Structures of the initial population.")
+    walkers: SmallCount = Field(description="Basin-hopping chains.")
+    trials_per_step: TrialCount = Field(description="Trials that a walker proposes in a step.")
     max_structures: Count = Field(description="Budget: relaxations of the search, failed ones included.")
     max_cpu_hours: Positive | None = Field(
         description="Budget: CPU time of the relaxations, h; looked at between generations. None: no limit."
@@ -124,17 +213,17 @@ class SearchSettings(Settings):
         description="Makes missing structures and, with equal chance, those of moves 13 and 14."
     )
     pool: PoolSettings
-    move_weights: dict[int, NotNegative] = Field(description="Weight of each move, 1 to 14.")
-    melted_move_weights: dict[int, NotNegative] | None = Field(
+    move_weights: dict[int, Weight] = Field(description="Weight of each move, 1 to 14.")
+    melted_move_weights: dict[int, Weight] | None = Field(
         description="Weights for a melted walker; none: as move_weights."
     )
     exclusion: Positive = Field(le=5.0, description="A place further than this from every atom is vacant, Å.")
-    max_attempts: Count = Field(
+    max_attempts: TrialCount = Field(
         description="Failed attempts at a trial after which the walker takes a new structure instead (move 14: of the "
-        "pool or the random generator)."
+        "pool or the random generator).",
     )
-    relax_jobs: Count = Field(description="Relaxation jobs that run side by side in a generation.")
-    job_attempts: Count = Field(
+    relax_jobs: SmallCount = Field(description="Relaxation jobs that run side by side in a generation.")
+    job_attempts: SmallCount = Field(
         description="Jobs that may die on a structure before it is given up, or on a pool before it is left empty."
     )
     acceptance: AcceptanceSettings
@@ -186,17 +275,43 @@ class RelaxSettings(Settings):
     device: Literal["cpu", "cuda"] = Field(description="Where the model is evaluated.")
     optimizer: Literal["FIRE", "FIRE2", "LBFGS", "BFGS", "BFGSLineSearch"] = Field(description="Optimiser of ASE.")
     fmax: Positive = Field(description="Largest force, and stress times volume per atom, when converged, eV/Å.")
-    max_steps: Count = Field(description="Steps after which a relaxation has failed.")
+    max_steps: LargeCount = Field(description="Steps after which a relaxation has failed.")
     max_step_length: Positive = Field(le=1.0, description="Longest displacement of a step, Å.")
     pressure: float = Field(ge=-1000, le=10000, description="External pressure, GPa; enthalpy is then what counts.")
     min_contact: NotNegative = Field(
         le=1.0, description="A relaxed structure with a shorter distance, as a fraction of covalent radii, has failed."
     )
     relax_cell: bool = Field(description="Whether the cell is relaxed too.")
-    processes: Count = Field(description="Structures relaxed side by side in a job, one process each.")
-    threads: Count = Field(description="Threads of each process.")
-    report_symprec: tuple[Positive, Positive] = Field(description="Tolerances for the space groups, Å.")
-    isolated_distance: Positive = Field(description="An atom with no neighbour within this is isolated, Å.")
+    processes: SmallCount = Field(description="Structures relaxed side by side in a job, one process each.")
+    threads: SmallCount = Field(description="Threads of each process.")
+    report_symprec: Symprecs = Field(description="Tolerances for the space groups, Å.")
+    isolated_distance: Positive = Field(le=10.0, description="An atom with no neighbour within this is isolated, Å.")
+
+    @field_validator("calculator")
+    @classmethod
+    def _known_kind_of_calculator(cls, value: str) -> str:
+        if value != CHGNET and not _CALCULATOR.fullmatch(value):
+            raise ValueError(f"must be '{CHGNET}' or an import path of a class, e.g. 'ase.calculators.emt.EMT'")
+        return value
+
+    @field_validator("model")
+    @classmethod
+    def _known_model(cls, value: str, info: ValidationInfo) -> str:
+        if info.data.get("calculator") == CHGNET and value not in CHGNET_MODELS:
+            raise ValueError(f"must be one of {', '.join(CHGNET_MODELS)}")
+        return value
+
+    @field_validator("arguments")
+    @classmethod
+    def _plain_arguments(cls, value: dict[str, Any]) -> dict[str, Any]:
+        """Take what JSON can hold: arguments travel to the job in a file."""
+        try:
+            text = json.dumps(value, allow_nan=False)
+        except (TypeError, ValueError, RecursionError) as error:
+            raise ValueError(f"must be plain values: numbers, texts, lists, mappings ({error})") from None
+        if len(text) > MAX_ARGUMENTS_LENGTH:
+            raise ValueError(f"has {len(text)} characters; at most {MAX_ARGUMENTS_LENGTH} are taken")
+        return value
 
 
 SettingsType = TypeVar("SettingsType", bound=Settings)
@@ -244,23 +359,38 @@ def check_search(settings: SearchSettings, *, where: str = "settings") -> None:
     ):
         expected = f"no multiple of {unit.n_atoms} atoms lies between it and {settings.initial_limit}"
         raise InputError(f"{where}.pool.min_atoms", settings.pool.min_atoms, expected)
+    trials = settings.walkers * settings.trials_per_step
+    if trials > MAX_TRIALS:
+        expected = f"{trials} trials in a generation (times {settings.walkers} walkers); at most {MAX_TRIALS}"
+        raise InputError(f"{where}.trials_per_step", settings.trials_per_step, expected)
     _check_pairs(settings, unit, where)
     _check_weights(settings, unit, where)
 
 
 def _check_pairs(settings: SearchSettings, unit: FormulaUnit, where: str) -> None:
+    seen: set[tuple[str, ...]] = set()
     for pair, value in settings.validity.min_distances.items():
         parts = pair.split("-")
         if len(parts) != 2 or any(p not in atomic_numbers or p not in unit.elements for p in parts):
             expected = f"name two elements of {unit.formula}, e.g. '{unit.elements[0]}-{unit.elements[-1]}'"
             raise InputError(f"{where}.validity.min_distances[{pair}]", value, expected)
+        ordered = tuple(sorted(parts))
+        if ordered in seen:
+            raise InputError(f"{where}.validity.min_distances[{pair}]", value, "this pair is given twice")
+        seen.add(ordered)
 
 
 def _check_weights(settings: SearchSettings, unit: FormulaUnit, where: str) -> None:
-    """A search in which no weighted move can ever be used would propose nothing."""
+    """A search in which no weighted move can ever be used would propose nothing but new structures."""
+    never: dict[int, str] = {}
+    if unit.is_element:
+        never |= dict.fromkeys((1, 3, 5), "for an element")
+    for number, times in ((11, 2), (12, 3)):
+        if times * unit.n_atoms > settings.max_atoms:
+            never[number] = f"with at most {settings.max_atoms} atoms"
     for field in ("move_weights", "melted_move_weights"):
         weights: dict[int, float] | None = getattr(settings, field)
-        if weights is None or not unit.is_element:
-            continue
-        if not any(weight > 0 and number not in (1, 3, 5) for number, weight in weights.items()):
-            raise InputError(f"{where}.{field}", weights, "moves 1, 3 and 5 cannot be used for an element")
+        used = [number for number, weight in sorted((weights or {}).items()) if weight > 0]
+        if used and all(number in never for number in used):
+            reasons = "; ".join(f"move {number} cannot be used {never[number]}" for number in used)
+            raise InputError(f"{where}.{field}", weights, f"{reasons}; give another move a weight above 0")

@@ -27,6 +27,10 @@ MAX_LENGTH = 1000.0
 """Longest lattice vector taken for a crystal, Å."""
 
 
+MAX_POSITION = 1e6
+"""Furthest coordinate of an atom, Å; neighbours of one much further away take seconds to find."""
+
+
 class Rejection(StrEnum):
     """Why a structure is not worth relaxing."""
 
@@ -52,9 +56,9 @@ def cell_heights(cell: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def has_sound_cell(atoms: Atoms) -> bool:
-    """Tell whether cell and positions are finite and the cell is neither flat nor gigantic."""
+    """Tell whether cell and positions are finite, none is far away, and the cell is neither flat nor gigantic."""
     cell = atoms.cell.array
-    if not (np.isfinite(cell).all() and np.isfinite(atoms.positions).all()):
+    if not (np.isfinite(cell).all() and (np.abs(atoms.positions) < MAX_POSITION).all()):
         return False
     lengths = np.linalg.norm(cell, axis=1)
     if lengths.max() > MAX_LENGTH or abs(np.linalg.det(cell)) < MIN_HEIGHT**3:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
+import numpy as np
 from ase import Atoms
 
 from aiida_fuse2.core.composition import FormulaUnit
@@ -21,6 +22,10 @@ PRIMITIVE_SYMPREC = 0.01
 
 FULL_OCCUPANCY_TOLERANCE = 1e-3
 """A site whose occupancy is nearer to 1 than this is full."""
+
+MAX_REDUCTION = 32
+"""Largest ratio of a cell given to its primitive cell that is tried: 2 x 2 x 2 face-centred cells. spglib
+takes seconds for thousands of atoms."""
 
 
 class ProvidedRejection(StrEnum):
@@ -45,8 +50,8 @@ class ScreenedStructures:
 
 
 def _site_occupancies(site: Any) -> list[float]:
-    """Return the occupancies of a site: ``{'Sr': 0.5, 'Ca': 0.5}``, or one number."""
-    values = site.values() if isinstance(site, Mapping) else [site]
+    """Return the occupancies of a site: ``{'Sr': 0.5, 'Ca': 0.5}``, one number, or several."""
+    values = list(site.values()) if isinstance(site, Mapping) else np.ravel(site).tolist()
     return [float(value) for value in values]
 
 
@@ -55,13 +60,17 @@ def has_partial_occupancy(atoms: Atoms) -> bool:
 
     Looks at what ASE's readers leave: ``info['occupancy']`` (by kind of site, from CIF) and arrays
     ``occupancy`` or ``occupancies`` (by atom, from extended XYZ).
+
+    Raises:
+        ValueError: where an occupancy is no number.
     """
-    by_kind: Mapping[Any, Any] = atoms.info.get("occupancy") or {}
-    values = [value for site in by_kind.values() for value in _site_occupancies(site)]
+    noted = atoms.info.get("occupancy")
+    sites = noted.values() if isinstance(noted, Mapping) else [] if noted is None else [noted]
+    values = [value for site in sites for value in _site_occupancies(site)]
     for name in ("occupancy", "occupancies"):
         if name in atoms.arrays:
-            values.extend(float(value) for value in atoms.arrays[name])
-    return any(abs(value - 1.0) > FULL_OCCUPANCY_TOLERANCE for value in values)
+            values.extend(_site_occupancies(atoms.arrays[name]))
+    return not all(abs(value - 1.0) <= FULL_OCCUPANCY_TOLERANCE for value in values)
 
 
 def _bare(atoms: Atoms) -> Atoms:
@@ -94,6 +103,8 @@ def _screen(
     refusal = _refusal(atoms, unit)
     if refusal is not None:
         return None, refusal
+    if len(atoms) > MAX_REDUCTION * max_atoms:
+        return None, Rejection.SIZE
     try:
         reduced = _reduced(_bare(atoms))
     except SymmetryError:

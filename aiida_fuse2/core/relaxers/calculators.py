@@ -7,12 +7,9 @@ from importlib import import_module
 from ase.calculators.calculator import Calculator
 
 from aiida_fuse2.core.errors import InputError
-from aiida_fuse2.core.settings import RelaxSettings
+from aiida_fuse2.core.settings import CHGNET, CHGNET_MODELS, RelaxSettings
 
-CHGNET = "chgnet"
-
-CHGNET_MODELS = ("0.3.0", "0.2.0")
-"""Models whose weights come with the chgnet package."""
+__all__ = ["CHGNET", "CHGNET_MAX_Z", "CHGNET_MODELS", "make_calculator"]
 
 CHGNET_MAX_Z = 94
 """CHGNet is trained for the elements up to plutonium (Deng et al., Nat. Mach. Intell. 2023, 5, 1031)."""

@@ -18,6 +18,12 @@ REPLACED = frozenset({"move_weights", "melted_move_weights", "radii", "oxidation
 OPEN = frozenset({"options"})
 """Inputs that take more keys than the protocol names."""
 
+MAX_DEPTH = 20
+"""Most levels of nested overrides; inputs have five."""
+
+MAX_VALUES = 10_000
+"""Most values of overrides, those inside others included."""
+
 
 @lru_cache(maxsize=4)
 def _load(name: str) -> dict[str, Any]:
@@ -40,6 +46,30 @@ def merge(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]
     return merged
 
 
+def check_extent(changes: object) -> None:
+    """Refuse overrides that are too deep or too many to be inputs, those that hold themselves among them.
+
+    Raises:
+        InputError: where they are.
+    """
+    level: list[object] = [changes]
+    seen = 0
+    for _ in range(MAX_DEPTH):
+        inner: list[object] = []
+        for value in level:
+            if isinstance(value, Mapping):
+                inner.extend(value.values())
+            elif isinstance(value, list | tuple | set | frozenset):
+                inner.extend(value)
+        seen += len(inner)
+        if seen > MAX_VALUES:
+            raise InputError("overrides", changes, f"holds more than {MAX_VALUES} values")
+        if not inner:
+            return
+        level = inner
+    raise InputError("overrides", changes, f"is nested deeper than {MAX_DEPTH} levels")
+
+
 def _check_known(changes: Any, known: Mapping[str, Any], where: str = "") -> None:
     """Refuse overrides of inputs that do not exist; they would be ignored."""
     if not isinstance(changes, Mapping):
@@ -48,6 +78,10 @@ def _check_known(changes: Any, known: Mapping[str, Any], where: str = "") -> Non
         path = f"{where}.{key}" if where else str(key)
         if key not in known:
             raise InputError(path, value, f"there is no such input; known are {', '.join(known)}")
+        if key in OPEN and not isinstance(value, Mapping):
+            raise InputError(path, value, "must be a mapping, e.g. {queue_name: short}")
+        if isinstance(known[key], bool) and not isinstance(value, bool):
+            raise InputError(path, value, "must be true or false")
         if isinstance(known[key], Mapping) and key not in REPLACED | OPEN:
             _check_known(value, known[key], path)
 
@@ -62,6 +96,7 @@ def check_overrides(overrides: Mapping[str, Any], *, name: str = "search") -> No
     Raises:
         InputError: for the first that names no input.
     """
+    check_extent(overrides)
     _check_known(overrides, _load(name)["default_inputs"])
 
 
@@ -80,9 +115,9 @@ def protocol_inputs(
     """
     loaded = _load(name)
     chosen = protocol or loaded["default_protocol"]
-    if chosen not in loaded["protocols"]:
+    if not isinstance(chosen, str) or chosen not in loaded["protocols"]:
         raise InputError("protocol", chosen, f"must be one of {', '.join(loaded['protocols'])}")
-    check_overrides(overrides or {}, name=name)
+    check_overrides({} if overrides is None else overrides, name=name)
     changes = {key: value for key, value in loaded["protocols"][chosen].items() if key != "description"}
     return merge(merge(loaded["default_inputs"], changes), overrides or {})
 

@@ -1,0 +1,119 @@
+"""Random words after every command: exit code 0, 1 or 2, and a message where it is not 0.
+
+More examples as in ``tests/test_fuzz.py``.
+"""
+
+from __future__ import annotations
+
+import pytest
+from click.testing import CliRunner
+from hypothesis import event, example, given
+from hypothesis import strategies as st
+
+from tests.test_fuzz import compositions, fuzz, known_paths, soon
+
+PK = "PK"
+"""Stands for the primary key of a finished search."""
+
+letters = st.characters(exclude_categories=["Cs"], exclude_characters="\x00")
+"""What the words of a command can hold."""
+
+words = st.one_of(
+    st.sampled_from(["", *"01%a./²٣", "-1", "9" * 30, "9" * 5000, "nan", "inf", "\x1b[31m"]),
+    st.text(letters, max_size=6),
+)
+BAD_YAML = ["[" * 60, "{a: &x 1, b: *x}", "{a: 1, a: 2}", "!!python/object:a.b {}", "2024-02-31"]
+assignments = st.one_of(
+    words,
+    st.builds(
+        "{}={}".format,
+        known_paths.map(".".join),
+        st.one_of(
+            words,
+            st.sampled_from(["[" * 60, "{a: &x 1, b: *x}", "{a: 1, a: 2}", "!!python/object:a.b {}", "2024-02-31"]),
+        ),
+    ),
+)
+run_options = st.one_of(
+    st.tuples(
+        st.sampled_from(
+            [
+                "--max-atoms",
+                "--max-structures",
+                "--population",
+                "--walkers",
+                "--trials-per-step",
+                "--seed",
+                "--processes",
+            ]
+        ),
+        words,
+    ),
+    st.tuples(st.sampled_from(["--pressure", "--device", "--generator", "--protocol", "--code", "--group"]), words),
+    st.tuples(st.sampled_from(["--structures", "--overrides"]), words | st.sampled_from(["/dev/null", "/dev/zero"])),
+    st.tuples(st.just("--set"), assignments),
+    st.tuples(words),
+)
+other_options = st.one_of(
+    st.tuples(st.sampled_from(["-n", "--number", "--symprec", "--format"]), words),
+    st.tuples(st.just("--json")),
+    st.tuples(words),
+)
+setup_options = st.one_of(
+    st.tuples(st.sampled_from(["--computer", "--worker"]), words.map(lambda word: f"no{word}")),
+    st.tuples(st.just("--daemon-workers"), st.sampled_from(["0", "-1", "x", "9" * 5000])),
+)
+
+
+def flat(*parts):
+    """Return the words of lists of words and of options, in their order."""
+    joined = st.tuples(*(st.just([part]) if isinstance(part, str) else part for part in parts))
+    return joined.map(lambda found: [word for part in found for option in part for word in as_words(option)])
+
+
+def as_words(option):
+    return [option] if isinstance(option, str) else option
+
+
+formulas = compositions.filter(lambda text: "\x00" not in text).map(lambda text: [text])
+verbs = st.sampled_from(["show", "structures", "watch", "stop"]).map(lambda verb: [verb])
+
+commands = st.one_of(
+    flat("run", formulas, st.lists(run_options, max_size=3)),
+    flat(verbs, st.lists(words | st.just(PK), max_size=1), st.lists(other_options, max_size=2)),
+    flat("setup", "-n", "--no-daemon", "--computer", "none", st.lists(setup_options, max_size=2)),
+)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """An empty folder to run commands in."""
+    return tmp_path_factory.mktemp("commands")
+
+
+@pytest.fixture
+def search_pk(search, worker_code):
+    """The primary key of a finished search, in a profile that has the code."""
+    return search.pk
+
+
+@fuzz(150)
+@given(command=commands)
+@example(["show", "9" * 30])
+@example(["stop", "9" * 30])
+@example(["run", "Cu3Au", "--code", "9" * 30])
+def test_commands_end_well_or_with_a_message(search_pk, monkeypatch, folder, command):
+    from aiida_fuse2.cli import cmd_root
+
+    monkeypatch.chdir(folder)
+    arguments = [str(search_pk) if word == PK else word for word in command]
+    if arguments[0] == "run":
+        arguments.append("--dry-run")
+    with soon():
+        result = CliRunner().invoke(cmd_root, arguments)
+    event(f"{arguments[0]} {result.exit_code}")
+    crashed = result.exception is not None and not isinstance(result.exception, SystemExit)
+    assert not crashed, (arguments, result.exception)
+    assert result.exit_code in {0, 1, 2}, (arguments, result.output)
+    assert result.exit_code == 0 or result.stderr.strip(), arguments
+    assert "\x1b" not in result.stderr or result.stderr.startswith("Usage:")  # click repeats unknown words as they are
