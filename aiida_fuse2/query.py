@@ -165,6 +165,24 @@ def search_settings(search: orm.WorkChainNode) -> SearchSettings:
     return parse_settings(SearchSettings, completed_settings(search.inputs.settings.get_dict()))
 
 
+def search_settings_of(search: int) -> SearchSettings:
+    """As ``search_settings``, by primary key and in one query."""
+    builder = orm.QueryBuilder().append(orm.Dict, project="attributes", tag="settings")
+    edge = {"label": "settings"}
+    builder.append(orm.WorkChainNode, filters={"id": search}, with_incoming="settings", edge_filters=edge)
+    return parse_settings(SearchSettings, completed_settings(builder.first(flat=True)))
+
+
+def searches() -> tuple[list[int], list[int]]:
+    """Return the primary keys of the searches that run and of those that have ended, newest first each."""
+    builder = orm.QueryBuilder()
+    filters = {"process_type": PROCESS_TYPE}
+    builder.append(orm.WorkChainNode, filters=filters, project=["id", "attributes.process_state"], tag="search")
+    rows = builder.order_by({"search": {"id": "desc"}}).all()
+    running = [pk for pk, state in rows if state not in TERMINATED]
+    return running, [pk for pk, state in rows if state in TERMINATED]
+
+
 def ask_to_stop(search: orm.WorkChainNode, *, now: bool = False) -> None:
     """Ask a search to end after its present generation, or at once and without it.
 

@@ -15,7 +15,7 @@ if shutil.which("verdi") is None:
 
 with warnings.catch_warnings():
     warnings.filterwarnings("ignore", message="Creating AiiDA configuration folder")
-    from . import continuing, run, setup, show, structures, watch  # noqa: F401 - they add their commands to the root
+    from . import continuing, run, setup, show, status, structures, watch  # noqa: F401 - they add their commands to the root
     from .root import cmd_root
 
 __all__ = ["cmd_root"]

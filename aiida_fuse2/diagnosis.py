@@ -1,0 +1,300 @@
+"""What keeps searches from advancing, and the command that mends it."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+
+from aiida import orm
+from aiida.brokers.zeromq.broker import ZeromqBroker
+from aiida.common.exceptions import AiidaException
+from aiida.engine.daemon.client import DaemonException, get_daemon_client
+from aiida.engine.processes.control import get_active_processes, get_process_tasks
+from aiida.manage import get_manager
+
+import aiida_fuse2
+
+from .environment import (
+    WORKER,
+    calculator_problem,
+    code_problem,
+    configuration_folder,
+    daemon_problem,
+    start_command,
+)
+from .query import PROCESS_TYPE, TERMINATED
+from .workchains.software import worker_software
+
+DISK_FULL = 200e6
+"""Free space below which a search is about to fail, bytes."""
+
+DISK_LOW = 2e9
+"""Free space below which the user is told, bytes; 10,000 explored structures take about 0.5 GB."""
+
+
+class Severity(StrEnum):
+    """How much a finding matters."""
+
+    FINE = "ok"
+    NOTE = "note"
+    PROBLEM = "problem"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Finding:
+    """One thing that was looked at.
+
+    Attributes:
+        subject: profile, disk, daemon, broker, code or process.
+        severity: whether the user has to do something.
+        text: what was found, for people.
+        command: what mends it, or None.
+        search: primary key of the search that it holds up, or None where it concerns all or none.
+    """
+
+    subject: str
+    severity: Severity
+    text: str
+    command: str | None = None
+    search: int | None = None
+
+
+def _fine(subject: str, text: str) -> Finding:
+    return Finding(subject=subject, severity=Severity.FINE, text=text)
+
+
+def _note(subject: str, text: str, command: str | None = None) -> Finding:
+    return Finding(subject=subject, severity=Severity.NOTE, text=text, command=command)
+
+
+def _problem(subject: str, text: str, command: str | None, search: int | None = None) -> Finding:
+    return Finding(subject=subject, severity=Severity.PROBLEM, text=text, command=command, search=search)
+
+
+def _verdi(command: str) -> str:
+    return f"verdi -p {get_manager().get_profile().name} {command}"
+
+
+def examine(*, connect: bool = False) -> list[Finding]:
+    """Look at everything that a search in the loaded profile depends on.
+
+    Args:
+        connect: whether to connect to the computers of codes that are not this machine.
+    """
+    return [*check_disk(), *check_daemon(), *check_codes(connect=connect), *check_processes()]
+
+
+# --- disk ---------------------------------------------------------------------------------------
+
+
+def check_disk() -> Iterator[Finding]:
+    """Look at the free space where data lies and where jobs of this machine run, and try to write there."""
+    for name, folder in _folders().items():
+        existing = next(path for path in [folder, *folder.parents] if path.exists())
+        free = shutil.disk_usage(existing).free
+        text = f"{free / 1e9:.1f} GB free for {name} ({folder})"
+        mend = "free some space; searches that have failed go on with `aiida-fuse2 continue PK`"
+        if free < DISK_FULL:
+            yield _problem("disk", text, mend)
+        elif not _can_write(existing):
+            yield _problem("disk", f"cannot write for {name} in {existing}", f"ls -ld {existing}; quota -s")
+        elif free < DISK_LOW:
+            yield _note("disk", text, mend)
+        else:
+            yield _fine("disk", text)
+
+
+def _folders() -> dict[str, Path]:
+    """Return the folders that searches write to on this machine, by what they are for."""
+    folders = {"AiiDA's data": configuration_folder()}
+    storage = get_manager().get_profile().storage_config.get("filepath")
+    if storage is not None:
+        folders["the storage"] = Path(storage)
+    builder = orm.QueryBuilder().append(orm.Computer, filters={"transport_type": "core.local"}, project="*")
+    for computer in builder.all(flat=True):
+        workdir = computer.get_workdir().partition("{")[0]
+        folders[f"jobs of {computer.label}"] = Path(workdir)
+    return folders
+
+
+def _can_write(folder: Path) -> bool:
+    try:
+        with tempfile.NamedTemporaryFile(dir=folder) as stream:
+            stream.write(bytes(4096))
+            stream.flush()
+    except OSError:
+        return False
+    return True
+
+
+# --- daemon and broker --------------------------------------------------------------------------
+
+
+def check_daemon() -> Iterator[Finding]:
+    """Look at daemon and broker: both are needed for anything to advance."""
+    problem = daemon_problem()
+    if problem is not None:
+        text, _, command = problem.partition("; ")
+        is_broker = "broker" in text
+        restart = _verdi("daemon restart") if is_broker else start_command()
+        yield _problem("broker" if is_broker else "daemon", text, restart if "`" in command else command or restart)
+        return
+    try:
+        workers = get_daemon_client().get_worker_info().get("info", {})
+    except DaemonException as error:
+        yield _problem("daemon", f"the daemon does not answer ({error})", _verdi("daemon restart"))
+        return
+    if not workers:
+        yield _problem("daemon", "the daemon runs without a worker", _verdi("daemon incr 1"))
+        return
+    started = min(float(worker["started"]) for worker in workers.values())
+    if started < _newest_source():
+        text = "the daemon is older than the installed code of aiida-fuse2, and runs the code that it was started with"
+        yield _note("daemon", text, _verdi("daemon restart"))
+    else:
+        yield _fine("daemon", f"running with {len(workers)} worker{'' if len(workers) == 1 else 's'}")
+    yield from _check_broker(len(workers))
+
+
+def _newest_source() -> float:
+    """Return when the newest source file of this package was written, s since 1970."""
+    folder = Path(aiida_fuse2.__file__).parent
+    return max(path.stat().st_mtime for path in folder.rglob("*.py"))
+
+
+def _check_broker(n_workers: int) -> Iterator[Finding]:
+    broker = get_manager().get_broker()
+    if not isinstance(broker, ZeromqBroker):
+        yield _fine("broker", str(broker))
+        return
+    connected = broker.probe_service_status().get("task_subscribers", 0)
+    if connected < n_workers:
+        text = f"{n_workers - connected} of {n_workers} workers are not connected to the broker (was it killed?)"
+        yield _problem("broker", text, _verdi("daemon restart"))
+    else:
+        yield _fine("broker", f"running, {connected} worker{'' if connected == 1 else 's'} connected")
+
+
+# --- codes --------------------------------------------------------------------------------------
+
+
+def check_codes(*, connect: bool) -> list[Finding]:
+    """Look at the codes of the worker.
+
+    Args:
+        connect: whether to start the worker on other machines; on this one it is always done.
+    """
+    builder = orm.QueryBuilder().append(orm.InstalledCode)
+    codes = [c for c in builder.all(flat=True) if c.filepath_executable.name == WORKER and not c.is_hidden]
+    found = [_check_code(code, connect=connect) for code in codes]
+    if not codes:
+        return [_problem("code", f"there is no code of {WORKER}", "aiida-fuse2 setup")]
+    if any(finding.severity is not Severity.PROBLEM for finding in found):
+        return [_as_note(finding) for finding in found]
+    return found
+
+
+def _as_note(finding: Finding) -> Finding:
+    """Return a broken code as a note, since another one works."""
+    if finding.severity is not Severity.PROBLEM:
+        return finding
+    return _note(finding.subject, finding.text, finding.command)
+
+
+def _check_code(code: orm.InstalledCode, *, connect: bool) -> Finding:
+    problem = code_problem(code) or calculator_problem(code, "chgnet")
+    hide = f"aiida-fuse2 setup --code-label NAME, and {_verdi(f'code hide {code.pk}')}"
+    if problem is not None:
+        return _problem("code", problem, hide)
+    if code.computer.transport_type != "core.local" and not connect:
+        return _note(
+            "code", f"{code.full_label} is on another machine and was not tried", "aiida-fuse2 doctor --connect"
+        )
+    versions = worker_software(code)
+    if versions is None:
+        computer = f"verdi computer test {code.computer.label}"
+        return _problem("code", f"{code.full_label} does not start on its computer", f"{computer}; or {hide}")
+    chgnet = f", chgnet {versions['chgnet']}" if "chgnet" in versions else ", without chgnet"
+    return _fine("code", f"{code.full_label}: aiida-fuse2 {versions.get('aiida-fuse2', '?')}{chgnet}")
+
+
+# --- processes ----------------------------------------------------------------------------------
+
+
+def check_processes() -> list[Finding]:
+    """Look for processes that will not advance by themselves."""
+    found = [*_paused(), *_left_behind(), *_without_task()]
+    if found:
+        return found
+    active = orm.QueryBuilder().append(orm.WorkChainNode, filters={"process_type": PROCESS_TYPE, **_active()}).count()
+    return [_fine("processes", f"{active} active search{'' if active == 1 else 'es'}, nothing hangs")]
+
+
+def _active() -> dict[str, dict[str, list[str]]]:
+    return {"attributes.process_state": {"!in": sorted(TERMINATED)}}
+
+
+def _paused() -> Iterator[Finding]:
+    builder = orm.QueryBuilder()
+    filters = {"attributes.paused": True, **_active()}
+    builder.append(orm.ProcessNode, filters=filters, project=["id", "attributes.process_label", "attributes"])
+    for pk, label, attributes in builder.all():
+        reason = attributes.get("process_status")
+        text = f"{label} {pk} is paused" + (f": {reason}" if reason else "")
+        yield _problem("process", text, _verdi(f"process play {pk}"), _search_of(pk))
+
+
+def _left_behind() -> Iterator[Finding]:
+    """Find calcfunctions that a kill cut off: the step ran again, and they never end."""
+    builder = orm.QueryBuilder()
+    builder.append(orm.WorkChainNode, project=["id", "attributes.process_state"], tag="caller")
+    filters = {"or": [_active(), {"attributes": {"!has_key": "process_state"}}]}
+    builder.append(
+        orm.CalcFunctionNode, filters=filters, with_incoming="caller", project=["id", "attributes.process_label"]
+    )
+    mend = f"{_verdi('daemon stop')}; {_verdi('process repair')}; {_verdi('daemon start')}"
+    for caller, state, pk, label in builder.all():
+        if state in TERMINATED or _has_called_since(caller, pk):
+            text = f"{label} {pk} was cut off by a kill and done again; it keeps search {caller} from being exported"
+            yield _problem("process", text, mend, caller)
+
+
+def _has_called_since(caller: int, pk: int) -> bool:
+    builder = orm.QueryBuilder().append(orm.WorkChainNode, filters={"id": caller}, tag="caller")
+    builder.append(orm.ProcessNode, filters={"id": {">": pk}}, with_incoming="caller")
+    return builder.count() > 0
+
+
+def _without_task() -> Iterator[Finding]:
+    """Find processes that no worker will ever take up, since the broker does not know them."""
+    broker = get_manager().get_broker()
+    if broker is None:
+        return
+    try:
+        tasks = set(get_process_tasks(broker))
+    except (AiidaException, OSError):
+        return  # reported with the broker
+    active = get_active_processes(project=["id", "attributes.process_label", "node_type"])
+    mend = f"{_verdi('daemon stop')}; {_verdi('process repair')}; {_verdi('daemon start')}"
+    for pk, label, kind in _rows(active, 3):
+        if pk not in tasks and "CalcFunction" not in kind:
+            yield _problem("process", f"{label} {pk} is not in the queue of the broker", mend, _search_of(pk))
+
+
+def _rows(values: list[object], width: int) -> Iterator[tuple[int, str, str]]:
+    """Yield rows of a flat list of projections."""
+    for i in range(0, len(values), width):
+        pk, label, kind = values[i : i + width]
+        yield int(str(pk)), str(label), str(kind)
+
+
+def _search_of(pk: int) -> int | None:
+    """Return the search that a process belongs to, itself included."""
+    node = orm.load_node(pk)
+    while node is not None and node.process_type != PROCESS_TYPE:
+        node = node.caller
+    return None if node is None else int(node.pk)
