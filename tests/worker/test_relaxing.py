@@ -120,18 +120,17 @@ def test_fused_atoms_have_failed(relax_settings):
     ("changes", "field"),
     [
         ({"calculator": "ase.calculators.nowhere.Nothing"}, "relax.settings.calculator"),
-        ({"calculator": "nothing"}, "relax.settings.calculator"),
+        ({"calculator": "nothing"}, "settings.calculator"),
         (
             {"calculator": "matscipy.calculators.pair_potential.PairPotential", "arguments": {"wrong": 1}},
             "relax.settings.arguments",
         ),
-        ({"model": "9.9.9"}, "relax.settings.model"),
+        ({"model": "9.9.9"}, "settings.model"),
     ],
 )
 def test_bad_calculator_is_refused(relax_settings, changes, field):
-    settings = relax_settings(**changes)
     with pytest.raises(InputError) as caught:
-        make_calculator(settings)
+        make_calculator(relax_settings(**changes))
     assert caught.value.field == field
 
 

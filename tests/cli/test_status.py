@@ -1,0 +1,148 @@
+"""`status` and `doctor`: what they say about searches that end well, hang, or were cut off."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from types import SimpleNamespace
+
+import pytest
+from aiida import orm
+from aiida.common.links import LinkType
+
+from aiida_fuse2 import diagnosis
+from aiida_fuse2.diagnosis import Severity
+
+
+@pytest.fixture
+def quiet(monkeypatch):
+    """Pretend that daemon and broker are fine and that nothing else hangs."""
+    monkeypatch.setattr(diagnosis, "check_daemon", list)
+    monkeypatch.setattr(diagnosis, "_without_task", list)
+    monkeypatch.setattr(diagnosis, "_paused", list)
+    monkeypatch.setattr(diagnosis, "_left_behind", list)
+
+
+@pytest.fixture
+def running(search):
+    """A search that runs, as far as the graph can tell; taken away at the end."""
+    node = orm.WorkChainNode(process_type=search.process_type)
+    node.base.links.add_incoming(search.inputs.settings, LinkType.INPUT_WORK, "settings")
+    node.set_process_state("waiting")
+    node.set_process_label("Fuse2WorkChain")
+    node.store()
+    yield node
+    node.set_process_state("killed")
+
+
+def add_call(caller, label, state):
+    call = orm.CalcFunctionNode()
+    call.base.links.add_incoming(caller, LinkType.CALL_CALC, f"{label}_{state}")
+    call.set_process_label(label)
+    call.set_process_state(state)
+    return call.store()
+
+
+def test_ended_search_is_listed(call, search, quiet):
+    row = json.loads(call("status", search.pk, "--json").stdout)["searches"][0]
+    assert (row["pk"], row["structures_tried"], row["max_structures"]) == (search.pk, 8, 8)
+    assert row["best"]["energy"] == search.outputs.energy.value
+    text = call("status", search.pk).stdout
+    assert "finished" in text
+    assert "8/8" in text
+
+
+def test_running_searches_come_first(call, search, running, quiet):
+    listed = json.loads(call("status", "--json").stdout)
+    pks = [row["pk"] for row in listed["searches"]]
+    assert pks[0] == running.pk
+    assert search.pk in pks
+    assert listed["problems"] == []
+    only = json.loads(call("status", "-n", 0, "--json").stdout)["searches"]
+    assert {row["process_state"] for row in only} == {"waiting"}
+
+
+def test_status_names_what_holds_a_search_up(call, running, monkeypatch):
+    problem = "the daemon is not running; start it with `verdi daemon start`"
+    monkeypatch.setattr(diagnosis, "daemon_problem", lambda: problem)
+    monkeypatch.setattr(diagnosis, "_without_task", list)
+    text = call("status", running.pk).stdout
+    assert "the daemon is not running" in text
+    assert diagnosis.start_command() in text
+
+
+def test_no_search(call):
+    result = call("status", 999999, code=1)
+    assert "no node '999999'" in result.stderr
+
+
+def test_paused_process_is_named(running):
+    running.pause()
+    running.set_process_status("transport task upload has failed 5 times")
+    try:
+        (finding,) = [f for f in diagnosis.check_processes() if f.search == running.pk and "paused" in f.text]
+    finally:
+        running.unpause()
+    assert finding.severity is Severity.PROBLEM
+    assert "has failed 5 times" in finding.text
+    assert finding.command.endswith(f"process play {running.pk}")
+
+
+def test_step_that_was_cut_off_is_named(running, monkeypatch):
+    monkeypatch.setattr(diagnosis, "_without_task", list)
+    orphan = add_call(running, "decide", "running")
+    assert not [f for f in diagnosis.check_processes() if f.search == running.pk]  # it may be at work
+    add_call(running, "decide", "finished")
+    (finding,) = [f for f in diagnosis.check_processes() if f.search == running.pk]
+    assert f"decide {orphan.pk} was cut off" in finding.text
+    assert "process repair" in finding.command
+    orphan.set_process_state("excepted")
+    assert not [f for f in diagnosis.check_processes() if f.search == running.pk]
+
+
+def test_process_without_a_task_is_named(running, monkeypatch):
+    monkeypatch.setattr(diagnosis, "get_process_tasks", lambda _: [])
+    found = [f for f in diagnosis.check_processes() if f.search == running.pk]
+    assert [f.text for f in found] == [f"Fuse2WorkChain {running.pk} is not in the queue of the broker"]
+    monkeypatch.setattr(diagnosis, "get_process_tasks", lambda _: [running.pk])
+    assert not [f for f in diagnosis.check_processes() if f.search == running.pk]
+
+
+@pytest.mark.parametrize(("free", "severity"), [(1e8, Severity.PROBLEM), (1e9, Severity.NOTE), (1e11, Severity.FINE)])
+def test_full_disk(aiida_profile, monkeypatch, free, severity):
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=free))
+    assert {finding.severity for finding in diagnosis.check_disk()} == {severity}
+
+
+def test_folder_that_cannot_be_written(aiida_profile, monkeypatch):
+    def refuse(**_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(diagnosis.tempfile, "NamedTemporaryFile", refuse)
+    found = list(diagnosis.check_disk())
+    assert {finding.severity for finding in found} == {Severity.PROBLEM}
+    assert "cannot write" in found[0].text
+
+
+def test_codes(worker_code, aiida_localhost, tmp_path, monkeypatch):
+    program = tmp_path / "aiida-fuse2-worker"
+    broken = orm.InstalledCode(label="gone", computer=aiida_localhost, filepath_executable=str(program)).store()
+    found = {f.text.partition(":")[0]: f for f in diagnosis.check_codes(connect=False)}
+    assert found[worker_code.full_label].severity is Severity.FINE
+    (gone,) = [f for text, f in found.items() if "gone@" in text]
+    assert gone.severity is Severity.NOTE  # another one works
+    assert f"code hide {broken.pk}" in gone.command
+    monkeypatch.setattr(diagnosis, "worker_software", lambda _: None)
+    assert {f.severity for f in diagnosis.check_codes(connect=False)} == {Severity.PROBLEM}
+    broken.is_hidden = True
+    assert len(diagnosis.check_codes(connect=False)) == 1
+
+
+def test_doctor(call, quiet, monkeypatch, worker_code):
+    good = json.loads(call("doctor", "--json").stdout)
+    assert {finding["severity"] for finding in good} <= {"ok", "note"}
+    problem = diagnosis.Finding(subject="daemon", severity=Severity.PROBLEM, text="it sleeps", command="wake it")
+    monkeypatch.setattr(diagnosis, "check_daemon", lambda: [problem])
+    text = call("doctor", code=1).stdout
+    assert "problem  daemon: it sleeps" in text
+    assert "wake it" in text
