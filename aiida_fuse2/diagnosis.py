@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import tempfile
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import StrEnum
@@ -34,6 +35,10 @@ DISK_FULL = 200e6
 
 DISK_LOW = 2e9
 """Free space below which the user is told, bytes; 10,000 explored structures take about 0.5 GB."""
+
+
+STARTUP = 20
+"""How long a worker may take to connect to the broker, s."""
 
 
 class Severity(StrEnum):
@@ -151,13 +156,13 @@ def check_daemon() -> Iterator[Finding]:
     if not workers:
         yield _problem("daemon", "the daemon runs without a worker", _verdi("daemon incr 1"))
         return
-    started = min(float(worker["started"]) for worker in workers.values())
-    if started < _newest_source():
+    started = [float(worker["started"]) for worker in workers.values()]
+    if min(started) < _newest_source():
         text = "the daemon is older than the installed code of aiida-fuse2, and runs the code that it was started with"
         yield _note("daemon", text, _verdi("daemon restart"))
     else:
         yield _fine("daemon", f"running with {len(workers)} worker{'' if len(workers) == 1 else 's'}")
-    yield from _check_broker(len(workers))
+    yield _check_broker(len(workers), time.time() - max(started))
 
 
 def _newest_source() -> float:
@@ -166,17 +171,18 @@ def _newest_source() -> float:
     return max(path.stat().st_mtime for path in folder.rglob("*.py"))
 
 
-def _check_broker(n_workers: int) -> Iterator[Finding]:
+def _check_broker(n_workers: int, age: float) -> Finding:
+    """Look whether the workers, the youngest of which has an age in seconds, are connected to the broker."""
     broker = get_manager().get_broker()
     if not isinstance(broker, ZeromqBroker):
-        yield _fine("broker", str(broker))
-        return
+        return _fine("broker", str(broker))
     connected = broker.probe_service_status().get("task_subscribers", 0)
-    if connected < n_workers:
-        text = f"{n_workers - connected} of {n_workers} workers are not connected to the broker (was it killed?)"
-        yield _problem("broker", text, _verdi("daemon restart"))
-    else:
-        yield _fine("broker", f"running, {connected} worker{'' if connected == 1 else 's'} connected")
+    if connected >= n_workers:
+        return _fine("broker", f"running, {connected} worker{'' if connected == 1 else 's'} connected")
+    missing = f"{n_workers - connected} of {n_workers} workers"
+    if age < STARTUP:
+        return _note("broker", f"{missing} were just started and are not connected yet")
+    return _problem("broker", f"{missing} are not connected to the broker (was it killed?)", _verdi("daemon restart"))
 
 
 # --- codes --------------------------------------------------------------------------------------
