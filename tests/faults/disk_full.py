@@ -5,9 +5,9 @@ The profile lies on a small file system in memory, which takes root to mount. Ru
     python -m tests.faults.disk_full /tmp/full
 
 For each moment a ballast file takes all the space that is left, and what is given back meanwhile. A while later it is
-removed, and what a user would try follows, one after the other, until the search has ended well: nothing, ``verdi
-daemon restart``, ``verdi process play --all``, ``aiida-fuse2 continue``. One line of JSON for each moment goes to
-FOLDER.jsonl. Ends with 1 where a search came out different.
+removed, and what the documentation tells a user to try follows, until the search has ended well: nothing, ``verdi
+process repair`` with the daemon stopped, ``verdi process play --all``, ``aiida-fuse2 continue``. One line of JSON for
+each moment goes to FOLDER.jsonl. Ends with 1 where a search came out different.
 """
 
 from __future__ import annotations
@@ -124,13 +124,22 @@ def settle(trials, search):
     return False
 
 
+def actions(trials):
+    """Return what a user would try, by name, in this order."""
+    return {
+        "nothing": lambda: None,
+        "repair": trials.mend,
+        "play": lambda: trials.run("verdi", "process", "play", "--all", check=False),
+    }
+
+
 def recover(trials, search):
     """Do what a user would, step by step; return the search that ended and the steps that it took."""
     steps = []
-    for command in ((), ("verdi", "daemon", "restart"), ("verdi", "process", "play", "--all")):
-        if command:
-            steps.append(" ".join(command[1:]))
-            trials.run(*command, check=False)
+    for name, action in actions(trials).items():
+        action()
+        if name != "nothing":
+            steps.append(name)
         if settle(trials, search):
             break
     for _ in range(2):
