@@ -6,10 +6,14 @@ import copy
 import os
 import shutil
 import sys
+from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 from ase import Atoms
+
+from tests import postgres
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
@@ -18,13 +22,33 @@ pytest_plugins = ["aiida.tools.pytest_fixtures"]
 EMT = {"calculator": "ase.calculators.emt.EMT", "fmax": 0.1, "max_steps": 200}
 """A cheap potential for Al, Cu, Ag, Au, Ni, Pd and Pt."""
 
+STORAGE_VARIABLE = "AIIDA_FUSE2_TEST_STORAGE"
+"""Environment variable: the storage that the tests use, ``sqlite_dos`` or ``psql_dos``."""
+
+
+@contextmanager
+def storage_of_tests():
+    """Yield the storage of the tests as arguments of AiiDA's factory of profiles.
+
+    PostgreSQL without a server here is an error, not a reason to skip: it was asked for.
+    """
+    storage = os.environ.get(STORAGE_VARIABLE, "sqlite_dos")
+    if storage == "sqlite_dos":
+        yield {"storage_backend": "core.sqlite_dos"}
+        return
+    assert storage == "psql_dos", f"{STORAGE_VARIABLE} must be sqlite_dos or psql_dos, not {storage!r}"
+    assert postgres.problem() is None, postgres.problem()
+    with postgres.database() as config, TemporaryDirectory() as files:
+        yield {"storage_backend": "core.psql_dos", "storage_config": {**config, "repository_uri": Path(files).as_uri()}}
+
 
 @pytest.fixture(scope="session")
 def aiida_profile(aiida_config, aiida_profile_factory):
-    """A profile with SQLite storage and a broker that needs no service."""
-    with aiida_profile_factory(
-        aiida_config, storage_backend="core.sqlite_dos", broker_backend="core.zeromq", name="fuse2_tests"
-    ) as profile:
+    """A profile with SQLite storage, or that of ``AIIDA_FUSE2_TEST_STORAGE``, and a broker that needs no service."""
+    with (
+        storage_of_tests() as storage,
+        aiida_profile_factory(aiida_config, **storage, broker_backend="core.zeromq", name="fuse2_tests") as profile,
+    ):
         profile.set_option("daemon.timeout", 30)
         profile.set_option("broker.task_timeout", 60)
         profile.set_option("runner.poll.interval", 1)

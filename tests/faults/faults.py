@@ -26,6 +26,13 @@ def worker_kill_in(phase):
     return strike
 
 
+def worker_kill_twice(trials, search, rng):
+    """Kill the daemon's worker where it decides, and again where it reads what a job has left."""
+    for phase in ("decide", "parsing"):
+        worker_kill_in(phase)(trials, search, rng)
+        trials.wait_for(lambda: trials.workers() or trials.state(search) == "finished")
+
+
 def two_workers(trials, search, rng):
     """Run with two workers of the daemon."""
     trials.run("verdi", "daemon", "incr", 1)
@@ -71,6 +78,12 @@ def job_kill_early(trials, search, rng):
         time.sleep(2)
 
 
+def job_and_broker_kill(trials, search, rng):
+    """Kill a job in the middle and the broker, and restart the daemon as the documentation says."""
+    job_kill(trials, search, rng)
+    broker_kill(trials, search, rng)
+
+
 def reboot(trials, search, rng):
     """Kill daemon, broker and jobs at once, and start the daemon again."""
     time.sleep(rng.uniform(3, 15))
@@ -86,10 +99,12 @@ def series(n_random, pause):
     found = {f"worker-kill-{i:02d}": worker_kill for i in range(n_random)}
     found |= {f"worker-kill-in-{phase}": worker_kill_in(phase) for phase in PHASES}
     return found | {
+        "worker-kill-twice": worker_kill_twice,
         "two-workers": two_workers,
         "broker-kill": broker_kill,
         "daemon-stop": daemon_stop(pause),
         "job-kill": job_kill,
         "job-kill-early": job_kill_early,
+        "job-and-broker-kill": job_and_broker_kill,
         "reboot": reboot,
     }

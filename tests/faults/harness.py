@@ -56,6 +56,7 @@ class Trials:
     def submit(self, structures, delay=0.3):
         """Submit a search of Cu3Au and return its primary key."""
         from aiida.engine import submit
+        from aiida.manage import get_manager
 
         from aiida_fuse2.environment import load_code
         from aiida_fuse2.workchains.search import Fuse2WorkChain
@@ -75,6 +76,8 @@ class Trials:
         }
         overrides = {"settings": settings, "relax": {"settings": tier}}
         builder = Fuse2WorkChain.get_builder_from_protocol("Cu3Au", load_code(), "fast", overrides)
+        get_manager().reset_broker()  # a broker that was started anew has another address
+        get_manager().reset_runner()
         return submit(builder).pk
 
     def state(self, search):

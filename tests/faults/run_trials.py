@@ -41,6 +41,14 @@ def trial(trials, name, fault, structures, reference):
     }
 
 
+def table(rows):
+    """Return rows as text, one line each."""
+    heads = ("trial", "seconds", "killed", "mended", "different")
+    lines = [heads, *([str(row[head]) for head in heads] for row in rows)]
+    widths = [max(len(line[i]) for line in lines) for i in range(len(heads))]
+    return "\n".join("  ".join(word.ljust(width) for word, width in zip(line, widths, strict=True)) for line in lines)
+
+
 def main() -> None:
     """Run the series."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -48,7 +56,7 @@ def main() -> None:
     parser.add_argument("--random", type=int, default=20, help="workers killed at a random moment")
     parser.add_argument("--pause", type=float, default=60, help="how long the daemon is stopped, s")
     parser.add_argument("--structures", type=int, default=12)
-    parser.add_argument("--only", help="trials whose name contains this")
+    parser.add_argument("--only", nargs="+", default=[""], help="trials whose name contains one of these")
     options = parser.parse_args()
     trials = Trials(options.folder.resolve())
     path = options.folder / "trials.jsonl"
@@ -59,7 +67,7 @@ def main() -> None:
         reference = trials.outcome(search)
         assert reference["exit_status"] == 0, reference
         for name, fault in series(options.random, options.pause).items():
-            if any(row["trial"] == name for row in known) or (options.only or "") not in name:
+            if any(row["trial"] == name for row in known) or not any(part in name for part in options.only):
                 continue
             row = trial(trials, name, fault, options.structures, reference)
             known.append(row)
@@ -68,6 +76,7 @@ def main() -> None:
                 stream.write(json.dumps(row) + "\n")
     finally:
         trials.close()
+    print(table(known))
     different = [row["trial"] for row in known if row["different"]]
     missed = [row["trial"] for row in known if "kill" in row["trial"] and not row["killed"]]
     mended = sum(row["mended"] for row in known)

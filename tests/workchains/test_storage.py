@@ -1,0 +1,54 @@
+"""Searches on PostgreSQL: the tests of the search again, with that storage."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests import postgres
+from tests.conftest import STORAGE_VARIABLE
+
+ROOT = Path(__file__).resolve().parents[2]
+
+SUBSET = (
+    "test_outputs",
+    "test_every_explored_structure_can_be_walked",
+    "test_state_follows_from_state",
+    "test_stop_request_keeps_results",
+    "test_failed_relaxations_are_counted_not_fatal",
+    "test_contradictory_inputs_are_refused_before_submission",
+)
+"""What writes and reads every kind of node; all the others with the environment variable."""
+
+
+def test_profile_has_the_storage_asked_for(aiida_profile):
+    assert aiida_profile.storage_backend == f"core.{os.environ.get(STORAGE_VARIABLE, 'sqlite_dos')}"
+
+
+@pytest.mark.skipif(STORAGE_VARIABLE in os.environ, reason="the storage is chosen already")
+@pytest.mark.skipif(postgres.problem() is not None, reason=str(postgres.problem()))
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_searches_run_on_postgresql():
+    """In a process of its own: AiiDA has one storage for a session."""
+    here = Path(__file__)
+    tests = [f"{here.with_name('test_search.py')}::{name}" for name in SUBSET]
+    own = f"{here}::{test_profile_has_the_storage_asked_for.__name__}"
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", own, *tests]
+    environment = {**os.environ, STORAGE_VARIABLE: "psql_dos"}
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "skipped" not in done.stdout, done.stdout
+
+
+@pytest.mark.skipif(postgres.problem() is not None, reason=str(postgres.problem()))
+def test_server_leaves_nothing_behind():
+    with postgres.database() as config:
+        port = config["database_port"]
+        command = [postgres.programs() / "pg_isready", "-h", postgres.HOST, "-p", str(port)]
+        assert subprocess.run(command, capture_output=True, check=False).returncode == 0
+    assert subprocess.run(command, capture_output=True, check=False).returncode != 0
