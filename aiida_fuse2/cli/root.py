@@ -16,6 +16,7 @@ Examples:
   aiida-fuse2 run SrTiO3        search, with live progress
   aiida-fuse2 show PK           what was found, ranked
   aiida-fuse2 structures PK     the best as CIF files
+  aiida-fuse2 status            all searches, and what holds them up
 """
 
 
