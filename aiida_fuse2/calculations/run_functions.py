@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from aiida import orm
 from aiida.engine import calcfunction
 
@@ -54,7 +56,7 @@ def compare_runs(
     parsed = parse_settings(SearchSettings, settings.get_dict())
     results = []
     for run in range(runs.value):
-        result = {"run": run, "seed": parsed.seed + run}
+        result: dict[str, Any] = {"run": run, "seed": parsed.seed + run}
         if f"state_{run:02d}" in found:
             state = SearchState.from_dict(found[f"state_{run:02d}"].get_dict())
             result |= {"tried": state.tried, "explored": state.explored, "unique": state.unique}
