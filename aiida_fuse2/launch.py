@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
 import warnings
 from collections.abc import Hashable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import psutil
 import yaml
 from aiida import orm
 from aiida.common.exceptions import AiidaException
@@ -18,14 +20,22 @@ from ase import Atoms
 from aiida_fuse2.calculations.conversions import POOL_FILE, provided_pool
 from aiida_fuse2.core.errors import Fuse2Error, InputError, one_line, printable, shown_value
 from aiida_fuse2.core.generators import PROVIDED
-from aiida_fuse2.core.settings import SearchSettings, parse_settings
+from aiida_fuse2.core.settings import RelaxSettings, SearchSettings, parse_settings
 from aiida_fuse2.environment import node_identifier
 from aiida_fuse2.workchains.protocols import MAX_DEPTH, check_extent, merge
+from aiida_fuse2.workchains.runs import Fuse2RunsWorkChain, pruned
 from aiida_fuse2.workchains.search import Fuse2WorkChain
 from aiida_fuse2.worker.structure_files import read_structures
 
 SKIPPED_IN_ERROR = 3
 """Structures named in the message where none can be used."""
+
+MEMORY_PER_PROCESS = 1_500_000_000
+"""Memory that a process which relaxes with CHGNet is given, bytes."""
+
+LOCAL_TRANSPORT = "core.local"
+DIRECT_SCHEDULER = "core.direct"
+"""Of a computer whose jobs start on this machine at once, however many there are."""
 
 
 MAX_OVERRIDES_LENGTH = 100_000
@@ -57,8 +67,14 @@ class Prepared:
 
     @property
     def settings(self) -> SearchSettings:
-        """The settings of the search."""
-        return parse_settings(SearchSettings, self.builder.settings.get_dict())
+        """The settings of the search; of several runs, those of run 0."""
+        search = self.builder if self.runs is None else self.builder.search
+        return parse_settings(SearchSettings, search.settings.get_dict())
+
+    @property
+    def runs(self) -> int | None:
+        """How many runs of the search there are to be, or None for a single search."""
+        return self.builder.runs.value if "runs" in self.builder else None
 
 
 # --- overrides ----------------------------------------------------------------------------------
@@ -155,6 +171,54 @@ def merge_all(*changes: Mapping[str, Any]) -> dict[str, Any]:
     for values in changes:
         merged = merge(merged, values)
     return merged
+
+
+# --- several runs -------------------------------------------------------------------------------
+
+
+def prepare_runs(prepared: Prepared, *, runs: int, concurrent: int | None = None) -> Prepared:
+    """Return several runs of a search that is ready to be submitted.
+
+    Args:
+        prepared: the search; its seed is that of run 0.
+        runs: how many.
+        concurrent: how many of them may run at a time; by default as many as the machine can do.
+
+    Raises:
+        InputError: where a number is below 1.
+        RefusedInputsError: where AiiDA refuses an input.
+    """
+    at_a_time = fitting_runs(prepared.builder, runs) if concurrent is None else concurrent
+    builder = Fuse2RunsWorkChain.builder_of_search(prepared.builder, runs=runs, concurrent=at_a_time)
+    check_inputs(builder)
+    return replace(prepared, builder=builder)
+
+
+def fitting_runs(builder: ProcessBuilder, runs: int) -> int:
+    """Return how many runs of a search the cores and the free memory of this machine allow, at least one.
+
+    All of them where the jobs go to another machine or through a scheduler, which do the counting there.
+
+    Args:
+        builder: of the search.
+        runs: how many there are to be.
+    """
+    computer = builder.relax.code.computer
+    is_here = computer is not None and computer.transport_type == LOCAL_TRANSPORT
+    if not is_here or computer.scheduler_type != DIRECT_SCHEDULER:
+        return runs
+    relax = parse_settings(RelaxSettings, builder.relax.settings.get_dict(), where="relax.settings")
+    processes = relax.processes * builder.settings["relax_jobs"]
+    by_cores = usable_cores() // (processes * relax.threads)
+    by_memory = psutil.virtual_memory().available // (processes * MEMORY_PER_PROCESS)
+    return int(max(1, min(runs, by_cores, by_memory)))
+
+
+def usable_cores() -> int:
+    """Return how many cores this process may use."""
+    if hasattr(os, "sched_getaffinity"):  # not on macOS
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 # --- inputs -------------------------------------------------------------------------------------
@@ -330,9 +394,9 @@ def check_inputs(builder: ProcessBuilder) -> None:
     Raises:
         RefusedInputsError: where they are wrong.
     """
-    ports = Fuse2WorkChain.spec().inputs
+    ports = builder.process_class.spec().inputs
     try:
-        problem = ports.validate(ports.pre_process(_pruned(builder)))
+        problem = ports.validate(ports.pre_process(pruned(builder)))
         json.dumps(plain_inputs(builder), allow_nan=False)  # what the graph cannot hold fails when it is stored
     except (ValueError, TypeError, AttributeError, OverflowError, AiidaException) as error:
         raise RefusedInputsError(f"an input is of the wrong kind: {error}") from error
@@ -340,15 +404,9 @@ def check_inputs(builder: ProcessBuilder) -> None:
         raise RefusedInputsError(f"{problem.port}: {problem.message}")
 
 
-def _pruned(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Return nested inputs without empty namespaces."""
-    pruned = {key: _pruned(value) if isinstance(value, Mapping) else value for key, value in values.items()}
-    return {key: value for key, value in pruned.items() if value is not None and value != {}}
-
-
 def plain_inputs(builder: ProcessBuilder) -> dict[str, Any]:
     """Return inputs as plain values, for people and for JSON."""
-    plain: dict[str, Any] = _plain(_pruned(builder))
+    plain: dict[str, Any] = _plain(pruned(builder))
     return plain
 
 

@@ -6,28 +6,43 @@ All of them work while the search runs, after it has ended, and on an imported a
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from aiida import orm
 from aiida.common.exceptions import MultipleObjectsError, NotExistent
+from numpy.typing import NDArray
 from plumpy import ProcessState
 
 from aiida_fuse2.calculations.conversions import history_rows, rank
-from aiida_fuse2.core.errors import Fuse2Error
+from aiida_fuse2.core.errors import Fuse2Error, InputError
+from aiida_fuse2.core.runs import Key, merge_ranked
 from aiida_fuse2.core.settings import SearchSettings, parse_settings
 from aiida_fuse2.core.state import SearchState
+from aiida_fuse2.core.uniqueness import decode_fingerprint, match_reduced, reduce_structure
 from aiida_fuse2.environment import node_identifier
 from aiida_fuse2.parsers.relax import EXTRAS_KEY
 from aiida_fuse2.workchains.protocols import completed_settings
-from aiida_fuse2.workchains.records import explored_structures, find_structures, generation_records
-from aiida_fuse2.workchains.search import STOP_EXTRA, STOP_NOW
+from aiida_fuse2.workchains.records import (
+    GenerationRecord,
+    explored_structures,
+    find_structures,
+    generation_records,
+)
+from aiida_fuse2.workchains.runs import searches_of_runs
+from aiida_fuse2.workchains.search import COMPARABLE, STOP_EXTRA, STOP_NOW
 from aiida_fuse2.worker.names import RESULTS_FILE
 
+if TYPE_CHECKING:
+    from pymatgen.core import Structure
+
 PROCESS_TYPE = "aiida.workflows:fuse2.search"
+
+RUNS_PROCESS_TYPE = "aiida.workflows:fuse2.runs"
 
 RATE_WINDOW = 10
 """Generations over which the present speed of a search is taken."""
@@ -137,7 +152,28 @@ def load_search(identifier: int | str | None = None) -> orm.WorkChainNode:
         NoSearchError: where there is no such node, or it is not a search.
     """
     if identifier is None:
-        return _newest_search()
+        return _newest(PROCESS_TYPE)
+    node = load_search_or_runs(identifier)
+    if is_runs(node):
+        pks = ", ".join(str(search.pk) for search in searches_of_runs(node.pk))
+        raise NoSearchError(
+            f"node {identifier} is not one search but several runs; name one of them: {pks or 'none yet'}"
+        )
+    return node
+
+
+def load_search_or_runs(identifier: int | str | None = None) -> orm.WorkChainNode:
+    """Return a search, or several runs of one, by primary key or UUID (or its beginning).
+
+    By default the newest of the profile; a search that belongs to runs stands back for these.
+
+    Raises:
+        NoSearchError: where there is no such node, or it is neither.
+    """
+    if identifier is None:
+        newest = _newest(PROCESS_TYPE, RUNS_PROCESS_TYPE)
+        caller = newest.caller
+        return caller if caller is not None and is_runs(caller) else newest
     text = str(identifier)
     try:
         node = orm.load_node(node_identifier(text))
@@ -145,15 +181,20 @@ def load_search(identifier: int | str | None = None) -> orm.WorkChainNode:
         raise NoSearchError(f"there is no node {text!r} in this profile") from error
     except MultipleObjectsError as error:
         raise NoSearchError(f"several nodes begin with {text!r}") from error
-    if not isinstance(node, orm.WorkChainNode) or node.process_type != PROCESS_TYPE:
+    if not isinstance(node, orm.WorkChainNode) or node.process_type not in {PROCESS_TYPE, RUNS_PROCESS_TYPE}:
         kind = node.process_label if isinstance(node, orm.ProcessNode) else type(node).__name__
         raise NoSearchError(f"node {text} is not a search but a {kind}; `verdi process list -a` lists processes")
     return node
 
 
-def _newest_search() -> orm.WorkChainNode:
+def is_runs(node: orm.WorkChainNode) -> bool:
+    """Tell whether a node stands for several runs of a search."""
+    return bool(node.process_type == RUNS_PROCESS_TYPE)
+
+
+def _newest(*process_types: str) -> orm.WorkChainNode:
     builder = orm.QueryBuilder()
-    builder.append(orm.WorkChainNode, filters={"process_type": PROCESS_TYPE}, tag="search")
+    builder.append(orm.WorkChainNode, filters={"process_type": {"in": list(process_types)}}, tag="search")
     found = builder.order_by({"search": {"id": "desc"}}).first(flat=True)
     if found is None:
         raise NoSearchError("there is no search in this profile yet; start one with `aiida-fuse2 run`")
@@ -186,19 +227,31 @@ def searches() -> tuple[list[int], list[int]]:
 def ask_to_stop(search: orm.WorkChainNode, *, now: bool = False) -> None:
     """Ask a search to end after its present generation, or at once and without it.
 
-    Its running jobs go on until they are killed (``kill_jobs``).
+    Its running jobs go on until they are killed (``kill_jobs``). Of runs, all that are under way are asked,
+    and no other one begins.
     """
-    search.base.extras.set(STOP_EXTRA, STOP_NOW if now else True)
+    request = STOP_NOW if now else True
+    search.base.extras.set(STOP_EXTRA, request)  # first: a search that begins now is asked by its runs
+    for active in _active_searches(search):
+        active.base.extras.set(STOP_EXTRA, request)
+
+
+def _active_searches(runs: orm.WorkChainNode) -> list[orm.WorkChainNode]:
+    """Return the searches of runs that are under way; none for a single search."""
+    if not is_runs(runs):
+        return []
+    return [orm.load_node(search.pk) for search in searches_of_runs(runs.pk) if not search.has_ended]
 
 
 def kill_jobs(search: orm.WorkChainNode) -> int:
-    """Kill the jobs that a search waits for, and return their number.
+    """Kill the jobs that a search waits for, or all searches of runs, and return their number.
 
     A search that was asked to stop now then ends; another one submits them again.
     """
     from aiida.engine.processes.control import kill_processes
 
-    builder = orm.QueryBuilder().append(orm.WorkChainNode, filters={"id": search.pk}, tag="search")
+    searches = [search.pk, *(active.pk for active in _active_searches(search))]
+    builder = orm.QueryBuilder().append(orm.WorkChainNode, filters={"id": {"in": searches}}, tag="search")
     running = {"attributes.process_state": {"!in": sorted(TERMINATED)}}
     builder.append(orm.CalcJobNode, with_incoming="search", filters=running)
     jobs = builder.all(flat=True)
@@ -361,3 +414,170 @@ def ranked(search: orm.WorkChainNode) -> list[dict[str, Any]]:
     rows = rank(history_rows(record.columns for record in generation_records(search.pk)), search_settings(search).unit)
     known = explored_structures(search.pk)
     return [{**row, **known.get(row["label"], {"pk": None, "uuid": None})} for row in rows]
+
+
+# --- several runs -------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunsProgress:
+    """How far several runs of a search are.
+
+    Attributes:
+        pk: of the runs.
+        n_runs: how many there are to be.
+        process_state: of AiiDA: created, running, waiting, finished, excepted or killed.
+        is_stopping: whether they were asked to stop.
+        exit_status: once they have finished.
+        exit_message: once they have finished.
+        searches: of the runs that have begun, in the order of their numbers.
+        elapsed: since they were submitted, or until they ended, s.
+    """
+
+    pk: int
+    n_runs: int
+    process_state: str
+    is_stopping: bool
+    exit_status: int | None
+    exit_message: str | None
+    searches: tuple[Progress, ...]
+    elapsed: float
+
+    @property
+    def is_terminated(self) -> bool:
+        """Whether the runs have ended, well or badly."""
+        return self.process_state in TERMINATED
+
+    @property
+    def has_failed(self) -> bool:
+        """Whether the runs have ended without being usable."""
+        finished = self.process_state == ProcessState.FINISHED.value
+        usable = finished and (self.exit_status == 0 or (self.exit_status or 0) >= STOPPED_EXIT)
+        return self.is_terminated and not usable
+
+    @property
+    def phase(self) -> str:
+        """What the runs are doing, for people."""
+        ended = sum(search.is_terminated for search in self.searches)
+        return f"{len(self.searches) - ended} of {self.n_runs} runs under way, {ended} ended"
+
+    @property
+    def lowest(self) -> int | None:
+        """Number of the run with the lowest energy, or None."""
+        energies = {i: s.best.energy for i, s in enumerate(self.searches) if s.best is not None}
+        return min(energies, key=lambda run: (energies[run], run)) if energies else None
+
+    @property
+    def energies(self) -> list[float]:
+        """The lowest energy of each run that has found a structure, eV/atom."""
+        return [search.best.energy for search in self.searches if search.best is not None]
+
+
+def runs_progress(runs: int) -> RunsProgress:
+    """Return how far several runs of a search are.
+
+    Args:
+        runs: primary key of the runs.
+    """
+    builder = orm.QueryBuilder()
+    builder.append(
+        orm.WorkChainNode, filters={"id": runs}, project=["attributes", "extras", "ctime", "mtime"], tag="runs"
+    )
+    builder.append(orm.Int, with_outgoing="runs", edge_filters={"label": "runs"}, project="attributes.value")
+    attributes, extras, ctime, mtime, n_runs = builder.first()
+    process_state = attributes.get("process_state") or ProcessState.CREATED.value
+    end = mtime if process_state in TERMINATED else datetime.now(tz=UTC)
+    return RunsProgress(
+        pk=runs,
+        n_runs=n_runs,
+        process_state=process_state,
+        is_stopping=bool(extras.get(STOP_EXTRA, False)),
+        exit_status=attributes.get("exit_status"),
+        exit_message=attributes.get("exit_message") or attributes.get("exception"),
+        searches=tuple(progress(search.pk) for search in searches_of_runs(runs)),
+        elapsed=(end - ctime).total_seconds(),
+    )
+
+
+def runs_settings(runs: orm.WorkChainNode) -> SearchSettings:
+    """Return the settings of run 0; run i has that seed plus i."""
+    return parse_settings(SearchSettings, completed_settings(runs.inputs.search.settings.get_dict()))
+
+
+def run_searches(runs: orm.WorkChainNode) -> list[orm.WorkChainNode]:
+    """Return the searches of the runs that have begun, in the order of their numbers."""
+    return [orm.load_node(search.pk) for search in searches_of_runs(runs.pk)]
+
+
+def combined(searches: Sequence[orm.WorkChainNode], n: int | None = None) -> list[dict[str, Any]]:
+    """Return the unique explored structures of several searches, lowest energy first.
+
+    Structures of two searches are equal where their energies lie within the energy window of the first search
+    and its matcher says so. Only structures that have to be compared are loaded.
+
+    Args:
+        searches: running or ended, for one composition and with one potential.
+        n: how many structures to return; all where None.
+
+    Returns:
+        The rows of ``ranked``; see ``core.runs.merge_ranked`` for what each has about the runs that found it. A run
+        is the place of a search in ``searches``.
+
+    Raises:
+        InputError: where the energies of the searches cannot be compared.
+    """
+    if not searches:
+        return []
+    settings = _comparable_settings(searches)
+    records = [generation_records(search.pk) for search in searches]
+    known = [explored_structures(search.pk) for search in searches]
+    rows = merge_ranked(
+        [rank(history_rows(record.columns for record in chain), settings.unit) for chain in records],
+        _fingerprints(records),
+        _comparison(known, settings.uniqueness.stol),
+        window=settings.uniqueness.energy_window,
+        limit=n,
+    )
+    return [{**row, **known[row["run"]].get(row["label"], {"pk": None, "uuid": None})} for row in rows]
+
+
+def _comparable_settings(searches: Sequence[orm.WorkChainNode]) -> SearchSettings:
+    """Return the settings of the first search, if the energies of the others can be compared with its."""
+    settings, relax = search_settings(searches[0]), searches[0].inputs.relax.settings.get_dict()
+    for search in searches[1:]:
+        formula, tier = search_settings(search).unit.formula, search.inputs.relax.settings.get_dict()
+        if formula != settings.unit.formula:
+            raise InputError("composition", formula, f"search {searches[0].pk} is one for {settings.unit.formula}")
+        for name in COMPARABLE:
+            if tier.get(name) != relax.get(name):
+                expected = f"search {searches[0].pk} has {relax.get(name)!r}: energies cannot be compared"
+                raise InputError(f"relax.settings.{name}", tier.get(name), expected)
+    return settings
+
+
+def _fingerprints(records: Sequence[Sequence[GenerationRecord]]) -> Callable[[Key], NDArray[Any]]:
+    """Return what reads the fingerprint of a structure from the records of its run."""
+    texts = [
+        dict(
+            pair
+            for record in chain
+            for pair in zip(record.columns["label"], record.columns["fingerprint"], strict=True)
+        )
+        for chain in records
+    ]
+    return lambda key: decode_fingerprint(texts[key[0]][key[1]])
+
+
+def _comparison(known: Sequence[dict[str, dict[str, Any]]], stol: float) -> Callable[[Key, Key], bool]:
+    """Return what compares two structures of runs; each is loaded and reduced once."""
+
+    @cache
+    def reduced(key: Key) -> Structure:
+        return reduce_structure(orm.load_node(known[key[0]][key[1]]["pk"]).get_ase())
+
+    def same(a: Key, b: Key) -> bool:
+        if not all(label in known[run] for run, label in (a, b)):
+            return False  # left out of an imported archive
+        return match_reduced(reduced(a), reduced(b), stol=stol)
+
+    return same

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import TypeVar
 
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
@@ -15,9 +16,11 @@ from rich.table import Table
 from aiida_fuse2.core.settings import SearchSettings
 from aiida_fuse2.core.state import SearchState
 from aiida_fuse2.environment import daemon_problem
-from aiida_fuse2.query import BestFound, Progress, progress
+from aiida_fuse2.query import BestFound, Progress, RunsProgress, progress
 
 from .tables import counts_text, duration_text, spacegroup_text
+
+P = TypeVar("P", Progress, RunsProgress)
 
 POLL_INTERVAL = 1.0
 """How often the graph is asked, s."""
@@ -48,11 +51,15 @@ def follow(search: int, settings: SearchSettings, console: Console) -> Progress:
     return _follow_plain(search, settings, console)
 
 
-def _polls(search: int) -> Iterator[tuple[Progress, str | None]]:
-    """Yield progress and what is wrong with the daemon, until the search has ended."""
+def polls(ask: Callable[[], P]) -> Iterator[tuple[P, str | None]]:
+    """Yield progress and what is wrong with the daemon, until what is asked for has ended.
+
+    Args:
+        ask: returns the progress.
+    """
     problem, number = None, 0
     while True:
-        reached = progress(search)
+        reached = ask()
         if reached.is_terminated:
             yield reached, None
             return
@@ -65,7 +72,7 @@ def _polls(search: int) -> Iterator[tuple[Progress, str | None]]:
 
 def _follow_live(search: int, settings: SearchSettings, console: Console) -> Progress:
     with Live(console=console, auto_refresh=False) as live:
-        for reached, problem in _polls(search):
+        for reached, problem in polls(lambda: progress(search)):
             live.update(panel(reached, settings, problem), refresh=True)
     return reached
 
@@ -73,7 +80,7 @@ def _follow_live(search: int, settings: SearchSettings, console: Console) -> Pro
 def _follow_plain(search: int, settings: SearchSettings, console: Console) -> Progress:
     shown: int | None = None
     told: str | None = None
-    for reached, problem in _polls(search):
+    for reached, problem in polls(lambda: progress(search)):
         if problem is not None and problem != told:
             console.print(f"the search does not advance: {problem}", markup=False, soft_wrap=True)
         told = problem

@@ -71,6 +71,19 @@ INPUT_OF_OPTION = {
 @click.option("--trials-per-step", type=int, metavar="N", help="Structures that a chain tries in a step.")
 @click.option("--seed", type=int, metavar="N", help="Seed of every random decision.")
 @click.option("--pressure", type=float, metavar="GPa", help="External pressure; enthalpies are then compared.")
+@click.option(
+    "--runs",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="Make N independent runs with the seeds SEED, SEED + 1, ... and compare them; the paper makes 3.",
+)
+@click.option(
+    "--concurrent",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="Runs at a time; by default as many as the cores and memory of this machine allow, or all of them where jobs "
+    "go elsewhere.",
+)
 @click.option("--device", type=click.Choice(["cpu", "cuda"]), help="Where CHGNet is evaluated.")
 @click.option("--processes", type=int, metavar="N", help="Structures relaxed side by side in a job.")
 @click.option("--jobs", type=int, metavar="N", help="Jobs that relax side by side.")
@@ -99,6 +112,8 @@ def cmd_run(
     code_label: str,
     paths: tuple[Path, ...],
     group: str | None,
+    runs: int | None,
+    concurrent: int | None,
     assignments: tuple[str, ...],
     overrides: Path | None,
     wait: bool,
@@ -113,6 +128,8 @@ def cmd_run(
     """
     from aiida_fuse2 import environment, launch
 
+    if concurrent is not None and runs is None:
+        raise click.UsageError("--concurrent is about several runs: give --runs, too")
     changes = launch.merge_all(
         {} if overrides is None else launch.read_overrides(overrides),
         changes_of_options(options),
@@ -132,6 +149,8 @@ def cmd_run(
     )
     check_calculator(code, prepared)
     _report(prepared)
+    if runs is not None:
+        prepared = launch.prepare_runs(prepared, runs=runs, concurrent=concurrent)
     if dry_run:
         print_inputs(prepared, as_json=as_json)
         return
@@ -193,19 +212,28 @@ def print_inputs(prepared: Prepared, *, as_json: bool) -> None:
 
 
 def submit_prepared(prepared: Prepared, *, wait: bool, as_json: bool) -> None:
-    """Submit a search, and show its progress if wanted."""
+    """Submit a search, or several runs of one, and show progress if wanted."""
     from aiida.engine import submit
 
-    from .watch import watch_search
+    from .watch import watch_node
 
     try:
         node = submit(prepared.builder)
     except (ValueError, TypeError) as error:  # what AiiDA raises for inputs that it refuses
         raise CommandError(" ".join(str(error).split()), BAD_INPUT) from error
-    click.echo(f"Search of {prepared.settings.composition} submitted: PK {node.pk}", err=as_json)
+    click.echo(f"{_what(prepared)} of {prepared.settings.composition} submitted: PK {node.pk}", err=as_json)
     if wait:
-        watch_search(node, as_json=as_json)
+        watch_node(node, as_json=as_json)
     elif as_json:
         echo_json({"pk": node.pk, "uuid": node.uuid})
     else:
         click.echo(f"Watch it with `{hint(f'watch {node.pk}')}`, see results with `{hint(f'show {node.pk}')}`")
+
+
+def _what(prepared: Prepared) -> str:
+    """Return what is submitted, for people."""
+    if prepared.runs is None:
+        return "Search"
+    if prepared.runs == 1:
+        return "1 run"
+    return f"{prepared.runs} runs, {min(prepared.runs, prepared.builder.concurrent.value)} at a time,"

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from aiida_fuse2.core.settings import SearchSettings
-    from aiida_fuse2.query import Progress
+    from aiida_fuse2.query import Progress, RunsProgress
 
 DEFAULT_ROWS = 20
 """Structures in the table."""
@@ -27,14 +27,21 @@ DEFAULT_ROWS = 20
 def cmd_show(*, search: str | None, number: int | None, as_json: bool) -> None:
     """Show what the search PK (the newest one if left out) has found, lowest energy first.
 
+    Of several runs of a search (`run --runs`), PK shows each run, how far their lowest energies lie apart, and
+    what they have found together.
+
     Structures that are equal count once; "found" says how often. "space group" is the one at the loose
     tolerance (0.1 Å unless set), "tight" that at the tight one (0.01 Å). Works while the search runs.
     """
     from aiida_fuse2 import query
 
+    from .runs import show_runs
     from .tables import make_console
 
-    node = query.load_search(search)
+    node = query.load_search_or_runs(search)
+    if query.is_runs(node):
+        show_runs(node, number, as_json=as_json)
+        return
     settings, reached = query.search_settings(node), query.progress(node.pk)
     rows = query.ranked(node)
     if as_json:
@@ -82,8 +89,8 @@ def print_header(console: Console, settings: SearchSettings, reached: Progress) 
         )
 
 
-def status_text(reached: Progress) -> str:
-    """Return how a search stands, with the exit message of one that has ended."""
+def status_text(reached: Progress | RunsProgress) -> str:
+    """Return how a search, or several runs of one, stand; with the exit message where it has ended."""
     from rich.markup import escape
 
     if not reached.is_terminated:
@@ -101,8 +108,15 @@ def _last_line(text: str) -> str:
     return text.strip().splitlines()[-1]
 
 
-def print_ranked(console: Console, rows: list[dict[str, Any]], limit: int) -> None:
-    """Print the ranked table and say what was left out."""
+def print_ranked(console: Console, rows: list[dict[str, Any]], limit: int, *, total_is_known: bool = True) -> None:
+    """Print the ranked table and say what was left out.
+
+    Args:
+        console: to print to.
+        rows: lowest energy first.
+        limit: how many to print.
+        total_is_known: whether these are all rows; otherwise one beyond the limit tells that there are more.
+    """
     from .tables import ranked_table
 
     if not rows:
@@ -111,4 +125,5 @@ def print_ranked(console: Console, rows: list[dict[str, Any]], limit: int) -> No
     console.print()
     console.print(ranked_table(rows, limit, width=console.width))
     if len(rows) > limit:
-        console.print(f"and {len(rows) - limit} more (-n {len(rows)})")
+        more = f"and {len(rows) - limit} more (-n {len(rows)})" if total_is_known else f"and more (-n {2 * limit})"
+        console.print(more)

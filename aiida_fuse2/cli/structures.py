@@ -49,7 +49,9 @@ def cmd_structures(
     force: bool,
     as_json: bool,
 ) -> None:
-    """Write the best structures of the search PK (the newest one if left out) to files.
+    """Write the best structures of the search PK, or of all its runs, to files.
+
+    The newest search is taken if PK is left out.
 
     Their names hold composition, rank, space group and energy (eV/atom), as in
     SrTiO3_01_Pm-3m_-8.4236.cif. The space group is the one found at --symprec, or at the loose tolerance of
@@ -57,11 +59,12 @@ def cmd_structures(
     """
     from aiida_fuse2 import query, structure_export
 
-    node = query.load_search(search)
-    rows = query.ranked(node)[:number]
+    node = query.load_search_or_runs(search)
+    is_runs = query.is_runs(node)
+    rows = query.combined(query.run_searches(node), number) if is_runs else query.ranked(node)[:number]
     if not rows:
         raise CommandError(f"the search {node.pk} has no structure yet")
-    formula = query.search_settings(node).unit.formula
+    formula = (query.runs_settings(node) if is_runs else query.search_settings(node)).unit.formula
     paths = {output / structure_export.file_name(formula, row, file_format, symprec=symprec): row for row in rows}
     texts = {path: structure_export.to_text(row, file_format, symprec=symprec) for path, row in paths.items()}
     try:

@@ -43,6 +43,17 @@ def counts_text(counts: Mapping[str, int]) -> str:
     return ", ".join(f"{reason} {number}" for reason, number in ordered) or "none"
 
 
+def numbers_text(numbers: Sequence[int]) -> str:
+    """Return ascending numbers with ranges of three and more shortened: ``0-2 5 6``."""
+    spans: list[list[int]] = []
+    for number in numbers:
+        if spans and number == spans[-1][-1] + 1:
+            spans[-1].append(number)
+        else:
+            spans.append([number])
+    return " ".join(f"{s[0]}-{s[-1]}" if len(s) > 2 else " ".join(map(str, s)) for s in spans)
+
+
 def duration_text(seconds: float) -> str:
     """Return a time as two units at most: ``45 s``, ``12 min``, ``3 h 20 min``, ``2 d 4 h``."""
     if seconds < MINUTE:
@@ -73,6 +84,9 @@ def origin_text(row: Mapping[str, Any], *, short: bool = False) -> str:
     return f"{row['origin']} (move {move.number})"
 
 
+RUNS_COLUMN = "in runs"
+"""Title of the column that only a table over several runs has."""
+
 _COLUMNS: tuple[tuple[str, Literal["left", "right"]], ...] = (
     ("", "right"),
     ("E\neV/atom", "right"),
@@ -83,6 +97,7 @@ _COLUMNS: tuple[tuple[str, Literal["left", "right"]], ...] = (
     ("Z", "right"),
     ("V/atom\nÅ³", "right"),
     ("found", "right"),
+    (RUNS_COLUMN, "left"),
     ("origin", "left"),
     ("label", "left"),
     ("PK", "right"),
@@ -110,6 +125,8 @@ _LAYOUTS = (
     _Layout(left_out=frozenset({"label"}), short_origin=True),
     _Layout(left_out=frozenset({"label", "tight"}), short_origin=True),
     _Layout(left_out=frozenset({"label", "tight"}), short_origin=True, margin=0),
+    _Layout(left_out=frozenset({"label", "tight", "origin"}), margin=0),
+    _Layout(left_out=frozenset({"label", "tight", "origin", "Z"}), margin=0),
 )
 """From wide to narrow; the tight space group goes before the loose one, which is the one to read."""
 
@@ -132,14 +149,15 @@ def ranked_table(rows: Sequence[Mapping[str, Any]], limit: int, *, width: int) -
 
 def _table(rows: Sequence[Mapping[str, Any]], layout: _Layout) -> Table:
     table = Table(box=None, pad_edge=False, header_style="bold")
+    hidden = layout.left_out | (frozenset() if any("runs" in row for row in rows) else {RUNS_COLUMN})
     for title, justify in _COLUMNS:
-        if title not in layout.left_out:
+        if title not in hidden:
             number = justify == "right"
             least = _width(title) + layout.margin if number else None
             table.add_column(title, justify=justify, no_wrap=number, min_width=least)
     for row in rows:
         cells = zip(_COLUMNS, _cells(row, short_origin=layout.short_origin), strict=True)
-        table.add_row(*(escape(cell) for (title, _), cell in cells if title not in layout.left_out))
+        table.add_row(*(escape(cell) for (title, _), cell in cells if title not in hidden))
     return table
 
 
@@ -158,6 +176,7 @@ def _cells(row: Mapping[str, Any], *, short_origin: bool) -> tuple[str, ...]:
         str(row["z"]),
         f"{row['volume'] / row['n_atoms']:.2f}",
         str(row["found"]),
+        numbers_text(row.get("runs", ())),
         origin_text(row, short=short_origin),
         row["label"],
         str(row["pk"]),

@@ -21,14 +21,26 @@ FINAL_ROWS = 10
 @JSON
 @with_profile
 def cmd_watch(*, search: str | None, as_json: bool) -> None:
-    """Show the progress of the search PK (the newest one if left out) until it ends.
+    """Show the progress of the search PK (the newest one if left out), or of its runs, until it ends.
 
     Ctrl-C ends the display and leaves the search running. The exit code is 0 where the search
     finished or was stopped, and 1 where it failed.
     """
-    from aiida_fuse2.query import load_search
+    from aiida_fuse2.query import load_search_or_runs
 
-    watch_search(load_search(search), as_json=as_json)
+    watch_node(load_search_or_runs(search), as_json=as_json)
+
+
+def watch_node(node: orm.WorkChainNode, *, as_json: bool) -> None:
+    """Show progress of a search, or of several runs of one, until it ends; exits with 1 where it failed."""
+    from aiida_fuse2.query import is_runs
+
+    from .runs import watch_runs
+
+    if is_runs(node):
+        watch_runs(node, as_json=as_json)
+    else:
+        watch_search(node, as_json=as_json)
 
 
 def watch_search(node: orm.WorkChainNode, *, as_json: bool) -> None:
@@ -43,16 +55,7 @@ def watch_search(node: orm.WorkChainNode, *, as_json: bool) -> None:
     try:
         reached = follow(node.pk, settings, make_console(stderr=as_json))
     except KeyboardInterrupt:
-        click.echo(
-            f"\nThe search {node.pk} goes on.\n"
-            f"  {hint(f'watch {node.pk}')}: come back\n"
-            f"  {hint(f'show {node.pk}')}: see what it has found\n"
-            f"  {hint(f'stop {node.pk}')}: end it after the present generation\n"
-            f"  {hint(f'process status {node.pk}', 'verdi')}: see its processes",
-            err=as_json,
-        )
-        if as_json:
-            echo_json({"pk": node.pk, "uuid": node.uuid, "process_state": "running"})
+        report_interrupt(node, f"The search {node.pk} goes on.", as_json=as_json)
         return
     rows = query.ranked(node)
     if as_json:
@@ -65,18 +68,37 @@ def watch_search(node: orm.WorkChainNode, *, as_json: bool) -> None:
         click.get_current_context().exit(FAILED)
 
 
+def report_interrupt(node: orm.WorkChainNode, text: str, *, as_json: bool) -> None:
+    """Say how to come back to what goes on after the display has ended."""
+    click.echo(
+        f"\n{text}\n"
+        f"  {hint(f'watch {node.pk}')}: come back\n"
+        f"  {hint(f'show {node.pk}')}: see what was found\n"
+        f"  {hint(f'stop {node.pk}')}: end it after the present generation\n"
+        f"  {hint(f'process status {node.pk}', 'verdi')}: see its processes",
+        err=as_json,
+    )
+    if as_json:
+        echo_json({"pk": node.pk, "uuid": node.uuid, "process_state": "running"})
+
+
 @cmd_root.command("stop")
 @SEARCH
 @click.option("--now", is_flag=True, help="Kill the jobs of the present generation and leave it out.")
 @with_profile
 def cmd_stop(*, search: str, now: bool) -> None:
-    """Ask the search PK to end after its present generation.
+    """Ask the search PK, or all its runs, to end after the present generation.
 
     It keeps all that it has found, and finishes with exit status 700.
     """
     from aiida_fuse2 import query
 
-    node = query.load_search(search)
+    from .runs import stop_runs
+
+    node = query.load_search_or_runs(search)
+    if query.is_runs(node):
+        stop_runs(node, now=now)
+        return
     if node.is_terminated:
         raise CommandError(f"the search {search} has ended already; see `{hint(f'show {search}')}`")
     query.ask_to_stop(node, now=now)

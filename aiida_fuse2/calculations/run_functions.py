@@ -1,0 +1,75 @@
+"""The calcfunctions of several runs of one search. AiiDA's caching hashes this file: it only converts nodes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from aiida import orm
+from aiida.engine import calcfunction
+
+from aiida_fuse2.core.runs import RunResult, summarise_runs
+from aiida_fuse2.core.settings import SearchSettings, parse_settings
+from aiida_fuse2.core.state import SearchState
+from aiida_fuse2.core.uniqueness import are_equal
+
+
+@calcfunction
+def settings_of_run(
+    settings: orm.Dict,
+    run: orm.Int,
+    software: orm.Dict,  # noqa: ARG001 - part of the hash
+) -> orm.Dict:
+    """Return the settings of one run: those given, but for the seed (``fuse2.settings_of_run``).
+
+    The number of the run is added to the seed.
+
+    Args:
+        settings: of run 0.
+        run: its number, from 0.
+        software: versions of the packages that this runs with.
+    """
+    values = settings.get_dict()
+    return orm.Dict({**values, "seed": values["seed"] + run.value})
+
+
+@calcfunction
+def compare_runs(
+    settings: orm.Dict,
+    runs: orm.Int,
+    software: orm.Dict,  # noqa: ARG001 - part of the hash
+    **found: orm.Data,
+) -> dict[str, orm.Data]:
+    """Compare what the runs of a search have found (``fuse2.compare_runs``).
+
+    Args:
+        settings: of run 0.
+        runs: how many there were to be.
+        software: versions of the packages that this runs with.
+        found: ``structure_NN``, ``ranked_NN`` and ``state_NN``: the outputs of each run, as far as it has them.
+
+    Returns:
+        ``summary``: see ``core.runs.summarise_runs``; ``energy``: the lowest of all, eV/atom.
+
+    Raises:
+        ValueError: where no run has found a structure.
+    """
+    parsed = parse_settings(SearchSettings, settings.get_dict())
+    results = []
+    for run in range(runs.value):
+        result: dict[str, Any] = {"run": run, "seed": parsed.seed + run}
+        if f"state_{run:02d}" in found:
+            state = SearchState.from_dict(found[f"state_{run:02d}"].get_dict())
+            result |= {"tried": state.tried, "explored": state.explored, "unique": state.unique}
+            if state.best is not None and f"structure_{run:02d}" in found:
+                result["best"] = found[f"ranked_{run:02d}"]["structures"][0]
+                result["structure_number"] = state.best.structure_number
+        results.append(RunResult(**result))
+
+    def same(a: int, b: int) -> bool:
+        pair = [found[f"structure_{run:02d}"].get_ase() for run in (a, b)]
+        return are_equal(*pair, stol=parsed.uniqueness.stol)
+
+    summary = summarise_runs(results, same, window=parsed.uniqueness.energy_window)
+    if summary is None:
+        raise ValueError("no run has found a structure")
+    return {"summary": orm.Dict(summary), "energy": orm.Float(summary["lowest"]["energy"])}

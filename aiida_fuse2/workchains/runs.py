@@ -1,0 +1,279 @@
+"""Several independent runs of one search (``fuse2.runs``): the lowest of all is the result."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from aiida import orm
+from aiida.engine import ExitCode, ProcessBuilder, ToContext, WorkChain, while_
+from aiida.engine.processes.workchains.workchain import WorkChainSpec
+from plumpy import ProcessState
+
+from aiida_fuse2.calculations.run_functions import compare_runs, settings_of_run
+from aiida_fuse2.core.errors import InputError
+
+from .search import STOP_EXTRA, Fuse2WorkChain
+from .software import engine_software
+
+PAPER_RUNS = 3
+"""Runs per experiment in the paper."""
+
+RUN_LINK = "run_"
+"""Start of the label of the link to the search of a run; the number of the run follows."""
+
+FOUND = ("structure", "ranked", "state")
+"""Outputs of a search that runs are compared by."""
+
+STOPPED = 700
+"""Exit status of searches, and of runs, that were stopped on request."""
+
+ENDED = frozenset({ProcessState.FINISHED.value, ProcessState.EXCEPTED.value, ProcessState.KILLED.value})
+"""States of processes that have ended."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunSearch:
+    """The search of a run.
+
+    Attributes:
+        run: number of the run, from 0.
+        pk: of the search.
+        has_ended: whether the search has ended, well or badly.
+    """
+
+    run: int
+    pk: int
+    has_ended: bool
+
+
+def searches_of_runs(runs: int) -> list[RunSearch]:
+    """Return the searches that runs have begun, by the number of the run.
+
+    Runs begin in the order of their numbers, so the n-th of this list is that of run n.
+
+    Args:
+        runs: primary key of the runs.
+    """
+    builder = orm.QueryBuilder().append(orm.WorkChainNode, filters={"id": runs}, tag="runs")
+    builder.append(
+        orm.WorkChainNode,
+        with_incoming="runs",
+        edge_filters={"label": {"like": f"{RUN_LINK}%"}},
+        edge_project="label",
+        project=["id", "attributes.process_state"],
+    )
+    found = [
+        RunSearch(run=int(label.removeprefix(RUN_LINK)), pk=pk, has_ended=state in ENDED)
+        for pk, state, label in builder.all()
+    ]
+    return sorted(found, key=lambda search: search.run)
+
+
+def _validate_positive(node: orm.Int, _: object) -> str | None:
+    """Return what is wrong with a number of runs, or None."""
+    return None if node.value >= 1 else f"must be at least 1, not {node.value}"
+
+
+class Fuse2RunsWorkChain(WorkChain):
+    """Makes several independent runs of one search and compares what they find."""
+
+    @classmethod
+    def define(cls, spec: WorkChainSpec) -> None:
+        """Define inputs, outline, outputs and exit codes."""
+        super().define(spec)
+        spec.expose_inputs(
+            Fuse2WorkChain,
+            namespace="search",
+            exclude=("state",),
+            namespace_options={"help": "Inputs of each search. The seed is that of run 0; run i uses seed + i."},
+        )
+        spec.input(
+            "runs",
+            valid_type=orm.Int,
+            serializer=orm.to_aiida_type,
+            validator=_validate_positive,
+            help="How many runs.",
+        )
+        spec.input(
+            "concurrent",
+            valid_type=orm.Int,
+            required=False,
+            serializer=orm.to_aiida_type,
+            validator=_validate_positive,
+            help="How many of them may run at a time; all where it is left out.",
+        )
+        spec.outline(while_(cls.should_go_on)(cls.submit_searches), cls.finalise)
+        spec.output("structure", valid_type=orm.StructureData, required=False, help="The structure of lowest energy.")
+        spec.output("energy", valid_type=orm.Float, required=False, help="Its energy (enthalpy), eV/atom.")
+        spec.output(
+            "summary",
+            valid_type=orm.Dict,
+            required=False,
+            help="A row for each run; lowest, mean, spread and standard deviation of their lowest energies (eV/atom), "
+            "and how many runs found the lowest crystal.",
+        )
+        spec.exit_code(401, "ERROR_NO_STRUCTURE", message="No run has found a structure; {reason}")
+        spec.exit_code(STOPPED, "STOPPED_ON_REQUEST", message="Stopped on request; {reason}")
+
+    @classmethod
+    def get_builder_from_protocol(
+        cls,
+        composition: str,
+        code: orm.AbstractCode,
+        protocol: str | None = None,
+        overrides: Mapping[str, Any] | None = None,
+        *,
+        runs: int = PAPER_RUNS,
+        concurrent: int | None = None,
+        structures: Sequence[orm.StructureData] | None = None,
+        pool: orm.SinglefileData | None = None,
+        options: Mapping[str, Any] | None = None,
+    ) -> ProcessBuilder:
+        """Return a builder with the inputs of a protocol.
+
+        Args:
+            composition: formula, e.g. ``SrTiO3``.
+            code: the installed command ``aiida-fuse2-worker``.
+            protocol: ``fast``, ``balanced`` (default) or ``stringent``.
+            overrides: nested inputs of the search that win over the protocol, e.g. ``{'settings': {'seed': 10}}``.
+            runs: how many; run i has the seed of the settings plus i.
+            concurrent: how many of them may run at a time; all where None.
+            structures: explicit starting structures in the graph, for every run.
+            pool: starting structures as a pool node (from files), for every run.
+            options: options of all jobs, e.g. ``{'queue_name': 'short'}``.
+
+        Raises:
+            InputError: where a setting is wrong, or no given structure fits.
+        """
+        search = Fuse2WorkChain.get_builder_from_protocol(
+            composition, code, protocol, overrides, structures=structures, pool=pool, options=options
+        )
+        return cls.builder_of_search(search, runs=runs, concurrent=concurrent)
+
+    @classmethod
+    def builder_of_search(
+        cls, search: ProcessBuilder, *, runs: int = PAPER_RUNS, concurrent: int | None = None
+    ) -> ProcessBuilder:
+        """Return a builder of runs of a search.
+
+        Args:
+            search: builder of ``Fuse2WorkChain``.
+            runs: how many.
+            concurrent: how many of them may run at a time; all where None.
+
+        Raises:
+            InputError: where a number is below 1, or the search is to go on from a state.
+        """
+        for name, number in (("runs", runs), ("concurrent", concurrent)):
+            if number is not None and number < 1:
+                raise InputError(name, number, "must be at least 1")
+        if search.get("state") is not None:
+            raise InputError("state", search.state.pk, "runs are independent and begin anew")
+        builder: ProcessBuilder = cls.get_builder()
+        for name, value in pruned(search).items():
+            if name != "metadata":
+                builder.search[name] = value
+        builder.runs = orm.Int(runs)
+        if concurrent is not None:
+            builder.concurrent = orm.Int(concurrent)
+        return builder
+
+    # --- outline ------------------------------------------------------------------------------------
+
+    def should_go_on(self) -> bool:
+        """Tell whether a search still runs, or another one is to begin."""
+        searches = searches_of_runs(self.node.pk)
+        is_one_left = len(searches) < self.inputs.runs.value and self._stop_request() is None
+        return is_one_left or any(not search.has_ended for search in searches)
+
+    def submit_searches(self) -> ToContext | None:
+        """Begin as many searches as may run, and wait for the earliest of those that run.
+
+        When that one has ended, so may have others, and their places are filled as well. What was begun is
+        read from the graph: a step that runs twice, after a kill, begins nothing twice.
+        """
+        searches = searches_of_runs(self.node.pk)
+        active = [search.pk for search in searches if not search.has_ended]
+        runs = self.inputs.runs.value
+        concurrent = self.inputs.concurrent.value if "concurrent" in self.inputs else runs
+        if self._stop_request() is None:
+            free = max(concurrent - len(active), 0)
+            active += [self._submit_search(run) for run in range(len(searches), runs)[:free]]
+        request = self._stop_request()  # again: who asked in between did not see the new searches
+        for pk in active if request is not None else []:
+            orm.load_node(pk).base.extras.set(STOP_EXTRA, request)
+        return ToContext(waited=orm.load_node(active[0])) if active else None
+
+    def _submit_search(self, run: int) -> int:
+        inputs = self.exposed_inputs(Fuse2WorkChain, namespace="search")
+        inputs["settings"] = settings_of_run(
+            settings=self.inputs.search.settings, run=orm.Int(run), software=self._software()
+        )
+        inputs["metadata"]["call_link_label"] = f"{RUN_LINK}{run:02d}"
+        node = self.submit(Fuse2WorkChain, **inputs)
+        self.report(f"run {run}: search {node.pk} with seed {inputs['settings']['seed']}")
+        return int(node.pk)
+
+    def finalise(self) -> ExitCode | None:
+        """Compare the runs and attach the lowest; runs that failed count with what they had found."""
+        searches = [orm.load_node(search.pk) for search in searches_of_runs(self.node.pk)]
+        found = {
+            f"{name}_{run:02d}": search.outputs[name]
+            for run, search in enumerate(searches)
+            for name in FOUND
+            if name in search.outputs
+        }
+        for run, search in enumerate(searches):
+            if not search.is_finished_ok:
+                self.report(f"run {run}: {_ending(search)}")
+        if not any(name.startswith("structure_") for name in found):
+            reasons = [f"run {run}: {_ending(search)}" for run, search in enumerate(searches)]
+            return self.exit_codes.ERROR_NO_STRUCTURE.format(reason="; ".join(reasons) or "none has begun")
+        outputs = compare_runs(
+            settings=self.inputs.search.settings, runs=self.inputs.runs, software=self._software(), **found
+        )
+        self.out_many(outputs)
+        summary = outputs["summary"]
+        self.out("structure", found[f"structure_{summary['lowest']['run']:02d}"])
+        self.report(
+            f"lowest {summary['lowest']['energy']:.4f} eV/atom, the lowest of {summary['hits']} of "
+            f"{summary['successful']} runs; spread {summary['spread']:.4f} eV/atom"
+        )
+        return self._exit_code(searches)
+
+    def _exit_code(self, searches: Sequence[orm.WorkChainNode]) -> ExitCode | None:
+        ended = sum(search.exit_status != STOPPED for search in searches)
+        runs = self.inputs.runs.value
+        if self._stop_request() is None or ended == runs:
+            return None
+        return self.exit_codes.STOPPED_ON_REQUEST.format(reason=f"{ended} of {runs} runs had ended before.")
+
+    def _software(self) -> orm.Dict:
+        """Return the versions of the packages of this process, one node for all."""
+        versions = engine_software()
+        known = self.ctx.get("software")
+        node = None if known is None else orm.load_node(known)
+        if node is None or node.get_dict() != versions:  # the latter where the daemon came back with others
+            node = orm.Dict(versions).store()
+            self.ctx.software = node.uuid
+        return node
+
+    def _stop_request(self) -> Any:
+        """Return what the extra asks for now, or None: users set it while the searches run."""
+        builder = orm.QueryBuilder().append(orm.WorkChainNode, filters={"id": self.node.pk}, project="extras")
+        return builder.first(flat=True).get(STOP_EXTRA) or None
+
+
+def pruned(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return nested inputs without empty namespaces."""
+    nested = {key: pruned(value) if isinstance(value, Mapping) else value for key, value in values.items()}
+    return {key: value for key, value in nested.items() if value is not None and value != {}}
+
+
+def _ending(search: orm.WorkChainNode) -> str:
+    """Return how a search ended, in words."""
+    if search.is_finished_ok:
+        return "finished"
+    return str(search.exit_message or f"search {search.pk} is {search.process_state.value}")
