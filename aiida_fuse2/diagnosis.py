@@ -28,6 +28,7 @@ from .environment import (
     start_command,
 )
 from .query import PROCESS_TYPE, TERMINATED
+from .workchains.orphans import seal_orphans
 from .workchains.software import worker_software
 
 DISK_FULL = 200e6
@@ -262,11 +263,23 @@ def _left_behind() -> Iterator[Finding]:
     builder.append(
         orm.CalcFunctionNode, filters=filters, with_incoming="caller", project=["id", "attributes.process_label"]
     )
-    mend = f"{_verdi('daemon stop')}; {_verdi('process repair')}; {_verdi('daemon start')}"
     for caller, state, pk, label in builder.all():
-        if state in TERMINATED or _has_called_since(caller, pk):
-            text = f"{label} {pk} was cut off by a kill and done again; it keeps search {caller} from being exported"
-            yield _problem("process", text, mend, caller)
+        text = f"{label or 'a step'} {pk} of search {caller} was cut off by a kill and done again"
+        if state in TERMINATED:
+            text += "; it keeps the search from being exported"
+            yield _problem("process", text, "aiida-fuse2 doctor --mend", caller)
+        elif _has_called_since(caller, pk):
+            yield _note("process", f"{text}; it is sealed when the search ends")
+
+
+def mend() -> list[Finding]:
+    """Seal the steps that kills have left behind in searches that have ended; return what was done."""
+    ended = {finding.search for finding in _left_behind() if finding.severity is Severity.PROBLEM}
+    done = []
+    for pk in sorted(search for search in ended if search is not None):
+        sealed = ", ".join(str(orphan) for orphan in seal_orphans(orm.load_node(pk)))
+        done.append(_fine("process", f"sealed what a kill had left behind in search {pk}: {sealed}"))
+    return done
 
 
 def _has_called_since(caller: int, pk: int) -> bool:

@@ -134,9 +134,10 @@ def _state_text(reached: Progress) -> str:
 
 @cmd_root.command("doctor")
 @click.option("--connect", is_flag=True, help="Connect to the machines of codes that are not this one.")
+@click.option("--mend", is_flag=True, help="Seal steps that kills have left behind in searches that have ended.")
 @JSON
 @with_profile
-def cmd_doctor(*, connect: bool, as_json: bool) -> None:
+def cmd_doctor(*, connect: bool, mend: bool, as_json: bool) -> None:
     """Look for what keeps searches from advancing, and tell the command that mends it.
 
     Looks at disk, daemon, broker, codes and processes. The exit code is 1 where something has to be done.
@@ -145,7 +146,7 @@ def cmd_doctor(*, connect: bool, as_json: bool) -> None:
 
     from .tables import make_console
 
-    findings = diagnosis.examine(connect=connect)
+    findings = [*(diagnosis.mend() if mend else []), *diagnosis.examine(connect=connect)]
     if as_json:
         echo_json([asdict(finding) for finding in findings])
     else:

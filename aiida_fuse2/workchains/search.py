@@ -35,6 +35,7 @@ from aiida_fuse2.core.state import SearchState, fit_state
 from aiida_fuse2.core.uniqueness import UniqueIndex, decode_fingerprint
 from aiida_fuse2.parsers.relax import EXTRAS_KEY, structure_extras
 
+from .orphans import seal_orphans
 from .protocols import completed_settings, protocol_inputs
 from .records import (
     STRUCTURE_LINK,
@@ -496,6 +497,7 @@ class Fuse2WorkChain(WorkChain):
 
     def finalise(self) -> ExitCode | None:
         """Attach the outputs; a search that ended badly keeps what it has found."""
+        seal_orphans(self.node)
         state = self._search_state()
         records = {
             f"generation_{i:05d}": orm.load_node(r.record) for i, r in enumerate(generation_records(self.node.pk))

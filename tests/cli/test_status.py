@@ -93,11 +93,16 @@ def test_step_that_was_cut_off_is_named(running, monkeypatch):
     orphan = add_call(running, "decide", "running")
     assert not [f for f in diagnosis.check_processes() if f.search == running.pk]  # it may be at work
     add_call(running, "decide", "finished")
+    (note,) = [f for f in diagnosis.check_processes() if f"decide {orphan.pk}" in f.text]
+    assert note.severity is Severity.NOTE
+    assert "sealed when the search ends" in note.text
+    running.set_process_state("killed")
     (finding,) = [f for f in diagnosis.check_processes() if f.search == running.pk]
-    assert f"decide {orphan.pk} was cut off" in finding.text
-    assert "process repair" in finding.command
-    orphan.set_process_state("excepted")
+    assert finding.severity is Severity.PROBLEM
+    assert finding.command == "aiida-fuse2 doctor --mend"
+    assert str(orphan.pk) in diagnosis.mend()[0].text
     assert not [f for f in diagnosis.check_processes() if f.search == running.pk]
+    assert orm.load_node(orphan.pk).is_sealed
 
 
 def test_process_without_a_task_is_named(running, monkeypatch):

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import shutil
 import sqlite3
 import subprocess
 import sys
@@ -26,7 +27,7 @@ from .harness import ENDED, Trials
 MOMENTS = ("propose", "uploading", "withscheduler", "retrieving", "parsing", "decide")
 
 QUIET = 30
-"""A search that has stored nothing for this long is stuck, s; AiiDA's first second attempt comes after 20 s."""
+"""A search that has stored nothing for this long is stuck, s; AiiDA tries again after 20 s first."""
 
 BLOCK = 4096
 """The smallest amount of space of the file system, bytes."""
@@ -34,6 +35,8 @@ BLOCK = 4096
 
 def mount_problem(folder):
     """Return why no file system can be mounted on a folder, or None."""
+    if shutil.which("mount") is None:
+        return "there is no command 'mount'"
     command = ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", folder]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode == 0:
@@ -106,12 +109,12 @@ def condition(trials, search):
     return " ".join(words) + (f", {paused} paused" if paused else "")
 
 
-def settle(trials, search):
+def settle(trials, search, quiet):
     """Wait until a search has ended, or nothing has been stored for a while; tell whether it has ended."""
     from aiida import orm
 
     last, since = None, time.monotonic()
-    while time.monotonic() - since < QUIET:
+    while time.monotonic() - since < quiet:
         if trials.state(search) in ENDED:
             return True
         newest = (
@@ -133,14 +136,14 @@ def actions(trials):
     }
 
 
-def recover(trials, search):
+def recover(trials, search, quiet):
     """Do what a user would, step by step; return the search that ended and the steps that it took."""
     steps = []
     for name, action in actions(trials).items():
         action()
         if name != "nothing":
             steps.append(name)
-        if settle(trials, search):
+        if settle(trials, search, quiet):
             break
     for _ in range(2):
         if trials.state(search) not in ENDED or condition(trials, search).startswith("finished [0]"):
@@ -148,26 +151,28 @@ def recover(trials, search):
         steps.append("continue")
         done = trials.run("aiida-fuse2", "continue", search, "--no-wait", "--json")
         search = json.loads(done.stdout)["pk"]
-        settle(trials, search)
+        settle(trials, search, quiet)
     return search, steps
 
 
-def disk_full(trials, moment, structures, hold, reference):
+def disk_full(trials, moment, options, reference):
     """Fill the disk at a moment of a search; return the row."""
     ballast = Ballast(trials.folder)
-    first = trials.submit(structures)
+    first = trials.submit(options.structures)
     reached = trials.wait_for_phase(first, moment)
-    ballast.hold(hold)
+    ballast.hold(options.hold)
     row = {"moment": moment, "search": first, "reached": reached, "while full": condition(trials, first)}
     row["integrity"] = [integrity(trials)]
     ballast.drop()
-    last, row["steps"] = recover(trials, first)
+    last, row["steps"] = recover(trials, first, options.quiet)
     row["first search"], row["last search"] = condition(trials, first), condition(trials, last)
     row["integrity"].append(integrity(trials))
     outcome = trials.outcome(last)
     row["different"] = [key for key, value in outcome.items() if value != reference[key]]
     if trials.state(last) in ENDED:
         row["mended"] = trials.archive(last)
+        if row["mended"] is None:
+            row["different"].append("archive")
     return row
 
 
@@ -181,7 +186,7 @@ def run_moments(options):
         reference = trials.outcome(search)
         assert reference["exit_status"] == 0, reference
         for moment in options.moments:
-            rows.append(disk_full(trials, moment, options.structures, options.hold, reference))
+            rows.append(disk_full(trials, moment, options, reference))
             print(json.dumps(rows[-1]), flush=True)
             with options.output.open("a") as stream:
                 stream.write(json.dumps(rows[-1]) + "\n")
@@ -198,6 +203,9 @@ def main() -> None:
     parser.add_argument("--moments", nargs="+", default=MOMENTS, choices=MOMENTS)
     parser.add_argument("--megabytes", type=int, default=64, help="size of the file system")
     parser.add_argument("--hold", type=float, default=20, help="how long the disk stays full, s")
+    parser.add_argument(
+        "--quiet", type=float, default=QUIET, help="a search that stores nothing for this long is stuck, s"
+    )
     parser.add_argument("--structures", type=int, default=8)
     options = parser.parse_args()
     options.folder = options.folder.resolve()

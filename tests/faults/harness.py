@@ -195,11 +195,14 @@ class Trials:
         self.run("verdi", "daemon", "start")
 
     def archive(self, search):
-        """Export a search; returns whether something had to be mended before."""
+        """Export a search; returns whether something had to be mended before, or None where that did not help."""
         needed = self.unsealed(search) > 0
         if needed:
             self.mend()
-            self.wait_for(lambda: self.unsealed(search) == 0, timeout=60)
+            try:
+                self.wait_for(lambda: self.unsealed(search) == 0, timeout=60)
+            except TimeoutError:
+                return None
         path = self.folder / f"{search}.aiida"
         self.run("verdi", "archive", "create", "--nodes", search, "--", path)
         path.unlink()

@@ -31,13 +31,16 @@ def trial(trials, name, fault, structures, reference):
     trials.wait(search)
     outcome = trials.outcome(search)
     different = [key for key, value in outcome.items() if value != reference[key]]
+    mended = trials.archive(search)
+    if mended is None:
+        different.append("archive")
     return {
         "trial": name,
         "search": search,
         "seconds": round(time.monotonic() - started, 1),
         "killed": trials.killed,
         "different": different,
-        "mended": trials.archive(search),
+        "mended": bool(mended),
     }
 
 

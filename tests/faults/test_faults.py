@@ -1,4 +1,4 @@
-"""A short form of the trials: two disturbed searches find what the undisturbed one finds."""
+"""A short form of the trials: disturbed searches find what the undisturbed one finds."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ import sys
 from pathlib import Path
 
 import pytest
+
+from .disk_full import mount_problem
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -26,3 +28,22 @@ def test_disturbed_searches_find_the_same(tmp_path):
     assert [row["trial"] for row in rows] == list(TRIALS)
     assert [row["different"] for row in rows] == [[], []]
     assert all(row["killed"] >= 2 for row in rows)
+
+
+@pytest.mark.slow
+@pytest.mark.daemon
+@pytest.mark.timeout(600)
+def test_search_survives_a_full_disk(tmp_path):
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    problem = mount_problem(folder)
+    if problem:
+        pytest.skip(f"no file system can be mounted here: {problem}")
+    options = ["--moments", "decide", "--structures", "4", "--hold", "5", "--quiet", "15"]
+    command = [sys.executable, "-m", "tests.faults.disk_full", folder, *options]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, (done.stdout, done.stderr)
+    (row,) = [json.loads(line) for line in (tmp_path / "disk.jsonl").read_text().splitlines()]
+    assert row["reached"]
+    assert row["integrity"] == ["ok", "ok"]
+    assert row["different"] == []
