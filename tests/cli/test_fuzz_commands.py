@@ -97,12 +97,22 @@ def search_pk(search, worker_code):
     return search.pk
 
 
+@pytest.fixture
+def impatient(monkeypatch):
+    """A user who presses Ctrl-C where a command begins to wait: other tests leave searches that never end."""
+
+    def interrupt(_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("aiida_fuse2.cli.progress.time.sleep", interrupt)
+
+
 @fuzz(150)
 @given(command=commands)
 @example(["show", "9" * 30])
 @example(["stop", "9" * 30])
 @example(["run", "Cu3Au", "--code", "9" * 30])
-def test_commands_end_well_or_with_a_message(search_pk, monkeypatch, folder, command):
+def test_commands_end_well_or_with_a_message(search_pk, impatient, monkeypatch, folder, command):
     from aiida_fuse2.cli import cmd_root
 
     monkeypatch.chdir(folder)
