@@ -8,6 +8,7 @@ VENV        ?= .venv
 EXTRAS      ?= chgnet,dev
 PIP_ARGS    ?=
 PYTEST_ARGS ?=
+TEST_JOBS   ?= 2
 
 # AiiDA keeps its data below these folders, never in ~/.aiida: no profile of the user is touched.
 DEMO_PATH := $(CURDIR)/.demo
@@ -29,7 +30,7 @@ help:
 	@printf 'make %-11s %s\n' \
 		setup 'make the virtual environment $(VENV) with the versions of constraints.txt' \
 		demo 'set up, then run a first search on the embedded storage and broker' \
-		test 'set up, then run all tests (some: PYTEST_ARGS="-k slicing")' \
+		test 'set up, then run all tests (some: PYTEST_ARGS="-k slicing"), $(TEST_JOBS) files at a time' \
 		lint 'set up, then run ruff and mypy' \
 		format 'set up, then let ruff format and fix' \
 		docs 'set up, then build the documentation in docs/_build/html' \
@@ -71,7 +72,7 @@ test: export OMP_NUM_THREADS := 1
 test: setup
 	@mkdir -p $$AIIDA_PATH
 	echo "AIIDA_PATH=$$AIIDA_PATH"
-	$(BIN)/python -m pytest $(PYTEST_ARGS)
+	$(BIN)/python -m pytest -n $(TEST_JOBS) --dist loadfile $(PYTEST_ARGS)
 
 lint: setup
 	$(BIN)/ruff check .

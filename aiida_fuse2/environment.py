@@ -26,7 +26,7 @@ from aiida.manage.configuration import Profile
 from aiida.plugins import BrokerFactory
 
 from aiida_fuse2.core.errors import Fuse2Error
-from aiida_fuse2.core.relaxers.calculators import CHGNET
+from aiida_fuse2.core.settings import CHGNET
 
 WORKER = "aiida-fuse2-worker"
 """Command that jobs run on the computer of the code."""

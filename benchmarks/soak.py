@@ -20,7 +20,7 @@ from pathlib import Path
 import psutil
 
 COMPOSITION = "Cu3Au"
-TIER = {"calculator": "ase.calculators.emt.EMT", "fmax": 0.3, "max_steps": 30}
+TIER = {"calculator": "ase.calculators.emt.EMT", "fmax": 4.0, "max_steps": 30}
 
 
 def daemon_workers() -> list[psutil.Process]:

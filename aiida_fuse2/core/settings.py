@@ -52,6 +52,9 @@ CHGNET = "chgnet"
 CHGNET_MODELS = ("0.3.0", "0.2.0")
 """Models whose weights come with the chgnet package."""
 
+CHGNET_MAX_Z = 94
+"""CHGNet is trained for the elements up to plutonium (Deng et al., Nat. Mach. Intell. 2023, 5, 1031)."""
+
 _CALCULATOR = re.compile(r"[A-Za-z_][A-Za-z0-9_]*(\.[A-Za-z_][A-Za-z0-9_]*)+")
 
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]

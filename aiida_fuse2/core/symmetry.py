@@ -14,8 +14,6 @@ from itertools import product
 import numpy as np
 import spglib
 from ase import Atoms
-from ase.build import make_supercell
-from ase.build.tools import niggli_reduce
 from numpy.typing import NDArray
 
 from .errors import ReasonedError
@@ -166,6 +164,9 @@ def doubled_cells(atoms: Atoms, symprec: float) -> Iterator[Atoms]:
     Raises:
         SymmetryError: where spglib fails.
     """
+    from ase.build import make_supercell  # costs a third of a second, and only searches need it
+    from ase.build.tools import niggli_reduce
+
     rotations = _dataset(atoms, symprec).rotations
     seen: set[tuple[int, ...]] = set()
     for matrix in doubling_matrices():

@@ -29,8 +29,7 @@ from aiida_fuse2.calculations.relax import RelaxCalculation
 from aiida_fuse2.core.decision import CONVERGED
 from aiida_fuse2.core.errors import InputError
 from aiida_fuse2.core.generators import PROVIDED
-from aiida_fuse2.core.relaxers.calculators import CHGNET, CHGNET_MAX_Z
-from aiida_fuse2.core.settings import RelaxSettings, SearchSettings, check_search, parse_settings
+from aiida_fuse2.core.settings import CHGNET, CHGNET_MAX_Z, RelaxSettings, SearchSettings, check_search, parse_settings
 from aiida_fuse2.core.state import SearchState, fit_state
 from aiida_fuse2.core.uniqueness import UniqueIndex, decode_fingerprint
 from aiida_fuse2.parsers.relax import EXTRAS_KEY, structure_extras

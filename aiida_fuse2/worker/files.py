@@ -7,7 +7,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from ase import Atoms
-from ase.io import read, write
 
 from aiida_fuse2.core.trials import Trial, TrialInfo
 
@@ -17,6 +16,8 @@ EMPTY = "-"
 
 def to_extxyz(structures: Iterable[tuple[Atoms, Mapping[str, Any]]]) -> str:
     """Return structures with plain values as text; positions and cells to 1e-8 Å."""
+    from ase.io import write  # slow to import, and questions to the graph need no files
+
     frames = []
     for atoms, info in structures:
         frame = Atoms(numbers=atoms.numbers, positions=atoms.positions, cell=atoms.cell, pbc=True)
@@ -31,6 +32,8 @@ def to_extxyz(structures: Iterable[tuple[Atoms, Mapping[str, Any]]]) -> str:
 
 def from_extxyz(text: str) -> list[Atoms]:
     """Return the structures of a text; their values are in ``Atoms.info``."""
+    from ase.io import read
+
     if not text.strip():
         return []
     frames: list[Atoms] = read(io.StringIO(text), index=":", format="extxyz")

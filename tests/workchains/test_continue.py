@@ -173,8 +173,9 @@ def test_running_search_is_not_continued_by_mistake(finished):
 
 @pytest.fixture
 def ordered_file(tmp_path):
-    ordered = bulk("Cu", "fcc", a=3.75, cubic=True)
-    ordered.numbers[0] = 79
+    """A folder with Cu3Au as D0_22, which these searches do not find by themselves, and a file that does not fit."""
+    ordered = bulk("Cu", "fcc", a=3.75, cubic=True).repeat((1, 1, 2))
+    ordered.numbers[[0, 7]] = 79
     path = tmp_path / "ordered.cif"
     write(path, ordered)
     wrong = tmp_path / "wrong.cif"
@@ -197,7 +198,7 @@ def test_added_structures_enter_a_running_search(emt_builder, ordered_file, monk
     _, search = run_get_node(emt_builder(move_weights={14: 1.0}, max_structures=16))
     assert search.is_finished_ok, search.exit_message
     provided = [row for row in rows_of(search) if row["origin"] == "provided"]
-    assert [row["spacegroup_symbol"] for row in provided] == ["Pm-3m"]
+    assert [row["spacegroup_symbol"] for row in provided] == ["I4/mmm"]
     uuid = search.base.extras.get(ADDED_EXTRA)[0]
     (calls,) = [node for node in search.called if node.process_label == "add_to_pool"]
     assert calls.inputs.added.uuid == uuid

@@ -5,7 +5,6 @@ from __future__ import annotations
 import numpy as np
 from ase import Atoms
 from numpy.typing import NDArray
-from scipy.optimize import linear_sum_assignment
 
 from aiida_fuse2.core.errors import MoveError
 from aiida_fuse2.core.slicing import SlicedStructure
@@ -92,6 +91,8 @@ def derangement(labels: NDArray[np.int64], rng: np.random.Generator) -> NDArray[
     Returns:
         ``order``, shape (n,): place k gets what was at place ``order[k]``.
     """
+    from scipy.optimize import linear_sum_assignment  # slow to import, and commands that only ask need no moves
+
     n = len(labels)
     unchanged = labels[:, None] == labels
     # n random numbers sum to less than n, so they only choose among orders with the fewest unchanged

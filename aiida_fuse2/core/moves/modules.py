@@ -7,7 +7,6 @@ from collections.abc import Sequence
 import numpy as np
 from ase import Atoms
 from numpy.typing import NDArray
-from scipy.optimize import linear_sum_assignment
 
 from aiida_fuse2.core.errors import MoveError
 from aiida_fuse2.core.slicing import SlicedStructure, assemble
@@ -84,6 +83,8 @@ def _same_content(
     numbers: NDArray[np.int64], places: NDArray[np.float64], a: NDArray[np.intp], b: NDArray[np.intp]
 ) -> bool:
     """Return whether the atoms ``a`` and ``b`` are the same at the same places of their boxes."""
+    from scipy.optimize import linear_sum_assignment  # slow to import, as in moves.atoms
+
     if sorted(numbers[a]) != sorted(numbers[b]):
         return False
     far = np.abs(places[a][:, None] - places[b]).max(axis=-1, initial=0.0) > SAME_CONTENT

@@ -9,11 +9,6 @@ from ase.calculators.calculator import Calculator
 from aiida_fuse2.core.errors import InputError
 from aiida_fuse2.core.settings import CHGNET, CHGNET_MODELS, RelaxSettings
 
-__all__ = ["CHGNET", "CHGNET_MAX_Z", "CHGNET_MODELS", "make_calculator"]
-
-CHGNET_MAX_Z = 94
-"""CHGNet is trained for the elements up to plutonium (Deng et al., Nat. Mach. Intell. 2023, 5, 1031)."""
-
 
 def make_calculator(settings: RelaxSettings) -> Calculator:
     """Return the calculator of a tier; loads the model once, so call it once per process.
