@@ -1,0 +1,89 @@
+"""What a quasi-Newton relaxation remembers of the curvature: L-BFGS in a frame that deforms.
+
+Liu and Nocedal, Math. Program. 1989, 45, 503, DOI 10.1007/BF01589116; the two loops are algorithm 7.4 of
+Nocedal and Wright, Numerical Optimization, 2nd ed. 2006, DOI 10.1007/978-0-387-40065-5.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+N_STRAIN_ROWS = 3
+"""Rows of the strain at the end of a vector of the joint space: displacements (n, 3), then strain (3, 3)."""
+
+LEAST_COSINE = 1e-6
+"""Least cosine between a step and the change of the gradient: below it the curvature is not positive."""
+
+
+class CurvatureMemory:
+    """The last steps and changes of the gradient, and the inverse Hessian that they make.
+
+    Args:
+        n_atoms: number of atoms n; vectors of the joint space have the shape (n + 3, 3).
+        size: how many steps are remembered.
+        initial_curvature: of the Hessian that knows no step, eV/Å².
+    """
+
+    def __init__(self, n_atoms: int, size: int, initial_curvature: float) -> None:
+        self._size = size
+        self._initial_curvature = initial_curvature
+        self._empty = np.empty((0, n_atoms + N_STRAIN_ROWS, 3))
+        self.clear()
+
+    def __len__(self) -> int:
+        """Return how many steps are remembered."""
+        return len(self._curvatures)
+
+    def clear(self) -> None:
+        """Forget every step."""
+        self._steps = self._empty
+        self._changes = self._empty
+        self._curvatures: list[float] = []
+
+    def newton_step(self, gradient: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return minus the inverse Hessian times a gradient (eV/Å), Å, shape (n + 3, 3)."""
+        vector = gradient.copy()
+        weights = np.zeros(len(self))
+        for k in reversed(range(len(self))):
+            weights[k] = np.vdot(self._steps[k], vector) / self._curvatures[k]
+            vector -= weights[k] * self._changes[k]
+        vector /= self._initial_curvature
+        for k in range(len(self)):
+            weight = np.vdot(self._changes[k], vector) / self._curvatures[k]
+            vector += (weights[k] - weight) * self._steps[k]
+        return -vector
+
+    def add(self, step: NDArray[np.float64], change: NDArray[np.float64]) -> None:
+        """Remember a step; where the curvature along it is not positive, forget every step instead.
+
+        The Hessian must stay positive, and one that expects a valley where there is a ridge makes tiny steps.
+
+        Args:
+            step: Å, shape (n + 3, 3).
+            change: of the gradient along it, eV/Å, shape (n + 3, 3).
+        """
+        curvature = float(np.vdot(step, change))
+        if curvature <= LEAST_COSINE * float(np.linalg.norm(step) * np.linalg.norm(change)):
+            self.clear()
+            return
+        self._steps = np.concatenate([self._steps, step[None]])[-self._size :]
+        self._changes = np.concatenate([self._changes, change[None]])[-self._size :]
+        self._curvatures = [*self._curvatures, curvature][-self._size :]
+
+    def deform(self, deformation: NDArray[np.float64]) -> None:
+        """Carry what is remembered along with a crystal that was deformed.
+
+        Displacements change as positions do and gradients inversely, so that their products stay.
+
+        Args:
+            deformation: positions and lattice vectors, as rows, were multiplied by it; shape (3, 3).
+        """
+        inverse = np.asarray(np.linalg.inv(deformation), dtype=np.float64)
+        self._steps = _with_atoms(self._steps, deformation)
+        self._changes = _with_atoms(self._changes, inverse)
+
+
+def _with_atoms(vectors: NDArray[np.float64], matrix: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return vectors of the joint space whose rows of the atoms are multiplied by a matrix."""
+    return np.concatenate([vectors[:, :-N_STRAIN_ROWS] @ matrix, vectors[:, -N_STRAIN_ROWS:]], axis=1)

@@ -1,0 +1,16 @@
+"""Why a relaxation gave no energy that may be used."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+
+class Failure(StrEnum):
+    """Reason of a failed relaxation."""
+
+    ISOLATED = "isolated_atom"
+    BAD_CELL = "cell_exploded"
+    NOT_FINITE = "energy_not_finite"
+    STEP_LIMIT = "step_limit"
+    FUSED = "fused_atoms"
+    CALCULATOR = "calculator_error"
