@@ -15,7 +15,7 @@ from ase import Atoms
 from aiida_fuse2.core.decision import CONVERGED, Relaxation, decide
 from aiida_fuse2.core.policy import propose
 from aiida_fuse2.core.pool import PoolReader
-from aiida_fuse2.core.relaxers import make_calculator, relax
+from aiida_fuse2.core.relaxers import make_evaluator, relax
 from aiida_fuse2.core.settings import RelaxSettings, SearchSettings, check_search, parse_settings
 from aiida_fuse2.core.state import SearchState
 from aiida_fuse2.core.uniqueness import UniqueIndex, decode_fingerprint, match_structures
@@ -49,7 +49,7 @@ def run_search(settings: SearchSettings, tier: RelaxSettings, provided: list[Ato
         tier: of the relaxation.
         provided: a pool to start from, best first.
     """
-    calculator = make_calculator(tier)
+    evaluator = make_evaluator(tier)
     state = SearchState.initial(settings.walkers, settings.acceptance.temperature)
     geometries: dict[str, Atoms] = {}
     index = UniqueIndex()
@@ -67,7 +67,7 @@ def run_search(settings: SearchSettings, tier: RelaxSettings, provided: list[Ato
         trials = trials_from_text(trials_to_text(proposal.trials))
         relaxations = {}
         for trial in trials:
-            result = relax(trial.atoms, calculator, tier)
+            result = relax(trial.atoms, evaluator, tier)
             relaxations[trial.info.label] = Relaxation(result.status, result.values, result.fingerprint)
             geometries[trial.info.label] = result.atoms
         window = settings.uniqueness.energy_window

@@ -49,6 +49,9 @@ MAX_ARGUMENTS_LENGTH = 10_000
 
 CHGNET = "chgnet"
 
+JOINT_LBFGS = "JointLBFGS"
+"""The optimiser of this package; the others are those of ASE."""
+
 CHGNET_MODELS = ("0.3.0", "0.2.0")
 """Models whose weights come with the chgnet package."""
 
@@ -267,6 +270,18 @@ class SearchSettings(Settings):
         return min(self.initial_max_atoms or self.max_atoms, self.max_atoms)
 
 
+class PrerelaxSettings(Settings):
+    """Pre-relaxation with repelling spheres."""
+
+    enabled: bool = Field(description="Whether short contacts and the volume are mended first, without the potential.")
+    anion_distance: NotNegative = Field(
+        le=5.0, description="Least distance of two anions; other atoms touch at the sum of covalent radii, Å."
+    )
+    pressure: float = Field(ge=0, le=1000, description="Pressure on the spheres, GPa.")
+    fmax: Positive = Field(description="Largest force, and stress times volume per atom, at its end, eV/Å.")
+    max_evaluations: LargeCount = Field(description="Evaluations after which it ends in any case.")
+
+
 class RelaxSettings(Settings):
     """One tier of relaxation, as a batch job on the target machine runs it."""
 
@@ -276,10 +291,24 @@ class RelaxSettings(Settings):
     model: str = Field(description="Version of the CHGNet model, e.g. '0.3.0'; ignored by other calculators.")
     arguments: dict[str, Any] = Field(description="Keyword arguments of an ASE calculator class.")
     device: Literal["cpu", "cuda"] = Field(description="Where the model is evaluated.")
-    optimizer: Literal["FIRE", "FIRE2", "LBFGS", "BFGS", "BFGSLineSearch"] = Field(description="Optimiser of ASE.")
-    fmax: Positive = Field(description="Largest force, and stress times volume per atom, when converged, eV/Å.")
-    max_steps: LargeCount = Field(description="Steps after which a relaxation has failed.")
+    optimizer: Literal["JointLBFGS", "FIRE", "FIRE2", "LBFGS", "BFGS", "BFGSLineSearch"] = Field(
+        description="JointLBFGS, which is this package's own, or an optimiser of ASE."
+    )
+    fmax: Positive = Field(
+        description="Converged when no force is longer, eV/Å, and no principal value of (stress + pressure) times "
+        "volume per atom larger, eV; optimisers of ASE compare the length of its rows."
+    )
+    max_steps: LargeCount = Field(
+        description="Evaluations of the potential (JointLBFGS) or steps (ASE) after which a relaxation has failed."
+    )
     max_step_length: Positive = Field(le=1.0, description="Longest displacement of a step, Å.")
+    max_step_strain: Positive = Field(
+        le=0.3, description="Largest elongation of the cell in a step; JointLBFGS and the pre-relaxation only."
+    )
+    keep_symmetry: bool = Field(
+        description="Whether the exact symmetry of the start is kept against rounding; JointLBFGS only."
+    )
+    prerelax: PrerelaxSettings
     pressure: float = Field(ge=-1000, le=10000, description="External pressure, GPa; enthalpy is then what counts.")
     min_contact: NotNegative = Field(
         le=1.0, description="A relaxed structure with a shorter distance, as a fraction of covalent radii, has failed."

@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from ase import Atoms
-from ase.calculators.calculator import Calculator
 
-from aiida_fuse2.core.relaxers import RelaxedStructure, make_calculator, relax
+from aiida_fuse2.core.relaxers import RelaxedStructure, make_evaluator, relax
+from aiida_fuse2.core.relaxers.evaluation import Evaluator
 from aiida_fuse2.core.settings import RelaxSettings, parse_settings
 from aiida_fuse2.core.trials import Trial
 
@@ -20,20 +20,20 @@ from .files import select_trials, to_extxyz, trials_from_text
 from .names import RELAXED_FILE, RESULTS_FILE, SOFTWARE_FILE, TRIALS_FILE
 from .software import software_versions
 
-_CALCULATORS: dict[str, Calculator] = {}
-"""The calculator of this process; the model is loaded once."""
+_EVALUATORS: dict[str, Evaluator] = {}
+"""The potential of this process; the model is loaded once."""
 
 
-def _calculator(settings: RelaxSettings) -> Calculator:
+def _evaluator(settings: RelaxSettings) -> Evaluator:
     key = settings.model_dump_json()
-    if key not in _CALCULATORS:
-        _CALCULATORS[key] = make_calculator(settings)
-    return _CALCULATORS[key]
+    if key not in _EVALUATORS:
+        _EVALUATORS[key] = make_evaluator(settings)
+    return _EVALUATORS[key]
 
 
 def _relax_one(work: tuple[Atoms, RelaxSettings]) -> RelaxedStructure:
     atoms, settings = work
-    return relax(atoms, _calculator(settings), settings)
+    return relax(atoms, _evaluator(settings), settings)
 
 
 def relax_all(trials: Sequence[Trial], settings: RelaxSettings) -> Iterator[tuple[Trial, RelaxedStructure]]:
@@ -42,12 +42,12 @@ def relax_all(trials: Sequence[Trial], settings: RelaxSettings) -> Iterator[tupl
     Each process works on one structure at a time, so no result depends on what else is in the batch.
 
     Raises:
-        InputError: where the calculator cannot be made.
+        InputError: where the potential cannot be made.
     """
     work = [(trial.atoms, settings) for trial in trials]
     processes = min(settings.processes, len(trials))
     if processes <= 1:
-        _calculator(settings)
+        _evaluator(settings)
         yield from zip(trials, map(_relax_one, work), strict=True)
         return
     context = multiprocessing.get_context("spawn")

@@ -9,10 +9,13 @@ import pytest
 from ase import Atoms, units
 from ase.build import bulk
 from ase.calculators.calculator import Calculator, all_changes
+from ase.calculators import emt as ase_emt
 
 from aiida_fuse2.core.errors import InputError
-from aiida_fuse2.core.relaxers import make_calculator, relax
+from aiida_fuse2.core.relaxers import make_evaluator, relax
+from aiida_fuse2.core.relaxers.evaluation import AseEvaluator
 from aiida_fuse2.core.trials import Trial, TrialInfo, trial_label
+from aiida_fuse2.core.validity import shortest_contact
 from aiida_fuse2.worker import main
 from aiida_fuse2.worker.files import from_extxyz, trials_to_text
 from aiida_fuse2.worker.names import ERROR_FILE, JOB_FILE, RELAXED_FILE, RESULTS_FILE, SOFTWARE_FILE, TRIALS_FILE
@@ -20,7 +23,7 @@ from tests.conftest import EMT
 
 
 class Broken(Calculator):
-    """Fails, or gives no number, after some evaluations."""
+    """Fails, or gives no number."""
 
     implemented_properties = ("energy", "forces", "stress")
 
@@ -33,6 +36,10 @@ class Broken(Calculator):
         if self.value is None:
             raise RuntimeError("no answer")
         self.results = {"energy": self.value, "forces": np.ones((len(atoms), 3)), "stress": np.zeros(6)}
+
+
+def broken(value=None):
+    return AseEvaluator(Broken(value), "broken")
 
 
 def alloy(shift=0.1, seed=0):
@@ -50,7 +57,7 @@ def emt(relax_settings):
 def test_relaxation_converges_and_leaves_its_input(emt):
     atoms = alloy()
     before = atoms.positions.copy()
-    result = relax(atoms, make_calculator(emt), emt)
+    result = relax(atoms, make_evaluator(emt), emt)
     assert result.status == "converged"
     assert np.array_equal(atoms.positions, before)
     assert result.values["fmax"] <= emt.fmax
@@ -58,14 +65,17 @@ def test_relaxation_converges_and_leaves_its_input(emt):
     assert result.values["spacegroup_symbol_loose"] == "Pm-3m"
     assert result.atoms.calc is None
     check = result.atoms.copy()
-    check.calc = make_calculator(emt)
+    check.calc = ase_emt.EMT()
     assert check.get_potential_energy() / 4 == pytest.approx(result.values["energy"], abs=1e-6)
 
 
-@pytest.mark.parametrize("optimizer", ["FIRE", "FIRE2", "LBFGS", "BFGS", "BFGSLineSearch"])
+ASE_OPTIMIZERS = ["FIRE", "FIRE2", "LBFGS", "BFGS", "BFGSLineSearch"]
+
+
+@pytest.mark.parametrize("optimizer", ["JointLBFGS", *ASE_OPTIMIZERS])
 def test_every_optimizer_reaches_the_same_minimum(relax_settings, optimizer):
     settings = relax_settings(**{**EMT, "fmax": 0.01, "max_steps": 500, "optimizer": optimizer})
-    result = relax(alloy(), make_calculator(settings), settings)
+    result = relax(alloy(), make_evaluator(settings), settings)
     assert result.status == "converged"
     assert result.values["energy"] == pytest.approx(-0.0155, abs=5e-4)  # L1_2 Cu3Au with EMT
 
@@ -73,47 +83,88 @@ def test_every_optimizer_reaches_the_same_minimum(relax_settings, optimizer):
 def test_pressure_shrinks_and_adds_pv(relax_settings):
     free = relax_settings(**EMT)
     pressed = relax_settings(**EMT, pressure=10.0)
-    a, b = (relax(alloy(), make_calculator(s), s) for s in (free, pressed))
+    a, b = (relax(alloy(), make_evaluator(s), s) for s in (free, pressed))
     assert b.values["volume"] < 0.97 * a.values["volume"]
     work = 10.0 * units.GPa * b.values["volume"] / 4
     assert b.values["energy"] == pytest.approx(b.values["potential_energy"] + work)
     stressed = b.atoms.copy()
-    stressed.calc = make_calculator(free)
+    stressed.calc = ase_emt.EMT()
     assert -stressed.get_stress()[:3].mean() / units.GPa == pytest.approx(10.0, abs=2.0)
 
 
-def test_fixed_cell_stays(relax_settings):
-    settings = relax_settings(**EMT, relax_cell=False)
-    result = relax(alloy(), make_calculator(settings), settings)
+@pytest.mark.parametrize("optimizer", ["JointLBFGS", "BFGS"])
+@pytest.mark.parametrize("enabled", [False, True])
+def test_fixed_cell_stays(relax_settings, optimizer, enabled):
+    settings = relax_settings(**EMT, relax_cell=False, optimizer=optimizer, prerelax={"enabled": enabled})
+    result = relax(alloy(), make_evaluator(settings), settings)
+    assert result.status == "converged"
     assert np.allclose(result.atoms.cell.array, alloy().cell.array)
 
 
-def test_step_limit_is_a_named_failure(relax_settings):
-    settings = relax_settings(**{**EMT, "max_steps": 1, "fmax": 1e-6})
-    result = relax(alloy(0.3), make_calculator(settings), settings)
+def test_prerelaxation_parts_atoms_without_the_potential(relax_settings):
+    atoms = alloy()
+    atoms.positions[1] = atoms.positions[0] + [0.5, 0, 0]
+    plain, eased = (relax_settings(**EMT, prerelax={"enabled": enabled}) for enabled in (False, True))
+    first = relax(atoms, make_evaluator(plain), plain)
+    second = relax(atoms, make_evaluator(eased), eased)
+    assert first.values["prerelax_evaluations"] == 0
+    assert second.values["prerelax_evaluations"] > 1
+    assert second.status == "converged"
+    assert shortest_contact(second.atoms) > 0.9
+
+
+def test_each_evaluation_is_counted_once(emt):
+    evaluator = make_evaluator(emt)
+    asked = []
+    evaluate = evaluator.evaluate
+    evaluator.evaluate = lambda *geometry: asked.append(1) or evaluate(*geometry)
+    result = relax(alloy(), evaluator, emt)
+    assert result.values["evaluations"] == len(asked)
+    assert result.values["potential"] == "ase.calculators.emt.EMT"
+
+
+@pytest.mark.parametrize("optimizer", ["JointLBFGS", *ASE_OPTIMIZERS])
+def test_step_limit_is_a_named_failure(relax_settings, optimizer):
+    settings = relax_settings(**{**EMT, "max_steps": 1, "fmax": 1e-6, "optimizer": optimizer})
+    result = relax(alloy(0.3), make_evaluator(settings), settings)
     assert (result.status, result.fingerprint) == ("step_limit", None)
     assert "energy" not in result.values
+    if optimizer == "JointLBFGS":
+        assert result.values["evaluations"] == 1
 
 
-def test_isolated_atom_never_reaches_the_model(emt):
+@pytest.mark.parametrize("optimizer", ["JointLBFGS", "BFGS"])
+@pytest.mark.parametrize("enabled", [False, True])
+def test_isolated_atom_never_reaches_the_model(relax_settings, optimizer, enabled):
+    settings = relax_settings(**EMT, optimizer=optimizer, prerelax={"enabled": enabled})
     atoms = Atoms("Cu", cell=[9, 9, 9], pbc=True)
-    result = relax(atoms, Broken(), emt)
+    result = relax(atoms, broken(), settings)
     assert (result.status, result.values["evaluations"]) == ("isolated_atom", 0)
 
 
 def test_flat_cell_is_named(emt):
-    assert relax(Atoms("Cu", cell=[4, 4, 0.1], pbc=True), Broken(), emt).status == "cell_exploded"
+    assert relax(Atoms("Cu", cell=[4, 4, 0.1], pbc=True), broken(), emt).status == "cell_exploded"
 
 
-def test_calculator_errors_and_nan_are_named(emt):
-    failed = relax(alloy(), Broken(), emt)
+@pytest.mark.parametrize("optimizer", ["JointLBFGS", *ASE_OPTIMIZERS])
+def test_calculator_errors_and_nan_are_named(relax_settings, optimizer):
+    settings = relax_settings(**EMT, optimizer=optimizer)
+    failed = relax(alloy(), broken(), settings)
     assert (failed.status, failed.detail) == ("calculator_error", "RuntimeError: no answer")
-    assert relax(alloy(), Broken(value=float("nan")), emt).status == "energy_not_finite"
+    assert failed.values["evaluations"] == 1
+    assert relax(alloy(), broken(float("nan")), settings).status == "energy_not_finite"
+
+
+def test_last_geometry_of_a_failure_is_kept(relax_settings):
+    settings = relax_settings(**{**EMT, "max_steps": 3, "fmax": 1e-6})
+    start = alloy(0.3)
+    result = relax(start, make_evaluator(settings), settings)
+    assert 0 < np.abs(result.atoms.positions - start.positions).max() < 1
 
 
 def test_fused_atoms_have_failed(relax_settings):
     settings = relax_settings(**EMT, min_contact=0.99)
-    assert relax(alloy(), make_calculator(settings), settings).status == "fused_atoms"
+    assert relax(alloy(), make_evaluator(settings), settings).status == "fused_atoms"
 
 
 @pytest.mark.parametrize(
@@ -130,7 +181,7 @@ def test_fused_atoms_have_failed(relax_settings):
 )
 def test_bad_calculator_is_refused(relax_settings, changes, field):
     with pytest.raises(InputError) as caught:
-        make_calculator(relax_settings(**changes))
+        make_evaluator(relax_settings(**changes))
     assert caught.value.field == field
 
 
@@ -216,7 +267,7 @@ def test_chgnet_finds_the_perovskite_minimum(relax_settings, perovskite):
     pytest.importorskip("chgnet")
     settings = relax_settings()
     perovskite.set_cell(perovskite.cell * 1.03, scale_atoms=True)
-    result = relax(perovskite, make_calculator(settings), settings)
+    result = relax(perovskite, make_evaluator(settings), settings)
     assert result.status == "converged"
     assert result.values["energy"] == pytest.approx(-8.4236, abs=5e-4)
     assert result.values["spacegroup_symbol"] == "Pm-3m"

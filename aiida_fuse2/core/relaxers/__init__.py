@@ -1,8 +1,8 @@
-"""What a relaxation job runs: calculators by name, and one driver around an optimiser of ASE."""
+"""What a relaxation job runs: potentials by name, and one driver around the optimisers."""
 
 from __future__ import annotations
 
-from .calculators import make_calculator
+from .calculators import make_evaluator
 from .driver import RelaxedStructure, relax
 
-__all__ = ["RelaxedStructure", "make_calculator", "relax"]
+__all__ = ["RelaxedStructure", "make_evaluator", "relax"]

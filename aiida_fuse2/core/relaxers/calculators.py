@@ -1,4 +1,4 @@
-"""Calculators by name: CHGNet, or any ASE calculator class by its import path."""
+"""Potentials by name: CHGNet, or any ASE calculator class by its import path."""
 
 from __future__ import annotations
 
@@ -9,9 +9,11 @@ from ase.calculators.calculator import Calculator
 from aiida_fuse2.core.errors import InputError
 from aiida_fuse2.core.settings import CHGNET, CHGNET_MODELS, RelaxSettings
 
+from .evaluation import AseEvaluator, Evaluator
 
-def make_calculator(settings: RelaxSettings) -> Calculator:
-    """Return the calculator of a tier; loads the model once, so call it once per process.
+
+def make_evaluator(settings: RelaxSettings) -> Evaluator:
+    """Return the potential of a tier; loads the model once, so call it once per process.
 
     Raises:
         InputError: where the calculator is not installed or not known, or does not take the arguments.
@@ -30,13 +32,18 @@ def make_calculator(settings: RelaxSettings) -> Calculator:
         calculator: Calculator = kind(**settings.arguments)
     except TypeError as error:
         raise InputError("relax.settings.arguments", settings.arguments, str(error)) from error
-    return calculator
+    return AseEvaluator(calculator, settings.calculator)
 
 
-def _chgnet(settings: RelaxSettings) -> Calculator:
-    """Return stock CHGNet (DOI 10.1038/s42256-023-00716-3) with weights from its package."""
+def _chgnet(settings: RelaxSettings) -> Evaluator:
+    """Return CHGNet as the settings ask for it; the code that evaluates it is chosen here."""
     if settings.model not in CHGNET_MODELS:
         raise InputError("relax.settings.model", settings.model, f"must be one of {', '.join(CHGNET_MODELS)}")
+    return _reference_chgnet(settings)
+
+
+def _reference_chgnet(settings: RelaxSettings) -> Evaluator:
+    """Return stock CHGNet (DOI 10.1038/s42256-023-00716-3) with weights from its package."""
     try:
         import torch
         from chgnet.model import CHGNet, CHGNetCalculator
@@ -47,5 +54,5 @@ def _chgnet(settings: RelaxSettings) -> Calculator:
         raise InputError("relax.settings.device", "cuda", "PyTorch finds no CUDA device; use 'cpu'")
     torch.set_num_threads(settings.threads)
     model = CHGNet.load(model_name=settings.model, use_device=settings.device, verbose=False)
-    calculator: Calculator = CHGNetCalculator(model, use_device=settings.device, on_isolated_atoms="error")
-    return calculator
+    calculator = CHGNetCalculator(model, use_device=settings.device, on_isolated_atoms="error")
+    return AseEvaluator(calculator, f"chgnet {settings.model} reference")

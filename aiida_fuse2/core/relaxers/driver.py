@@ -1,40 +1,30 @@
-"""Relaxes one structure, atoms and cell together, with an optimiser of ASE."""
+"""Relaxes one structure, atoms and cell together: optional pre-relaxation, optimiser, and what is kept of it."""
 
 from __future__ import annotations
 
 import time
 from dataclasses import dataclass
-from enum import StrEnum
 from typing import Any
 
 import numpy as np
-from ase import Atoms, optimize, units
-from ase.calculators.calculator import Calculator
-from ase.filters import FrechetCellFilter
-from ase.optimize import fire2
-from ase.optimize.optimize import Optimizer
+from ase import Atoms, units
 from numpy.typing import NDArray
 
 from aiida_fuse2.core.decision import CONVERGED
 from aiida_fuse2.core.errors import RelaxationError
-from aiida_fuse2.core.settings import RelaxSettings
+from aiida_fuse2.core.settings import JOINT_LBFGS, RelaxSettings
 from aiida_fuse2.core.symmetry import Symmetry, SymmetryError, find_symmetry
 from aiida_fuse2.core.uniqueness import encode_fingerprint, fingerprint
 from aiida_fuse2.core.validity import has_sound_cell, isolated_atoms, shortest_contact
 
+from .evaluation import Evaluation, Evaluator
+from .failures import Failure
+from .optimiser import Limits, Minimum, minimise
+from .projection import find_projection
+from .soft_spheres import SoftSpheres
+
 MAX_DETAIL = 300
 """Longest text kept of a calculator's error, characters."""
-
-
-class Failure(StrEnum):
-    """Why a relaxation gave no energy that may be used."""
-
-    ISOLATED = "isolated_atom"
-    BAD_CELL = "cell_exploded"
-    NOT_FINITE = "energy_not_finite"
-    STEP_LIMIT = "step_limit"
-    FUSED = "fused_atoms"
-    CALCULATOR = "calculator_error"
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,7 +36,8 @@ class RelaxedStructure:
         detail: for people, empty where converged.
         atoms: last geometry, without calculator.
         values: plain values: energy and enthalpy (eV/atom), volume (Å³), atoms, space groups at the
-            two tolerances, number of rotations, steps, evaluations, largest force (eV/Å), CPU seconds.
+            two tolerances, steps, largest force (eV/Å); also where it failed: name of the potential,
+            evaluations of it and of the pre-relaxation, CPU seconds.
         fingerprint: shape (36,), or None where it failed.
     """
 
@@ -62,68 +53,101 @@ class RelaxedStructure:
         return {"status": self.status, "detail": self.detail, **self.values, "fingerprint": vector}
 
 
-_OPTIMIZERS: dict[str, type[Optimizer]] = {
-    "FIRE": optimize.FIRE,
-    "FIRE2": fire2.FIRE2,
-    "LBFGS": optimize.LBFGS,
-    "BFGS": optimize.BFGS,
-    "BFGSLineSearch": optimize.BFGSLineSearch,
-}
+class _Watched:
+    """An evaluator that refuses impossible geometries, counts, and remembers where it was asked last."""
 
+    def __init__(self, evaluator: Evaluator, settings: RelaxSettings, start: Atoms) -> None:
+        self.name = evaluator.name
+        self.evaluations = 0
+        self.last = start
+        self._evaluator = evaluator
+        self._settings = settings
 
-def _optimizer(target: Atoms | FrechetCellFilter, settings: RelaxSettings) -> Optimizer:
-    kind = _OPTIMIZERS[settings.optimizer]
-    return kind(target, logfile=None, maxstep=settings.max_step_length)
+    def evaluate(
+        self, numbers: NDArray[np.int64], positions: NDArray[np.float64], cell: NDArray[np.float64]
+    ) -> Evaluation:
+        """Return energy, forces and stress.
 
-
-def _count_evaluations(calculator: Calculator) -> list[int]:
-    """Count the calculator's evaluations from now on; the list's only element is the count."""
-    counter = [0]
-    original = type(calculator).calculate
-
-    def calculate(*args: Any, **kwargs: Any) -> None:
-        counter[0] += 1
-        original(calculator, *args, **kwargs)
-
-    calculator.calculate = calculate
-    return counter
-
-
-def _geometry_problem(atoms: Atoms, settings: RelaxSettings) -> Failure | None:
-    """Return what makes a geometry impossible to evaluate: flat, gigantic, not finite, an isolated atom."""
-    if not has_sound_cell(atoms):
-        return Failure.BAD_CELL
-    return Failure.ISOLATED if isolated_atoms(atoms, settings.isolated_distance) else None
+        Raises:
+            RelaxationError: where the geometry cannot be evaluated, with a ``Failure`` as its reason.
+        """
+        self.last = Atoms(numbers=numbers, positions=positions, cell=cell, pbc=True)
+        _check_geometry(self.last, self._settings)
+        self.evaluations += 1
+        return self._evaluator.evaluate(numbers, positions, cell)
 
 
 def _check_geometry(atoms: Atoms, settings: RelaxSettings) -> None:
-    problem = _geometry_problem(atoms, settings)
-    if problem is not None:
-        raise RelaxationError(problem, "during the relaxation")
-
-
-def _optimise(atoms: Atoms, settings: RelaxSettings) -> int:
-    """Relax in place and return the number of steps.
+    """Refuse what is impossible to evaluate.
 
     Raises:
-        RelaxationError: with a ``Failure`` as its reason.
+        RelaxationError: ``cell_exploded`` where the cell is flat, gigantic or not finite, ``isolated_atom``.
     """
-    _check_geometry(atoms, settings)
-    pressure = settings.pressure * units.GPa
-    target = FrechetCellFilter(atoms, scalar_pressure=pressure) if settings.relax_cell else atoms
-    optimizer = _optimizer(target, settings)
-    converged = False
-    for is_converged in optimizer.irun(fmax=settings.fmax, steps=settings.max_steps):
-        converged = bool(is_converged)
-        if not np.isfinite(atoms.get_potential_energy()):
-            raise RelaxationError(Failure.NOT_FINITE, f"after {optimizer.nsteps} steps")
-        _check_geometry(atoms, settings)
-    if not converged:
-        raise RelaxationError(Failure.STEP_LIMIT, f"not converged in {settings.max_steps} steps")
-    contact = shortest_contact(atoms)
-    if contact < settings.min_contact:
-        raise RelaxationError(Failure.FUSED, f"shortest distance is {contact:.2f} of the covalent radii")
-    return int(optimizer.nsteps)
+    if not has_sound_cell(atoms):
+        raise RelaxationError(Failure.BAD_CELL)
+    isolated = isolated_atoms(atoms, settings.isolated_distance)
+    if isolated:
+        raise RelaxationError(Failure.ISOLATED, f"atom {isolated[0]}")
+
+
+def _prerelax(atoms: Atoms, settings: RelaxSettings) -> Minimum:
+    """Return a structure after the soft spheres; it need not be at their minimum.
+
+    Raises:
+        RelaxationError: where the geometry is impossible.
+    """
+    chosen = settings.prerelax
+    limits = Limits(
+        fmax=chosen.fmax,
+        max_evaluations=chosen.max_evaluations,
+        max_displacement=settings.max_step_length,
+        max_strain=settings.max_step_strain,
+        pressure=chosen.pressure * units.GPa,
+        relax_cell=settings.relax_cell,
+    )
+    spheres = _Watched(SoftSpheres(chosen.anion_distance), settings, atoms)
+    return minimise(spheres, atoms.numbers, atoms.positions, atoms.cell.array, limits)
+
+
+def _minimise(atoms: Atoms, evaluator: Evaluator, settings: RelaxSettings) -> Minimum:
+    """Relax with this package's optimiser."""
+    limits = Limits(
+        fmax=settings.fmax,
+        max_evaluations=settings.max_steps,
+        max_displacement=settings.max_step_length,
+        max_strain=settings.max_step_strain,
+        pressure=settings.pressure * units.GPa,
+        relax_cell=settings.relax_cell,
+    )
+    geometry = atoms.numbers, atoms.positions, atoms.cell.array
+    symmetry = find_projection(*geometry) if settings.keep_symmetry else None
+    return minimise(evaluator, *geometry, limits, symmetry=symmetry)
+
+
+def _minimise_with_ase(atoms: Atoms, evaluator: Evaluator, settings: RelaxSettings) -> Minimum:
+    """Relax with an optimiser of ASE.
+
+    Raises:
+        RelaxationError: ``energy_not_finite``.
+    """
+    from .ase_optimisers import EvaluatorCalculator, ase_steps  # costs a tenth of a second
+
+    working = atoms.copy()
+    working.calc = EvaluatorCalculator(evaluator)
+    converged, steps = False, 0
+    for steps, converged in enumerate(ase_steps(working, settings)):  # the start is the first  # noqa: B007
+        if not np.isfinite(working.get_potential_energy()):
+            raise RelaxationError(Failure.NOT_FINITE, f"after {steps} steps")
+    return Minimum(
+        positions=working.positions,
+        cell=working.cell.array,
+        energy=float(working.get_potential_energy()),
+        forces=working.get_forces(),
+        stress=working.get_stress(voigt=False),
+        steps=steps,
+        evaluations=0,
+        converged=converged,
+    )
 
 
 def _space_groups(atoms: Atoms, symprecs: tuple[float, float]) -> dict[str, Any]:
@@ -167,37 +191,54 @@ def describe(atoms: Atoms, energy: float, pressure: float, symprecs: tuple[float
     }
 
 
-def relax(atoms: Atoms, calculator: Calculator, settings: RelaxSettings) -> RelaxedStructure:
+def _final(atoms: Atoms, found: Minimum, settings: RelaxSettings) -> Atoms:
+    """Return the relaxed structure.
+
+    Raises:
+        RelaxationError: ``step_limit`` where it has not converged, ``fused_atoms``.
+    """
+    if not found.converged:
+        raise RelaxationError(Failure.STEP_LIMIT, f"not converged in {settings.max_steps} steps")
+    final = Atoms(numbers=atoms.numbers, positions=found.positions, cell=found.cell, pbc=True)
+    contact = shortest_contact(final)
+    if contact < settings.min_contact:
+        raise RelaxationError(Failure.FUSED, f"shortest distance is {contact:.2f} of the covalent radii")
+    return final
+
+
+def relax(atoms: Atoms, evaluator: Evaluator, settings: RelaxSettings) -> RelaxedStructure:
     """Relax one structure; a failure is an outcome with a name, never an exception.
 
     Nothing but the structure and the settings decides the result: evaluations are limited, not time.
 
     Args:
         atoms: the structure; not changed.
-        calculator: from ``make_calculator``.
+        evaluator: from ``make_evaluator``.
         settings: of the tier.
     """
-    working = Atoms(numbers=atoms.numbers, positions=atoms.positions, cell=atoms.cell, pbc=True)
     started = time.process_time()
-    calculator.reset()
-    counter = _count_evaluations(calculator)
-    working.calc = calculator
-    status, detail, values, vector = CONVERGED, "", {}, None
+    start = Atoms(numbers=atoms.numbers, positions=atoms.positions, cell=atoms.cell, pbc=True)
+    watched = _Watched(evaluator, settings, start)
+    status, detail, vector = CONVERGED, "", None
+    values: dict[str, Any] = {"potential": evaluator.name, "prerelax_evaluations": 0}
     try:
-        steps = _optimise(working, settings)
-        energy = float(working.get_potential_energy())
-        values = describe(working, energy, settings.pressure, settings.report_symprec)
-        values |= {"steps": steps, "fmax": float(np.linalg.norm(working.get_forces(), axis=1).max())}
-        vector = fingerprint(working)
+        _check_geometry(start, settings)
+        if settings.prerelax.enabled:
+            eased = _prerelax(start, settings)
+            values["prerelax_evaluations"] = eased.evaluations
+            start = Atoms(numbers=start.numbers, positions=eased.positions, cell=eased.cell, pbc=True)
+        method = _minimise if settings.optimizer == JOINT_LBFGS else _minimise_with_ase
+        found = method(start, watched, settings)
+        final = _final(start, found, settings)
+        values |= describe(final, found.energy, settings.pressure, settings.report_symprec)
+        values |= {"steps": found.steps, "fmax": float(np.linalg.norm(found.forces, axis=1).max())}
+        vector = fingerprint(final)
     except RelaxationError as error:
-        status, detail = error.reason, error.detail
+        status, detail, final = error.reason, error.detail, watched.last
     except Exception as error:  # noqa: BLE001 - any calculator's failure ends this structure, not the batch
-        status = _geometry_problem(working, settings) or Failure.CALCULATOR
-        detail = f"{type(error).__name__}: {error}"[:MAX_DETAIL]
-    finally:
-        del calculator.calculate
-    values |= {"evaluations": counter[0], "cpu_seconds": round(time.process_time() - started, 4)}
-    final = Atoms(numbers=working.numbers, positions=working.positions, cell=working.cell, pbc=True)
+        status, detail = Failure.CALCULATOR, f"{type(error).__name__}: {error}"[:MAX_DETAIL]
+        final = watched.last
+    values |= {"evaluations": watched.evaluations, "cpu_seconds": round(time.process_time() - started, 4)}
     if status == CONVERGED:
         final.wrap()
     return RelaxedStructure(str(status), detail, final, values, vector)

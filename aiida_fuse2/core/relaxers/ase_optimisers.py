@@ -1,0 +1,67 @@
+"""Optimisers of ASE over an evaluator."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, ClassVar
+
+from ase import Atoms, optimize, units
+from ase.calculators.calculator import Calculator, all_changes
+from ase.filters import FrechetCellFilter
+from ase.optimize import fire2
+from ase.optimize.optimize import Optimizer
+from ase.stress import full_3x3_to_voigt_6_stress
+
+from aiida_fuse2.core.settings import RelaxSettings
+
+from .evaluation import Evaluator
+
+OPTIMIZERS: dict[str, type[Optimizer]] = {
+    "FIRE": optimize.FIRE,
+    "FIRE2": fire2.FIRE2,
+    "LBFGS": optimize.LBFGS,
+    "BFGS": optimize.BFGS,
+    "BFGSLineSearch": optimize.BFGSLineSearch,
+}
+"""Optimisers of ASE by the names of ``RelaxSettings.optimizer``."""
+
+
+class EvaluatorCalculator(Calculator):
+    """An evaluator as a calculator of ASE, which keeps the last result.
+
+    Args:
+        evaluator: the potential.
+    """
+
+    implemented_properties: ClassVar[list[str]] = ["energy", "forces", "stress"]
+
+    def __init__(self, evaluator: Evaluator) -> None:
+        super().__init__()
+        self.evaluator = evaluator
+
+    def calculate(
+        self,
+        atoms: Atoms | None = None,
+        properties: list[str] | None = None,
+        system_changes: list[str] = all_changes,
+    ) -> None:
+        """Evaluate; ASE asks only where the geometry has changed."""
+        super().calculate(atoms, properties, system_changes)
+        found = self.evaluator.evaluate(self.atoms.numbers, self.atoms.positions, self.atoms.cell.array)
+        stress = full_3x3_to_voigt_6_stress(found.stress)
+        self.results: dict[str, Any] = {"energy": found.energy, "forces": found.forces, "stress": stress}
+
+
+def ase_steps(atoms: Atoms, settings: RelaxSettings) -> Iterator[bool]:
+    """Relax in place with an optimiser of ASE; yield after each step whether it has converged.
+
+    Args:
+        atoms: with a calculator.
+        settings: of the tier; the largest row of the filter's forces is what ``fmax`` limits.
+    """
+    target: Atoms | FrechetCellFilter = atoms
+    if settings.relax_cell:
+        target = FrechetCellFilter(atoms, scalar_pressure=settings.pressure * units.GPa)
+    optimizer = OPTIMIZERS[settings.optimizer](target, logfile=None, maxstep=settings.max_step_length)
+    for converged in optimizer.irun(fmax=settings.fmax, steps=settings.max_steps):
+        yield bool(converged)
