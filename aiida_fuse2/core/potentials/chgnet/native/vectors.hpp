@@ -103,20 +103,6 @@ class Buffer {
     std::size_t capacity_ = 0;
 };
 
-// 1/x for normal positive numbers, to one or two units in the last place.
-inline vfloat reciprocal(vfloat x) {
-#if defined(__AVX512F__)
-    const vfloat r = (vfloat)_mm512_rcp14_ps((__m512)x);
-    return r * (2.0f - x * r);
-#elif defined(__AVX2__)
-    const vfloat r = (vfloat)_mm256_rcp_ps((__m256)x);
-    const vfloat s = r * (2.0f - x * r);
-    return s * (2.0f - x * s);
-#else
-    return 1.0f / x;
-#endif
-}
-
 // exp(x) for |x| <= 80, relative error below 2e-7: x = n ln 2 + r, a polynomial in r, and n into the exponent.
 inline vfloat exponential(vfloat x) {
     constexpr float ROUND = 12582912.0f; // 1.5 * 2^23: adding it rounds to an integer in the lowest bits
@@ -138,7 +124,7 @@ inline vfloat sigmoid(vfloat x) {
     constexpr float LIMIT = 80.0f;
     x = x < -LIMIT ? -LIMIT + (vfloat){} : x;
     x = x > LIMIT ? LIMIT + (vfloat){} : x;
-    return reciprocal(1.0f + exponential(-x));
+    return 1.0f / (1.0f + exponential(-x));
 }
 
 // Sine and cosine of x = n pi/2 + r with |r| <= pi/4; errors below 1e-7.
