@@ -19,7 +19,7 @@ MAX_BONDS = 500_000
 """Most bonds of a structure: those within 6 Å of 50 atoms at 30 times the density of common oxides, or of one
 atom in a cubic cell of 0.15 Å. More would only fill the memory."""
 
-MAX_ANGLES = 500_000
+MAX_PAIRS = 100_000
 """Most unordered pairs of bonds, 50 times what 50 atoms of a close-packed metal have. CHGNet's features of so
 many take some GB."""
 
@@ -176,7 +176,7 @@ def _bond_pairs(
     ends = np.searchsorted(centres, centres, side="right")
     later = ends - np.arange(len(directed)) - 1  # bonds of the same centre that follow this one
     n_pairs = int(later.sum())
-    if n_pairs > MAX_ANGLES:
+    if n_pairs > MAX_PAIRS:
         raise RelaxationError("cell_exploded", f"{len(directed)} short bonds make {n_pairs} angles, too many")
     first = np.repeat(np.arange(len(directed)), later)
     start = np.cumsum(later) - later

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from ase import units
 
 from aiida_fuse2.core.relaxers.evaluation import Evaluation
 
@@ -18,6 +19,7 @@ from .agreement import (
     other_lattice_vectors,
     quick_cases,
     stock,
+    tolerance,
 )
 
 
@@ -34,11 +36,15 @@ def test_structures():
 def test_tolerances():
     forces = np.array([[0.0, 0.0, 100.0], [0.0, 0.0, -100.0]])
     expected = Evaluation(-20.0, forces, np.zeros((3, 3)))
-    assert deviation(expected, expected).largest == 0
-    assert deviation(replace(expected, energy=-20.0 + 2 * 1.9e-5), expected).largest == pytest.approx(0.95)
-    assert deviation(replace(expected, forces=forces + 1.9e-3), expected).largest == pytest.approx(0.95)
-    assert deviation(replace(expected, stress=np.full((3, 3), 6e-6)), expected).largest == pytest.approx(0.96, abs=0.01)
-    assert deviation(replace(expected, energy=np.nan), expected).largest == np.inf
+
+    def ratio(**changes):
+        return deviation(replace(expected, **changes), expected).over(tolerance(expected)).largest
+
+    assert ratio() == 0
+    assert ratio(energy=-20.0 + 2 * 1.9e-5) == pytest.approx(0.95)
+    assert ratio(forces=forces + 1.9e-3) == pytest.approx(0.95)
+    assert ratio(stress=np.full((3, 3), 0.95e-3 * units.GPa)) == pytest.approx(0.95)
+    assert ratio(energy=np.nan) == np.inf
 
 
 def test_difference_is_found():
@@ -46,7 +52,7 @@ def test_difference_is_found():
 
     class Shifted(StockChgnet):
         def __init__(self):
-            self.model, self.name = stock("0.3.0").model, "shifted"
+            self.model, self.name, self.dtype = stock("0.3.0").model, "shifted", stock("0.3.0").dtype
 
         def evaluate(self, numbers, positions, cell):
             found = super().evaluate(numbers, positions, cell)
@@ -65,4 +71,4 @@ def test_stock_does_not_depend_on_the_lattice_vectors():
     expected = stock("0.3.0").evaluate(case.atoms.numbers, case.atoms.positions, case.atoms.cell.array)
     skewed = other_lattice_vectors(case.atoms, np.random.default_rng(0), left_handed=True)
     found = stock("0.3.0").evaluate(skewed.numbers, skewed.positions, skewed.cell.array)
-    assert deviation(found, expected).largest < 1
+    assert deviation(found, expected).over(tolerance(expected)).largest < 1
