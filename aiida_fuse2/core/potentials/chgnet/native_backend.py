@@ -13,7 +13,7 @@ from aiida_fuse2.core.relaxers.evaluation import Evaluation
 
 from .build import InstructionSet, best_instruction_set, library
 from .packing import pack_weights
-from .weights import ChgnetWeights
+from .weights import N_ELEMENTS, read_weights
 
 PROBLEMS = {
     1: ("isolated_atom", "an atom has no neighbour within the cutoff"),
@@ -29,7 +29,7 @@ BAD_CELL, NOT_FINITE = 3, 4
 class _Options(ctypes.Structure):
     """``Options`` of the kernel."""
 
-    _fields_ = [  # noqa: RUF012 - ctypes wants a plain list
+    _fields_ = [
         ("convolutions", ctypes.c_int32),
         ("hidden_layers", ctypes.c_int32),
         ("has_norm", ctypes.c_int32),
@@ -61,15 +61,21 @@ class NativeChgnet:
     Energies, forces and stresses are those of the published model to single precision (Deng et al.,
     Nat. Mach. Intell. 2023, 5, 1031, DOI 10.1038/s42256-023-00716-3).
 
-    Args:
-        weights: of a published model.
-        instruction_set: that of the processor by default.
-
-    Raises:
-        BuildError: where the kernel is not built and cannot be.
+    Not for use by several threads at once: an evaluator has one set of buffers.
     """
 
-    def __init__(self, weights: ChgnetWeights, instruction_set: InstructionSet | None = None) -> None:
+    def __init__(self, model: str, *, instruction_set: InstructionSet | None = None) -> None:
+        """Read the weights of a model, and build the kernel if need be.
+
+        Args:
+            model: version of CHGNet, ``0.3.0`` or ``0.2.0``.
+            instruction_set: that of the processor by default.
+
+        Raises:
+            BuildError: where the kernel is not built and cannot be.
+            InputError: where the model cannot be read.
+        """
+        weights = read_weights(model)
         self.instruction_set = instruction_set or best_instruction_set()
         self.name = f"chgnet {weights.model} native {self.instruction_set}"
         self._kernel = _load(str(library(self.instruction_set)))
@@ -104,8 +110,11 @@ class NativeChgnet:
             cell: lattice vectors as rows, Å, shape (3, 3).
 
         Raises:
-            RelaxationError: ``isolated_atom``, ``cell_exploded``, ``energy_not_finite`` or ``calculator_error``.
+            RelaxationError: where an atom is isolated, atoms coincide, the cell is unusable, the structure is far
+                too dense, or an element unknown.
         """
+        if numbers.min() < 1 or numbers.max() > N_ELEMENTS:
+            raise RelaxationError("unknown_element", f"CHGNet knows atomic numbers 1 to {N_ELEMENTS}")
         n = len(numbers)
         species = np.ascontiguousarray(numbers, dtype=np.int32)
         places = np.ascontiguousarray(positions, dtype=np.float64)

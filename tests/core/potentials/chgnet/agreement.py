@@ -313,3 +313,13 @@ def assert_agreement(evaluator: Evaluator, model: str, cases: Iterable[Case]) ->
     found = {case.label: deviation_of_case(evaluator, model, case) for case in cases}
     wrong = {label: ratios for label, ratios in found.items() if not ratios.largest < 1}
     assert not wrong, f"{len(wrong)} of {len(found)} structures differ (fractions of what is allowed): {wrong}"
+
+
+def case(beginning: str) -> Atoms:
+    """Return the first quick structure whose label begins so."""
+    return next(case.atoms for case in quick_cases() if case.label.startswith(beginning))
+
+
+def evaluate(evaluator: Evaluator, atoms: Atoms) -> Evaluation:
+    """Return what an evaluator makes of a structure."""
+    return evaluator.evaluate(atoms.numbers, atoms.positions, atoms.cell.array)
