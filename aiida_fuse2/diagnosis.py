@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import tempfile
 import time
@@ -12,10 +13,11 @@ from pathlib import Path
 
 from aiida import orm
 from aiida.brokers.zeromq.broker import ZeromqBroker
+from aiida.brokers.zeromq.service import ZeromqBrokerService
 from aiida.common.exceptions import AiidaException
 from aiida.engine.daemon.client import DaemonException, get_daemon_client
-from aiida.engine.processes.control import get_active_processes, get_process_tasks
-from aiida.manage import get_manager
+from aiida.engine.processes.control import get_process_tasks
+from aiida.manage import get_config, get_manager
 
 import aiida_fuse2
 
@@ -40,6 +42,12 @@ DISK_LOW = 2e9
 
 STARTUP = 20
 """How long a worker may take to connect to the broker, s."""
+
+HANDED_OVER = 5
+"""How long a process that was just submitted may be unknown to the broker, s; on an idle machine it is a moment."""
+
+LOOK_AGAIN = 0.5
+"""Time between two looks at processes that the broker does not know, s."""
 
 
 class Severity(StrEnum):
@@ -290,25 +298,56 @@ def _has_called_since(caller: int, pk: int) -> bool:
 
 def _without_task() -> Iterator[Finding]:
     """Find processes that no worker will ever take up, since the broker does not know them."""
-    broker = get_manager().get_broker()
-    if broker is None:
-        return
-    try:
-        tasks = set(get_process_tasks(broker))
-    except (AiidaException, OSError):
-        return  # reported with the broker
-    active = get_active_processes(project=["id", "attributes.process_label", "node_type"])
+    lost = _lost_processes()
+    end = time.monotonic() + HANDED_OVER
+    while lost and time.monotonic() < end:  # one that was just submitted may be on its way to the broker
+        time.sleep(LOOK_AGAIN)
+        still = _lost_processes()
+        lost = {pk: label for pk, label in lost.items() if pk in still}
     mend = f"{_verdi('daemon stop')}; {_verdi('process repair')}; {_verdi('daemon start')}"
-    for pk, label, kind in _rows(active, 3):
-        if pk not in tasks and "CalcFunction" not in kind:
-            yield _problem("process", f"{label} {pk} is not in the queue of the broker", mend, _search_of(pk))
+    for pk, label in lost.items():
+        yield _problem("process", f"{label} {pk} is not in the queue of the broker", mend, _search_of(pk))
 
 
-def _rows(values: list[object], width: int) -> Iterator[tuple[int, str, str]]:
-    """Yield rows of a flat list of projections."""
-    for i in range(0, len(values), width):
-        pk, label, kind = values[i : i + width]
-        yield int(str(pk)), str(label), str(kind)
+def _lost_processes() -> dict[int, str]:
+    """Return labels of active processes that have no task at this moment, by primary key."""
+    builder = orm.QueryBuilder()
+    filters = {"attributes.process_state": {"in": ["created", "waiting", "running"]}}
+    builder.append(orm.ProcessNode, filters=filters, project=["id", "attributes.process_label", "node_type"])
+    active = {pk: label for pk, label, kind in builder.all() if "CalcFunction" not in kind}
+    queued = _queued_processes() if active else None
+    return {} if queued is None else {pk: label for pk, label in active.items() if pk not in queued}
+
+
+def _queued_processes() -> set[int] | None:
+    """Return the processes that the broker has a task for, or None where that cannot be seen now.
+
+    The files of the ZeroMQ broker are only read. AiiDA's ``get_process_tasks`` opens its queue as the broker does when
+    it starts, and takes back what workers hold: a task whose worker died later would be lost. RabbitMQ does not show
+    what workers hold, so there is an answer only while none runs.
+    """
+    broker = get_manager().get_broker()
+    if isinstance(broker, ZeromqBroker):
+        return _tasks_on_disk()
+    if broker is None or get_daemon_client().is_daemon_running:
+        return None
+    try:
+        return set(get_process_tasks(broker))
+    except (AiidaException, OSError):
+        return None  # reported with the broker
+
+
+def _tasks_on_disk() -> set[int]:
+    """Return the processes in the queue of the ZeroMQ broker, whether they wait or a worker has them."""
+    folder = get_config().filepaths(get_manager().get_profile())["broker_service"]["dir"]
+    queue = ZeromqBrokerService.FilepathLayout(folder).storage_path / "tasks"
+    found = set()
+    for path in [*queue.glob("pending/*.json"), *queue.glob("processing/*.json")]:
+        try:
+            found.add(int(json.loads(path.read_text())["body"]["args"]["pid"]))
+        except (OSError, ValueError, KeyError, TypeError):
+            continue  # taken or done in this moment, or not a task of a process
+    return found
 
 
 def _search_of(pk: int) -> int | None:

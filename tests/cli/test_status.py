@@ -8,6 +8,7 @@ from types import SimpleNamespace
 
 import pytest
 from aiida import orm
+from aiida.brokers.zeromq.queue import PersistentQueue
 from aiida.common.links import LinkType
 
 from aiida_fuse2 import diagnosis, query
@@ -106,12 +107,39 @@ def test_step_that_was_cut_off_is_named(running, monkeypatch):
     assert orm.load_node(orphan.pk).is_sealed
 
 
+def without_task(search):
+    """Return what is said about a search that is not in the queue."""
+    return [f.text for f in diagnosis.check_processes() if f.search == search.pk]
+
+
 def test_process_without_a_task_is_named(running, monkeypatch):
-    monkeypatch.setattr(diagnosis, "get_process_tasks", lambda _: [])
-    found = [f for f in diagnosis.check_processes() if f.search == running.pk]
-    assert [f.text for f in found] == [f"Fuse2WorkChain {running.pk} is not in the queue of the broker"]
-    monkeypatch.setattr(diagnosis, "get_process_tasks", lambda _: [running.pk])
-    assert not [f for f in diagnosis.check_processes() if f.search == running.pk]
+    monkeypatch.setattr(diagnosis, "HANDED_OVER", 0)
+    monkeypatch.setattr(diagnosis, "_queued_processes", set)
+    assert without_task(running) == [f"Fuse2WorkChain {running.pk} is not in the queue of the broker"]
+    monkeypatch.setattr(diagnosis, "_queued_processes", lambda: {running.pk})
+    assert without_task(running) == []
+    monkeypatch.setattr(diagnosis, "_queued_processes", lambda: None)
+    assert without_task(running) == []  # it cannot be seen
+
+
+def test_process_on_its_way_to_the_broker_is_not_named(running, monkeypatch):
+    looks = iter([set(), set()])
+    monkeypatch.setattr(diagnosis, "LOOK_AGAIN", 0)
+    monkeypatch.setattr(diagnosis, "_queued_processes", lambda: next(looks, {running.pk}))
+    assert without_task(running) == []
+
+
+def test_looking_at_the_queue_takes_nothing_from_workers(tmp_path, monkeypatch):
+    """A task is lost where the broker does not find it among those that workers hold when one of them dies."""
+    folder = SimpleNamespace(filepaths=lambda _: {"broker_service": {"dir": tmp_path}})
+    monkeypatch.setattr(diagnosis, "get_config", lambda: folder)
+    queue = PersistentQueue(tmp_path / "storage" / "tasks")
+    for pk in (11, 12):
+        queue.push(f"task{pk}", {"body": {"task": "continue", "args": {"pid": pk}}})
+    queue.push("other", {"body": {"task": "launch"}})
+    assert queue.pop()[0] == "task11"
+    assert diagnosis._tasks_on_disk() == {11, 12}
+    assert queue.nack("task11", requeue=True)
 
 
 @pytest.mark.parametrize(("free", "severity"), [(1e8, Severity.PROBLEM), (1e9, Severity.NOTE), (1e11, Severity.FINE)])

@@ -169,10 +169,8 @@ def disk_full(trials, moment, options, reference):
     row["integrity"].append(integrity(trials))
     outcome = trials.outcome(last)
     row["different"] = [key for key, value in outcome.items() if value != reference[key]]
-    if trials.state(last) in ENDED:
-        row["mended"] = trials.archive(last)
-        if row["mended"] is None:
-            row["different"].append("archive")
+    if trials.state(last) in ENDED and not trials.archive(last):
+        row["different"].append("archive")
     return row
 
 
@@ -181,10 +179,7 @@ def run_moments(options):
     rows = []
     trials = Trials(options.folder)
     try:
-        search = trials.submit(options.structures)
-        trials.wait(search)
-        reference = trials.outcome(search)
-        assert reference["exit_status"] == 0, reference
+        reference = trials.run_reference(options.structures)
         for moment in options.moments:
             rows.append(disk_full(trials, moment, options, reference))
             print(json.dumps(rows[-1]), flush=True)

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import time
 
-RANDOM_SPAN = 22.0
-"""A random moment lies within this of the submission, s; an undisturbed search takes about as long."""
+from .harness import ENDED
 
 PHASES = ("propose", "uploading", "submitting", "withscheduler", "retrieving", "parsing", "decide")
 
 
 def worker_kill(trials, search, rng):
     """Kill the daemon's worker at a random moment."""
-    time.sleep(rng.uniform(0, RANDOM_SPAN))
+    trials.wait_for_moment(search, rng.random())
     trials.kill(trials.workers())
 
 
@@ -30,7 +29,7 @@ def worker_kill_twice(trials, search, rng):
     """Kill the daemon's worker where it decides, and again where it reads what a job has left."""
     for phase in ("decide", "parsing"):
         worker_kill_in(phase)(trials, search, rng)
-        trials.wait_for(lambda: trials.workers() or trials.state(search) == "finished")
+        trials.wait_for(lambda: trials.workers() or trials.state(search) in ENDED)
 
 
 def two_workers(trials, search, rng):
@@ -42,17 +41,42 @@ def two_workers(trials, search, rng):
 
 def broker_kill(trials, search, rng):
     """Kill the broker, and restart the daemon as the documentation says."""
-    time.sleep(rng.uniform(3, 15))
+    trials.wait_for_moment(search, rng.uniform(0, 0.8))
     trials.kill(trials.broker())
     time.sleep(3)
     trials.run("verdi", "daemon", "restart")
+
+
+def broker_kill_unnoticed(trials, search, rng):
+    """Kill the broker, and do nothing until the search stands still."""
+    trials.wait_for_moment(search, rng.uniform(0, 0.8))
+    trials.kill(trials.broker())
+
+
+def broker_kill_before_job(trials, search, rng):
+    """Kill the broker where a job is about to be submitted, which it then never hears of, and restart the daemon."""
+    trials.wait_for_phase(search, "propose")
+    trials.kill(trials.broker())
+    trials.wait_for(lambda: trials.is_in_phase(search, "created") or trials.state(search) in ENDED)
+    trials.run("verdi", "daemon", "restart")
+
+
+def status_and_worker_kill(trials, search, rng):
+    """Look at the queue while a job runs, as ``status`` and ``doctor`` do, and kill the worker that holds it."""
+    from aiida_fuse2 import diagnosis  # here, since the command would take longer than the job
+
+    for _ in range(2):
+        if trials.wait_for_phase(search, "withscheduler"):
+            diagnosis.check_processes()
+            trials.kill(trials.workers())
+            trials.wait_for(lambda: trials.workers() or trials.state(search) in ENDED)
 
 
 def daemon_stop(pause):
     """Return a fault that stops the daemon for a while."""
 
     def strike(trials, search, rng):
-        time.sleep(rng.uniform(3, 15))
+        trials.wait_for_moment(search, rng.uniform(0, 0.8))
         trials.run("verdi", "daemon", "stop")
         time.sleep(pause)
         trials.run("verdi", "daemon", "start")
@@ -64,7 +88,7 @@ def job_kill(trials, search, rng):
     """Kill a relaxation job that has written some of its results."""
 
     def is_in_the_middle():
-        return any(trials.lines_written(job) for job in trials.jobs()) or trials.state(search) == "finished"
+        return any(trials.lines_written(job) for job in trials.jobs()) or trials.state(search) in ENDED
 
     trials.wait_for(is_in_the_middle)
     trials.kill(trials.jobs())
@@ -73,20 +97,20 @@ def job_kill(trials, search, rng):
 def job_kill_early(trials, search, rng):
     """Kill a relaxation job before its first result, twice."""
     for _ in range(2):
-        trials.wait_for(lambda: trials.jobs() or trials.state(search) == "finished")
+        trials.wait_for(lambda: trials.jobs() or trials.state(search) in ENDED)
         trials.kill(trials.jobs())
         time.sleep(2)
 
 
 def job_and_broker_kill(trials, search, rng):
-    """Kill a job in the middle and the broker, and restart the daemon as the documentation says."""
+    """Kill a job in the middle, then the broker, and restart the daemon as the documentation says."""
     job_kill(trials, search, rng)
-    broker_kill(trials, search, rng)
+    broker_kill_before_job(trials, search, rng)
 
 
 def reboot(trials, search, rng):
     """Kill daemon, broker and jobs at once, and start the daemon again."""
-    time.sleep(rng.uniform(3, 15))
+    trials.wait_for_moment(search, rng.uniform(0, 0.8))
     circus = trials._processes("verdi", "start-circus")
     trials.kill([*circus, *trials.workers(), *trials.broker(), *trials.jobs()])
     time.sleep(2)
@@ -100,8 +124,11 @@ def series(n_random, pause):
     found |= {f"worker-kill-in-{phase}": worker_kill_in(phase) for phase in PHASES}
     return found | {
         "worker-kill-twice": worker_kill_twice,
+        "status-and-worker-kill": status_and_worker_kill,
         "two-workers": two_workers,
         "broker-kill": broker_kill,
+        "broker-kill-before-job": broker_kill_before_job,
+        "broker-kill-unnoticed": broker_kill_unnoticed,
         "daemon-stop": daemon_stop(pause),
         "job-kill": job_kill,
         "job-kill-early": job_kill_early,

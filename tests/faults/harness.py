@@ -5,6 +5,7 @@ AiiDA reads where its data lies when it is imported, so it is imported only once
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -19,10 +20,22 @@ BIN = Path(sys.executable).parent
 POLL = 0.02
 """How often a moment is waited for, s: calcfunctions take a few tenths of a second."""
 
-TIMEOUT = 300
-"""How long a search may take, s; undisturbed it takes half a minute."""
+LOOK = 1
+"""How often a search is looked at for whether anything happens, s."""
+
+STUCK = 900
+"""Nothing happens for this long and nobody knows why: the trial has failed, s."""
+
+QUIET = 20
+"""A user asks the doctor when nothing has been stored for this long, s."""
+
+ROUNDS = 6
+"""How often a user does what the doctor says before losing patience."""
 
 ENDED = ("finished", "excepted", "killed")
+
+ADVISED = ("daemon", "broker", "process")
+"""What the doctor looks at and mends with commands to be typed as they are."""
 
 
 class Trials:
@@ -30,7 +43,11 @@ class Trials:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.killed = 0
+        self.killed: list[str] = []
+        self.advice: list[str] = []
+        self.search = None
+        self.generations = 0
+        self.seconds = 0.0
         folder.mkdir(parents=True, exist_ok=True)
         os.environ["AIIDA_PATH"] = str(folder)
         os.environ["PYTHONPATH"] = str(ROOT)
@@ -43,7 +60,7 @@ class Trials:
 
     def run(self, *command, check=True):
         """Run a command as a user would."""
-        done = subprocess.run([str(c) for c in command], capture_output=True, text=True, timeout=180, check=False)
+        done = subprocess.run([str(c) for c in command], capture_output=True, text=True, check=False)
         assert done.returncode == 0 or not check, (command, done.stdout, done.stderr)
         return done
 
@@ -87,20 +104,77 @@ class Trials:
         builder = orm.QueryBuilder().append(orm.ProcessNode, filters={"id": search}, project="attributes.process_state")
         return builder.first(flat=True)
 
-    def wait(self, search, timeout=TIMEOUT):
-        """Wait until a search has ended."""
-        self.wait_for(lambda: self.state(search) in ENDED, timeout)
+    def wait(self, search):
+        """Wait until a search has ended; where nothing happens, do what the doctor says, as a user would."""
+        self.wait_for(lambda: self.state(search) in ENDED)
 
-    def wait_for(self, condition, timeout=TIMEOUT):
-        """Wait until something is true."""
-        end = time.monotonic() + timeout
+    def wait_for(self, condition, quiet=QUIET):
+        """Wait until something is true, for as long as anything happens or the doctor knows what to do.
+
+        The doctor is asked where nothing has been stored for the time ``quiet``, s.
+        """
+        last, changed = None, time.monotonic()
+        looked = asked = changed
         while not condition():
-            if time.monotonic() > end:
-                raise TimeoutError(f"nothing happened for {timeout} s")
             time.sleep(POLL)
+            now = time.monotonic()
+            if now - looked < LOOK:
+                continue
+            looked, newest = now, self.newest()
+            if newest != last:
+                last, changed = newest, now
+            elif now - changed > STUCK:
+                raise TimeoutError(f"nothing happened for {STUCK} s; advice so far: {self.advice}")
+            elif now - max(asked, changed) > quiet:
+                if self.follow_doctor():
+                    changed = time.monotonic()
+                asked = time.monotonic()
+
+    def newest(self):
+        """Return when a process was last changed."""
+        from aiida import orm
+
+        builder = orm.QueryBuilder().append(orm.ProcessNode, project="mtime")
+        return builder.order_by({orm.ProcessNode: {"mtime": "desc"}}).first(flat=True)
+
+    def follow_doctor(self):
+        """Ask the doctor what is wrong and do the first thing that it says; tell whether there was one."""
+        found = json.loads(self.run("aiida-fuse2", "doctor", "--json", check=False).stdout)
+        problems = [f for f in found if f["severity"] == "problem" and f["subject"] in ADVISED]
+        if not problems:
+            return False
+        if len(self.advice) >= ROUNDS:
+            raise TimeoutError(f"the doctor does not help: {self.advice}, {problems}")
+        self.advice.append(f"{problems[0]['text']}: {problems[0]['command']}")
+        self.run("bash", "-c", problems[0]["command"])
+        return True
+
+    def run_reference(self, structures):
+        """Run a search undisturbed, note how long it takes, and return what it has found."""
+        started = time.monotonic()
+        search = self.submit(structures)
+        self.wait(search)
+        self.seconds, self.generations = time.monotonic() - started, self.decided(search)
+        reference = self.outcome(search)
+        assert reference["exit_status"] == 0, reference
+        return reference
+
+    def decided(self, search):
+        """Return how many generations of a search are decided."""
+        from aiida import orm
+
+        builder = orm.QueryBuilder().append(orm.WorkChainNode, filters={"id": search}, tag="search")
+        filters = {"attributes.process_label": "decide", "attributes.process_state": "finished"}
+        return builder.append(orm.CalcFunctionNode, filters=filters, with_incoming="search").count()
+
+    def wait_for_moment(self, search, fraction):
+        """Wait until a fraction of a search is done: generations count, so that a slow machine changes little."""
+        generation, part = divmod(fraction * self.generations, 1)
+        self.wait_for(lambda: self.decided(search) >= generation or self.state(search) in ENDED)
+        time.sleep(part * self.seconds / self.generations)
 
     def is_in_phase(self, search, phase):
-        """Tell whether a search has a process in a phase: propose, decide, or a state of its job."""
+        """Tell whether a search is in a phase: propose, decide, created (a job not taken up yet), or a job's state."""
         from aiida import orm
 
         builder = orm.QueryBuilder().append(orm.WorkChainNode, filters={"id": search}, tag="search")
@@ -109,7 +183,7 @@ class Trials:
             filters["attributes.process_label"] = phase
             builder.append(orm.CalcFunctionNode, filters=filters, with_incoming="search")
         else:
-            filters["attributes.state"] = phase
+            filters["attributes.process_state" if phase == "created" else "attributes.state"] = phase
             builder.append(orm.CalcJobNode, filters=filters, with_incoming="search")
         return builder.count() > 0
 
@@ -152,13 +226,29 @@ class Trials:
         return self._processes("aiida-fuse2-worker", "relax")
 
     def kill(self, processes):
-        """Kill processes of this profile at once, as the kernel does; counted, since a miss proves nothing."""
+        """Kill processes of this profile at once, as the kernel does; noted with what the search was about."""
+        phase = self.phase()
         for process in processes:
             try:
                 process.kill()
-                self.killed += 1
             except psutil.NoSuchProcess:
                 continue
+            self.killed.append(phase)
+
+    def phase(self):
+        """Return what the present search is about: its newest step that runs, or ``between`` two of them."""
+        from aiida import orm
+
+        if self.search is None or self.state(self.search) in ENDED:
+            return "ended"
+        builder = orm.QueryBuilder().append(orm.WorkChainNode, filters={"id": self.search}, tag="search")
+        builder.append(orm.ProcessNode, with_incoming="search", project=["attributes"], tag="step")
+        attributes = builder.order_by({"step": {"id": "desc"}}).first(flat=True)
+        if attributes is None:
+            return "begin"
+        if attributes.get("process_state") in ENDED:
+            return "between"
+        return attributes.get("state") or attributes.get("process_label") or "between"
 
     # --- results ---
 
@@ -189,21 +279,19 @@ class Trials:
         return sum(not node.is_sealed for node in [orm.load_node(search), *orm.load_node(search).called_descendants])
 
     def mend(self):
-        """Do what the documentation tells to do about processes that a kill has left behind."""
+        """Do what the documentation tells to do about processes that the daemon has forgotten."""
         self.run("verdi", "daemon", "stop")
         self.run("verdi", "process", "repair")
         self.run("verdi", "daemon", "start")
 
     def archive(self, search):
-        """Export a search; returns whether something had to be mended before, or None where that did not help."""
-        needed = self.unsealed(search) > 0
-        if needed:
-            self.mend()
-            try:
-                self.wait_for(lambda: self.unsealed(search) == 0, timeout=60)
-            except TimeoutError:
-                return None
+        """Export a search that has ended, after what the doctor says; tell whether that could be done."""
+        try:
+            self.wait_for(lambda: self.unsealed(search) == 0, quiet=1)
+        except TimeoutError as error:
+            self.advice.append(str(error))
+            return False
         path = self.folder / f"{search}.aiida"
         self.run("verdi", "archive", "create", "--nodes", search, "--", path)
         path.unlink()
-        return needed
+        return True

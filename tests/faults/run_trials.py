@@ -25,14 +25,14 @@ from .harness import Trials
 
 def trial(trials, name, fault, structures, reference):
     """Run one search with a fault and return its row."""
-    search = trials.submit(structures)
-    started, trials.killed = time.monotonic(), 0
+    trials.killed, trials.advice = [], []
+    trials.search = search = trials.submit(structures)
+    started = time.monotonic()
     fault(trials, search, np.random.default_rng(zlib.crc32(name.encode())))
     trials.wait(search)
     outcome = trials.outcome(search)
     different = [key for key, value in outcome.items() if value != reference[key]]
-    mended = trials.archive(search)
-    if mended is None:
+    if not trials.archive(search):
         different.append("archive")
     return {
         "trial": name,
@@ -40,16 +40,26 @@ def trial(trials, name, fault, structures, reference):
         "seconds": round(time.monotonic() - started, 1),
         "killed": trials.killed,
         "different": different,
-        "mended": bool(mended),
+        "mended": trials.advice,
     }
+
+
+def text(value):
+    """Return a value as a word or a few."""
+    return ", ".join(value) if isinstance(value, list) else str(value)
 
 
 def table(rows):
     """Return rows as text, one line each."""
-    heads = ("trial", "seconds", "killed", "mended", "different")
-    lines = [heads, *([str(row[head]) for head in heads] for row in rows)]
+    heads = ("trial", "seconds", "killed", "different", "mended")
+    lines = [heads, *([text(row[head]) for head in heads] for row in rows)]
     widths = [max(len(line[i]) for line in lines) for i in range(len(heads))]
     return "\n".join("  ".join(word.ljust(width) for word, width in zip(line, widths, strict=True)) for line in lines)
+
+
+def is_missed(row):
+    """Tell whether a kill hit nothing, or a search that had ended."""
+    return "kill" in row["trial"] and not set(row["killed"]) - {"ended"}
 
 
 def main() -> None:
@@ -65,10 +75,7 @@ def main() -> None:
     path = options.folder / "trials.jsonl"
     known = [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
     try:
-        search = trials.submit(options.structures)
-        trials.wait(search)
-        reference = trials.outcome(search)
-        assert reference["exit_status"] == 0, reference
+        reference = trials.run_reference(options.structures)
         for name, fault in series(options.random, options.pause).items():
             if any(row["trial"] == name for row in known) or not any(part in name for part in options.only):
                 continue
@@ -81,8 +88,8 @@ def main() -> None:
         trials.close()
     print(table(known))
     different = [row["trial"] for row in known if row["different"]]
-    missed = [row["trial"] for row in known if "kill" in row["trial"] and not row["killed"]]
-    mended = sum(row["mended"] for row in known)
+    missed = [row["trial"] for row in known if is_missed(row)]
+    mended = sum(bool(row["mended"]) for row in known)
     print(f"{len(known)} trials: different {different}, nothing hit {missed}, {mended} mended", flush=True)
     sys.exit(bool(different or missed))
 

@@ -18,7 +18,7 @@ TRIALS = ("worker-kill-twice", "job-and-broker-kill")
 
 @pytest.mark.slow
 @pytest.mark.daemon
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(3600)
 def test_disturbed_searches_find_the_same(tmp_path):
     """In a process of its own, with a profile of its own: this one has AiiDA loaded with another."""
     command = [sys.executable, "-m", "tests.faults.run_trials", tmp_path, "--structures", "8", "--only", *TRIALS]
@@ -27,12 +27,12 @@ def test_disturbed_searches_find_the_same(tmp_path):
     rows = [json.loads(line) for line in (tmp_path / "trials.jsonl").read_text().splitlines()]
     assert [row["trial"] for row in rows] == list(TRIALS)
     assert [row["different"] for row in rows] == [[], []]
-    assert all(row["killed"] >= 2 for row in rows)
+    assert all(len(row["killed"]) >= 2 for row in rows)
 
 
 @pytest.mark.slow
 @pytest.mark.daemon
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(3600)
 def test_search_survives_a_full_disk(tmp_path):
     folder = tmp_path / "disk"
     folder.mkdir()

@@ -70,5 +70,5 @@ class AseEvaluator:
         stress = np.zeros((3, 3))
         if "stress" in results:
             stress = np.asarray(results["stress"], dtype=float)
-            stress = voigt_6_to_full_3x3_stress(stress) if stress.shape == (6,) else stress
+            stress = voigt_6_to_full_3x3_stress(stress) if stress.ndim == 1 else stress
         return Evaluation(float(results["energy"]), np.array(results["forces"], dtype=float), stress)

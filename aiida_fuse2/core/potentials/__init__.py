@@ -1,0 +1,1 @@
+"""Potentials computed by this package itself, from published parameters."""
