@@ -6,11 +6,12 @@ import json
 import shutil
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
+import psutil
 from aiida import orm
 from aiida.brokers.zeromq.broker import ZeromqBroker
 from aiida.brokers.zeromq.service import ZeromqBrokerService
@@ -40,8 +41,11 @@ DISK_LOW = 2e9
 """Free space below which the user is told, bytes; 10,000 explored structures take about 0.5 GB."""
 
 
-STARTUP = 20
-"""How long a worker may take to connect to the broker, s."""
+STARTUP = 60
+"""How long a worker may take to connect to the broker, s; two on an idle machine."""
+
+SAME_START = 1
+"""Broker and workers that were started within this time were started together, s."""
 
 HANDED_OVER = 5
 """How long a process that was just submitted may be unknown to the broker, s; on an idle machine it is a moment."""
@@ -165,13 +169,21 @@ def check_daemon() -> Iterator[Finding]:
     if not workers:
         yield _problem("daemon", "the daemon runs without a worker", _verdi("daemon incr 1"))
         return
-    started = [float(worker["started"]) for worker in workers.values()]
-    if min(started) < _newest_source():
+    started = [time_ for pid in workers if (time_ := _process_start(int(pid))) is not None]
+    if started and min(started) < _newest_source():
         text = "the daemon is older than the installed code of aiida-fuse2, and runs the code that it was started with"
         yield _note("daemon", text, _verdi("daemon restart"))
     else:
         yield _fine("daemon", f"running with {len(workers)} worker{'' if len(workers) == 1 else 's'}")
-    yield _check_broker(len(workers), time.time() - max(started))
+    yield _check_broker(started)
+
+
+def _process_start(pid: int) -> float | None:
+    """Return when a process was started, s since 1970; None where there is none."""
+    try:
+        return float(psutil.Process(pid).create_time())
+    except psutil.Error:
+        return None
 
 
 def _newest_source() -> float:
@@ -180,16 +192,25 @@ def _newest_source() -> float:
     return max(path.stat().st_mtime for path in folder.rglob("*.py"))
 
 
-def _check_broker(n_workers: int, age: float) -> Finding:
-    """Look whether the workers, the youngest of which has an age in seconds, are connected to the broker."""
+def _check_broker(workers: Sequence[float]) -> Finding:
+    """Look whether the workers, of which it is known when they were started, are connected to the broker.
+
+    They learn its address when they start. So one that is older than the broker is lost to it, and a young one may be
+    on its way, for long on a busy machine.
+    """
     broker = get_manager().get_broker()
     if not isinstance(broker, ZeromqBroker):
         return _fine("broker", str(broker))
-    connected = broker.probe_service_status().get("task_subscribers", 0)
-    if connected >= n_workers:
-        return _fine("broker", f"running, {connected} worker{'' if connected == 1 else 's'} connected")
-    missing = f"{n_workers - connected} of {n_workers} workers"
-    if age < STARTUP:
+    status = broker.probe_service_status()
+    born = _process_start(status.get("pid", 0))
+    if born is None:
+        return _note("broker", "it was just started, and has not told its state yet")
+    n_lost = sum(started + SAME_START < born for started in workers)
+    n_missing = max(n_lost, len(workers) - status.get("task_subscribers", 0))
+    if n_missing <= 0:
+        return _fine("broker", f"running, {len(workers)} worker{'' if len(workers) == 1 else 's'} connected")
+    missing = f"{n_missing} of {len(workers)} workers"
+    if not n_lost and time.time() - max(workers) < STARTUP:
         return _note("broker", f"{missing} were just started and are not connected yet")
     return _problem("broker", f"{missing} are not connected to the broker (was it killed?)", _verdi("daemon restart"))
 

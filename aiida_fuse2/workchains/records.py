@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from aiida import orm
@@ -187,13 +187,17 @@ def _given_pool(first_state: str) -> orm.SinglefileData | None:
 # --- generations --------------------------------------------------------------------------------
 
 
-def generation_records(search: int) -> list[GenerationRecord]:
+def generation_records(search: int, end_state: str | None = None) -> list[GenerationRecord]:
     """Return the generations of a search in order, those of the searches that it goes on from included.
 
     Args:
         search: primary key of the search.
+        end_state: UUID of the state of this search that they lead to; by default its last one. A search that comes back
+            after a kill must name it: a decision that it does not know of may have been stored already.
     """
-    return [record for segment in segments(search) for record in _segment_records(segment)]
+    *earlier, own = segments(search)
+    chain = [*earlier, replace(own, end_state=end_state)]
+    return [record for segment in chain for record in _segment_records(segment)]
 
 
 def _segment_records(segment: Segment) -> list[GenerationRecord]:
@@ -214,6 +218,7 @@ def _segment_records(segment: Segment) -> list[GenerationRecord]:
     builder.append(
         orm.Dict, with_incoming="decide", edge_filters={"label": "record"}, project=["uuid", "attributes"], tag="record"
     )
+    builder.order_by({"decide": {"id": "asc"}})
     found = [
         GenerationRecord(record, before, after, columns, state)
         for _, before, after, state, record, columns in builder.iterall()
@@ -224,13 +229,13 @@ def _segment_records(segment: Segment) -> list[GenerationRecord]:
 def _surviving_chain(found: Sequence[GenerationRecord], end_state: str | None) -> list[GenerationRecord]:
     """Return the chain that leads to a state; by default the longest one.
 
-    Of branches from one state, the one that was continued survives.
+    Of branches from one state, the one that was continued survives; at the end of the chain the one decided last.
     """
     by_state = {record.state: record for record in found}
     if end_state is None:
         if not found:
             return []
-        end_state = max(found, key=lambda record: record.next_generation).state
+        end_state = max(reversed(found), key=lambda record: record.next_generation).state
     chain = []
     while end_state in by_state:
         record = by_state[end_state]

@@ -499,7 +499,8 @@ class Fuse2WorkChain(WorkChain):
         seal_orphans(self.node)
         state = self._search_state()
         records = {
-            f"generation_{i:05d}": orm.load_node(r.record) for i, r in enumerate(generation_records(self.node.pk))
+            f"generation_{i:05d}": orm.load_node(r.record)
+            for i, r in enumerate(generation_records(self.node.pk, self.ctx.state))
         }
         if records:
             state_node = orm.load_node(self.ctx.state)
@@ -589,7 +590,7 @@ class Fuse2WorkChain(WorkChain):
     def _loaded_index(self) -> UniqueIndex:
         if self._index is None:
             self._index = UniqueIndex()
-            for generation in generation_records(self.node.pk):
+            for generation in generation_records(self.node.pk, self.ctx.state):
                 self._add_to_index(columns_to_rows(generation.columns))
         return self._index
 

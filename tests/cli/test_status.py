@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import time
 from types import SimpleNamespace
 
 import pytest
@@ -140,6 +141,31 @@ def test_looking_at_the_queue_takes_nothing_from_workers(tmp_path, monkeypatch):
     assert queue.pop()[0] == "task11"
     assert diagnosis._tasks_on_disk() == {11, 12}
     assert queue.nack("task11", requeue=True)
+
+
+@pytest.mark.parametrize(
+    ("born", "subscribers", "expected"),
+    [
+        (0, 2, (Severity.FINE, "2 workers connected")),
+        (0, 1, (Severity.NOTE, "1 of 2 workers were just started")),
+        (-1000, 1, (Severity.PROBLEM, "1 of 2 workers are not connected")),
+        (5, 0, (Severity.PROBLEM, "2 of 2 workers are not connected")),
+        (5, 2, (Severity.PROBLEM, "2 of 2 workers are not connected")),  # it counts some that are dead
+        (None, 2, (Severity.NOTE, "just started")),
+    ],
+)
+def test_workers_that_the_broker_does_not_know(aiida_profile, monkeypatch, born, subscribers, expected):
+    """The broker was started ``born`` seconds after the workers, or both long ago where that is negative."""
+    broker = object.__new__(diagnosis.ZeromqBroker)
+    monkeypatch.setattr(broker, "probe_service_status", lambda: {"pid": 1, "task_subscribers": subscribers})
+    monkeypatch.setattr(diagnosis, "get_manager", lambda: SimpleNamespace(get_broker=lambda: broker))
+    long_ago = born is not None and born < 0
+    now = time.time() - (2 * diagnosis.STARTUP if long_ago else 0)
+    monkeypatch.setattr(diagnosis, "_process_start", lambda _: None if born is None else now + max(born, 0))
+    monkeypatch.setattr(diagnosis, "_verdi", str)
+    found = diagnosis._check_broker([now, now])
+    assert found.severity is expected[0]
+    assert expected[1] in found.text
 
 
 @pytest.mark.parametrize(("free", "severity"), [(1e8, Severity.PROBLEM), (1e9, Severity.NOTE), (1e11, Severity.FINE)])

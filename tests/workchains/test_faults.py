@@ -9,6 +9,7 @@ from aiida.engine import run_get_node
 
 from aiida_fuse2.core.state import SearchState
 from aiida_fuse2.workchains.records import generation_records
+from aiida_fuse2.workchains.search import Fuse2WorkChain
 from tests.workchains.comparing import comparable, rows_of
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -71,3 +72,34 @@ def test_worker_that_always_dies_ends_the_search_and_loses_nothing(emt_builder):
     assert search.exit_status == 301
     assert len(jobs_of(search)) == 3
     assert generation_records(search.pk) == []
+
+
+STEPS = ("take_added", "propose_generation", "relax_trials", "inspect_relaxation", "decide_generation", "finalise")
+
+
+def repeated(step):
+    """Return a step that is made twice: its worker is killed when all is stored but that it has been made."""
+
+    def twice(self):
+        context = dict(self.ctx)
+        step(self)
+        for name in set(self.ctx) - set(context):
+            del self.ctx[name]
+        self.ctx.update(context)
+        self._index = None  # the search comes back in another process
+        return step(self)
+
+    return twice
+
+
+def test_steps_that_are_made_twice_change_nothing(emt_builder, monkeypatch):
+    _, whole = run_get_node(emt_builder(max_structures=8))
+    for name in STEPS:
+        monkeypatch.setattr(Fuse2WorkChain, name, repeated(getattr(Fuse2WorkChain, name)))
+    _, search = run_get_node(emt_builder(max_structures=8))
+    assert search.is_finished_ok, search.exit_message
+    assert len(jobs_of(search)) == 2 * len(jobs_of(whole))
+    assert comparable(rows_of(search)) == comparable(rows_of(whole))
+    last = generation_records(search.pk)[-1]
+    assert last.state == search.outputs.state.uuid
+    assert last.record in {node.uuid for node in search.outputs.history.creator.inputs.values()}
