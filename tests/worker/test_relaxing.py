@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from ase import Atoms, units
 from ase.build import bulk
-from ase.calculators.calculator import Calculator, all_changes
 from ase.calculators import emt as ase_emt
+from ase.calculators.calculator import Calculator, all_changes
 
 from aiida_fuse2.core.errors import InputError
 from aiida_fuse2.core.relaxers import make_evaluator, relax
