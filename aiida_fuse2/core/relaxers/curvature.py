@@ -1,4 +1,4 @@
-"""What a quasi-Newton relaxation remembers of the curvature: L-BFGS in a frame that deforms.
+"""What a quasi-Newton relaxation remembers of the curvature: L-BFGS over displacements and strain.
 
 Liu and Nocedal, Math. Program. 1989, 45, 503, DOI 10.1007/BF01589116; the two loops are algorithm 7.4 of
 Nocedal and Wright, Numerical Optimization, 2nd ed. 2006, DOI 10.1007/978-0-387-40065-5.
@@ -70,20 +70,3 @@ class CurvatureMemory:
         self._steps = np.concatenate([self._steps, step[None]])[-self._size :]
         self._changes = np.concatenate([self._changes, change[None]])[-self._size :]
         self._curvatures = [*self._curvatures, curvature][-self._size :]
-
-    def deform(self, deformation: NDArray[np.float64]) -> None:
-        """Carry what is remembered along with a crystal that was deformed.
-
-        Displacements change as positions do and gradients inversely, so that their products stay.
-
-        Args:
-            deformation: positions and lattice vectors, as rows, were multiplied by it; shape (3, 3).
-        """
-        inverse = np.asarray(np.linalg.inv(deformation), dtype=np.float64)
-        self._steps = _with_atoms(self._steps, deformation)
-        self._changes = _with_atoms(self._changes, inverse)
-
-
-def _with_atoms(vectors: NDArray[np.float64], matrix: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return vectors of the joint space whose rows of the atoms are multiplied by a matrix."""
-    return np.concatenate([vectors[:, :-N_STRAIN_ROWS] @ matrix, vectors[:, -N_STRAIN_ROWS:]], axis=1)

@@ -149,11 +149,11 @@ class _Surface:
             residual=_residual(forces, virial),
         )
 
-    def moved(self, start: _Point, step: NDArray[np.float64]) -> tuple[_Point, NDArray[np.float64]]:
-        """Evaluate the geometry at the end of a step; also return the deformation of the step, shape (3, 3)."""
+    def moved(self, start: _Point, step: NDArray[np.float64]) -> _Point:
+        """Evaluate the geometry at the end of a step."""
         deformation = np.eye(3) + step[-N_STRAIN_ROWS:] / self.strain_length
         positions = (start.positions + step[:-N_STRAIN_ROWS]) @ deformation
-        return self.point(positions, start.cell @ deformation), deformation
+        return self.point(positions, start.cell @ deformation)
 
 
 def _residual(forces: NDArray[np.float64], virial: NDArray[np.float64]) -> float:
@@ -228,11 +228,11 @@ def least_of_cubic(length: float, rise: float, slope: float, end_slope: float) -
 
 def _line_search(
     surface: _Surface, start: _Point, step: NDArray[np.float64], limits: Limits
-) -> tuple[_Point, NDArray[np.float64], float] | None:
+) -> tuple[_Point, float] | None:
     """Go along a step, shortened until the energy does not rise.
 
     Returns:
-        The point, the deformation that led to it and the fraction of the step; None where evaluations ended.
+        The point and the fraction of the step that led to it; None where evaluations ended.
 
     Raises:
         RelaxationError: ``energy_not_finite`` where even the shortest step gives no number.
@@ -240,12 +240,12 @@ def _line_search(
     allowed = start.enthalpy + NOISE * len(start.positions)
     fraction = 1.0
     while not surface.is_exhausted:
-        point, deformation = surface.moved(start, fraction * step)
+        point = surface.moved(start, fraction * step)
         if point.is_finite and (point.enthalpy <= allowed or point.residual <= limits.fmax):
-            return point, deformation, fraction
+            return point, fraction
         if fraction < SHORTEST_STEP:
             _require_finite(point, surface)
-            return point, deformation, fraction
+            return point, fraction
         fraction = _shorter(fraction, start, point, step)
     return None
 
@@ -289,9 +289,8 @@ def minimise(
         found = _line_search(surface, point, step, limits)
         if found is None:
             break
-        end, deformation, fraction = found
+        end, fraction = found
         memory.add(fraction * step, end.gradient - point.gradient)
-        memory.deform(deformation)
         point = end
         steps += 1
     return Minimum(

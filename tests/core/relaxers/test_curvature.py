@@ -61,16 +61,3 @@ def test_a_ridge_clears_it(rng, hessian):
     step = rng.normal(size=SHAPE)
     memory.add(step, -step)
     assert len(memory) == 0
-
-
-def test_deformed_memory_keeps_products(rng, hessian):
-    steps = rng.normal(size=(5, *SHAPE))
-    change = (hessian @ steps[-1].ravel()).reshape(SHAPE)
-    strain = rng.uniform(-0.1, 0.1, (3, 3))
-    deformation = np.eye(3) + strain + strain.T
-    memory = filled(hessian, steps)
-    memory.deform(deformation)
-    change[:N_ATOMS] = change[:N_ATOMS] @ np.linalg.inv(deformation)
-    found = memory.newton_step(change)
-    assert np.allclose(found[:N_ATOMS], -steps[-1][:N_ATOMS] @ deformation)
-    assert np.allclose(found[N_ATOMS:], -steps[-1][N_ATOMS:])
