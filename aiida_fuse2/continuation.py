@@ -16,8 +16,16 @@ from aiida_fuse2.core.settings import RelaxSettings, SearchSettings, check_searc
 from aiida_fuse2.launch import Prepared, RefusedInputsError, check_inputs, screen_starts
 from aiida_fuse2.query import search_settings
 from aiida_fuse2.workchains.protocols import check_overrides, completed_settings, merge, protocol_inputs
-from aiida_fuse2.workchains.records import GenerationRecord, generation_records, last_state
-from aiida_fuse2.workchains.search import ADDED_EXTRA, Fuse2WorkChain, fills_pool_by_job, with_text_keys
+from aiida_fuse2.workchains.records import (
+    GenerationRecord,
+    add_file,
+    added_files,
+    generation_records,
+    last_state,
+    pool_of_state,
+    taken_files,
+)
+from aiida_fuse2.workchains.search import Fuse2WorkChain, fills_pool_by_job, with_text_keys
 
 POOL_MOVES = frozenset({13, 14})
 """Moves that draw from the pool."""
@@ -115,7 +123,8 @@ def prepare_continuation(
     except ValueError as error:  # an option that does not exist, or is of the wrong type
         raise RefusedInputsError(f"AiiDA refuses an input: {' '.join(str(error).split())}") from error
     builder.state = state
-    waiting = added_and_waiting(search) if generation is None else []
+    builder.continues = orm.Str(search.uuid)
+    waiting = _waiting(search, state, is_last=generation is None)
     if waiting:
         builder.pool = _joined(waiting)
     check_inputs(builder)
@@ -213,7 +222,7 @@ def add_structures(search: orm.WorkChainNode, paths: Sequence[Path]) -> Added:
     settings = search_settings(search)
     text, kept, skipped = screen_starts(settings, paths)
     node = orm.SinglefileData.from_string(text, filename=POOL_FILE).store()
-    search.base.extras.set(ADDED_EXTRA, [*search.base.extras.get(ADDED_EXTRA, []), node.uuid])
+    add_file(search.uuid, node)
     is_started = last_state(search.pk) is not None
     weights = settings.move_weights
     is_drawn = not is_started or any(weights.get(number, 0) > 0 for number in POOL_MOVES)
@@ -222,21 +231,31 @@ def add_structures(search: orm.WorkChainNode, paths: Sequence[Path]) -> Added:
 
 def added_and_waiting(search: orm.WorkChainNode) -> list[orm.SinglefileData]:
     """Return the files of structures that were added to a search and that it has not taken into its pool."""
-    added = [orm.load_node(uuid) for uuid in search.base.extras.get(ADDED_EXTRA, [])]
-    builder = orm.QueryBuilder().append(orm.WorkChainNode, filters={"id": search.pk}, tag="search")
-    builder.append(
-        orm.CalcFunctionNode,
-        filters={"attributes.process_label": "add_to_pool"},
-        with_incoming="search",
-        tag="add",
-    )
-    builder.append(orm.SinglefileData, with_outgoing="add", edge_filters={"label": "added"}, project="uuid")
-    taken = set(builder.all(flat=True))
-    return [node for node in added if node.uuid not in taken]
+    records = generation_records(search.pk)
+    state = orm.load_node(records[-1].state) if records else _first_state(search)
+    return _waiting(search, state, is_last=True)
+
+
+def _waiting(search: orm.WorkChainNode, state: orm.Dict, *, is_last: bool) -> list[orm.SinglefileData]:
+    """Return the files of structures that a search had still to take into its pool, in the order it would.
+
+    Args:
+        search: that another one goes on from.
+        state: where it goes on.
+        is_last: whether it takes what was added since; a branch from an earlier point does not.
+    """
+    inputs = search.inputs
+    is_start = "state" in inputs and inputs.state.uuid == state.uuid
+    given = [inputs.pool] if is_start and "pool" in inputs else []
+    added = added_files(search.uuid) if is_last else []
+    if not given and not added:
+        return []
+    taken = taken_files(search.pk, state.uuid, pool_of_state(state.uuid, search.pk))
+    return [node for node in [*given, *added] if node.uuid not in taken]
 
 
 def _joined(nodes: Sequence[orm.SinglefileData]) -> orm.SinglefileData:
-    """Return several files of structures as one."""
+    """Return several files of structures as one; the last comes first, as if they were added one by one."""
     if len(nodes) == 1:
         return nodes[0]
-    return orm.SinglefileData.from_string("".join(node.get_content() for node in nodes), filename=POOL_FILE)
+    return orm.SinglefileData.from_string("".join(node.get_content() for node in nodes[::-1]), filename=POOL_FILE)

@@ -86,7 +86,7 @@ class Fuse2RunsWorkChain(WorkChain):
         spec.expose_inputs(
             Fuse2WorkChain,
             namespace="search",
-            exclude=("state",),
+            exclude=("state", "continues"),
             namespace_options={"help": "Inputs of each search. The seed is that of run 0; run i uses seed + i."},
         )
         spec.input(

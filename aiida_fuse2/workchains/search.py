@@ -27,7 +27,7 @@ from aiida_fuse2.calculations.functions import (
 from aiida_fuse2.calculations.generate import GenerateCalculation, validate_search_settings
 from aiida_fuse2.calculations.relax import RelaxCalculation
 from aiida_fuse2.core.decision import CONVERGED
-from aiida_fuse2.core.errors import InputError
+from aiida_fuse2.core.errors import InputError, shown_value
 from aiida_fuse2.core.generators import PROVIDED
 from aiida_fuse2.core.settings import CHGNET, CHGNET_MAX_Z, RelaxSettings, SearchSettings, check_search, parse_settings
 from aiida_fuse2.core.state import SearchState, fit_state
@@ -37,7 +37,11 @@ from aiida_fuse2.parsers.relax import EXTRAS_KEY, structure_extras
 from .orphans import seal_orphans
 from .protocols import completed_settings, protocol_inputs
 from .records import (
+    CONTINUED_LINK,
+    GROUP_PREFIX,
     STRUCTURE_LINK,
+    added_files,
+    continued_search,
     explored_structures,
     find_structures,
     generation_records,
@@ -46,17 +50,11 @@ from .records import (
 )
 from .software import engine_software, is_caching_used, worker_software
 
-GROUP_PREFIX = "fuse2/"
-"""Start of the label of the group of a search's explored structures; its UUID follows."""
-
 STOP_EXTRA = "fuse2_stop"
 """Extra of a search that asks it to stop after the present generation, or at once if it is ``STOP_NOW``."""
 
 STOP_NOW = "now"
 """Value of the extra for a search that is to leave its present generation out."""
-
-ADDED_EXTRA = "fuse2_added"
-"""Extra of a search: UUIDs of the files of structures that the user added to it."""
 
 INPUT_REFUSED = 311
 """Exit status of a job that another attempt would not help."""
@@ -98,6 +96,15 @@ def _validate_inputs(inputs: Mapping[str, Any], _: object) -> str | None:
     except InputError as error:
         return str(error)
     return None
+
+
+def _validate_continued(node: orm.Str | None, _: object) -> str | None:
+    """Return what is wrong with the search that is continued, or None."""
+    if node is None:
+        return None
+    filters = {"uuid": node.value, "attributes.process_label": "Fuse2WorkChain"}
+    is_search = orm.QueryBuilder().append(orm.WorkChainNode, filters=filters).count() > 0
+    return None if is_search else f"must be the UUID of a search of this profile, not {shown_value(node.value)}"
 
 
 def _check_elements(settings: SearchSettings, relax: Mapping[str, Any]) -> None:
@@ -157,6 +164,15 @@ class Fuse2WorkChain(WorkChain):
             required=False,
             help="A state of an earlier search, from which this one goes on. With the same settings it is then equal "
             "to the earlier one, had that gone on. Structures of `pool` come before those left in the earlier pool.",
+        )
+        spec.input(
+            CONTINUED_LINK,
+            valid_type=orm.Str,
+            serializer=orm.to_aiida_type,
+            required=False,
+            validator=_validate_continued,
+            help="UUID of the search that is continued: this one takes its pool. By default that which made `state`; "
+            "they differ where a search ended before it had made a state of its own.",
         )
         spec.input(
             "clean_workdir",
@@ -269,7 +285,7 @@ class Fuse2WorkChain(WorkChain):
         self.ctx.n_pools = 1 if "pool" in self.inputs else 0
         self.ctx.pool_left = self.ctx.n_pools  # more than none; how many is known after the first draw
         self.ctx.pool_failures = 0
-        self.ctx.n_added = 0
+        self.ctx.taken = []
         self.ctx.structures = {}
         self.ctx.barren = 0
         self.ctx.failure = None
@@ -304,13 +320,14 @@ class Fuse2WorkChain(WorkChain):
 
     def _go_on_with_pool(self, state: SearchState) -> None:
         """Take the pool of an earlier search, with the given structures before those left in it."""
-        earlier = pool_of_state(self.inputs.state.uuid)
+        earlier = pool_of_state(self.inputs.state.uuid, continued_search(self.node.pk))
         if earlier is None:
             self.ctx.pool, self.ctx.pool_left = None, 0
             self.ctx.n_pools = state.pool_number + 1 if state.generation else 0
         else:
             number = pool_number(earlier)
-            is_fresh = state.generation == 0 or number != state.pool_number  # nothing was drawn from it yet
+            # whether nothing was drawn from it yet; a first pool may have the number that stands for none
+            is_fresh = state.generation == 0 or number != state.pool_number or not state.pool_positions
             self.ctx.pool, self.ctx.pool_left = earlier.uuid, 1 if is_fresh else state.pool_remaining
             self.ctx.n_pools = number + 1
         if "pool" in self.inputs:
@@ -327,10 +344,10 @@ class Fuse2WorkChain(WorkChain):
 
     def take_added(self) -> None:
         """Put structures that the user added since the last generation into the pool."""
-        added = self._extras().get(ADDED_EXTRA, [])
-        for uuid in added[self.ctx.n_added :]:
-            self._add_to_pool(orm.load_node(uuid))
-        self.ctx.n_added = len(added)
+        for node in added_files(self.node.uuid):
+            if node.uuid not in self.ctx.taken:
+                self._add_to_pool(node)
+                self.ctx.taken = [*self.ctx.taken, node.uuid]
 
     def _add_to_pool(self, added: orm.SinglefileData) -> None:
         arguments = {} if self.ctx.pool is None else {"pool": orm.load_node(self.ctx.pool)}

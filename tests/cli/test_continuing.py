@@ -10,7 +10,7 @@ from aiida import orm
 from ase.build import bulk
 from ase.io import write
 
-from aiida_fuse2.workchains.search import ADDED_EXTRA
+from aiida_fuse2.workchains.records import added_files
 
 
 def test_continue_shows_what_changes(call, search):
@@ -61,11 +61,11 @@ def test_add(call, search, tmp_path):
     assert (tmp_path / "b.cif").read_bytes() == before
     again = json.loads(call("add", search.pk, tmp_path / "a.cif", "--json").stdout)
     assert (again["added"], again["skipped"]) == (1, [])
-    added = orm.load_node(search.pk).base.extras.get(ADDED_EXTRA)
+    added = added_files(search.uuid)
     inputs = yaml.safe_load(call("continue", search.pk, "--more", 4, "--dry-run").stdout)
     assert len(added) == 2
     assert inputs["pool"] == "pool.extxyz"
-    search.base.extras.delete(ADDED_EXTRA)
+    orm.Group.collection.delete(orm.load_group(f"fuse2/{search.uuid}/added").pk)
 
 
 def test_add_nothing_that_fits(call, search, tmp_path):

@@ -12,8 +12,8 @@ from ase.io import write
 from aiida_fuse2 import continuation, query
 from aiida_fuse2.core.errors import InputError
 from aiida_fuse2.core.state import SearchState
-from aiida_fuse2.workchains.records import generation_records, segments
-from aiida_fuse2.workchains.search import ADDED_EXTRA, GROUP_PREFIX, STOP_EXTRA, Fuse2WorkChain
+from aiida_fuse2.workchains.records import added_files, generation_records, segments
+from aiida_fuse2.workchains.search import GROUP_PREFIX, STOP_EXTRA, Fuse2WorkChain
 from tests.workchains.comparing import comparable, rows_of
 
 _FINISHED: dict[str, int] = {}
@@ -199,9 +199,9 @@ def test_added_structures_enter_a_running_search(emt_builder, ordered_file, monk
     assert search.is_finished_ok, search.exit_message
     provided = [row for row in rows_of(search) if row["origin"] == "provided"]
     assert [row["spacegroup_symbol"] for row in provided] == ["I4/mmm"]
-    uuid = search.base.extras.get(ADDED_EXTRA)[0]
-    (calls,) = [node for node in search.called if node.process_label == "add_to_pool"]
-    assert calls.inputs.added.uuid == uuid
+    (file,) = added_files(search.uuid)
+    (call,) = [node for node in search.called if node.process_label == "add_to_pool"]
+    assert call.inputs.added.uuid == file.uuid
     assert continuation.added_and_waiting(search) == []
 
 
@@ -218,7 +218,140 @@ def test_structures_that_do_not_fit_are_refused(finished, ordered_file):
     search = finished()
     with pytest.raises(ValueError, match="wrong_composition"):
         continuation.add_structures(search, [ordered_file / "wrong.cif"])
-    assert ADDED_EXTRA not in search.base.extras.all
+    assert added_files(search.uuid) == []
+
+
+def test_two_add_at_once(finished, ordered_file, monkeypatch):
+    """Both find nothing added yet before either writes."""
+    search = finished(max_structures=6, seed=8)
+    collection = type(orm.Group.collection)
+    find = collection.get_or_create
+
+    def add_in_between(self, label):
+        monkeypatch.setattr(collection, "get_or_create", find)
+        continuation.add_structures(search, [ordered_file / "ordered.cif"])
+        return self.entity_type(label).store(), True  # as if none had been found
+
+    monkeypatch.setattr(collection, "get_or_create", add_in_between)
+    continuation.add_structures(search, [ordered_file / "ordered.cif"])
+    assert len(continuation.added_and_waiting(search)) == 2
+
+
+# --- branches ---
+
+POOL_ONLY = {"generator": "fgen", "move_weights": {14: 1.0}, "max_structures": 6}
+
+
+def origins(search):
+    return [row["origin"] for row in rows_of(search)]
+
+
+def test_branch_has_its_own_pool(emt_builder, ordered_file):
+    """What another search that went on from the same state has added to its pool is not seen."""
+    _, first = run_get_node(emt_builder(**POOL_ONLY))
+    before = go_on(first, more=6)
+    continuation.add_structures(first, [ordered_file / "ordered.cif"])
+    with_added = go_on(first, more=6)
+    after = go_on(first, generation=2, more=6)
+    assert "provided" in origins(with_added)
+    assert "provided" not in origins(after)
+    assert comparable(rows_of(after)) == comparable(rows_of(before))
+    again = go_on(with_added, generation=2, overrides={"settings": {"max_structures": 12}})
+    assert comparable(rows_of(again)) == comparable(rows_of(with_added))
+
+
+def test_bare_state_has_the_pool_of_the_search_that_made_it(emt_builder, ordered_file):
+    _, first = run_get_node(emt_builder(**POOL_ONLY))
+    before = go_on(first, more=6)
+    continuation.add_structures(first, [ordered_file / "ordered.cif"])
+    go_on(first, more=6)
+    builder = emt_builder(**{**POOL_ONLY, "max_structures": 12})
+    builder.state = first.outputs.state
+    _, bare = run_get_node(builder)
+    assert comparable(rows_of(bare)) == comparable(rows_of(before))
+
+
+def test_continued_search_must_be_one(emt_builder, finished):
+    builder = emt_builder()
+    builder.state = finished().outputs.state
+    with pytest.raises(ValueError, match="UUID of a search"):
+        builder.continues = orm.Str("no such search")
+
+
+class Cut(Exception):
+    """Ends a search like a crash."""
+
+
+def crash(builder):
+    with pytest.raises(Cut):
+        run_get_node(builder)
+    crashed = query.load_search()
+    assert crashed.is_excepted
+    return crashed
+
+
+@pytest.mark.parametrize("walkers", [2, 3])  # with 3 the state is made fit first
+@pytest.mark.parametrize("step", ["_go_on", "take_added", "propose_generation"])
+def test_added_structures_outlive_a_continuation_that_dies_early(
+    emt_builder, ordered_file, monkeypatch, walkers, step
+):
+    """It dies before it takes them, or after and before its first proposal."""
+    _, first = run_get_node(emt_builder(**POOL_ONLY))
+    continuation.add_structures(first, [ordered_file / "ordered.cif"])
+    changes = {"settings": {"walkers": walkers, "max_structures": 12}}
+    prepared = continuation.prepare_continuation(first, overrides=changes)
+
+    def die(*_):
+        raise Cut
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Fuse2WorkChain, step, die)
+        dead = crash(prepared.builder)
+    twice = continuation.prepare_continuation(dead)
+    with monkeypatch.context() as patch:
+        patch.setattr(Fuse2WorkChain, step, die)
+        dead_again = crash(twice.builder)
+    again, whole = go_on(dead_again), go_on(first, overrides=changes)
+    assert "provided" in origins(whole)
+    assert comparable(rows_of(again)) == comparable(rows_of(whole))
+    assert continuation.added_and_waiting(again) == []
+
+
+def test_added_before_the_first_proposal_of_a_new_search(emt_builder, ordered_file, monkeypatch):
+    """It has taken what was added and dies before it proposes: its own pool goes on, not that of its inputs."""
+    original = Fuse2WorkChain.setup
+
+    def setup(self):
+        original(self)
+        continuation.add_structures(self.node, [ordered_file / "ordered.cif"])
+
+    def die(*_):
+        raise Cut
+
+    monkeypatch.setattr(Fuse2WorkChain, "setup", setup)
+    _, whole = run_get_node(emt_builder(**POOL_ONLY))
+    with monkeypatch.context() as patch:
+        patch.setattr(Fuse2WorkChain, "propose_generation", die)
+        dead = crash(emt_builder(**POOL_ONLY))
+    monkeypatch.setattr(Fuse2WorkChain, "setup", original)
+    assert "provided" in origins(whole)
+    assert comparable(rows_of(go_on(dead))) == comparable(rows_of(whole))
+
+
+def test_file_of_a_call_that_was_cut_off_still_waits(finished, ordered_file):
+    """A kill in the middle of ``add_to_pool`` leaves it without its outputs."""
+    from aiida.common.links import LinkType
+
+    short = finished(max_structures=6, seed=9)
+    continuation.add_structures(short, [ordered_file / "ordered.cif"])
+    (file,) = added_files(short.uuid)
+    call = orm.CalcFunctionNode()
+    call.set_process_label("add_to_pool")
+    call.base.links.add_incoming(file, LinkType.INPUT_CALC, "added")
+    call.base.links.add_incoming(short.outputs.state, LinkType.INPUT_CALC, "state")
+    call.base.links.add_incoming(short, LinkType.CALL_CALC, "cut_off")
+    call.store()
+    assert [node.uuid for node in continuation.added_and_waiting(short)] == [file.uuid]
 
 
 # --- budgets ---
