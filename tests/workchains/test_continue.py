@@ -10,6 +10,7 @@ from ase.build import bulk
 from ase.io import write
 
 from aiida_fuse2 import continuation, query
+from aiida_fuse2.calculations.functions import begin
 from aiida_fuse2.core.errors import InputError
 from aiida_fuse2.core.state import SearchState
 from aiida_fuse2.workchains.records import added_files, generation_records, segments
@@ -278,38 +279,41 @@ def test_continued_search_must_be_one(emt_builder, finished):
         builder.continues = orm.Str("no such search")
 
 
-class Cut(Exception):
+class CutError(Exception):
     """Ends a search like a crash."""
 
 
 def crash(builder):
-    with pytest.raises(Cut):
+    with pytest.raises(CutError):
         run_get_node(builder)
     crashed = query.load_search()
     assert crashed.is_excepted
     return crashed
 
 
-@pytest.mark.parametrize("walkers", [2, 3])  # with 3 the state is made fit first
-@pytest.mark.parametrize("step", ["_go_on", "take_added", "propose_generation"])
-def test_added_structures_outlive_a_continuation_that_dies_early(
-    emt_builder, ordered_file, monkeypatch, walkers, step
-):
+SEARCH_MODULE = "aiida_fuse2.workchains.search."
+
+
+@pytest.mark.parametrize(
+    ("step", "walkers"),
+    [("find_structures", 2), ("add_to_pool", 3), ("propose", 2), ("propose", 3)],  # with 3 the state is made fit first
+)
+def test_added_structures_outlive_a_continuation_that_dies_early(emt_builder, ordered_file, monkeypatch, step, walkers):
     """It dies before it takes them, or after and before its first proposal."""
     _, first = run_get_node(emt_builder(**POOL_ONLY))
     continuation.add_structures(first, [ordered_file / "ordered.cif"])
     changes = {"settings": {"walkers": walkers, "max_structures": 12}}
     prepared = continuation.prepare_continuation(first, overrides=changes)
 
-    def die(*_):
-        raise Cut
+    def die(*_, **__):
+        raise CutError
 
     with monkeypatch.context() as patch:
-        patch.setattr(Fuse2WorkChain, step, die)
+        patch.setattr(SEARCH_MODULE + step, die)
         dead = crash(prepared.builder)
     twice = continuation.prepare_continuation(dead)
     with monkeypatch.context() as patch:
-        patch.setattr(Fuse2WorkChain, step, die)
+        patch.setattr(SEARCH_MODULE + step, die)
         dead_again = crash(twice.builder)
     again, whole = go_on(dead_again), go_on(first, overrides=changes)
     assert "provided" in origins(whole)
@@ -319,39 +323,38 @@ def test_added_structures_outlive_a_continuation_that_dies_early(
 
 def test_added_before_the_first_proposal_of_a_new_search(emt_builder, ordered_file, monkeypatch):
     """It has taken what was added and dies before it proposes: its own pool goes on, not that of its inputs."""
-    original = Fuse2WorkChain.setup
 
-    def setup(self):
-        original(self)
-        continuation.add_structures(self.node, [ordered_file / "ordered.cif"])
+    def begin_and_add(**inputs):
+        continuation.add_structures(query.load_search(), [ordered_file / "ordered.cif"])
+        return begin(**inputs)
 
-    def die(*_):
-        raise Cut
+    def die(*_, **__):
+        raise CutError
 
-    monkeypatch.setattr(Fuse2WorkChain, "setup", setup)
+    monkeypatch.setattr(SEARCH_MODULE + "begin", begin_and_add)
     _, whole = run_get_node(emt_builder(**POOL_ONLY))
     with monkeypatch.context() as patch:
-        patch.setattr(Fuse2WorkChain, "propose_generation", die)
+        patch.setattr(SEARCH_MODULE + "propose", die)
         dead = crash(emt_builder(**POOL_ONLY))
-    monkeypatch.setattr(Fuse2WorkChain, "setup", original)
     assert "provided" in origins(whole)
     assert comparable(rows_of(go_on(dead))) == comparable(rows_of(whole))
 
 
-def test_file_of_a_call_that_was_cut_off_still_waits(finished, ordered_file):
-    """A kill in the middle of ``add_to_pool`` leaves it without its outputs."""
-    from aiida.common.links import LinkType
-
+def test_file_of_a_call_that_was_cut_off_still_waits(finished, ordered_file, monkeypatch):
+    """A call of ``add_to_pool`` that was cut off has no outputs."""
     short = finished(max_structures=6, seed=9)
     continuation.add_structures(short, [ordered_file / "ordered.cif"])
+    prepared = continuation.prepare_continuation(short, more=6)
+
+    def die(*_):
+        raise CutError
+
+    with monkeypatch.context() as patch:
+        patch.setattr("aiida_fuse2.calculations.conversions.merged_pool", die)
+        dead = crash(prepared.builder)
+    assert [call.process_label for call in dead.called] == ["add_to_pool"]
     (file,) = added_files(short.uuid)
-    call = orm.CalcFunctionNode()
-    call.set_process_label("add_to_pool")
-    call.base.links.add_incoming(file, LinkType.INPUT_CALC, "added")
-    call.base.links.add_incoming(short.outputs.state, LinkType.INPUT_CALC, "state")
-    call.base.links.add_incoming(short, LinkType.CALL_CALC, "cut_off")
-    call.store()
-    assert [node.uuid for node in continuation.added_and_waiting(short)] == [file.uuid]
+    assert continuation.prepare_continuation(dead).builder.pool.uuid == file.uuid
 
 
 # --- budgets ---
