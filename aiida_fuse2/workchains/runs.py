@@ -230,7 +230,8 @@ class Fuse2RunsWorkChain(WorkChain):
                 self.report(f"run {run}: {_ending(search)}")
         if not any(name.startswith("structure_") for name in found):
             reasons = [f"run {run}: {_ending(search)}" for run, search in enumerate(searches)]
-            return self.exit_codes.ERROR_NO_STRUCTURE.format(reason="; ".join(reasons) or "none has begun")
+            without = self.exit_codes.ERROR_NO_STRUCTURE.format(reason="; ".join(reasons) or "none has begun")
+            return self._exit_code(searches) or without
         outputs = compare_runs(
             settings=self.inputs.search.settings, runs=self.inputs.runs, software=self._software(), **found
         )

@@ -222,6 +222,7 @@ class Fuse2WorkChain(WorkChain):
         spec.exit_code(401, "ERROR_NO_STRUCTURE", message="No trial could be relaxed; failures: {reason}")
         spec.exit_code(402, "ERROR_NO_TRIALS", message="No trial could be made; rejected attempts: {reason}")
         spec.exit_code(700, "STOPPED_ON_REQUEST", message="Stopped on request after {reason} structures.")
+        spec.exit_code(701, "BUDGET_SPENT", message="{reason} was reached before any structure had been relaxed.")
 
     @classmethod
     def get_builder_from_protocol(
@@ -335,12 +336,13 @@ class Fuse2WorkChain(WorkChain):
 
     def should_go_on(self) -> bool:
         """Tell whether another generation is wanted and possible."""
+        self.ctx.limit = None
         if self.ctx.failure is not None or self.ctx.is_cut_short or self.ctx.barren >= MAX_BARREN:
             return False
-        limit = self._limit_reached(self._search_state())
-        if limit is not None:
-            self.report(f"ends: {limit} is reached")
-        return limit is None and not self._is_asked_to_stop()
+        self.ctx.limit = self._limit_reached(self._search_state())
+        if self.ctx.limit is not None:
+            self.report(f"ends: {self.ctx.limit} is reached")
+        return self.ctx.limit is None and not self._is_asked_to_stop()
 
     def take_added(self) -> None:
         """Put structures that the user added since the last generation into the pool."""
@@ -420,7 +422,8 @@ class Fuse2WorkChain(WorkChain):
 
     def should_relax(self) -> bool:
         """Tell whether trials of the generation still have to be relaxed."""
-        return self.ctx.failure is None and bool(self.ctx.waiting) and not self._is_cut_short()
+        # nothing waits yet where the search was cut short while its first pool was filled
+        return self.ctx.failure is None and not self._is_cut_short() and bool(self.ctx.waiting)
 
     def relax_trials(self) -> ToContext:
         """Submit the trials that have no result yet, in one job or a few."""
@@ -536,11 +539,13 @@ class Fuse2WorkChain(WorkChain):
             return self.exit_codes[name].format(reason=reason)
         if self.ctx.barren >= MAX_BARREN:
             return self.exit_codes.ERROR_NO_TRIALS.format(reason=state.rejections)
-        if state.best is None:
-            return self.exit_codes.ERROR_NO_STRUCTURE.format(reason=state.failures)
-        if self._limit_reached(state) is None:
+        if self.ctx.limit is None:
             return self.exit_codes.STOPPED_ON_REQUEST.format(reason=state.tried)
-        return None
+        if state.best is not None:
+            return None
+        if state.tried:
+            return self.exit_codes.ERROR_NO_STRUCTURE.format(reason=state.failures)
+        return self.exit_codes.BUDGET_SPENT.format(reason=self.ctx.limit)
 
     # --- what the steps share -----------------------------------------------------------------------
 

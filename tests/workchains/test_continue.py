@@ -14,7 +14,7 @@ from aiida_fuse2.calculations.functions import begin
 from aiida_fuse2.core.errors import InputError
 from aiida_fuse2.core.state import SearchState
 from aiida_fuse2.workchains.records import added_files, generation_records, segments
-from aiida_fuse2.workchains.search import GROUP_PREFIX, STOP_EXTRA, Fuse2WorkChain
+from aiida_fuse2.workchains.search import GROUP_PREFIX, STOP_EXTRA, STOP_NOW, Fuse2WorkChain
 from tests.workchains.comparing import comparable, rows_of
 
 _FINISHED: dict[str, int] = {}
@@ -370,5 +370,68 @@ def test_budget_of_cpu_time(emt_builder):
 
 def test_budget_of_wall_time(emt_builder):
     _, search = run_get_node(emt_builder(max_wall_hours=1e-6))
-    assert search.is_finished
+    assert search.exit_status == 701
+    assert search.exit_message == "max_wall_hours = 1e-06 was reached before any structure had been relaxed."
+    assert not query.progress(search.pk).has_failed
     assert generation_records(search.pk) == []
+    longer = go_on(search, overrides={"settings": {"max_wall_hours": 1.0, "max_structures": 4}})
+    assert state_of(longer).tried == 4
+
+
+# --- stopped before the first result ---
+
+
+def stop_in_generation_0(builder, monkeypatch, *, request, submit):
+    """Run a search that is asked to stop when it submits its first job; at once, the job gives no results."""
+    original = getattr(Fuse2WorkChain, submit)
+
+    def ask(self, *arguments, **inputs):
+        self.node.base.extras.set(STOP_EXTRA, request)
+        return original(self, *arguments, **inputs)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Fuse2WorkChain, submit, ask)
+        if request == STOP_NOW:
+            patch.setattr(SEARCH_MODULE + "_results_of", lambda _: {})  # as of a killed job
+        _, search = run_get_node(builder)
+    return search
+
+
+@pytest.mark.parametrize(("request_", "tried"), [(True, 4), (STOP_NOW, 0)])
+def test_stop_in_the_first_generation(emt_builder, finished, monkeypatch, request_, tried):
+    search = stop_in_generation_0(emt_builder(), monkeypatch, request=request_, submit="_submit_relaxation")
+    assert (search.exit_status, search.exit_message) == (700, f"Stopped on request after {tried} structures.")
+    assert comparable(rows_of(go_on(search))) == comparable(rows_of(finished()))
+
+
+@pytest.mark.parametrize("request_", [True, STOP_NOW])
+def test_stop_while_the_first_pool_is_filled(emt_builder, monkeypatch, request_):
+    arguments = {"generator": "symmetric", "pool": {"size": 3}, "population_size": 3, "max_structures": 5}
+    search = stop_in_generation_0(
+        emt_builder(**arguments), monkeypatch, request=request_, submit="_add_worker_software"
+    )
+    assert search.exit_status == 700
+    _, whole = run_get_node(emt_builder(**arguments))
+    assert comparable(rows_of(go_on(search))) == comparable(rows_of(whole))
+
+
+def test_stop_at_once_kills_the_job_of_the_first_pool(emt_builder, worker_code, monkeypatch):
+    arguments = {"generator": "symmetric", "pool": {"size": 3}, "population_size": 3, "max_structures": 5}
+    builder = emt_builder(**arguments)
+    builder.generate.code = orm.InstalledCode(
+        computer=worker_code.computer, filepath_executable="/bin/false", label="no-worker"
+    )  # gives no pool, as a killed job
+    search = stop_in_generation_0(builder, monkeypatch, request=STOP_NOW, submit="_add_worker_software")
+    assert (search.exit_status, search.exit_message) == (700, "Stopped on request after 0 structures.")
+    assert [call.process_label for call in search.called] == ["begin", "GenerateCalculation"]
+    assert state_of(go_on(search, code=worker_code)).tried == 5
+
+
+def test_stop_before_anything_is_done(emt_builder, monkeypatch):
+    def begin_and_ask(**inputs):
+        query.ask_to_stop(query.load_search())
+        return begin(**inputs)
+
+    monkeypatch.setattr(SEARCH_MODULE + "begin", begin_and_ask)
+    _, search = run_get_node(emt_builder())
+    assert (search.exit_status, search.exit_message) == (700, "Stopped on request after 0 structures.")

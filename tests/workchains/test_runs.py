@@ -227,17 +227,17 @@ def test_stop_reaches_a_search_that_begins_meanwhile(runs_builder, monkeypatch):
     monkeypatch.setattr(Fuse2RunsWorkChain, "_submit_search", ask_in_between)
     _, runs = run_get_node(runs_builder(runs=2))
     assert [search.base.extras.get(STOP_EXTRA) for search in searches(runs)] == [True, True]
-    assert runs.exit_status == 401  # stopped before any structure, as a search would be
+    assert runs.exit_status == 700  # stopped before any structure, as a search would be
 
 
 def test_stop_after_the_end_of_all_changes_nothing(runs_builder, monkeypatch):
-    finalise = Fuse2RunsWorkChain.finalise
+    original = Fuse2RunsWorkChain._exit_code
 
-    def ask_late(self):
+    def ask_late(self, searches):
         self.node.base.extras.set(STOP_EXTRA, True)
-        return finalise(self)
+        return original(self, searches)
 
-    monkeypatch.setattr(Fuse2RunsWorkChain, "finalise", ask_late)
+    monkeypatch.setattr(Fuse2RunsWorkChain, "_exit_code", ask_late)
     _, runs = run_get_node(runs_builder(runs=1))
     assert runs.is_finished_ok
 
