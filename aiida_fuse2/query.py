@@ -232,11 +232,11 @@ def ask_to_stop(search: orm.WorkChainNode, *, now: bool = False) -> None:
     """
     request = STOP_NOW if now else True
     search.base.extras.set(STOP_EXTRA, request)  # first: a search that begins now is asked by its runs
-    for active in _active_searches(search):
+    for active in active_searches(search):
         active.base.extras.set(STOP_EXTRA, request)
 
 
-def _active_searches(runs: orm.WorkChainNode) -> list[orm.WorkChainNode]:
+def active_searches(runs: orm.WorkChainNode) -> list[orm.WorkChainNode]:
     """Return the searches of runs that are under way; none for a single search."""
     if not is_runs(runs):
         return []
@@ -250,7 +250,7 @@ def kill_jobs(search: orm.WorkChainNode) -> int:
     """
     from aiida.engine.processes.control import kill_processes
 
-    searches = [search.pk, *(active.pk for active in _active_searches(search))]
+    searches = [search.pk, *(active.pk for active in active_searches(search))]
     builder = orm.QueryBuilder().append(orm.WorkChainNode, filters={"id": {"in": searches}}, tag="search")
     running = {"attributes.process_state": {"!in": sorted(TERMINATED)}}
     builder.append(orm.CalcJobNode, with_incoming="search", filters=running)

@@ -75,7 +75,8 @@ INPUT_OF_OPTION = {
     "--runs",
     type=click.IntRange(min=1),
     metavar="N",
-    help="Make N independent runs with the seeds SEED, SEED + 1, ... and compare them; the paper makes 3.",
+    help="Make N independent runs with the seeds SEED, SEED + 1, ... and compare them; the paper makes 3. At most "
+    "1000.",
 )
 @click.option(
     "--concurrent",

@@ -90,18 +90,34 @@ def stop_runs(node: orm.WorkChainNode, *, now: bool) -> None:
     from aiida_fuse2 import query
 
     if node.is_terminated:
-        raise CommandError(f"the runs {node.pk} have ended already; see `{hint(f'show {node.pk}')}`")
+        _stop_left_over(node, now=now)
+        return
     query.ask_to_stop(node, now=now)
     kept = f"keep what they have found, and finish with exit status {query.STOPPED_EXIT}"
     if now:
-        killed = query.kill_jobs(node)
-        jobs = f"{killed} running job{'' if killed == 1 else 's'} killed" if killed else "no job was running"
-        click.echo(f"The runs {node.pk} end ({jobs}), {kept}.")
+        click.echo(f"The runs {node.pk} end ({killed_text(query.kill_jobs(node))}), {kept}.")
         return
     click.echo(
         f"The runs {node.pk} end when their present generations are relaxed, {kept}; no other run begins.\n"
         f"To end them at once, without these generations: `{hint(f'stop --now {node.pk}')}`"
     )
+
+
+def _stop_left_over(node: orm.WorkChainNode, *, now: bool) -> None:
+    """Ask searches to end that go on although their runs have failed or were killed."""
+    from aiida_fuse2 import query
+
+    active = ", ".join(str(search.pk) for search in query.active_searches(node))
+    if not active:
+        raise CommandError(f"the runs {node.pk} have ended already; see `{hint(f'show {node.pk}')}`")
+    query.ask_to_stop(node, now=now)
+    when = f"at once ({killed_text(query.kill_jobs(node))})" if now else "after their present generation"
+    click.echo(f"The runs {node.pk} have ended, but searches of them go on; these end {when}: {active}")
+
+
+def killed_text(killed: int) -> str:
+    """Return how many jobs were killed, for people."""
+    return f"{killed} running job{'' if killed == 1 else 's'} killed" if killed else "no job was running"
 
 
 # --- values and texts ---------------------------------------------------------------------------

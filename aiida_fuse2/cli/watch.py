@@ -93,7 +93,7 @@ def cmd_stop(*, search: str, now: bool) -> None:
     """
     from aiida_fuse2 import query
 
-    from .runs import stop_runs
+    from .runs import killed_text, stop_runs
 
     node = query.load_search_or_runs(search)
     if query.is_runs(node):
@@ -103,8 +103,7 @@ def cmd_stop(*, search: str, now: bool) -> None:
         raise CommandError(f"the search {search} has ended already; see `{hint(f'show {search}')}`")
     query.ask_to_stop(node, now=now)
     if now:
-        killed = query.kill_jobs(node)
-        jobs = f"{killed} running job{'' if killed == 1 else 's'} killed" if killed else "no job was running"
+        jobs = killed_text(query.kill_jobs(node))
         click.echo(f"The search {search} ends ({jobs}), keeps what it has found, and finishes with exit status 700.")
         return
     state = query.progress(node.pk).state

@@ -44,6 +44,9 @@ MIN_SYMPREC = 1e-6
 MAX_WEIGHT = 1e6
 """Largest weight of a move."""
 
+MAX_SEED = 2**63 - 1
+"""Largest seed; databases hold whole numbers of 64 bits."""
+
 MAX_ARGUMENTS_LENGTH = 10_000
 """Longest arguments of a calculator, characters of JSON."""
 
@@ -196,7 +199,7 @@ class SearchSettings(Settings):
     """Everything that decides what a search proposes, keeps and accepts."""
 
     composition: str = Field(description="Formula, e.g. 'SrTiO3'.")
-    seed: int = Field(ge=0, le=2**63 - 1, description="Seed of every random decision.")
+    seed: int = Field(ge=0, le=MAX_SEED, description="Seed of every random decision.")
     oxidation_states: dict[str, OxidationState] | None = Field(description="Oxidation state by element, or none.")
     radii: dict[str, Positive] = Field(description="Own radii by element, Å.")
     max_atoms: Annotated[int, Field(ge=1, le=MAX_ATOMS_LIMIT)] = Field(description="Most atoms of a structure.")

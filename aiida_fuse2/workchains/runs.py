@@ -12,13 +12,17 @@ from aiida.engine.processes.workchains.workchain import WorkChainSpec
 from plumpy import ProcessState
 
 from aiida_fuse2.calculations.run_functions import compare_runs, settings_of_run
-from aiida_fuse2.core.errors import InputError
+from aiida_fuse2.core.errors import InputError, shown_value
+from aiida_fuse2.core.settings import MAX_SEED
 
 from .search import STOP_EXTRA, Fuse2WorkChain
 from .software import engine_software
 
 PAPER_RUNS = 3
 """Runs per experiment in the paper."""
+
+MAX_RUNS = 1000
+"""Most runs; each takes a search, and they are compared with one another."""
 
 RUN_LINK = "run_"
 """Start of the label of the link to the search of a run; the number of the run follows."""
@@ -71,9 +75,34 @@ def searches_of_runs(runs: int) -> list[RunSearch]:
     return sorted(found, key=lambda search: search.run)
 
 
-def _validate_positive(node: orm.Int, _: object) -> str | None:
+def _number_problem(number: int) -> str | None:
     """Return what is wrong with a number of runs, or None."""
-    return None if node.value >= 1 else f"must be at least 1, not {node.value}"
+    if number < 1:
+        return "must be at least 1"
+    return f"must be at most {MAX_RUNS}" if number > MAX_RUNS else None
+
+
+def _validate_number(node: orm.Int, _: object) -> str | None:
+    problem = _number_problem(node.value)
+    return None if problem is None else f"{problem}, not {shown_value(node.value)}"
+
+
+def _validate_seeds(inputs: Mapping[str, Any], _: object) -> str | None:
+    """Return what is wrong with the seeds of all runs, or None."""
+    if "runs" not in inputs or "settings" not in inputs.get("search", {}):
+        return None  # reported as a missing input
+    try:
+        _check_seeds(inputs["search"]["settings"], inputs["runs"].value)
+    except InputError as error:
+        return str(error)
+    return None
+
+
+def _check_seeds(settings: orm.Dict, runs: int) -> None:
+    """Refuse a seed that is too large for the last run."""
+    seed = settings.get_dict().get("seed")
+    if isinstance(seed, int) and seed + runs - 1 > MAX_SEED:  # what else is wrong with it, the search tells
+        raise InputError("settings.seed", seed, f"run {runs - 1} has it plus {runs - 1}: at most {MAX_SEED - runs + 1}")
 
 
 class Fuse2RunsWorkChain(WorkChain):
@@ -93,7 +122,7 @@ class Fuse2RunsWorkChain(WorkChain):
             "runs",
             valid_type=orm.Int,
             serializer=orm.to_aiida_type,
-            validator=_validate_positive,
+            validator=_validate_number,
             help="How many runs.",
         )
         spec.input(
@@ -101,9 +130,10 @@ class Fuse2RunsWorkChain(WorkChain):
             valid_type=orm.Int,
             required=False,
             serializer=orm.to_aiida_type,
-            validator=_validate_positive,
+            validator=_validate_number,
             help="How many of them may run at a time; all where it is left out.",
         )
+        spec.inputs.validator = _validate_seeds
         spec.outline(while_(cls.should_go_on)(cls.submit_searches), cls.finalise)
         spec.output("structure", valid_type=orm.StructureData, required=False, help="The structure of lowest energy.")
         spec.output("energy", valid_type=orm.Float, required=False, help="Its energy (enthalpy), eV/atom.")
@@ -164,11 +194,13 @@ class Fuse2RunsWorkChain(WorkChain):
             concurrent: how many of them may run at a time; all where None.
 
         Raises:
-            InputError: where a number is below 1, or the search is to go on from a state.
+            InputError: where a number or the seed is out of range, or the search is to go on from a state.
         """
         for name, number in (("runs", runs), ("concurrent", concurrent)):
-            if number is not None and number < 1:
-                raise InputError(name, number, "must be at least 1")
+            problem = None if number is None else _number_problem(number)
+            if problem is not None:
+                raise InputError(name, number, problem)
+        _check_seeds(search.settings, runs)
         if search.get("state") is not None:
             raise InputError("state", search.state.pk, "runs are independent and begin anew")
         builder: ProcessBuilder = cls.get_builder()

@@ -12,8 +12,9 @@ from ase.build import bulk
 
 from aiida_fuse2 import query
 from aiida_fuse2.core.errors import InputError
-from aiida_fuse2.core.settings import SearchSettings, parse_settings
+from aiida_fuse2.core.settings import MAX_SEED, SearchSettings, parse_settings
 from aiida_fuse2.core.uniqueness import are_equal
+from aiida_fuse2.launch import RefusedInputsError, check_inputs
 from aiida_fuse2.workchains.runs import PAPER_RUNS, Fuse2RunsWorkChain, searches_of_runs
 from aiida_fuse2.workchains.search import STOP_EXTRA, STOP_NOW, Fuse2WorkChain
 from tests.workchains.comparing import comparable, rows_of
@@ -321,6 +322,20 @@ def test_bad_numbers(emt_builder):
     builder = Fuse2RunsWorkChain.builder_of_search(emt_builder())
     with pytest.raises(ValueError, match="at least 1"):
         builder.runs = orm.Int(0)
+    with pytest.raises(InputError, match="runs = 1001: must be at most 1000"):
+        Fuse2RunsWorkChain.builder_of_search(emt_builder(), runs=1001)
+    with pytest.raises(ValueError, match="at most 1000"):
+        builder.runs = orm.Int(10**30)
+
+
+def test_every_seed_must_fit(emt_builder):
+    with pytest.raises(InputError, match=f"settings.seed = {MAX_SEED - 1}: run 2 has it plus 2"):
+        Fuse2RunsWorkChain.builder_of_search(emt_builder(seed=MAX_SEED - 1), runs=3)
+    builder = Fuse2RunsWorkChain.builder_of_search(emt_builder(seed=MAX_SEED - 1), runs=2)
+    check_inputs(builder)
+    builder.runs = orm.Int(3)
+    with pytest.raises(RefusedInputsError, match="run 2 has it plus 2"):
+        check_inputs(builder)
 
 
 def test_settings_are_checked_before_anything_runs(emt_builder):
