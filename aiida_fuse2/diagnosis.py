@@ -29,7 +29,7 @@ from .environment import (
     daemon_problem,
     start_command,
 )
-from .query import PROCESS_TYPE, TERMINATED
+from .query import PROCESS_TYPE, RUNS_PROCESS_TYPE, TERMINATED
 from .workchains.orphans import seal_orphans
 from .workchains.software import worker_software
 
@@ -67,7 +67,7 @@ class Finding:
         severity: whether the user has to do something.
         text: what was found, for people.
         command: what mends it, or None.
-        search: primary key of the search that it holds up, or None where it concerns all or none.
+        search: primary key of the search (or runs) that it holds up, or None where it concerns all or none.
     """
 
     subject: str
@@ -351,8 +351,8 @@ def _tasks_on_disk() -> set[int]:
 
 
 def _search_of(pk: int) -> int | None:
-    """Return the search that a process belongs to, itself included."""
+    """Return the search, or the runs, that a process belongs to, itself included."""
     node = orm.load_node(pk)
-    while node is not None and node.process_type != PROCESS_TYPE:
+    while node is not None and node.process_type not in {PROCESS_TYPE, RUNS_PROCESS_TYPE}:
         node = node.caller
     return None if node is None else int(node.pk)

@@ -134,6 +134,11 @@ class Progress:
         usable = finished and (self.exit_status == 0 or (self.exit_status or 0) >= STOPPED_EXIT)
         return self.is_terminated and not usable
 
+    @property
+    def tried(self) -> int:
+        """Relaxations so far, failed ones included."""
+        return 0 if self.state is None else self.state.tried
+
     def seconds_left(self, settings: SearchSettings) -> float | None:
         """Return the time until one of the limits is reached at the present speed, s."""
         if self.is_terminated or not self.rate or self.state is None:
@@ -214,14 +219,22 @@ def search_settings_of(search: int) -> SearchSettings:
     return parse_settings(SearchSettings, completed_settings(builder.first(flat=True)))
 
 
-def searches() -> tuple[list[int], list[int]]:
-    """Return the primary keys of the searches that run and of those that have ended, newest first each."""
+def listed() -> tuple[list[int], list[int]]:
+    """Return the primary keys of what runs and of what has ended, newest first each.
+
+    Of several runs of a search only they themselves, which have ended when all their searches have.
+    """
+    filters = {"process_type": {"in": [PROCESS_TYPE, RUNS_PROCESS_TYPE]}}
     builder = orm.QueryBuilder()
-    filters = {"process_type": PROCESS_TYPE}
-    builder.append(orm.WorkChainNode, filters=filters, project=["id", "attributes.process_state"], tag="search")
-    rows = builder.order_by({"search": {"id": "desc"}}).all()
-    running = [pk for pk, state in rows if state not in TERMINATED]
-    return running, [pk for pk, state in rows if state in TERMINATED]
+    builder.append(orm.WorkChainNode, filters=filters, project=["id", "attributes.process_state"], tag="node")
+    rows = builder.order_by({"node": {"id": "desc"}}).all()
+    builder = orm.QueryBuilder()
+    builder.append(orm.WorkChainNode, filters={"process_type": RUNS_PROCESS_TYPE}, project="id", tag="runs")
+    builder.append(orm.WorkChainNode, with_incoming="runs", project="id")
+    runs_of = {search: runs for runs, search in builder.all()}
+    active = {runs_of.get(pk, pk) for pk, state in rows if state not in TERMINATED}
+    own = [pk for pk, _ in rows if pk not in runs_of]
+    return [pk for pk in own if pk in active], [pk for pk in own if pk not in active]
 
 
 def ask_to_stop(search: orm.WorkChainNode, *, now: bool = False) -> None:
@@ -427,6 +440,7 @@ class RunsProgress:
         pk: of the runs.
         n_runs: how many there are to be.
         process_state: of AiiDA: created, running, waiting, finished, excepted or killed.
+        is_paused: whether their process is paused.
         is_stopping: whether they were asked to stop.
         exit_status: once they have finished.
         exit_message: once they have finished.
@@ -437,6 +451,7 @@ class RunsProgress:
     pk: int
     n_runs: int
     process_state: str
+    is_paused: bool
     is_stopping: bool
     exit_status: int | None
     exit_message: str | None
@@ -460,6 +475,22 @@ class RunsProgress:
         """What the runs are doing, for people."""
         ended = sum(search.is_terminated for search in self.searches)
         return f"{len(self.searches) - ended} of {self.n_runs} runs under way, {ended} ended"
+
+    @property
+    def tried(self) -> int:
+        """Relaxations of all runs, failed ones included."""
+        return sum(search.state.tried for search in self.searches if search.state is not None)
+
+    @property
+    def best(self) -> BestFound | None:
+        """The structure of lowest energy of all runs, or None."""
+        return None if self.lowest is None else self.searches[self.lowest].best
+
+    @property
+    def rate(self) -> float | None:
+        """Structures per hour of the runs that are under way, or None while unknown."""
+        rates = [search.rate for search in self.searches if search.rate is not None and not search.is_terminated]
+        return sum(rates) if rates else None
 
     @property
     def lowest(self) -> int | None:
@@ -491,6 +522,7 @@ def runs_progress(runs: int) -> RunsProgress:
         pk=runs,
         n_runs=n_runs,
         process_state=process_state,
+        is_paused=bool(attributes.get("paused", False)),
         is_stopping=bool(extras.get(STOP_EXTRA, False)),
         exit_status=attributes.get("exit_status"),
         exit_message=attributes.get("exit_message") or attributes.get("exception"),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -17,8 +17,9 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from aiida_fuse2.core.settings import SearchSettings
+    from aiida_fuse2.core.state import SearchState
     from aiida_fuse2.diagnosis import Finding
-    from aiida_fuse2.query import Progress
+    from aiida_fuse2.query import BestFound, Progress, RunsProgress
 
 DEFAULT_ENDED = 10
 """Searches that have ended which are listed."""
@@ -36,21 +37,26 @@ COLOURS = {"ok": "green", "note": "yellow", "problem": "red"}
 def cmd_status(*, searches: tuple[str, ...], number: int, show_all: bool, as_json: bool) -> None:
     """List the searches of the profile, or those named: running ones first, then the newest.
 
-    Under the table: what holds up the running ones, and the command that mends it.
+    Several runs of a search (`run --runs`) have a row of their own, with one below it for each that is under way,
+    or for all of them where they are named. Under the table: what holds up the running ones, and the command that
+    mends it.
     """
     from aiida_fuse2 import diagnosis, query
 
     from .tables import make_console
 
-    pks = [query.load_search(search).pk for search in searches] or _chosen(None if show_all else number)
-    rows = [(query.search_settings_of(pk), query.progress(pk)) for pk in pks]
-    is_running = any(not reached.is_terminated for _, reached in rows)
+    nodes = [query.load_search_or_runs(search) for search in searches]
+    pks = [node.pk for node in nodes] or _chosen(None if show_all else number)
+    rows = _rows(pks, with_ended=bool(searches) or show_all)
+    is_running = any(not row.reached.is_terminated for row in rows)
     findings = [*diagnosis.check_daemon(), *diagnosis.check_processes()] if is_running else []
-    problems = [f for f in findings if f.severity is diagnosis.Severity.PROBLEM and f.search in {None, *pks}]
+    listed = {None, *(row.reached.pk for row in rows)}
+    problems = [f for f in findings if f.severity is diagnosis.Severity.PROBLEM and f.search in listed]
     if as_json:
         echo_json(
             {
-                "searches": [_values(settings, reached) for settings, reached in rows],
+                "searches": [row.values() for row in rows if row.n_runs is None],
+                "runs": [row.values() for row in rows if row.n_runs is not None],
                 "problems": [asdict(finding) for finding in problems],
             }
         )
@@ -65,60 +71,104 @@ def cmd_status(*, searches: tuple[str, ...], number: int, show_all: bool, as_jso
 
 
 def _chosen(number: int | None) -> list[int]:
-    """Return the searches that run, and the newest that have ended."""
+    """Return what runs, and the newest of what has ended."""
     from aiida_fuse2 import query
 
-    running, ended = query.searches()
+    running, ended = query.listed()
     return running + (ended if number is None else ended[:number])
 
 
-def _values(settings: SearchSettings, reached: Progress) -> dict[str, Any]:
-    state, best = reached.state, reached.best
-    return {
-        "pk": reached.pk,
-        "composition": settings.composition,
-        "process_state": reached.process_state,
-        "exit_status": reached.exit_status,
-        "is_paused": reached.is_paused,
-        "is_stopping": reached.is_stopping,
-        "phase": reached.phase,
-        "generation": None if state is None else state.generation,
-        "structures_tried": 0 if state is None else state.tried,
-        "max_structures": settings.max_structures,
-        "best": None if best is None else asdict(best),
-        "structures_per_hour": reached.rate,
-        "elapsed_seconds": reached.elapsed,
-    }
+@dataclass(frozen=True, kw_only=True)
+class Row:
+    """A search, or several runs of one, in the table.
+
+    Attributes:
+        settings: of the search; of runs, those of run 0.
+        reached: how far it is.
+        state: of a search, after its last generation.
+        of_runs: of a search that belongs to runs, their primary key.
+        n_runs: how many runs this stands for, or None for a search.
+    """
+
+    settings: SearchSettings
+    reached: Progress | RunsProgress
+    state: SearchState | None = None
+    of_runs: int | None = None
+    n_runs: int | None = None
+
+    @property
+    def max_structures(self) -> int:
+        """Structures that are to be tried."""
+        return self.settings.max_structures * (self.n_runs or 1)
+
+    def values(self) -> dict[str, Any]:
+        """Return plain values for scripts."""
+        reached = self.reached
+        common = {
+            "pk": reached.pk,
+            "composition": self.settings.composition,
+            "process_state": reached.process_state,
+            "exit_status": reached.exit_status,
+            "is_paused": reached.is_paused,
+            "is_stopping": reached.is_stopping,
+            "phase": reached.phase,
+            "structures_tried": reached.tried,
+            "max_structures": self.max_structures,
+            "best": None if reached.best is None else asdict(reached.best),
+            "structures_per_hour": reached.rate,
+            "elapsed_seconds": reached.elapsed,
+        }
+        if self.n_runs is not None:
+            return common | {"n_runs": self.n_runs}
+        return common | {"generation": None if self.state is None else self.state.generation, "runs": self.of_runs}
 
 
-def status_table(rows: Sequence[tuple[SearchSettings, Progress]]) -> Table:
+def _rows(pks: Sequence[int], *, with_ended: bool) -> list[Row]:
+    """Return the rows of searches and runs; below runs their searches, at least those under way."""
+    from aiida import orm
+
+    from aiida_fuse2 import query
+
+    rows = []
+    for pk in pks:
+        node = orm.load_node(pk)
+        if query.is_runs(node):
+            settings, runs = query.runs_settings(node), query.runs_progress(pk)
+            rows.append(Row(settings=settings, reached=runs, n_runs=runs.n_runs))
+            shown = [search for search in runs.searches if with_ended or not search.is_terminated]
+            rows += [Row(settings=settings, reached=search, state=search.state, of_runs=pk) for search in shown]
+        else:
+            search = query.progress(pk)
+            rows.append(Row(settings=query.search_settings_of(pk), reached=search, state=search.state))
+    return rows
+
+
+def status_table(rows: Sequence[Row]) -> Table:
     """Return the table of searches."""
     from rich.table import Table
 
     table = Table(box=None, pad_edge=False, header_style="dim")
     for title in ("PK", "composition", "state", "structures", "best", "per h"):
         table.add_column(title, justify="right" if title in {"PK", "structures", "per h"} else "left")
-    for settings, reached in rows:
-        state = reached.state
-        tried = 0 if state is None else state.tried
-        rate = "" if reached.rate is None else f"{reached.rate:.0f}"
+    for row in rows:
+        rate = "" if row.reached.rate is None else f"{row.reached.rate:.0f}"
+        composition = row.settings.composition if row.n_runs is None else f"{row.settings.composition} x {row.n_runs}"
         table.add_row(
-            str(reached.pk),
-            settings.composition,
-            _state_text(reached),
-            f"{tried}/{settings.max_structures}",
-            _best_text(reached),
+            str(row.reached.pk),
+            composition if row.of_runs is None else f"  of {row.of_runs}",
+            _state_text(row.reached),
+            f"{row.reached.tried}/{row.max_structures}",
+            _best_text(row.reached.best),
             rate,
         )
     return table
 
 
-def _best_text(reached: Progress) -> str:
-    best = reached.best
+def _best_text(best: BestFound | None) -> str:
     return "" if best is None else f"{best.energy:.4f} {best.symbol}"
 
 
-def _state_text(reached: Progress) -> str:
+def _state_text(reached: Progress | RunsProgress) -> str:
     from rich.markup import escape
 
     if not reached.is_terminated:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 from aiida import orm
 from aiida.common.links import LinkType
 
-from aiida_fuse2 import query
+from aiida_fuse2 import diagnosis, query
 from aiida_fuse2.core.settings import MAX_SEED
 
 
@@ -69,3 +71,70 @@ def test_stop_of_runs_that_have_all_ended(call, make_runs):
 def test_numbers_out_of_range(call, worker_code, options, message):
     result = call("run", "Cu3Au", "--set", "settings.generator=fgen", *options, "--dry-run", code=2)
     assert message in " ".join(result.stderr.split())
+
+
+# --- status ---
+
+
+@pytest.fixture
+def quiet(monkeypatch):
+    """Pretend that the daemon is fine."""
+    monkeypatch.setattr(diagnosis, "check_daemon", list)
+    monkeypatch.setattr(diagnosis, "_without_task", list)
+
+
+def test_runs_have_a_row_and_their_searches(call, search, make_runs, quiet):
+    runs, (ended, active) = make_runs("finished", "waiting")
+    listed = json.loads(call("status", runs.pk, "--json").stdout)
+    (row,) = listed["runs"]
+    assert (row["pk"], row["n_runs"], row["process_state"]) == (runs.pk, 3, "waiting")
+    assert (row["structures_tried"], row["max_structures"]) == (16, 24)
+    assert row["best"]["energy"] == search.outputs.energy.value
+    assert [(s["pk"], s["runs"]) for s in listed["searches"]] == [(ended.pk, runs.pk), (active.pk, runs.pk)]
+    text = call("status", runs.pk).stdout
+    assert "Cu3Au x 3" in text
+    assert "16/24" in text
+    assert "1 of 3 runs under way, 1 ended" in " ".join(text.split())
+
+
+def test_of_running_runs_the_list_has_what_is_under_way(call, make_runs, quiet):
+    runs, (ended, active) = make_runs("finished", "waiting")
+    outlived, (left_over,) = make_runs("waiting", state="excepted")
+    listed = json.loads(call("status", "-n", 0, "--json").stdout)
+    assert {runs.pk, outlived.pk} <= {row["pk"] for row in listed["runs"]}
+    pks = [row["pk"] for row in listed["searches"]]
+    assert {active.pk, left_over.pk} <= set(pks)
+    assert ended.pk not in pks
+    assert len(pks) == len(set(pks))
+
+
+def test_runs_that_wait_to_begin_are_listed_with_what_holds_them_up(call, make_runs, monkeypatch):
+    monkeypatch.setattr(diagnosis, "daemon_problem", lambda: "the daemon is not running; start it with `x`")
+    monkeypatch.setattr(diagnosis, "get_process_tasks", lambda _: [])
+    runs, _ = make_runs(state="created")
+    text = " ".join(call("status", runs.pk).stdout.split())
+    assert "0 of 3 runs under way, 0 ended" in text
+    assert "the daemon is not running" in text
+    assert f"Fuse2RunsWorkChain {runs.pk} is not in the queue of the broker" in text
+
+
+def test_problem_of_other_runs_is_not_shown(call, search, make_runs, quiet):
+    runs, _ = make_runs(state="waiting")
+    other, _ = make_runs(state="waiting")
+    other.pause()
+    try:
+        assert f"{other.pk} is paused" not in call("status", runs.pk).stdout
+        assert f"{other.pk} is paused" in call("status", other.pk).stdout
+    finally:
+        other.unpause()
+
+
+# --- continue and add ---
+
+
+@pytest.mark.parametrize("command", [("continue",), ("add", "some.cif")])
+def test_one_of_the_runs_has_to_be_named(call, make_runs, command):
+    runs, (first, second) = make_runs("finished", "finished", state="finished")
+    verb, *rest = command
+    message = call(verb, runs.pk, *rest, code=1).stderr
+    assert f"is not one search but several runs; name one of them: {first.pk}, {second.pk}" in message
