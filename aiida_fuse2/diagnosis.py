@@ -30,7 +30,7 @@ from .environment import (
     start_command,
 )
 from .query import PROCESS_TYPE, RUNS_PROCESS_TYPE, TERMINATED
-from .workchains.orphans import seal_orphans
+from .workchains.orphans import UNFINISHED, seal_orphans
 from .workchains.software import worker_software
 
 DISK_FULL = 200e6
@@ -264,12 +264,12 @@ def _paused() -> Iterator[Finding]:
 
 
 def _left_behind() -> Iterator[Finding]:
-    """Find calcfunctions that a kill cut off: the step ran again, and they never end."""
+    """Find what a kill cut off: the step ran again, and this one never ends."""
     builder = orm.QueryBuilder()
-    builder.append(orm.WorkChainNode, project=["id", "attributes.process_state"], tag="caller")
-    filters = {"or": [_active(), {"attributes": {"!has_key": "process_state"}}]}
+    filters = {"process_type": {"in": [PROCESS_TYPE, RUNS_PROCESS_TYPE]}}
+    builder.append(orm.WorkChainNode, filters=filters, project=["id", "attributes.process_state"], tag="caller")
     builder.append(
-        orm.CalcFunctionNode, filters=filters, with_incoming="caller", project=["id", "attributes.process_label"]
+        orm.ProcessNode, filters=UNFINISHED, with_incoming="caller", project=["id", "attributes.process_label"]
     )
     for caller, state, pk, label in builder.all():
         text = f"{label or 'a step'} {pk} of search {caller} was cut off by a kill and done again"
@@ -281,7 +281,7 @@ def _left_behind() -> Iterator[Finding]:
 
 
 def mend() -> list[Finding]:
-    """Seal the steps that kills have left behind in searches that have ended; return what was done."""
+    """Seal what kills have left behind in searches that have ended; return what was done."""
     ended = {finding.search for finding in _left_behind() if finding.severity is Severity.PROBLEM}
     done = []
     for pk in sorted(search for search in ended if search is not None):

@@ -184,7 +184,7 @@ def _state_text(reached: Progress | RunsProgress) -> str:
 
 @cmd_root.command("doctor")
 @click.option("--connect", is_flag=True, help="Connect to the machines of codes that are not this one.")
-@click.option("--mend", is_flag=True, help="Seal steps that kills have left behind in searches that have ended.")
+@click.option("--mend", is_flag=True, help="Seal what kills have left behind in searches that have ended.")
 @JSON
 @with_profile
 def cmd_doctor(*, connect: bool, mend: bool, as_json: bool) -> None:

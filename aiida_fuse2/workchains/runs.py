@@ -9,12 +9,12 @@ from typing import Any
 from aiida import orm
 from aiida.engine import ExitCode, ProcessBuilder, ToContext, WorkChain, while_
 from aiida.engine.processes.workchains.workchain import WorkChainSpec
-from plumpy import ProcessState
 
 from aiida_fuse2.calculations.run_functions import compare_runs, settings_of_run
 from aiida_fuse2.core.errors import InputError, shown_value
 from aiida_fuse2.core.settings import MAX_SEED
 
+from .orphans import ENDED, ORPHAN, seal_orphans
 from .search import STOP_EXTRA, Fuse2WorkChain
 from .software import engine_software
 
@@ -32,9 +32,6 @@ FOUND = ("structure", "ranked", "state")
 
 STOPPED = 700
 """Exit status of searches, and of runs, that were stopped on request."""
-
-ENDED = frozenset({ProcessState.FINISHED.value, ProcessState.EXCEPTED.value, ProcessState.KILLED.value})
-"""States of processes that have ended."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,7 +52,8 @@ class RunSearch:
 def searches_of_runs(runs: int) -> list[RunSearch]:
     """Return the searches that runs have begun, by the number of the run.
 
-    Runs begin in the order of their numbers, so the n-th of this list is that of run n.
+    Runs begin in the order of their numbers, so the n-th of this list is that of run n. One that a kill has left
+    behind as it was made has not begun.
 
     Args:
         runs: primary key of the runs.
@@ -66,11 +64,13 @@ def searches_of_runs(runs: int) -> list[RunSearch]:
         with_incoming="runs",
         edge_filters={"label": {"like": f"{RUN_LINK}%"}},
         edge_project="label",
-        project=["id", "attributes.process_state"],
+        filters={"attributes": {"has_key": "process_state"}},
+        project=["id", "attributes.process_state", "attributes.exception"],
     )
     found = [
         RunSearch(run=int(label.removeprefix(RUN_LINK)), pk=pk, has_ended=state in ENDED)
-        for pk, state, label in builder.all()
+        for pk, state, exception, label in builder.all()
+        if exception != ORPHAN
     ]
     return sorted(found, key=lambda search: search.run)
 
@@ -226,6 +226,7 @@ class Fuse2RunsWorkChain(WorkChain):
         When that one has ended, so may have others, and their places are filled as well. What was begun is
         read from the graph: a step that runs twice, after a kill, begins nothing twice.
         """
+        seal_orphans(self.node)
         searches = searches_of_runs(self.node.pk)
         active = [search.pk for search in searches if not search.has_ended]
         runs = self.inputs.runs.value
@@ -250,6 +251,7 @@ class Fuse2RunsWorkChain(WorkChain):
 
     def finalise(self) -> ExitCode | None:
         """Compare the runs and attach the lowest; runs that failed count with what they had found."""
+        seal_orphans(self.node)
         searches = [orm.load_node(search.pk) for search in searches_of_runs(self.node.pk)]
         found = {
             f"{name}_{run:02d}": search.outputs[name]

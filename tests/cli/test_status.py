@@ -41,7 +41,10 @@ def add_call(caller, label, state):
     call.base.links.add_incoming(caller, LinkType.CALL_CALC, f"{label}_{state}")
     call.set_process_label(label)
     call.set_process_state(state)
-    return call.store()
+    call.store()
+    if state in query.TERMINATED:
+        call.seal()
+    return call
 
 
 def test_ended_search_is_listed(call, search, quiet):
@@ -105,6 +108,20 @@ def test_step_that_was_cut_off_is_named(running, monkeypatch):
     assert str(orphan.pk) in diagnosis.mend()[0].text
     assert not [f for f in diagnosis.check_processes() if f.search == running.pk]
     assert orm.load_node(orphan.pk).is_sealed
+
+
+def test_job_without_a_state_is_named_and_mended(call, running, monkeypatch, aiida_localhost):
+    """A worker was killed as it made the job; only its node was stored."""
+    monkeypatch.setattr(diagnosis, "_without_task", list)
+    job = orm.CalcJobNode(computer=aiida_localhost)
+    job.base.links.add_incoming(running, LinkType.CALL_CALC, "relax_00000_00")
+    job.store()
+    running.set_process_state("killed")
+    (finding,) = [f for f in diagnosis.check_processes() if f.search == running.pk]
+    assert (finding.severity, finding.command) == (Severity.PROBLEM, "aiida-fuse2 doctor --mend")
+    assert str(job.pk) in call("doctor", "--mend", "--json", code=None).stdout
+    assert orm.load_node(job.pk).is_sealed
+    assert not [f for f in diagnosis.check_processes() if f.search == running.pk]
 
 
 def without_task(search):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 from aiida import orm
 from aiida.common.links import LinkType
 from aiida.engine import ProcessState
@@ -9,9 +10,10 @@ from aiida.engine import ProcessState
 from aiida_fuse2.workchains.orphans import ORPHAN, seal_orphans
 
 
-def called_by(search, label):
-    node = orm.CalcFunctionNode()
-    node.base.links.add_incoming(search, link_type=LinkType.CALL_CALC, link_label=label)
+def called_by(search, label, kind=orm.CalcFunctionNode, **options):
+    node = kind(**options)
+    link = LinkType.CALL_WORK if kind is orm.WorkChainNode else LinkType.CALL_CALC
+    node.base.links.add_incoming(search, link_type=link, link_label=label)
     return node.store()
 
 
@@ -31,3 +33,40 @@ def test_only_steps_without_an_end_are_sealed(aiida_profile):
     assert ended.is_finished
     assert not elsewhere.is_sealed
     assert seal_orphans(search) == []
+
+
+def test_jobs_and_searches_that_a_kill_left_as_they_were_made(aiida_profile, aiida_localhost):
+    """One with a checkpoint goes on, or is mended with ``verdi process repair``."""
+    runs = orm.WorkChainNode().store()
+    search, created, alive = (called_by(runs, f"s{i}", orm.WorkChainNode) for i in range(3))
+    job = called_by(runs, "j", orm.CalcJobNode, computer=aiida_localhost)
+    created.set_process_state(ProcessState.CREATED)
+    alive.set_process_state(ProcessState.CREATED)
+    alive.set_checkpoint("a checkpoint")
+    assert sorted(seal_orphans(runs)) == sorted([search.pk, created.pk, job.pk])
+    assert all(orm.load_node(node.pk).exception == ORPHAN for node in (search, created, job))
+    assert not alive.is_sealed
+
+
+def test_job_that_has_ended_but_for_its_seal(aiida_profile, aiida_localhost):
+    search = orm.WorkChainNode().store()
+    job = called_by(search, "j", orm.CalcJobNode, computer=aiida_localhost)
+    job.set_process_state(ProcessState.FINISHED)
+    assert seal_orphans(search) == []  # its worker may be about to seal it
+    search.set_process_state(ProcessState.KILLED)
+    assert seal_orphans(search) == [job.pk]
+    assert orm.load_node(job.pk).process_state is ProcessState.FINISHED
+
+
+def test_archive_of_a_killed_search_can_be_made(aiida_profile, aiida_localhost, tmp_path):
+    from aiida.common.exceptions import AiidaException
+    from aiida.tools.archive import create_archive
+
+    search = orm.WorkChainNode().store()
+    called_by(search, "j", orm.CalcJobNode, computer=aiida_localhost)
+    search.set_process_state(ProcessState.KILLED)
+    search.seal()
+    with pytest.raises(AiidaException, match="sealed"):
+        create_archive([search], filename=tmp_path / "a.aiida")
+    seal_orphans(search)
+    create_archive([search], filename=tmp_path / "a.aiida")

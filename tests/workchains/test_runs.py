@@ -7,6 +7,7 @@ from statistics import fmean, stdev
 
 import pytest
 from aiida import orm
+from aiida.common.links import LinkType
 from aiida.engine import run_get_node
 from ase.build import bulk
 
@@ -194,6 +195,26 @@ def test_no_run_gives_a_structure(runs_builder):
     assert "run 0" in runs.exit_message
     assert "run 1" in runs.exit_message
     assert "summary" not in runs.outputs
+
+
+def test_search_that_a_kill_left_as_it_was_made(runs_builder, monkeypatch):
+    """The step that was cut off begins the run again, and waits for that one."""
+    submit = Fuse2RunsWorkChain._submit_search
+    dead = []
+
+    def with_a_kill(self, run):
+        if not dead:
+            node = orm.WorkChainNode(process_type=query.PROCESS_TYPE)
+            node.base.links.add_incoming(self.node, LinkType.CALL_WORK, "run_00")
+            dead.append(node.store())
+        return submit(self, run)
+
+    monkeypatch.setattr(Fuse2RunsWorkChain, "_submit_search", with_a_kill)
+    _, runs = run_get_node(runs_builder(runs=2, concurrent=1))
+    assert runs.is_finished_ok, runs.exit_message
+    assert len(searches(runs)) == 2
+    assert dead[0].pk not in {search.pk for search in searches(runs)}
+    assert all(orm.load_node(node.pk).is_sealed for node in runs.called)
 
 
 # --- stopping ---
