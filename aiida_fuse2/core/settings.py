@@ -294,6 +294,10 @@ class RelaxSettings(Settings):
     model: str = Field(description="Version of the CHGNet model, e.g. '0.3.0'; ignored by other calculators.")
     arguments: dict[str, Any] = Field(description="Keyword arguments of an ASE calculator class.")
     device: Literal["cpu", "cuda"] = Field(description="Where the model is evaluated.")
+    backend: Literal["auto", "native", "torch", "reference"] = Field(
+        description="Code that computes CHGNet: the native kernel, PyTorch, the published package (reference), or the "
+        "first of them that works there (auto); energies are the same. Ignored by other calculators."
+    )
     optimizer: Literal["JointLBFGS", "FIRE", "FIRE2", "LBFGS", "BFGS", "BFGSLineSearch"] = Field(
         description="JointLBFGS, which is this package's own, or an optimiser of ASE."
     )
@@ -318,7 +322,7 @@ class RelaxSettings(Settings):
     )
     relax_cell: bool = Field(description="Whether the cell is relaxed too.")
     processes: SmallCount = Field(description="Structures relaxed side by side in a job, one process each.")
-    threads: SmallCount = Field(description="Threads of each process.")
+    threads: SmallCount = Field(description="Threads of each process in PyTorch; the native kernel uses one.")
     report_symprec: Symprecs = Field(description="Tolerances for the space groups, Å.")
     isolated_distance: Positive = Field(le=10.0, description="An atom with no neighbour within this is isolated, Å.")
 
@@ -334,6 +338,13 @@ class RelaxSettings(Settings):
     def _known_model(cls, value: str, info: ValidationInfo) -> str:
         if info.data.get("calculator") == CHGNET and value not in CHGNET_MODELS:
             raise ValueError(f"must be one of {', '.join(CHGNET_MODELS)}")
+        return value
+
+    @field_validator("backend")
+    @classmethod
+    def _device_of_backend(cls, value: str, info: ValidationInfo) -> str:
+        if value == "native" and info.data.get("device") == "cuda":
+            raise ValueError("the native kernel runs on the cpu only; use 'torch' for cuda")
         return value
 
     @field_validator("arguments")

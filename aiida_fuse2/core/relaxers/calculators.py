@@ -7,6 +7,8 @@ from importlib import import_module
 from ase.calculators.calculator import Calculator
 
 from aiida_fuse2.core.errors import InputError
+from aiida_fuse2.core.potentials.chgnet.build import BuildError
+from aiida_fuse2.core.potentials.chgnet.native_backend import NativeChgnet
 from aiida_fuse2.core.settings import CHGNET, CHGNET_MODELS, RelaxSettings
 
 from .evaluation import AseEvaluator, Evaluator
@@ -36,10 +38,43 @@ def make_evaluator(settings: RelaxSettings) -> Evaluator:
 
 
 def _chgnet(settings: RelaxSettings) -> Evaluator:
-    """Return CHGNet as the settings ask for it; the code that evaluates it is chosen here."""
+    """Return CHGNet, computed by the code that the settings ask for."""
     if settings.model not in CHGNET_MODELS:
         raise InputError("relax.settings.model", settings.model, f"must be one of {', '.join(CHGNET_MODELS)}")
-    return _reference_chgnet(settings)
+    match settings.backend:
+        case "reference":
+            return _reference_chgnet(settings)
+        case "torch":
+            return _torch_chgnet(settings)
+        case "native":
+            return _native_chgnet(settings)
+    if settings.device == "cuda":
+        return _torch_chgnet(settings)
+    try:
+        return NativeChgnet(settings.model)
+    except BuildError:  # no compiler here: slower, and as good
+        return _torch_chgnet(settings)
+
+
+def _native_chgnet(settings: RelaxSettings) -> Evaluator:
+    try:
+        return NativeChgnet(settings.model)
+    except BuildError as error:
+        expected = f"{error}; use 'auto' or 'torch', which need no compiler"
+        raise InputError("relax.settings.backend", settings.backend, expected) from error
+
+
+def _torch_chgnet(settings: RelaxSettings) -> Evaluator:
+    try:
+        from aiida_fuse2.core.potentials.chgnet.torch_backend import TorchChgnet
+    except ImportError as error:
+        raise _not_installed(settings, error) from error
+    return TorchChgnet(settings.model, device=settings.device, threads=settings.threads)
+
+
+def _not_installed(settings: RelaxSettings, error: ImportError) -> InputError:
+    expected = f"CHGNet is not installed where the job runs ({error}); pip install 'aiida-fuse2[chgnet]'"
+    return InputError("relax.settings.calculator", settings.calculator, expected)
 
 
 def _reference_chgnet(settings: RelaxSettings) -> Evaluator:
@@ -48,8 +83,7 @@ def _reference_chgnet(settings: RelaxSettings) -> Evaluator:
         import torch
         from chgnet.model import CHGNet, CHGNetCalculator
     except ImportError as error:
-        expected = f"CHGNet is not installed where the job runs ({error}); pip install 'aiida-fuse2[chgnet]'"
-        raise InputError("relax.settings.calculator", settings.calculator, expected) from error
+        raise _not_installed(settings, error) from error
     if settings.device == "cuda" and not torch.cuda.is_available():
         raise InputError("relax.settings.device", "cuda", "PyTorch finds no CUDA device; use 'cpu'")
     torch.set_num_threads(settings.threads)
