@@ -34,9 +34,9 @@ def resolve_radii(
     overrides = dict(overrides or {})
     for symbol, value in overrides.items():
         if symbol not in unit.elements:
-            raise InputError(f"radii[{symbol}]", value, f"{symbol} is not in {unit.formula}")
+            raise InputError(f"settings.radii[{symbol}]", value, f"{symbol} is not in {unit.formula}")
         if not 0.1 < value < 10:
-            raise InputError(f"radii[{symbol}]", value, "a radius lies between 0.1 and 10 Å")
+            raise InputError(f"settings.radii[{symbol}]", value, "a radius lies between 0.1 and 10 Å")
     if oxidation_states:
         _check_states(unit, oxidation_states)
         table = {s: _ionic(s, oxidation_states) for s in unit.elements if s not in overrides}
@@ -74,7 +74,7 @@ def _mean(radii: Mapping[str, float], counts: Mapping[str, int]) -> float:
 
 def _atomic(symbol: str) -> float:
     if symbol not in ATOMIC_RADII:
-        known = f"no atomic radius is tabulated; give one, e.g. radii: {{{symbol}: 1.7}}"
+        known = f"no atomic radius is tabulated; give one, e.g. settings.radii={{{symbol}: 1.7}}"
         raise InputError("composition", symbol, known)
     return ATOMIC_RADII[symbol]
 
@@ -85,21 +85,23 @@ def _check_states(unit: FormulaUnit, states: Mapping[str, float]) -> None:
     foreign = [symbol for symbol in states if symbol not in unit.elements]
     shown = dict(states)
     if missing:
-        raise InputError("oxidation_states", shown, f"{missing[0]} is missing; give every element or none")
+        raise InputError("settings.oxidation_states", shown, f"{missing[0]} is missing; give every element or none")
     if foreign:
         raise InputError(
-            f"oxidation_states[{foreign[0]}]", states[foreign[0]], f"{foreign[0]} is not in {unit.formula}"
+            f"settings.oxidation_states[{foreign[0]}]", states[foreign[0]], f"{foreign[0]} is not in {unit.formula}"
         )
     values = [states[s] for s in unit.elements]
     if not (any(v > 0 for v in values) and any(v < 0 for v in values)) or 0 in values:
-        raise InputError("oxidation_states", shown, "needs at least one cation (> 0) and one anion (< 0), and no 0")
+        raise InputError(
+            "settings.oxidation_states", shown, "needs at least one cation (> 0) and one anion (< 0), and no 0"
+        )
 
 
 def _check_balance(unit: FormulaUnit, states: Mapping[str, float]) -> None:
     charge = sum(states[s] * number for s, number in unit.counts)
     if abs(charge) > CHARGE_TOLERANCE * unit.n_atoms:
         raise InputError(
-            "oxidation_states", dict(states), f"must balance; the charge of {unit.formula} is {charge:+.6g}"
+            "settings.oxidation_states", dict(states), f"must balance; the charge of {unit.formula} is {charge:+.6g}"
         )
 
 
@@ -121,6 +123,6 @@ def _ionic(symbol: str, states: Mapping[str, float]) -> float:
     state = states[symbol]
     radius = _shannon(symbol, round(state)) if state == round(state) else None
     if radius is None or radius <= 0.1:
-        wanted = f"no Shannon radius is tabulated for it; give one, e.g. radii: {{{symbol}: 0.7}}"
-        raise InputError(f"oxidation_states[{symbol}]", state, wanted)
+        wanted = f"no Shannon radius is tabulated for it; give one, e.g. settings.radii={{{symbol}: 0.7}}"
+        raise InputError(f"settings.oxidation_states[{symbol}]", state, wanted)
     return radius

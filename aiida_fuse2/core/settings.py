@@ -7,7 +7,7 @@ import re
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, TypeVar
 
-from ase.data import atomic_numbers
+from ase.data import atomic_numbers, chemical_symbols
 from pydantic import (
     AfterValidator,
     BaseModel,
@@ -58,8 +58,12 @@ JOINT_LBFGS = "JointLBFGS"
 CHGNET_MODELS = ("0.3.0", "0.2.0")
 """Models whose weights come with the chgnet package."""
 
-CHGNET_MAX_Z = 94
-"""CHGNet is trained for the elements up to plutonium (Deng et al., Nat. Mach. Intell. 2023, 5, 1031)."""
+CHGNET_ELEMENTS = frozenset(chemical_symbols[1:95]) - {"Po", "At", "Rn", "Fr", "Ra"}
+"""Elements that CHGNet was trained with.
+
+The models have a row for each up to plutonium, but there are 89 elements in the data (Deng et al., Nat. Mach. Intell.
+2023, 5, 1031): the rows of the other five are still those that training began with.
+"""
 
 _CALCULATOR = re.compile(r"[A-Za-z_][A-Za-z0-9_]*(\.[A-Za-z_][A-Za-z0-9_]*)+")
 

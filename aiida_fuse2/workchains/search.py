@@ -12,7 +12,6 @@ from aiida.common.links import LinkType
 from aiida.engine import ExitCode, ProcessBuilder, ToContext, WorkChain, while_
 from aiida.engine.processes.workchains.workchain import WorkChainSpec
 from aiida.manage import get_manager
-from ase.data import atomic_numbers
 
 from aiida_fuse2.calculations.conversions import RELAXED_PREFIX, RESULTS_PREFIX, columns_to_rows, pool_number
 from aiida_fuse2.calculations.functions import (
@@ -29,7 +28,14 @@ from aiida_fuse2.calculations.relax import RelaxCalculation
 from aiida_fuse2.core.decision import CONVERGED
 from aiida_fuse2.core.errors import InputError, shown_value
 from aiida_fuse2.core.generators import PROVIDED
-from aiida_fuse2.core.settings import CHGNET, CHGNET_MAX_Z, RelaxSettings, SearchSettings, check_search, parse_settings
+from aiida_fuse2.core.settings import (
+    CHGNET,
+    CHGNET_ELEMENTS,
+    RelaxSettings,
+    SearchSettings,
+    check_search,
+    parse_settings,
+)
 from aiida_fuse2.core.state import SearchState, fit_state
 from aiida_fuse2.core.uniqueness import UniqueIndex, decode_fingerprint
 from aiida_fuse2.parsers.relax import EXTRAS_KEY, structure_extras
@@ -110,7 +116,7 @@ def _validate_continued(node: orm.Str | None, _: object) -> str | None:
 def _check_elements(settings: SearchSettings, relax: Mapping[str, Any]) -> None:
     """Refuse elements that the model does not know."""
     tier = parse_settings(RelaxSettings, relax, where="relax.settings")
-    unknown = [s for s in settings.unit.elements if atomic_numbers[s] > CHGNET_MAX_Z]
+    unknown = [s for s in settings.unit.elements if s not in CHGNET_ELEMENTS]
     if tier.calculator == CHGNET and unknown:
         raise InputError("composition", settings.composition, f"CHGNet does not know {', '.join(unknown)}")
 

@@ -11,8 +11,8 @@ from typing import Any
 
 from ase import Atoms
 
+from aiida_fuse2.core.potentials.evaluation import Evaluator
 from aiida_fuse2.core.relaxers import RelaxedStructure, make_evaluator, relax
-from aiida_fuse2.core.relaxers.evaluation import Evaluator
 from aiida_fuse2.core.settings import RelaxSettings, parse_settings
 from aiida_fuse2.core.trials import Trial
 

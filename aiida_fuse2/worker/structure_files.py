@@ -59,6 +59,8 @@ MAX_WORDS_LENGTH = 30
 
 _SUFFIXES = {".cif": "cif", ".vasp": "vasp", ".poscar": "vasp", ".xyz": "extxyz", ".extxyz": "extxyz"}
 
+_NAMES = {"cif": "a CIF", "vasp": "a POSCAR", "extxyz": "extended XYZ"}
+
 _KNOWN = "CIF (.cif), VASP (POSCAR*, CONTCAR*, .vasp) or extended XYZ (.xyz, .extxyz)"
 
 _OPERATIONS = (
@@ -120,8 +122,17 @@ def _file_problem(path: Path) -> str | None:
 
 def _short(error: Exception) -> str:
     """Return an error as one line of bounded length."""
-    text = one_line(error, MAX_PROBLEM_LENGTH)
-    return f"{type(error).__name__} {text}".strip() if isinstance(error, LookupError) or not text else text
+    return one_line(error, MAX_PROBLEM_LENGTH) or type(error).__name__
+
+
+def _reader_problem(path: Path, error: Exception) -> str:
+    """Return what is wrong with a file that its reader gave up, whatever it raised.
+
+    What it stumbles over in a file of another kind tells nothing: an assertion, an index or a key of its own.
+    """
+    if isinstance(error, AssertionError | LookupError | AttributeError) or not str(error).strip():
+        return f"cannot be read: is not {_NAMES[_format_of(path) or '']}, or a broken one"
+    return f"cannot be read: {_short(error)}"
 
 
 def _structure_problem(atoms: Atoms) -> str | None:
@@ -321,7 +332,7 @@ def _read_file(path: Path) -> Iterator[ReadStructure]:
     except UnusableTextError as error:
         yield _failed(path, str(error), found)
     except Exception as error:  # noqa: BLE001 - readers raise whatever a broken file makes them raise
-        yield _failed(path, f"cannot be read: {_short(error)}", found)
+        yield _failed(path, _reader_problem(path, error), found)
 
 
 def _is_directory(path: Path) -> bool:

@@ -64,14 +64,19 @@ def test_own_radii_win():
 @pytest.mark.parametrize(
     ("arguments", "field"),
     [
-        ({"overrides": {"Ca": 2.0}}, "radii[Ca]"),
-        ({"overrides": {"Sr": -1.0}}, "radii[Sr]"),
-        ({"oxidation_states": {"Sr": 2, "O": -2}}, "oxidation_states"),
-        ({"oxidation_states": {"Sr": 2, "Ti": 4, "O": 2}}, "oxidation_states"),
-        ({"oxidation_states": {"Sr": 7, "Ti": 4, "O": -2}}, "oxidation_states[Sr]"),
+        ({"overrides": {"Ca": 2.0}}, "settings.radii[Ca]"),
+        ({"overrides": {"Sr": -1.0}}, "settings.radii[Sr]"),
+        ({"oxidation_states": {"Sr": 2, "O": -2}}, "settings.oxidation_states"),
+        ({"oxidation_states": {"Sr": 2, "Ti": 4, "O": 2}}, "settings.oxidation_states"),
+        ({"oxidation_states": {"Sr": 7, "Ti": 4, "O": -2}}, "settings.oxidation_states[Sr]"),
     ],
 )
 def test_bad_radii_name_their_field(arguments, field):
     with pytest.raises(InputError) as caught:
         resolve_radii(parse_composition("SrTiO3"), **arguments)
     assert caught.value.field.startswith(field)
+
+
+def test_missing_radius_tells_how_to_give_it():
+    with pytest.raises(InputError, match=r"e\.g\. settings\.radii=\{Cf: 1\.7\}"):
+        resolve_radii(parse_composition("CfO2"))

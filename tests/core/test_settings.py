@@ -1,9 +1,12 @@
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
+from ase.data import chemical_symbols
 
 from aiida_fuse2.core.errors import InputError
-from aiida_fuse2.core.settings import RelaxSettings, SearchSettings, check_search, parse_settings
+from aiida_fuse2.core.settings import CHGNET_ELEMENTS, RelaxSettings, SearchSettings, check_search, parse_settings
 from aiida_fuse2.workchains.protocols import merge, protocol_inputs, protocol_names
 
 
@@ -36,8 +39,8 @@ def test_settings_have_no_defaults():
         ({"acceptance": {"temperature": float("nan")}}, "settings.acceptance.temperature", "finite|greater"),
         ({"validity": {"packing_min": 3.0}}, "settings.validity", "packing_max"),
         ({"validity": {"min_distances": {"Sr-Fe": 2.0}}}, "settings.validity.min_distances[Sr-Fe]", "SrTiO3"),
-        ({"radii": {"Fe": 1.2}}, "radii[Fe]", "not in SrTiO3"),
-        ({"oxidation_states": {"Sr": 2}}, "oxidation_states", "missing"),
+        ({"radii": {"Fe": 1.2}}, "settings.radii[Fe]", "not in SrTiO3"),
+        ({"oxidation_states": {"Sr": 2}}, "settings.oxidation_states", "missing"),
     ],
 )
 def test_bad_settings_name_field_and_remedy(search_settings, changes, field, hint):
@@ -74,3 +77,16 @@ def test_unknown_setting_is_refused_without_a_protocol_too():
     values = {**protocol_inputs("fast")["settings"], "composition": "SrTiO3", "unknown": 1}
     with pytest.raises(InputError, match="not permitted"):
         parse_settings(SearchSettings, values)
+
+
+def test_elements_of_chgnet_are_those_it_was_trained_with():
+    """A row of the embedding that no data have changed is still as it was drawn, from a normal distribution."""
+    torch, chgnet = pytest.importorskip("torch"), pytest.importorskip("chgnet")
+    (path,) = (Path(chgnet.__file__).parent / "pretrained" / "0.3.0").glob("*.tar")
+    weights = torch.load(path, map_location="cpu", weights_only=False)["model"]["state_dict"]
+    lengths = weights["atom_embedding.embedding.weight"].norm(dim=1)
+    as_drawn = {
+        chemical_symbols[z] for z, length in enumerate(lengths, start=1) if length < 10
+    }  # mean 8, deviation 0.7
+    assert set(chemical_symbols[1:95]) - as_drawn == CHGNET_ELEMENTS
+    assert len(CHGNET_ELEMENTS) == 89

@@ -228,6 +228,7 @@ def test_contradictory_inputs_are_refused_before_submission(emt_builder, changes
         run_get_node(emt_builder(**changes))
 
 
-def test_unknown_element_of_the_model_is_refused(emt_builder):
-    with pytest.raises(ValueError, match="CHGNet does not know Am"):
-        run_get_node(emt_builder("AmO2", relax={"calculator": "chgnet"}, radii={"Am": 1.7}))
+@pytest.mark.parametrize("symbol", ["Am", "Ra", "Po"])
+def test_unknown_element_of_the_model_is_refused(emt_builder, symbol):
+    with pytest.raises(ValueError, match=f"CHGNet does not know {symbol}"):
+        run_get_node(emt_builder(f"{symbol}O2", relax={"calculator": "chgnet"}, radii={symbol: 1.7}))

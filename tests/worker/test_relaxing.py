@@ -12,8 +12,8 @@ from ase.calculators import emt as ase_emt
 from ase.calculators.calculator import Calculator, all_changes
 
 from aiida_fuse2.core.errors import InputError
+from aiida_fuse2.core.potentials.evaluation import AseEvaluator
 from aiida_fuse2.core.relaxers import make_evaluator, relax
-from aiida_fuse2.core.relaxers.evaluation import AseEvaluator
 from aiida_fuse2.core.trials import Trial, TrialInfo, trial_label
 from aiida_fuse2.core.validity import shortest_contact
 from aiida_fuse2.worker import main

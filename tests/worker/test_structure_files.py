@@ -115,7 +115,7 @@ def test_a_bad_structure_does_not_hide_the_others_of_its_file(tmp_path):
     [
         ("a.cif", "", "is empty"),
         ("a.cif", "\n\n", "holds no structure"),
-        ("a.cif", "no cif at all", "cannot be read"),
+        ("a.cif", "no cif at all", "is not a CIF"),
         ("POSCAR", "nonsense\nmore\n", "cannot be read"),
         ("a.xyz", "2\n\nH 0 0 0\nH 0 0 nonsense\n", "cannot be read"),
         ("a.xyz", "1\n\nH 0 0 0\n", "has no unit cell"),
@@ -128,6 +128,20 @@ def test_unusable_files(tmp_path, name, text, words):
     path = tmp_path / name
     path.write_text(text)
     assert words in problem_of(path)
+
+
+@pytest.mark.parametrize(("name", "kind"), [("a.cif", "a CIF"), ("POSCAR", "a POSCAR"), ("a.xyz", "extended XYZ")])
+@pytest.mark.parametrize("error", [AssertionError(), AssertionError("lines"), KeyError("_cell"), IndexError("range")])
+def test_names_of_errors_are_not_shown(tmp_path, monkeypatch, name, kind, error):
+    """A reader stumbles over what its author did not expect."""
+
+    def stumble(_):
+        raise error
+
+    path = tmp_path / name
+    path.write_text("1\nsomething else\n")
+    monkeypatch.setattr("aiida_fuse2.worker.structure_files._structures_of", stumble)
+    assert problem_of(path) == f"cannot be read: is not {kind}, or a broken one"
 
 
 @pytest.mark.parametrize("name", ["a.cif", "POSCAR", "a.xyz"])

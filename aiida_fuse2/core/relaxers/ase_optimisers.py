@@ -12,9 +12,8 @@ from ase.optimize import fire2
 from ase.optimize.optimize import Optimizer
 from ase.stress import full_3x3_to_voigt_6_stress
 
+from aiida_fuse2.core.potentials.evaluation import Evaluator
 from aiida_fuse2.core.settings import RelaxSettings
-
-from .evaluation import Evaluator
 
 OPTIMIZERS: dict[str, type[Optimizer]] = {
     "FIRE": optimize.FIRE,

@@ -9,9 +9,8 @@ from ase.calculators.calculator import Calculator
 from aiida_fuse2.core.errors import InputError
 from aiida_fuse2.core.potentials.chgnet.build import BuildError
 from aiida_fuse2.core.potentials.chgnet.native_backend import NativeChgnet
+from aiida_fuse2.core.potentials.evaluation import AseEvaluator, Evaluator
 from aiida_fuse2.core.settings import CHGNET, CHGNET_MODELS, RelaxSettings
-
-from .evaluation import AseEvaluator, Evaluator
 
 
 def make_evaluator(settings: RelaxSettings) -> Evaluator:

@@ -12,12 +12,12 @@ from numpy.typing import NDArray
 
 from aiida_fuse2.core.decision import CONVERGED
 from aiida_fuse2.core.errors import RelaxationError
+from aiida_fuse2.core.potentials.evaluation import Evaluation, Evaluator
 from aiida_fuse2.core.settings import JOINT_LBFGS, RelaxSettings
 from aiida_fuse2.core.symmetry import Symmetry, SymmetryError, find_symmetry
 from aiida_fuse2.core.uniqueness import encode_fingerprint, fingerprint
 from aiida_fuse2.core.validity import has_sound_cell, isolated_atoms, shortest_contact
 
-from .evaluation import Evaluation, Evaluator
 from .failures import Failure
 from .optimiser import Limits, Minimum, minimise
 from .projection import find_projection

@@ -15,9 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from aiida_fuse2.core.errors import RelaxationError
+from aiida_fuse2.core.potentials.evaluation import Evaluation, Evaluator
 
 from .curvature import N_STRAIN_ROWS, CurvatureMemory
-from .evaluation import Evaluation, Evaluator
 from .failures import Failure
 from .projection import SymmetryProjection
 

@@ -14,7 +14,7 @@ from ase.data import atomic_numbers, covalent_radii
 from matscipy.neighbours import neighbour_list
 from numpy.typing import NDArray
 
-from .evaluation import Evaluation
+from aiida_fuse2.core.potentials.evaluation import Evaluation
 
 STIFFNESS = 5.0
 """Curvature of the energy of one contact, eV/Å²: with the dozen contacts of an atom that of real bonds."""

@@ -8,7 +8,7 @@ from ase.build import bulk
 from ase.calculators.emt import EMT
 from matscipy.neighbours import neighbour_list
 
-from aiida_fuse2.core.relaxers.evaluation import AseEvaluator, Evaluation
+from aiida_fuse2.core.potentials.evaluation import AseEvaluator, Evaluation
 from aiida_fuse2.core.relaxers.optimiser import Limits
 
 

@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from aiida_fuse2.core.errors import RelaxationError
-from aiida_fuse2.core.relaxers.evaluation import AseEvaluator
+from aiida_fuse2.core.potentials.evaluation import AseEvaluator
 from aiida_fuse2.core.relaxers.optimiser import least_of_cubic, minimise
 from aiida_fuse2.core.relaxers.projection import find_projection
 from aiida_fuse2.core.relaxers.soft_spheres import SoftSpheres

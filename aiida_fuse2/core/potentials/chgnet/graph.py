@@ -15,13 +15,12 @@ from numpy.typing import NDArray
 
 from aiida_fuse2.core.errors import RelaxationError
 
-MAX_BONDS = 500_000
-"""Most bonds of a structure: those within 6 Å of 50 atoms at 30 times the density of common oxides, or of one
-atom in a cubic cell of 0.15 Å. More would only fill the memory."""
+MAX_BONDS = 100_000
+"""Most bonds of a structure, 40 times what 50 atoms of 10 Å³ each have within 6 Å; or one atom in a cubic cell of
+0.17 Å. The features of so many take 2 GB, and such a structure is none."""
 
 MAX_PAIRS = 100_000
-"""Most unordered pairs of bonds, 50 times what 50 atoms of a close-packed metal have. CHGNet's features of so
-many take some GB."""
+"""Most unordered pairs of bonds, 30 times what 50 atoms of a close-packed metal have; 2 to 3 GB."""
 
 MIN_LENGTH = 1e-6
 """Shortest length that a bond can have, Å; atoms nearer than this have no direction to each other."""

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from aiida_fuse2.core.errors import RelaxationError
-from aiida_fuse2.core.relaxers.evaluation import Evaluation
+from aiida_fuse2.core.potentials.evaluation import Evaluation
 
 from .build import InstructionSet, best_instruction_set, library
 from .packing import pack_weights

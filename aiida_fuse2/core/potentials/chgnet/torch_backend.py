@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from aiida_fuse2.core.errors import InputError, RelaxationError
-from aiida_fuse2.core.relaxers.evaluation import Evaluation
+from aiida_fuse2.core.potentials.evaluation import Evaluation
 
 from .graph import ChgnetGraph, build_graph
 from .torch_convolutions import AngleUpdate, AtomConvolution, BondConvolution, Features, Gradients, MessageGraph
@@ -27,6 +27,10 @@ from .weights import N_ELEMENTS, ChgnetWeights, read_weights
 
 COSINE_SCALE = 1 - 1e-6
 """Factor of the cosine of an angle in the published model, which keeps its derivative finite."""
+
+
+FREED_BLOCK = 31 * 2**20
+"""Size of a block that is freed once, bytes; glibc takes up to 32 MiB as a hint."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -79,6 +83,9 @@ class TorchChgnet:
         self.place = Place(torch.device(device), getattr(torch, dtype))
         self.weights = read_weights(model)
         self._load(self.weights)
+        # glibc gives freed memory back and asks for it again, page by page, unless a block as large as this was
+        # freed before; that takes about 5 % of an evaluation of 24 atoms
+        np.empty(FREED_BLOCK, dtype=np.uint8)
 
     def _load(self, weights: ChgnetWeights) -> None:
         arrays, place = weights.arrays, self.place
@@ -108,7 +115,8 @@ class TorchChgnet:
             cell: lattice vectors as rows, Å, shape (3, 3), periodic in all directions.
 
         Raises:
-            RelaxationError: where an atom is isolated, atoms coincide, the cell is unusable or an element unknown.
+            RelaxationError: where an atom is isolated, atoms coincide, the cell is unusable, an element unknown, or
+                the result not finite.
         """
         if numbers.min() < 1 or numbers.max() > N_ELEMENTS:
             raise RelaxationError("unknown_element", f"CHGNet knows atomic numbers 1 to {N_ELEMENTS}")
@@ -214,5 +222,7 @@ def _evaluation(
     forces = _sums_by_owner(by_vector, graph.centres, graph.n_atoms)
     forces -= _sums_by_owner(by_vector, graph.neighbours, graph.n_atoms)
     virial = graph.vectors.T @ by_vector / abs(np.linalg.det(cell))
+    if not (np.isfinite(energy) and np.isfinite(by_vector).all()):
+        raise RelaxationError("energy_not_finite", f"atoms are as near as {graph.lengths.min():.3g} Å")
     # symmetric but for rounding, since the energy does not change when the crystal is turned
     return Evaluation(energy, forces, (virial + virial.T) / 2)

@@ -28,10 +28,15 @@ class MessageGraph:
     centres, n_short bonds as first, n_short bonds as second, m pairs.
 
     Attributes:
-        n_atoms, n_bonds, n_short, n_pairs: sizes.
+        n_atoms: N.
+        n_bonds: n.
+        n_short: bonds that make angles.
+        n_pairs: m.
+        centres: atom that receives each message over a bond, shape (2n,).
         bond_messages: rows of each message over a directed bond.
         to_atoms: messages over bonds that each atom receives as centre.
         from_atoms: messages over bonds in which each atom is centre, then neighbour.
+        firsts: short bond that receives each message over an angle, shape (2m,).
         angle_messages: rows of each message over an angle.
         to_bonds: messages over angles that each short bond receives as first.
         from_angle_rows: messages over angles with each atom as centre, each bond as first, and as second.
@@ -185,7 +190,7 @@ class _Output:
 
 
 class AtomConvolution:
-    """Updates features of atoms by messages over bonds, eq. 6 of the paper."""
+    """Updates features of atoms by messages over bonds."""
 
     def __init__(self, weights: ChgnetWeights, layer: int, place: Place) -> None:
         name = f"atom_conv_layers.{layer}"
@@ -279,7 +284,7 @@ class _AngleLayer:
 
 
 class BondConvolution(_AngleLayer):
-    """Updates features of short bonds by messages over angles, eq. 7 of the paper."""
+    """Updates features of short bonds by messages over angles."""
 
     def __init__(self, weights: ChgnetWeights, layer: int, place: Place) -> None:
         name = f"bond_conv_layers.{layer}"
@@ -302,7 +307,7 @@ class BondConvolution(_AngleLayer):
 
 
 class AngleUpdate(_AngleLayer):
-    """Updates features of angles, eq. 8 of the paper."""
+    """Updates features of angles."""
 
     def __init__(self, weights: ChgnetWeights, layer: int, place: Place) -> None:
         super().__init__(weights, f"angle_layers.{layer}.twoBody_bond", 1, place)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from ase import units
 
-from aiida_fuse2.core.relaxers.evaluation import Evaluation
+from aiida_fuse2.core.potentials.evaluation import Evaluation
 
 from .agreement import (
     COMPOSITIONS,
@@ -53,6 +53,7 @@ def test_difference_is_found():
     class Shifted(StockChgnet):
         def __init__(self):
             self.model, self.name, self.dtype = stock("0.3.0").model, "shifted", stock("0.3.0").dtype
+            self.known = {}
 
         def evaluate(self, numbers, positions, cell):
             found = super().evaluate(numbers, positions, cell)
