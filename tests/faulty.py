@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import time
 from pathlib import Path
 
 import numpy as np
@@ -52,3 +53,17 @@ class DiesOfLargeCells(EMT):
         if len(atoms) > self._limit:
             _die()
         super().calculate(atoms, *args, **kwargs)
+
+
+class SlowOnLargeCells(EMT):
+    """Takes its time with the first geometry of a structure of more atoms than ``limit``."""
+
+    def __init__(self, limit, delay, **kwargs):
+        super().__init__(**kwargs)
+        self._limit, self._delay = limit, delay
+
+    def calculate(self, atoms=None, properties=("energy",), system_changes=()):
+        if len(atoms) > self._limit:
+            time.sleep(self._delay)
+            self._delay = 0.0
+        super().calculate(atoms, list(properties), list(system_changes))

@@ -99,7 +99,8 @@ class RelaxParser(WorkerParser):
         folder = self.temporary_folder(kwargs)
         trials = {t.info.label: t for t in self._trials()}
         try:
-            results = {label: row for label, row in read_results(folder).items() if label in trials}
+            found = read_results(folder)
+            results = {label: found[label] for label in trials if label in found}  # in the order of the trials
             geometries = read_geometries(folder, set(results))
         except (KeyError, ValueError, OSError) as error:
             return self.exit_codes.ERROR_OUTPUT_UNREADABLE.format(reason=f"{type(error).__name__}: {error}")

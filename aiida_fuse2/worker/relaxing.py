@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import multiprocessing
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import ProcessPoolExecutor, as_completed
 from pathlib import Path
 from typing import Any
 
@@ -37,22 +37,26 @@ def _relax_one(work: tuple[Atoms, RelaxSettings]) -> RelaxedStructure:
 
 
 def relax_all(trials: Sequence[Trial], settings: RelaxSettings) -> Iterator[tuple[Trial, RelaxedStructure]]:
-    """Relax trials and yield each with its result, in their order.
+    """Relax trials and yield each with its result as soon as it is there.
 
-    Each process works on one structure at a time, so no result depends on what else is in the batch.
+    Each process works on one structure at a time, so no result depends on what else is in the batch. Large
+    structures begin first, so that none is still at work when the other processes have nothing left to do.
 
     Raises:
         InputError: where the potential cannot be made.
     """
-    work = [(trial.atoms, settings) for trial in trials]
     processes = min(settings.processes, len(trials))
     if processes <= 1:
         _evaluator(settings)
-        yield from zip(trials, map(_relax_one, work), strict=True)
+        for trial in trials:
+            yield trial, _relax_one((trial.atoms, settings))
         return
+    ordered = sorted(trials, key=lambda trial: -len(trial.atoms))
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(processes, mp_context=context) as pool:
-        yield from zip(trials, pool.map(_relax_one, work), strict=True)
+        waiting = {pool.submit(_relax_one, (trial.atoms, settings)): trial for trial in ordered}
+        for done in as_completed(waiting):
+            yield waiting[done], done.result()
 
 
 def run_relax_job(job: dict[str, Any], folder: Path) -> None:

@@ -246,6 +246,16 @@ def test_shares_and_processes_change_nothing(job):
     assert without_times(job(processes=2)[1]) == without_times(whole)
 
 
+def test_results_are_written_as_they_come(job, tmp_path):
+    """What waits for nothing but a slow structure must not be lost with it."""
+    trials = [trial(0, alloy().repeat((1, 1, 2))), *(trial(i, alloy(seed=i)) for i in (1, 2, 3))]
+    (tmp_path / TRIALS_FILE).write_text(trials_to_text(trials))
+    slow = {"calculator": "tests.faulty.SlowOnLargeCells", "arguments": {"limit": 4, "delay": 4.0}}
+    labels = [t.info.label for t in trials]
+    assert list(job(**slow)[1]) == labels
+    assert list(job(**slow, processes=2)[1])[-1] == labels[0]
+
+
 def test_versions_are_told(job, tmp_path, capsys):
     from importlib.metadata import version
 
