@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,20 +12,28 @@ from aiida.engine import ProcessBuilder
 
 from aiida_fuse2.calculations.conversions import POOL_FILE
 from aiida_fuse2.core.errors import InputError
-from aiida_fuse2.core.settings import RelaxSettings, SearchSettings, check_search, parse_settings
+from aiida_fuse2.core.settings import CHGNET, PAIR, RelaxSettings, SearchSettings, check_search, parse_settings
 from aiida_fuse2.launch import Prepared, RefusedInputsError, check_inputs, screen_starts
-from aiida_fuse2.query import search_settings
+from aiida_fuse2.query.loading import search_settings
+from aiida_fuse2.targets import targets_of_files
 from aiida_fuse2.workchains.protocols import check_overrides, completed_settings, merge, protocol_inputs
 from aiida_fuse2.workchains.records import (
+    TARGETS_LINK,
     GenerationRecord,
     add_file,
     added_files,
     generation_records,
     last_state,
+    last_tier,
     pool_of_state,
     taken_files,
 )
-from aiida_fuse2.workchains.search import Fuse2WorkChain, fills_pool_by_job, with_text_keys
+from aiida_fuse2.workchains.search import Fuse2WorkChain
+from aiida_fuse2.workchains.search_builder import split_overrides, with_text_keys
+from aiida_fuse2.workchains.search_inputs import fills_pool_by_job
+from aiida_fuse2.workchains.tiers import TierChoice, build_tiers, changes_of_tiers, energy_identity, tier_key
+from aiida_fuse2.workchains.tiers.base import WORKER
+from aiida_fuse2.workchains.tiers.worker import ASE
 
 POOL_MOVES = frozenset({13, 14})
 """Moves that draw from the pool."""
@@ -90,6 +98,9 @@ def prepare_continuation(
     generation: int | None = None,
     more: int | None = None,
     code: orm.AbstractCode | None = None,
+    tiers: TierChoice | None = None,
+    targets: Sequence[Path] = (),
+    dropped: Sequence[str] = (),
 ) -> Prepared:
     """Return the inputs of a search that goes on from a state of an earlier one, checked.
 
@@ -97,10 +108,14 @@ def prepare_continuation(
 
     Args:
         search: the earlier one.
-        overrides: nested inputs that differ from those of the earlier search.
+        overrides: nested inputs that differ from those of the earlier search; of tiers those below ``tiers``.
         generation: the first to be made anew; by default the first that is missing.
         more: how many structures to try beyond those of the earlier search; sets ``max_structures``.
         code: the worker, where it is another one.
+        tiers: through which trials go from now on. The last one must compute the same energies as before. Those that
+            the earlier search had keep their settings, codes and library, unless others are given.
+        targets: files of known structures to be found, beside those of the earlier search.
+        dropped: names of targets of the earlier search that do not matter any more.
 
     Raises:
         InputError: for the first thing that is wrong.
@@ -109,19 +124,31 @@ def prepare_continuation(
     if generation is None and not search.is_terminated:
         expected = "is still running and goes on by itself; to branch off from it, name a generation"
         raise InputError("search", search.pk, expected)
-    check_overrides({} if overrides is None else overrides)
-    values = merge(_values_of(search), overrides or {})
+    changes, of_tiers = split_overrides(overrides, has_tiers=tiers is not None or "tiers" in search.inputs)
+    check_overrides(changes)
+    values = merge(_values_of(search), changes)
     if more is not None:
         values["settings"]["max_structures"] = _tried(search, generation) + more
     settings = parse_settings(SearchSettings, values["settings"])
     check_search(settings)
     state = choose_state(search, max_structures=settings.max_structures, generation=generation)
     _check_room(state, settings)
+    known = _targets_of(search, settings, targets, dropped)
+    _check_targets_left(state, settings, known)
+    if "tiers" in search.inputs and changes.get("relax"):
+        expected = "the search has tiers: change their inputs, e.g. --set tiers.chgnet.settings.processes=2"
+        raise InputError("relax", changes["relax"], expected)
     parse_settings(RelaxSettings, values["relax"]["settings"], where="relax.settings")
+    ports = None
+    if tiers is not None or of_tiers:
+        elements = settings.unit.elements
+        ports = _other_tiers(search, tiers, of_tiers, code=code, relax=values["relax"], elements=elements)
     try:
-        builder = _builder(search, values, settings, code)
+        builder = _builder(search, values, settings, code, ports)
     except ValueError as error:  # an option that does not exist, or is of the wrong type
         raise RefusedInputsError(f"AiiDA refuses an input: {' '.join(str(error).split())}") from error
+    if known:
+        builder.targets = known
     builder.state = state
     builder.continues = orm.Str(search.uuid)
     waiting = _waiting(search, state, is_last=generation is None)
@@ -138,29 +165,143 @@ def _values_of(search: orm.WorkChainNode) -> dict[str, Any]:
         name: {"metadata": {"options": metadata.get(name, {}).get("metadata", {}).get("options", {})}}
         for name in ("relax", "generate")
     }
+    relax = {} if "tiers" in search.inputs else {"relax": {"settings": search.inputs.relax.settings.get_dict()}}
     own = {
         "settings": completed_settings(search.inputs.settings.get_dict()),
-        "relax": {"settings": search.inputs.relax.settings.get_dict()},
+        **relax,
         "clean_workdir": search.inputs.clean_workdir.value,
     }
     return merge(merge(protocol_inputs(), tiers), own)
 
 
 def _builder(
-    search: orm.WorkChainNode, values: Mapping[str, Any], settings: SearchSettings, code: orm.AbstractCode | None
+    search: orm.WorkChainNode,
+    values: Mapping[str, Any],
+    settings: SearchSettings,
+    code: orm.AbstractCode | None,
+    tiers: Mapping[str, Any] | None,
 ) -> ProcessBuilder:
-    """Return a builder; a node whose values stay the same stays the same node."""
+    """Return a builder; a node whose values stay the same stays the same node.
+
+    Args:
+        search: the earlier one.
+        values: all inputs, plain.
+        settings: of the search that goes on.
+        code: the worker, where it is another one.
+        tiers: inputs of its tiers, where they are others.
+    """
     builder: ProcessBuilder = Fuse2WorkChain.get_builder()
     earlier = search.inputs
     builder.settings = _node_of({**values["settings"], "composition": settings.unit.formula}, earlier.settings)
     builder.clean_workdir = orm.Bool(values["clean_workdir"])
-    builder.relax.code = code or earlier.relax.code
-    builder.relax.settings = _node_of(values["relax"]["settings"], earlier.relax.settings)
-    builder.relax.metadata.options = values["relax"]["metadata"]["options"]
+    if tiers is not None or "tiers" in earlier:
+        builder.tiers = tiers or _tiers_of(search, code)
+    else:
+        builder.relax.code = code or earlier.relax.code
+        builder.relax.settings = _node_of(values["relax"]["settings"], earlier.relax.settings)
+        builder.relax.metadata.options = values["relax"]["metadata"]["options"]
     if fills_pool_by_job(settings.generator):
-        builder.generate.code = code or (earlier.generate.code if "generate" in earlier else earlier.relax.code)
+        known = earlier.generate.code if "generate" in earlier else worker_of(builder)
+        if code is None and known is None:
+            raise InputError("--code", None, "the pool is filled by a job of the worker: name its code")
+        builder.generate.code = code or known
         builder.generate.metadata.options = values["generate"]["metadata"]["options"]
+        if "generate" in earlier and "weights" in earlier.generate:
+            builder.generate.weights = earlier.generate.weights
     return builder
+
+
+def _tiers_of(search: orm.WorkChainNode, code: orm.AbstractCode | None) -> dict[str, dict[str, Any]]:
+    """Return the tiers of a search, with another worker where one is given."""
+    ports = {key: dict(search.inputs.tiers[key]) for key in search.inputs.tiers}
+    for values in ports.values():
+        values["codes"] = dict(values["codes"])
+        if code is not None and WORKER in values["codes"]:
+            values["codes"][WORKER] = code
+    return ports
+
+
+def _earlier_tiers(search: orm.WorkChainNode, relax: Mapping[str, Any]) -> list[tuple[str, dict[str, Any]]]:
+    """Return name and inputs of each tier of a search; its only one has the name that it would have among several.
+
+    Args:
+        search: the earlier one.
+        relax: inputs of its relaxation, where it has no tiers, with what is changed of them.
+    """
+    if "tiers" in search.inputs:
+        return [(ports["name"].value, ports) for _, ports in sorted(_tiers_of(search, None).items())]
+    calculator = relax["settings"]["calculator"]
+    ports = {"settings": orm.Dict(relax["settings"]), "codes": {WORKER: search.inputs.relax.code}}
+    if "potential" in search.inputs.relax:
+        ports["potential"] = search.inputs.relax.potential
+    return [(calculator if calculator in {CHGNET, PAIR} else ASE, ports)]
+
+
+def _other_tiers(
+    search: orm.WorkChainNode,
+    choice: TierChoice | None,
+    overrides: Mapping[str, Any],
+    *,
+    code: orm.AbstractCode | None,
+    relax: Mapping[str, Any],
+    elements: Collection[str],
+) -> dict[str, dict[str, Any]]:
+    """Return the tiers that a search goes on with, where they are others, or have other inputs.
+
+    Raises:
+        InputError: where the energies of the last one cannot be compared with those before, or an input is wrong.
+    """
+    earlier = _earlier_tiers(search, relax)
+    given = TierChoice(names=[name for name, _ in earlier]) if choice is None else choice
+    names = list(given.names)
+    by_name = dict(earlier)  # of a tier that comes twice the last counts, unless all are as before
+    is_same = names == [name for name, _ in earlier]
+    kept = [ports for _, ports in earlier] if is_same else [by_name.get(name, {}) for name in names]
+    known = {
+        f"{name}.{program}": found
+        for name, ports in zip(names, kept, strict=True)
+        for program, found in ports.get("codes", {}).items()
+        if name not in given.codes and not (program == WORKER and code is not None)
+    }
+    library = next((ports["potential"] for ports in kept if "potential" in ports), None)
+    if "tiers" in search.inputs:
+        relax = merge(relax, {"settings": {"pressure": last_tier(search.inputs)[1].get("pressure", 0.0)}})
+    changes = changes_of_tiers(overrides, names)
+    workers = [ports["codes"][WORKER] for _, ports in earlier if WORKER in ports["codes"]]
+    tiers = build_tiers(
+        TierChoice(names=names, codes={**known, **given.codes}, potential=given.potential or library),
+        worker=code or next(iter(workers), None),
+        relax=relax,
+        overrides={tier_key(i): merge(_plain_tier(kept[i]), changes[i]) for i in range(len(names))},
+        elements=elements,
+    )
+    _check_same_energies(search, tiers)
+    return tiers
+
+
+def _check_same_energies(search: orm.WorkChainNode, tiers: Mapping[str, Any]) -> None:
+    """Refuse tiers whose energies cannot be compared with those of a search."""
+    before, now = (energy_identity(*last_tier(inputs)) for inputs in (search.inputs, {"tiers": tiers}))
+    if before != now:
+        changed = next(key for key in {**before, **now} if before.get(key) != now.get(key))
+        expected = (
+            f"the last tier gives the energies, and has to stay as it was: {changed} was {before.get(changed)!r}, and "
+            f"is {now.get(changed)!r} now. Other tiers for the best structures: `aiida-fuse2 refine {search.pk}`"
+        )
+        raise InputError("tiers", ",".join(tiers[key]["name"].value for key in sorted(tiers)), expected)
+
+
+def _plain_tier(ports: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what an earlier tier had of what can be changed of one."""
+    known = {key: ports[key].get_dict() for key in ("settings", "options") if key in ports}
+    return {**known, "concurrent": ports["concurrent"].value} if "concurrent" in ports else known
+
+
+def worker_of(builder: ProcessBuilder) -> orm.AbstractCode | None:
+    """Return the worker that relaxes in a search, or None where none of its tiers has one."""
+    tiers = builder.get("tiers") or {}
+    found = [tiers[key]["codes"][WORKER] for key in sorted(tiers) if WORKER in tiers[key]["codes"]]
+    return (found[0] if found else None) if tiers else builder.relax.code
 
 
 def _node_of(values: Mapping[str, Any], earlier: orm.Dict) -> orm.Dict:
@@ -172,6 +313,32 @@ def _tried(search: orm.WorkChainNode, generation: int | None) -> int:
     """Return how many structures had been tried before a generation, or in all."""
     records = generation_records(search.pk)[:generation]
     return int(records[-1].state_values["tried"]) if records else 0
+
+
+def _targets_of(
+    search: orm.WorkChainNode, settings: SearchSettings, paths: Sequence[Path], dropped: Sequence[str]
+) -> dict[str, orm.StructureData]:
+    """Return the targets of a search that goes on, by name."""
+    earlier = dict(search.inputs.targets) if TARGETS_LINK in search.inputs else {}
+    for name in dropped:
+        if name not in earlier:
+            present = f"there are {', '.join(sorted(earlier))}" if earlier else "there is none"
+            raise InputError("--drop-target", name, f"the search has no such target; {present}")
+    kept = {name: node for name, node in earlier.items() if name not in dropped}
+    added = targets_of_files(paths, settings)
+    for name in added:
+        if name in kept:
+            raise InputError("--target", name, f"the search has one of that name: add --drop-target {name}")
+    return {**kept, **added}
+
+
+def _check_targets_left(state: orm.Dict, settings: SearchSettings, targets: Mapping[str, orm.StructureData]) -> None:
+    """Refuse to go on to a target that is found already."""
+    found = sorted(name for name in state.get_dict().get("targets", {}) if name in targets and targets[name].is_stored)
+    if settings.target.stop and found:
+        instead = f"go on with --no-stop-at-target, or drop it with --drop-target {found[0]}"
+        expected = f"{', '.join(found)} was found already: {instead}"
+        raise InputError("settings.target.stop", settings.target.stop, expected)
 
 
 def _check_room(state: orm.Dict, settings: SearchSettings) -> None:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import json
-import shutil
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
+import psutil
 from aiida import orm
 from aiida.brokers.zeromq.broker import ZeromqBroker
 from aiida.brokers.zeromq.service import ZeromqBrokerService
@@ -21,16 +21,17 @@ from aiida.manage import get_config, get_manager
 
 import aiida_fuse2
 
+from .disk import data_folders, existing, free_space, job_folders
 from .environment import (
     WORKER,
     calculator_problem,
     code_problem,
-    configuration_folder,
     daemon_problem,
     start_command,
 )
 from .query import PROCESS_TYPE, RUNS_PROCESS_TYPE, TERMINATED
-from .workchains.orphans import UNFINISHED, seal_orphans
+from .refinement import PROCESS_TYPE as REFINE_PROCESS_TYPE
+from .workchains.orphans import Orphan, orphans_below, seal_orphans
 from .workchains.software import worker_software
 
 DISK_FULL = 200e6
@@ -39,9 +40,11 @@ DISK_FULL = 200e6
 DISK_LOW = 2e9
 """Free space below which the user is told, bytes; 10,000 explored structures take about 0.5 GB."""
 
+STARTUP = 60
+"""How long a worker may take to connect to the broker, s; two on an idle machine."""
 
-STARTUP = 20
-"""How long a worker may take to connect to the broker, s."""
+SAME_START = 1
+"""Broker and workers that were started within this time were started together, s."""
 
 HANDED_OVER = 5
 """How long a process that was just submitted may be unknown to the broker, s; on an idle machine it is a moment."""
@@ -67,7 +70,7 @@ class Finding:
         severity: whether the user has to do something.
         text: what was found, for people.
         command: what mends it, or None.
-        search: primary key of the search (or runs) that it holds up, or None where it concerns all or none.
+        search: primary key of the search (runs, refinement) that it holds up, or None where it concerns all or none.
     """
 
     subject: str
@@ -107,32 +110,18 @@ def examine(*, connect: bool = False) -> list[Finding]:
 
 def check_disk() -> Iterator[Finding]:
     """Look at the free space where data lies and where jobs of this machine run, and try to write there."""
-    for name, folder in _folders().items():
-        existing = next(path for path in [folder, *folder.parents] if path.exists())
-        free = shutil.disk_usage(existing).free
+    for name, folder in {**data_folders(), **job_folders()}.items():
+        free, place = free_space(folder), existing(folder)
         text = f"{free / 1e9:.1f} GB free for {name} ({folder})"
         mend = "free some space; searches that have failed go on with `aiida-fuse2 continue PK`"
         if free < DISK_FULL:
             yield _problem("disk", text, mend)
-        elif not _can_write(existing):
-            yield _problem("disk", f"cannot write for {name} in {existing}", f"ls -ld {existing}; quota -s")
+        elif not _can_write(place):
+            yield _problem("disk", f"cannot write for {name} in {place}", f"ls -ld {place}; quota -s")
         elif free < DISK_LOW:
             yield _note("disk", text, mend)
         else:
             yield _fine("disk", text)
-
-
-def _folders() -> dict[str, Path]:
-    """Return the folders that searches write to on this machine, by what they are for."""
-    folders = {"AiiDA's data": configuration_folder()}
-    storage = get_manager().get_profile().storage_config.get("filepath")
-    if storage is not None:
-        folders["the storage"] = Path(storage)
-    builder = orm.QueryBuilder().append(orm.Computer, filters={"transport_type": "core.local"}, project="*")
-    for computer in builder.all(flat=True):
-        workdir = computer.get_workdir().partition("{")[0]
-        folders[f"jobs of {computer.label}"] = Path(workdir)
-    return folders
 
 
 def _can_write(folder: Path) -> bool:
@@ -165,13 +154,21 @@ def check_daemon() -> Iterator[Finding]:
     if not workers:
         yield _problem("daemon", "the daemon runs without a worker", _verdi("daemon incr 1"))
         return
-    started = [float(worker["started"]) for worker in workers.values()]
-    if min(started) < _newest_source():
+    started = [time_ for pid in workers if (time_ := _process_start(int(pid))) is not None]
+    if started and min(started) < _newest_source():
         text = "the daemon is older than the installed code of aiida-fuse2, and runs the code that it was started with"
         yield _note("daemon", text, _verdi("daemon restart"))
     else:
         yield _fine("daemon", f"running with {len(workers)} worker{'' if len(workers) == 1 else 's'}")
-    yield _check_broker(len(workers), time.time() - max(started))
+    yield _check_broker(started)
+
+
+def _process_start(pid: int) -> float | None:
+    """Return when a process was started, s since 1970; None where there is none."""
+    try:
+        return float(psutil.Process(pid).create_time())
+    except psutil.Error:
+        return None
 
 
 def _newest_source() -> float:
@@ -180,16 +177,25 @@ def _newest_source() -> float:
     return max(path.stat().st_mtime for path in folder.rglob("*.py"))
 
 
-def _check_broker(n_workers: int, age: float) -> Finding:
-    """Look whether the workers, the youngest of which has an age in seconds, are connected to the broker."""
+def _check_broker(workers: Sequence[float]) -> Finding:
+    """Look whether the workers, of which it is known when they were started, are connected to the broker.
+
+    They learn its address when they start. So one that is older than the broker is lost to it, and a young one may be
+    on its way, for long on a busy machine.
+    """
     broker = get_manager().get_broker()
     if not isinstance(broker, ZeromqBroker):
         return _fine("broker", str(broker))
-    connected = broker.probe_service_status().get("task_subscribers", 0)
-    if connected >= n_workers:
-        return _fine("broker", f"running, {connected} worker{'' if connected == 1 else 's'} connected")
-    missing = f"{n_workers - connected} of {n_workers} workers"
-    if age < STARTUP:
+    status = broker.probe_service_status()
+    born = _process_start(status.get("pid", 0))
+    if born is None:
+        return _note("broker", "it was just started, and has not told its state yet")
+    n_lost = sum(started + SAME_START < born for started in workers)
+    n_missing = max(n_lost, len(workers) - status.get("task_subscribers", 0))
+    if n_missing <= 0:
+        return _fine("broker", f"running, {len(workers)} worker{'' if len(workers) == 1 else 's'} connected")
+    missing = f"{n_missing} of {len(workers)} workers"
+    if not n_lost and time.time() - max(workers) < STARTUP:
         return _note("broker", f"{missing} were just started and are not connected yet")
     return _problem("broker", f"{missing} are not connected to the broker (was it killed?)", _verdi("daemon restart"))
 
@@ -265,19 +271,18 @@ def _paused() -> Iterator[Finding]:
 
 def _left_behind() -> Iterator[Finding]:
     """Find what a kill cut off: the step ran again, and this one never ends."""
-    builder = orm.QueryBuilder()
-    filters = {"process_type": {"in": [PROCESS_TYPE, RUNS_PROCESS_TYPE]}}
-    builder.append(orm.WorkChainNode, filters=filters, project=["id", "attributes.process_state"], tag="caller")
-    builder.append(
-        orm.ProcessNode, filters=UNFINISHED, with_incoming="caller", project=["id", "attributes.process_label"]
-    )
-    for caller, state, pk, label in builder.all():
-        text = f"{label or 'a step'} {pk} of search {caller} was cut off by a kill and done again"
-        if state in TERMINATED:
-            text += "; it keeps the search from being exported"
-            yield _problem("process", text, "aiida-fuse2 doctor --mend", caller)
-        elif _has_called_since(caller, pk):
-            yield _note("process", f"{text}; it is sealed when the search ends")
+    types = [PROCESS_TYPE, RUNS_PROCESS_TYPE, REFINE_PROCESS_TYPE]
+    found: dict[int, Orphan] = {}
+    for orphan in orphans_below({"process_type": {"in": types}}):
+        found.setdefault(orphan.pk, orphan)  # that of the search comes before that of its runs
+    for pk, orphan in found.items():
+        kind = "refinement" if orphan.top_type == REFINE_PROCESS_TYPE else "search"
+        text = f"{orphan.label or 'a step'} {pk} of {kind} {orphan.top} was cut off by a kill and done again"
+        if orphan.top_state in TERMINATED:
+            text += f"; it keeps the {kind} from being exported"
+            yield _problem("process", text, "aiida-fuse2 doctor --mend", orphan.top)
+        elif _has_called_since(pk):
+            yield _note("process", f"{text}; it is sealed when the {kind} ends")
 
 
 def mend() -> list[Finding]:
@@ -290,10 +295,12 @@ def mend() -> list[Finding]:
     return done
 
 
-def _has_called_since(caller: int, pk: int) -> bool:
-    builder = orm.QueryBuilder().append(orm.WorkChainNode, filters={"id": caller}, tag="caller")
+def _has_called_since(pk: int) -> bool:
+    """Tell whether the caller of a process has ended, or has called another one after it."""
+    caller = orm.load_node(pk).caller
+    builder = orm.QueryBuilder().append(orm.WorkChainNode, filters={"id": caller.pk}, tag="caller")
     builder.append(orm.ProcessNode, filters={"id": {">": pk}}, with_incoming="caller")
-    return builder.count() > 0
+    return bool(caller.is_terminated) or builder.count() > 0
 
 
 def _without_task() -> Iterator[Finding]:
@@ -351,8 +358,8 @@ def _tasks_on_disk() -> set[int]:
 
 
 def _search_of(pk: int) -> int | None:
-    """Return the search, or the runs, that a process belongs to, itself included."""
+    """Return the search, the runs or the refinement that a process belongs to, itself included."""
     node = orm.load_node(pk)
-    while node is not None and node.process_type not in {PROCESS_TYPE, RUNS_PROCESS_TYPE}:
+    while node is not None and node.process_type not in {PROCESS_TYPE, RUNS_PROCESS_TYPE, REFINE_PROCESS_TYPE}:
         node = node.caller
     return None if node is None else int(node.pk)

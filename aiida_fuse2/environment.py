@@ -26,7 +26,7 @@ from aiida.manage.configuration import Profile
 from aiida.plugins import BrokerFactory
 
 from aiida_fuse2.core.errors import Fuse2Error
-from aiida_fuse2.core.settings import CHGNET
+from aiida_fuse2.core.settings import CHGNET, PAIR
 
 WORKER = "aiida-fuse2-worker"
 """Command that jobs run on the computer of the code."""
@@ -277,18 +277,27 @@ def load_code(identifier: str = CODE_LABEL) -> orm.AbstractCode:
     Raises:
         SetupError: where there is none, or there are several.
     """
+    code = load_tier_code(identifier)
+    problem = code_problem(code)
+    if problem is not None:
+        raise SetupError(f"{problem}; make a code that works with `aiida-fuse2 setup --code-label NAME`")
+    return code
+
+
+def load_tier_code(identifier: str) -> orm.AbstractCode:
+    """Return a code of any program by label, ``label@computer``, primary key or UUID.
+
+    Raises:
+        SetupError: where there is none, or there are several.
+    """
     try:
-        code = orm.load_code(node_identifier(identifier))
+        return orm.load_code(node_identifier(identifier))
     except NotExistent:
         raise SetupError(
             f"there is no code {identifier!r}; `aiida-fuse2 setup` makes {CODE_LABEL!r} (`verdi code list` lists all)"
         ) from None
     except (ValueError, TypeError) as error:  # several codes of that label raise a ValueError
         raise SetupError(f"the code {identifier!r} cannot be used: {error}") from error
-    problem = code_problem(code)
-    if problem is not None:
-        raise SetupError(f"{problem}; make a code that works with `aiida-fuse2 setup --code-label NAME`")
-    return code
 
 
 def code_problem(code: orm.AbstractCode) -> str | None:
@@ -307,6 +316,8 @@ def code_problem(code: orm.AbstractCode) -> str | None:
 
 def calculator_problem(code: orm.AbstractCode, calculator: str) -> str | None:
     """Return why a calculator cannot run, where the code is that of this environment."""
+    if calculator == PAIR:  # needs nothing that the worker does not
+        return None
     is_own = isinstance(code, orm.InstalledCode) and str(code.filepath_executable) == str(default_worker())
     module = CHGNET if calculator == CHGNET else calculator.rpartition(".")[0]
     if not is_own or _can_be_found(module):

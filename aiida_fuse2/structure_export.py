@@ -63,8 +63,7 @@ def to_text(row: Mapping[str, Any], file_format: str, *, symprec: float | None =
     """
     relaxed = _relaxed(row)
     if file_format == "cif":
-        structure = AseAtomsAdaptor.get_structure(relaxed)
-        return str(CifWriter(structure, symprec=symprec, angle_tolerance=_SPGLIB_ANGLES))
+        return cif_text(relaxed, symprec=symprec)
     atoms = relaxed if symprec is None else symmetrise(relaxed, symprec)
     if file_format == "extxyz":
         values = {key: row[key] for key in _VALUES} | _space_groups(row, relaxed, symprec)
@@ -72,6 +71,17 @@ def to_text(row: Mapping[str, Any], file_format: str, *, symprec: float | None =
     structure = AseAtomsAdaptor.get_structure(atoms).get_sorted_structure()
     comment = f"{atoms.get_chemical_formula()} {row['label']} {row['energy']:.6f} eV/atom {row['uuid']}"
     return Poscar(structure, comment=comment).get_str(significant_figures=10)
+
+
+def cif_text(atoms: Atoms, *, symprec: float | None = None) -> str:
+    """Return a structure as CIF: as it is and in P1, or with the symmetry that it has within a tolerance.
+
+    Args:
+        atoms: the structure.
+        symprec: the tolerance, Å, or None.
+    """
+    structure = AseAtomsAdaptor.get_structure(atoms)
+    return str(CifWriter(structure, symprec=symprec, angle_tolerance=_SPGLIB_ANGLES))
 
 
 def _relaxed(row: Mapping[str, Any]) -> Atoms:

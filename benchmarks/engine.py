@@ -68,7 +68,8 @@ def proposing_seconds(search: int) -> float:
             continue
         inputs = {link.link_label: link.node for link in call.base.links.get_incoming(link_type=LinkType.INPUT_CALC)}
         state = SearchState.from_dict(inputs.pop("state").get_dict())
-        inputs.pop("settings")
+        for name in ("settings", "software"):
+            inputs.pop(name)
         reader = pool_reader(settings, state, inputs.pop("pool", None))
         structures = {label: node.get_ase() for label, node in inputs.items()}
         started = time.process_time()

@@ -17,9 +17,9 @@ from pathlib import Path
 
 from ase import Atoms
 from ase.io import read
-from local_search import parse, run_search
 
 from aiida_fuse2 import __version__
+from aiida_fuse2.benchmarks.local_search import parse, run_search
 from aiida_fuse2.core.decision import CONVERGED
 from aiida_fuse2.core.uniqueness import match_structures
 

@@ -23,8 +23,8 @@ from ase import Atoms
 from ase.data import atomic_numbers
 from ase.spacegroup import crystal
 from matscipy.neighbours import neighbour_list
-from starts import evaluator, make_starts, tier
 
+from aiida_fuse2.benchmarks.starts import evaluator, make_starts, tier
 from aiida_fuse2.core.decision import CONVERGED
 from aiida_fuse2.core.relaxers import relax
 from aiida_fuse2.core.settings import RelaxSettings

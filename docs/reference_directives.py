@@ -64,14 +64,22 @@ def _value(value: object) -> str:
 
 
 class SettingsDirective(MarkdownDirective):
-    """Table of a settings class: ``{fuse2-settings} SearchSettings settings`` (class, place in the inputs)."""
+    """Table of a settings class: ``{fuse2-settings} SearchSettings settings`` (class, place in the inputs).
+
+    A class that is not in ``core.settings`` is named with its module, and a protocol file other than that of searches
+    behind the place: ``{fuse2-settings} package.module:Class parameters gulp``. Without a place there are no defaults.
+    """
+
+    optional_arguments = 2
 
     def lines(self) -> Iterator[str]:
         """Yield a row for each setting, with its default in each protocol."""
-        model: type[BaseModel] = getattr(settings_module, self.arguments[0])
-        path = self.arguments[1].split(".")
-        names = list(protocol_names())
-        values = {name: _inside(protocol_inputs(name), path) for name in names}
+        module, _, kind = self.arguments[0].rpartition(":")
+        model: type[BaseModel] = getattr(importlib.import_module(module) if module else settings_module, kind)
+        path = self.arguments[1].split(".") if len(self.arguments) > 1 else None
+        file = self.arguments[2] if len(self.arguments) > 2 else "search"
+        names = [] if path is None else list(protocol_names(file))
+        values = {name: _inside(protocol_inputs(name, name=file), path or []) for name in names}
         yield _row("setting", "meaning", *names)
         yield _row("---", "---", *("---" for _ in names))
         for field, info in model.model_fields.items():
@@ -125,21 +133,20 @@ def _port_rows(ports: PortNamespace, prefix: str, *, required: bool = True) -> I
 
 
 class CommandDirective(SphinxDirective):
-    """Help of a command as it prints it: ``{fuse2-command} run``; without a name of the root command."""
+    """Help of a command as it prints it: ``{fuse2-command} benchmark relax``; without a name of the root command."""
 
-    optional_arguments = 1
+    optional_arguments = 2
 
     def run(self) -> list[nodes.Node]:
         """Return the help as a literal block."""
         from aiida_fuse2.cli import cmd_root
 
-        root = click.Context(cmd_root, info_name=COMMAND, terminal_width=HELP_WIDTH)
-        context = root
-        if self.arguments:
-            command = cmd_root.get_command(root, self.arguments[0])
+        context = click.Context(cmd_root, info_name=COMMAND, terminal_width=HELP_WIDTH)
+        for name in self.arguments:
+            command = context.command.get_command(context, name) if isinstance(context.command, click.Group) else None
             if command is None:
-                raise self.error(f"there is no command {self.arguments[0]!r}")
-            context = click.Context(command, info_name=self.arguments[0], parent=root, terminal_width=HELP_WIDTH)
+                raise self.error(f"there is no command {name!r}")
+            context = click.Context(command, info_name=name, parent=context, terminal_width=HELP_WIDTH)
         with context:
             text = context.get_help()
         return [nodes.literal_block(text, text, language="text")]

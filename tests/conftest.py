@@ -5,25 +5,57 @@ from __future__ import annotations
 import copy
 import os
 import shutil
+import sqlite3
 import sys
+from collections import Counter
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import pytest
 from ase import Atoms
+from sqlalchemy import event
+from sqlalchemy.engine import Engine
 
 from tests import postgres
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"  # AiiDA looks for `verdi` there
 
 pytest_plugins = ["aiida.tools.pytest_fixtures"]
 
-EMT = {"calculator": "ase.calculators.emt.EMT", "fmax": 0.1, "max_steps": 200}
+EMT = {"calculator": "ase.calculators.emt.EMT", "fmax": 0.1, "max_steps": 200, "processes": 1}
 """A cheap potential for Al, Cu, Ag, Au, Ni, Pd and Pt."""
 
 STORAGE_VARIABLE = "AIIDA_FUSE2_TEST_STORAGE"
 """Environment variable: the storage that the tests use, ``sqlite_dos`` or ``psql_dos``."""
+
+
+_FINISHED: dict[str, int] = {}
+
+
+def pytest_configure(config):
+    """Keep the order of the files, see below: pytest-xdist would hand out those with most tests first."""
+    config.option.loadscopereorder = False
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items):
+    """Put files that take long first, so that processes that share the files end at about the same time."""
+    cost = Counter()
+    for item in items:
+        cost[item.path] += 10 if item.get_closest_marker("slow") else 2 * ("worker_code" in item.fixturenames)
+    items.sort(key=lambda item: -cost[item.path])
+
+
+@event.listens_for(Engine, "connect")
+def _do_not_wait_for_the_disk(connection, _):
+    """A tenth of the time of a search on SQLite is waiting for the disk, which only a loss of power makes worth it.
+
+    Daemons have processes of their own and wait.
+    """
+    if isinstance(connection, sqlite3.Connection):
+        connection.execute("PRAGMA synchronous=OFF")
 
 
 @contextmanager
@@ -78,13 +110,14 @@ def worker_code(aiida_profile, aiida_localhost, worker_path):
 
 
 def emt_overrides(**settings):
-    """Overrides for a search of a few seconds with EMT."""
+    """Overrides for a search of a few seconds with EMT: three generations."""
     base = {
         "generator": "fgen",
         "max_atoms": 8,
         "population_size": 4,
         "walkers": 2,
-        "max_structures": 12,
+        "trials_per_step": 1,
+        "max_structures": 8,
         "pool": {"size": 6},
     }
     return {"settings": {**base, **copy.deepcopy(settings)}, "relax": {"settings": dict(EMT)}}
@@ -106,13 +139,26 @@ def emt_builder(worker_code):
 
 
 @pytest.fixture
+def search(emt_builder):
+    """A finished search of Cu3Au with EMT, run once in this process."""
+    from aiida import orm
+    from aiida.engine import run_get_node
+
+    if "pk" not in _FINISHED:
+        _, node = run_get_node(emt_builder(max_structures=8, seed=3))
+        _FINISHED["pk"] = node.pk
+    return orm.load_node(_FINISHED["pk"])
+
+
+@pytest.fixture
 def search_settings():
     """A factory of search settings from the fast protocol."""
     from aiida_fuse2.core.settings import SearchSettings, parse_settings
     from aiida_fuse2.workchains.protocols import protocol_inputs
 
     def build(composition="SrTiO3", **changes):
-        values = protocol_inputs("fast", {"settings": changes})["settings"]
+        small = {"walkers": 4, "trials_per_step": 1}
+        values = protocol_inputs("fast", {"settings": {**small, **changes}})["settings"]
         return parse_settings(SearchSettings, {**values, "composition": composition})
 
     return build

@@ -67,3 +67,50 @@ class SlowOnLargeCells(EMT):
             time.sleep(self._delay)
             self._delay = 0.0
         super().calculate(atoms, list(properties), list(system_changes))
+
+
+class ShiftedEMT(EMT):
+    """Adds to the energy what a file says, eV/atom: a model that its authors have changed."""
+
+    def __init__(self, path, **kwargs):
+        super().__init__(**kwargs)
+        self._shift = float(Path(path).read_text())
+
+    def calculate(self, atoms=None, *args, **kwargs):
+        super().calculate(atoms, *args, **kwargs)
+        self.results["energy"] += self._shift * len(atoms)
+
+
+class NotFinite(EMT):
+    """Has no finite energy for structures of more than ``limit`` atoms."""
+
+    def __init__(self, limit, **kwargs):
+        super().__init__(**kwargs)
+        self._limit = limit
+
+    def calculate(self, atoms=None, *args, **kwargs):
+        super().calculate(atoms, *args, **kwargs)
+        if len(self.atoms) > self._limit:
+            self.results["energy"] = self.results["free_energy"] = float("nan")
+
+
+class NotesItsProcess(EMT):
+    """Leaves a file named after its process, with the cores that the scheduler gave the job."""
+
+    def __init__(self, folder, **kwargs):
+        super().__init__(**kwargs)
+        (Path(folder) / str(os.getpid())).write_text(os.environ.get("SLURM_CPUS_ON_NODE", ""))
+        time.sleep(2)  # so that other processes get structures, too
+
+
+class HangsOnLargeCells(EMT):
+    """Never ends with a structure of more than ``limit`` atoms."""
+
+    def __init__(self, limit, **kwargs):
+        super().__init__(**kwargs)
+        self._limit = limit
+
+    def calculate(self, atoms=None, *args, **kwargs):
+        if len(atoms) > self._limit:
+            time.sleep(3600)
+        super().calculate(atoms, *args, **kwargs)

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 import aiida_fuse2.core
+from tests.faults import report
 
 ROOT = Path(__file__).resolve().parents[1]
 DOCS = ROOT / "docs"
@@ -41,3 +42,43 @@ def test_links_between_files_of_the_readme_lead_somewhere():
     targets = re.findall(r"\]\((?!https?:)([^)#]+)\)", (ROOT / "README.md").read_text())
     assert targets
     assert [target for target in targets if not (ROOT / target).exists()] == []
+
+
+CAUSED_BY = {
+    "the daemon is not running": "test_doctor.py::test_daemon_and_workers_that_are_gone",
+    "the daemon runs without a worker": "test_doctor.py::test_daemon_and_workers_that_are_gone",
+    "the daemon is older than the installed code": "test_doctor.py::test_broker_and_daemon_of_before",
+    "workers are not connected to the broker": "test_doctor.py::test_broker_and_daemon_of_before",
+    "a process is paused": "test_doctor.py::test_job_that_its_computer_does_not_take",
+    "a process is not in the queue of the broker": "faults/test_faults.py::test_disturbed_searches_find_the_same",
+    "a step was cut off by a kill and done again": "cli/test_status.py::test_step_that_was_cut_off_is_named",
+    "little space is free": "cli/test_status.py::test_full_disk",
+    "cannot write": "cli/test_status.py::test_folder_that_cannot_be_written",
+    "a code points to what is no program any more": "test_doctor.py::test_broken_code_is_named",
+    "a code does not start on its computer": "cli/test_status.py::test_code_that_does_not_start",
+}
+"""The test that causes each trouble of the page on what went wrong."""
+
+
+def test_every_trouble_of_the_page_is_caused_in_a_test():
+    page = (DOCS / "howto" / "trouble.md").read_text()
+    table = page.partition("| the doctor says |")[2].partition("\n\n")[0].splitlines()[2:]
+    assert [row.split("|")[1].strip() for row in table] == list(CAUSED_BY)
+    for test in CAUSED_BY.values():
+        path, _, name = test.partition("::")
+        assert f"def {name}(" in (ROOT / "tests" / path).read_text(), test
+
+
+def test_page_has_every_exit_status_of_a_search():
+    from aiida_fuse2.workchains.search import Fuse2WorkChain
+
+    page = (DOCS / "howto" / "trouble.md").read_text()
+    table = page.partition("## Exit status of a search")[2].partition("\n\n#")[0]
+    listed = {int(number) for number in re.findall(r"^\| (\d+) \|", table, re.MULTILINE)} - {0}
+    own = 200
+    assert listed == {code.status for code in Fuse2WorkChain.spec().exit_codes.values() if code.status >= own}
+
+
+def test_results_of_the_trials_are_those_of_their_files():
+    readme = report.README.read_text()
+    assert report.renewed(readme) == readme

@@ -13,7 +13,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from aiida_fuse2.diagnosis import STARTUP
+import aiida_fuse2
 
 BIN = Path(sys.executable).parent
 
@@ -31,34 +31,39 @@ def shell(tmp_path_factory):
             env=environment,
             capture_output=True,
             text=True,
-            timeout=120,
             check=False,
         )
         assert done.returncode == code, (command, done.stdout, done.stderr)
         return done.stdout
 
     run.folder = folder
+    run("aiida-fuse2 setup -n --no-daemon")
+    for option in ("task_retry_initial_interval", "task_maximum_attempts"):
+        run(f"verdi config set transport.{option} 1")  # else it takes minutes until AiiDA gives up
     run("aiida-fuse2 setup -n")
     yield run
     run("verdi daemon stop")
 
 
-def problems(shell, code=1):
-    """Return the problems that the doctor finds by subject."""
-    found = json.loads(shell("aiida-fuse2 doctor --json", code=code))
-    return {f["subject"]: f for f in found if f["severity"] == "problem"}
+def findings(shell):
+    """Return what the doctor says."""
+    return json.loads(shell("aiida-fuse2 doctor --json || true"))
+
+
+def await_problem(shell, *subjects):
+    """Wait until the doctor finds a problem with one of these; a hang is ended by the time-out of the test."""
+    while True:
+        for finding in findings(shell):
+            if finding["severity"] == "problem" and finding["subject"] in subjects:
+                return finding
+        time.sleep(1)
 
 
 def mend(shell, finding):
-    """Do what the doctor says, and see that all is well."""
+    """Do what the doctor says, and wait until all is well."""
     shell(finding["command"])
-    end = time.monotonic() + 60
-    while time.monotonic() < end:
-        found = json.loads(shell("aiida-fuse2 doctor --json || true"))
-        if all(f["severity"] != "problem" for f in found):
-            return
+    while any(f["severity"] == "problem" for f in findings(shell)):
         time.sleep(1)
-    raise AssertionError(found)
 
 
 def processes(shell, word):
@@ -74,20 +79,80 @@ def processes(shell, word):
     return found
 
 
+def await_finding(shell, text):
+    """Wait until the doctor says something; a hang is ended by the time-out of the test."""
+    while True:
+        for finding in findings(shell):
+            if text in finding["text"]:
+                return finding
+        time.sleep(1)
+
+
+@pytest.fixture
+def newer_source():
+    """A source file of the package that was written in this moment; as old as before afterwards."""
+    path = Path(aiida_fuse2.__file__)
+    before = path.stat()
+    os.utime(path)
+    yield
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+
+
 @pytest.mark.slow
 @pytest.mark.daemon
-def test_every_trouble_is_mended_as_told(shell):
-    assert problems(shell, code=0) == {}
+@pytest.mark.timeout(1800)
+def test_daemon_and_workers_that_are_gone(shell):
+    assert [f for f in findings(shell) if f["severity"] == "problem"] == []
 
     shell("verdi daemon stop")
-    mend(shell, problems(shell)["daemon"])
+    mend(shell, await_finding(shell, "the daemon is not running"))
 
-    time.sleep(STARTUP)  # a worker that was just started may not be connected yet
+    shell("verdi daemon decr 1")
+    mend(shell, await_finding(shell, "the daemon runs without a worker"))
+
+
+@pytest.mark.slow
+@pytest.mark.daemon
+@pytest.mark.timeout(1800)
+def test_broker_and_daemon_of_before(shell, newer_source):
+    """One command mends both: the daemon runs old code, and its workers know a broker that is no more."""
+    old = await_finding(shell, "the daemon is older than the installed code")
+    await_finding(shell, "1 worker connected")
     for broker in processes(shell, "daemon broker"):
-        broker.kill()
-    time.sleep(5)  # the daemon starts a new one, which no worker knows
-    found = problems(shell)
-    mend(shell, found.get("broker") or found["daemon"])
+        broker.kill()  # the daemon starts a new one, which no worker knows
+    lost = await_problem(shell, "broker", "daemon")
+    assert old["command"] == lost["command"]
+    mend(shell, lost)
+    assert not [f for f in findings(shell) if f["text"] == old["text"]]
+
+
+SEARCH = (
+    "aiida-fuse2 run Cu3Au --protocol fast --generator fgen --max-atoms 4 --population 1 --walkers 1 "
+    "--max-structures 1 --set relax.settings.calculator=ase.calculators.emt.EMT --no-wait --json"
+)
+
+
+@pytest.mark.slow
+@pytest.mark.daemon
+@pytest.mark.timeout(1800)
+def test_job_that_its_computer_does_not_take(shell):
+    """A file is where the folder of the jobs should be, until AiiDA has given up."""
+    jobs = shell.folder / ".aiida" / "scratch"
+    assert not jobs.exists()
+    jobs.touch()
+    search = json.loads(shell(SEARCH))["pk"]
+    paused = await_finding(shell, "is paused")
+    assert paused["search"] == search
+    assert "upload" in paused["text"]
+    shown = json.loads(shell(f"aiida-fuse2 status {search} --json"))
+    told = {f["subject"]: f["command"] for f in shown["problems"]}
+    assert told.pop("disk").startswith("ls -ld")  # the file is in the way of the jobs
+    assert list(told.values()) == [paused["command"]]
+    jobs.unlink()
+    mend(shell, paused)
+    while json.loads(shell(f"aiida-fuse2 status {search} --json"))["searches"][0]["exit_status"] is None:
+        time.sleep(1)
+    assert json.loads(shell(f"aiida-fuse2 show {search} --json"))["exit_status"] == 0
 
 
 @pytest.mark.slow

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -86,3 +87,70 @@ def test_bad_input_is_refused_in_one_line(shell):
         assert done.returncode in (1, 2)
         assert hint in done.stderr
         assert "Traceback" not in done.stderr
+
+
+PSEUDOS = Path("/usr/share/espresso/pseudo")
+"""Of Debian's quantum-espresso-data."""
+
+COARSE = {
+    "settings": {"pseudo_family": "lda", "kpoints_distance": 0.6, "fmax": 0.1, "pressure_tolerance": 1.0},
+    "options": {"withmpi": False},
+}
+"""Tells structures of MgO apart, and no more."""
+
+
+@pytest.fixture(scope="module")
+def quantum_espresso(shell):
+    """Set up pw.x and two pseudopotentials as a user does; return the options that name them."""
+    pytest.importorskip("aiida_quantumespresso")
+    program = shutil.which("pw.x")
+    if program is None or not PSEUDOS.is_dir():
+        pytest.skip("Debian's quantum-espresso is not installed")
+    (shell.folder / "pseudos").mkdir()
+    for element, name in (("Mg", "Mg.pz-n-vbc.UPF"), ("O", "O.pz-rrkjus.UPF")):
+        shutil.copy(PSEUDOS / name, shell.folder / "pseudos" / f"{element}.upf")
+    cutoffs = {element: {"cutoff_wfc": 30, "cutoff_rho": 240} for element in ("Mg", "O")}
+    (shell.folder / "cutoffs.json").write_text(json.dumps(cutoffs))
+    (shell.folder / "coarse.yaml").write_text(json.dumps({"tiers": {"qe": COARSE}}))
+    shell("aiida-fuse2", "setup", "-n")
+    of_code = ("--filepath-executable", program, "--default-calc-job-plugin", "quantumespresso.pw")
+    shell("verdi", "code", "create", "core.code.installed", "-n", "--label", "pw", "--computer", "localhost", *of_code)
+    shell("aiida-pseudo", "install", "family", "pseudos", "lda", "-F", "pseudo.family.cutoffs", "-P", "pseudo.upf")
+    shell("aiida-pseudo", "family", "cutoffs", "set", "-s", "normal", "-u", "Ry", "lda", "cutoffs.json")
+    return ("--tier-code", "qe=pw@localhost", "--overrides", "coarse.yaml")
+
+
+LIMITS = ("--protocol=fast", "--max-atoms=2", "--max-structures=2", "--population=2", "--walkers=1", "--seed=2")
+
+
+def energy_of_pw(shell, pk):
+    """Energy that pw.x printed last for a structure, eV/atom, and volume, Å³/atom."""
+    code = (
+        "from aiida import orm; from ase import units; "
+        f"text = orm.load_node({pk}).creator.outputs.retrieved.get_object_content('aiida.out'); "
+        "lines = [l for l in text.splitlines() if l.startswith('!')]; "
+        "print(float(lines[-1].split()[-2]) * units.Ry / 2)"
+    )
+    (shell.folder / "printed.py").write_text(code)
+    return float(shell("verdi", "run", "printed.py").stdout.split()[-1])
+
+
+def test_a_search_whose_energies_are_those_of_quantum_espresso(shell, quantum_espresso):
+    ran = shell("aiida-fuse2", "run", "MgO", *LIMITS, "--tiers", "chgnet,qe", *quantum_espresso, "--json")
+    found = json.loads(ran.stdout)
+    assert found["exit_status"] == 0
+    assert found["structures_tried"] == 2
+    best = found["structures"][0]
+    assert (best["spacegroup"], best["n_atoms"]) == (225, 2)
+    assert 17 < best["volume"] < 20  # rocksalt; caesium chloride is denser
+    assert best["energy"] == pytest.approx(energy_of_pw(shell, best["pk"]), abs=1e-4)
+
+
+def test_the_best_of_a_search_refined_with_quantum_espresso(shell, quantum_espresso):
+    searched = json.loads(shell("aiida-fuse2", "run", "MgO", *LIMITS, "--json").stdout)
+    assert searched["structures"][0]["energy"] > -7  # of CHGNet
+    refine = ("refine", str(searched["pk"]), "--best", "1", "--tiers", "qe", *quantum_espresso)
+    found = json.loads(shell("aiida-fuse2", *refine, "--json").stdout)
+    (best,) = found["structures"]
+    assert best["spacegroup"] == 225
+    assert best["energy"] == pytest.approx(energy_of_pw(shell, best["pk"]), abs=1e-4)

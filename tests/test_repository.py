@@ -19,7 +19,7 @@ import aiida_fuse2
 ROOT = Path(__file__).resolve().parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 MAX_FILE_SIZE = 1_000_000
-TESTED_EXTRAS = ("chgnet", "dev")
+TESTED_EXTRAS = ("chgnet", "dev", "megnet", "qe", "vasp")
 
 ENTRY_POINTS = [
     pytest.param(value, id=f"{group}:{name}")
@@ -76,10 +76,12 @@ def test_entry_point_loads(value):
 
 
 @pytest.mark.slow
-def test_core_and_worker_import_no_aiida():
-    done = import_without_aiida("aiida_fuse2.core", "aiida_fuse2.worker")
+def test_core_worker_and_benchmarks_import_no_aiida():
+    done = import_without_aiida("aiida_fuse2.core", "aiida_fuse2.worker", "aiida_fuse2.benchmarks")
     assert done.returncode == 0, done.stderr
-    assert {"aiida_fuse2.core.slicing", "aiida_fuse2.worker"} <= set(done.stdout.split())
+    assert {"aiida_fuse2.core.slicing", "aiida_fuse2.worker", "aiida_fuse2.benchmarks.plots"} <= set(
+        done.stdout.split()
+    )
 
 
 @pytest.mark.parametrize("module", ["aiida.orm", "plumpy"])
@@ -132,7 +134,7 @@ def make(tmp_path):
         (tmp_path / name).touch()
         os.utime(tmp_path / name, (0, 0))
     # The settings of a `make test` around this one are in the environment: its VENV must not be cleaned.
-    settings = ["PYTHON=python3", "VENV=.venv", "EXTRAS=chgnet,dev", "PIP_ARGS=", "PYTEST_ARGS="]
+    settings = ["PYTHON=python3", "VENV=.venv", "EXTRAS=chgnet,dev,qe,vasp", "PIP_ARGS=", "PYTEST_ARGS="]
     return lambda *arguments: run("make", *settings, *arguments, cwd=tmp_path, MAKEFLAGS="")
 
 
@@ -173,7 +175,7 @@ def test_make_installs_again_when_the_pins_change(make, tmp_path):
     (stamp,) = (tmp_path / ".venv").glob(".installed*")
     os.utime(stamp, (1, 1))
     os.utime(tmp_path / "constraints.txt", (2, 2))
-    assert "-c constraints.txt -e .[chgnet,dev]" in make("setup").stdout
+    assert "-c constraints.txt -e .[chgnet,dev,qe,vasp]" in make("setup").stdout
     assert "-m pip install" not in make("setup").stdout
     assert "-e .[dev]" in make("setup", "EXTRAS=dev").stdout
 

@@ -3,14 +3,35 @@
 from __future__ import annotations
 
 import json
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 from aiida import orm
 from aiida.common.datastructures import CalcInfo, CodeInfo
 from aiida.common.folders import Folder
 from aiida.engine import CalcJob, CalcJobProcessSpec
 
-from aiida_fuse2.worker.names import ERROR_FILE, JOB_FILE, STDERR_FILE, STDOUT_FILE
+from aiida_fuse2.core.errors import InputError
+from aiida_fuse2.worker.names import ERROR_FILE, INTERMEDIATE, JOB_FILE, STDERR_FILE, STDOUT_FILE
+
+V = TypeVar("V")
+
+
+def validator(check: Callable[[V], str | None]) -> Callable[[V, object], str | None]:
+    """Return what AiiDA calls to validate an input.
+
+    Args:
+        check: takes the input; raises an ``InputError`` or returns a problem, and None where there is none.
+    """
+
+    def validate(value: V, _: object) -> str | None:
+        try:
+            return check(value)
+        except InputError as error:
+            return str(error)
+
+    validate.__doc__ = check.__doc__  # no `functools.wraps`: AiiDA goes by the signature
+    return validate
 
 
 class WorkerCalculation(CalcJob):
@@ -51,6 +72,16 @@ class WorkerCalculation(CalcJob):
             "ERROR_OUTPUT_UNREADABLE",
             message="A result file cannot be read: {reason}",
             invalidates_cache=True,
+        )
+
+    @staticmethod
+    def define_intermediate(spec: CalcJobProcessSpec) -> None:
+        """Define the option of jobs that can be one of several tiers."""
+        spec.input(
+            f"metadata.options.{INTERMEDIATE}",
+            valid_type=bool,
+            required=False,
+            help="Whether another tier follows: relaxed structures are then in the file of geometries alone.",
         )
 
     def job_info(self, folder: Folder, command: str, job: dict[str, Any], *, retrieve: list[str]) -> CalcInfo:

@@ -13,14 +13,18 @@ from aiida import orm
 from ase import Atoms
 
 from aiida_fuse2.core.composition import FormulaUnit
-from aiida_fuse2.core.decision import CONVERGED, Comparison, Relaxation
+from aiida_fuse2.core.decision import CONVERGED, Comparison, KnownStructure, Relaxation
 from aiida_fuse2.core.generators.provided import screen_provided
 from aiida_fuse2.core.policy import Proposal
 from aiida_fuse2.core.pool import ORIGIN, POOL_NUMBER, PoolReader
+from aiida_fuse2.core.recognition import recognise
+from aiida_fuse2.core.relaxers.driver import DESCRIBED
 from aiida_fuse2.core.settings import SearchSettings
-from aiida_fuse2.core.state import SearchState
+from aiida_fuse2.core.state import FoundTarget, SearchState
+from aiida_fuse2.core.targets import TARGET_PREFIX, ExploredStructure, TargetFinder
+from aiida_fuse2.core.tiers import TIERS, tier_columns
 from aiida_fuse2.core.trials import TrialInfo
-from aiida_fuse2.core.uniqueness import decode_fingerprint, match_reduced, reduce_structure
+from aiida_fuse2.core.uniqueness import decode_fingerprint, fingerprint, match_reduced, reduce_structure
 from aiida_fuse2.core.validity import check_validity
 from aiida_fuse2.worker.files import from_extxyz, to_extxyz, trials_from_text, trials_to_text
 from aiida_fuse2.worker.names import POOL_FILE
@@ -31,8 +35,14 @@ if TYPE_CHECKING:
 __all__ = [
     "POOL_FILE",
     "Generation",
+    "candidates_from_node",
+    "candidates_to_dict",
     "columns_to_rows",
+    "confirmed_targets",
+    "explored_of_records",
     "history_rows",
+    "known_from_node",
+    "known_to_dict",
     "merged_pool",
     "pool_number",
     "pool_of_proposal",
@@ -41,6 +51,7 @@ __all__ = [
     "proposal_to_text",
     "provided_pool",
     "rank",
+    "recognised",
     "rows_to_array",
     "rows_to_columns",
 ]
@@ -54,24 +65,10 @@ PROVIDED = "provided"
 RESULTS_PREFIX = "results_"
 RELAXED_PREFIX = "relaxed_"
 
-NOT_SHOWN = frozenset({"fingerprint", "detail"})
-"""Columns of a record that the history leaves out."""
+NOT_SHOWN = frozenset({"fingerprint", "detail", TIERS})
+"""Columns of a record that the history leaves out; what each tier gave, it has as columns of their own."""
 
-RANKED_COLUMNS = (
-    "label",
-    "energy",
-    "n_atoms",
-    "volume",
-    "spacegroup",
-    "spacegroup_loose",
-    "spacegroup_symbol",
-    "spacegroup_symbol_loose",
-    "origin",
-    "move",
-    "generation",
-    "walker",
-    "parent",
-)
+RANKED_COLUMNS = ("label", *DESCRIBED, "origin", "move", "generation", "walker", "parent")
 
 
 # --- proposing --------------------------------------------------------------------------------------
@@ -82,8 +79,17 @@ def pool_reader(settings: SearchSettings, state: SearchState, node: orm.Singlefi
     if node is None:
         return None
     return PoolReader(
-        settings.unit, lambda: from_extxyz(node.get_content()), dict(state.pool_positions), state.pool_number
+        settings.unit,
+        lambda: from_extxyz(node.get_content()),
+        dict(state.pool_positions),
+        state.pool_number,
+        settings.seed,
     )
+
+
+def numbers_of_atoms(structures: Mapping[str, orm.StructureData]) -> dict[str, int]:
+    """Return how many atoms structures have, by label."""
+    return {label: len(node.base.attributes.get("sites")) for label, node in structures.items()}
 
 
 def proposal_to_text(proposal: Proposal) -> str:
@@ -158,6 +164,48 @@ def merged_pool(reader: PoolReader | None, added: orm.SinglefileData, number: in
     return to_extxyz(frames), len(frames)
 
 
+# --- recognising ------------------------------------------------------------------------------------
+
+
+def known_to_dict(found: Mapping[str, KnownStructure]) -> dict[str, Any]:
+    """Return the structures that trials equal as plain values."""
+    return {"by_label": {label: [known.label, known.energy] for label, known in found.items()}}
+
+
+def candidates_to_dict(near: Mapping[str, Sequence[KnownStructure]]) -> dict[str, Any]:
+    """Return the structures that trials may be equal to as plain values."""
+    return {"by_label": {label: [[known.label, known.energy] for known in found] for label, found in near.items()}}
+
+
+def candidates_from_node(node: orm.Dict) -> dict[str, list[KnownStructure]]:
+    """Return the structures that trials may be equal to, by label of the trial."""
+    return {label: [KnownStructure(*pair) for pair in pairs] for label, pairs in node["by_label"].items()}
+
+
+def known_from_node(node: orm.Dict | None) -> dict[str, KnownStructure]:
+    """Return the structures that trials equal, by label of the trial."""
+    return {} if node is None else {label: KnownStructure(*pair) for label, pair in node["by_label"].items()}
+
+
+def recognised(
+    trials: orm.SinglefileData,
+    candidates: Mapping[str, Sequence[KnownStructure]],
+    structures: Mapping[str, orm.StructureData],
+    stol: float,
+) -> dict[str, KnownStructure]:
+    """Return the trials that equal a relaxed structure, by label.
+
+    Args:
+        trials: of the generation.
+        candidates: what each may be equal to, by label of the trial.
+        structures: by label.
+        stol: see ``match_structures``.
+    """
+    geometries = {trial.info.label: trial.atoms for trial in trials_from_text(trials.get_content())}
+    geometries |= {label: node.get_ase() for label, node in structures.items()}
+    return recognise(candidates, _comparison(geometries, stol))
+
+
 # --- deciding ---------------------------------------------------------------------------------------
 
 
@@ -168,7 +216,7 @@ class Generation:
     Attributes:
         trials: in the order they were proposed.
         relaxations: by label; a trial without a result has failed.
-        geometries: relaxed structures, and those they may equal, by label.
+        geometries: relaxed structures, those they may equal, and targets, by label.
         candidates: for each label, the earlier structures that it may equal.
     """
 
@@ -196,13 +244,64 @@ class Generation:
         return cls(infos, relaxations, geometries, {} if candidates is None else candidates["by_label"])
 
     def comparison(self, stol: float) -> Comparison:
-        """Return what compares two structures by label; each is reduced once."""
+        """Return what compares two structures by label."""
+        return _comparison(self.geometries, stol)
 
-        @cache
-        def reduced(label: str) -> Structure:
-            return reduce_structure(self.geometries[label])
+    def target_finder(self, stol: float) -> TargetFinder | None:
+        """Return what finds targets among the relaxed structures, or None where none is left to be found."""
+        targets = targets_of(self.geometries)
+        return TargetFinder(targets, self.geometries.__getitem__, stol) if targets else None
 
-        return lambda a, b: match_reduced(reduced(a), reduced(b), stol=stol)
+
+def targets_of(structures: Mapping[str, Atoms]) -> dict[str, Atoms]:
+    """Return the targets among structures, by name."""
+    return {
+        label.removeprefix(TARGET_PREFIX): atoms
+        for label, atoms in structures.items()
+        if label.startswith(TARGET_PREFIX)
+    }
+
+
+def confirmed_targets(
+    matches: Mapping[str, Sequence[Any]], structures: Mapping[str, orm.StructureData], stol: float
+) -> dict[str, FoundTarget]:
+    """Return the targets that equal an earlier structure, by name.
+
+    Args:
+        matches: label, number and energy (eV/atom) of the structure, by name of the target.
+        structures: those and the targets.
+        stol: see ``TargetFinder``.
+    """
+    geometries = {label: node.get_ase() for label, node in structures.items()}
+    targets = targets_of(geometries)
+    finder = TargetFinder(targets, geometries.__getitem__, stol)
+    found = {}
+    for name, (label, number, energy) in sorted(matches.items()):
+        vector = fingerprint(targets[name])  # its own: who made `matches` has compared fingerprints
+        match = finder.first(name, [ExploredStructure(label, number, energy, vector)])
+        if match is not None:
+            found[name] = match
+    return found
+
+
+def explored_of_records(records: Iterable[Mapping[str, Sequence[Any]]]) -> list[ExploredStructure]:
+    """Return the explored structures of the records of successive generations, in the order they were tried."""
+    rows = [row for columns in records for row in columns_to_rows(columns)]
+    return [
+        ExploredStructure(row["label"], number, row["energy"], decode_fingerprint(row["fingerprint"]))
+        for number, row in enumerate(rows, start=1)
+        if row["status"] == CONVERGED and row["fingerprint"]
+    ]
+
+
+def _comparison(geometries: Mapping[str, Atoms], stol: float) -> Comparison:
+    """Return what compares two structures by label; each is reduced once."""
+
+    @cache
+    def reduced(label: str) -> Structure:
+        return reduce_structure(geometries[label])
+
+    return lambda a, b: match_reduced(reduced(a), reduced(b), stol=stol)
 
 
 def _relaxation(row: dict[str, Any] | None) -> Relaxation:
@@ -240,7 +339,7 @@ def history_rows(records: Iterable[Mapping[str, Sequence[Any]]]) -> list[dict[st
             if row["status"] == CONVERGED:
                 best = row["energy"] if best is None else min(best, row["energy"])
             shown = {key: value for key, value in row.items() if key not in NOT_SHOWN}
-            rows.append({"number": len(rows) + 1, **shown, "best_energy": best})
+            rows.append({"number": len(rows) + 1, **shown, **tier_columns(row), "best_energy": best})
     return rows
 
 

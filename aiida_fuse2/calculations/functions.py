@@ -6,6 +6,7 @@ out of a cache that another version put in.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from aiida import orm
@@ -33,16 +34,31 @@ def begin(settings: orm.Dict, software: orm.Dict) -> orm.Dict:  # noqa: ARG001 -
 
 
 @calcfunction
-def resume(settings: orm.Dict, state: orm.Dict, software: orm.Dict) -> orm.Dict:  # noqa: ARG001 - part of the hash
-    """Return a state of an earlier search made fit for other settings (``fuse2.resume``).
+def resume(
+    settings: orm.Dict,
+    state: orm.Dict,
+    software: orm.Dict,  # noqa: ARG001 - part of the hash
+    matches: orm.Dict | None = None,
+    **structures: orm.StructureData,
+) -> orm.Dict:
+    """Return a state of an earlier search made fit for other settings or targets (``fuse2.resume``).
 
     Args:
         settings: of the search that goes on.
         state: where it goes on.
         software: versions of the packages that this runs with.
+        matches: for each target that was found already, by name, the structure that equals it: label, number and
+            energy. Given where targets matter.
+        structures: relaxed structures by label that the state needs: some may be too large now; and those in
+            ``matches`` with their targets, ``target_NAME``.
     """
     parsed = parse_settings(SearchSettings, settings.get_dict())
-    return orm.Dict(fit_state(SearchState.from_dict(state.get_dict()), parsed).to_dict())
+    n_atoms = conversions.numbers_of_atoms(structures)
+    fitted = fit_state(SearchState.from_dict(state.get_dict()), parsed, n_atoms)
+    if matches is not None:
+        found = conversions.confirmed_targets(matches.get_dict(), structures, parsed.target.stol)
+        fitted = replace(fitted, targets=found)
+    return orm.Dict(fitted.to_dict())
 
 
 @calcfunction
@@ -114,6 +130,32 @@ def propose(
 
 
 @calcfunction
+def recognise(
+    settings: orm.Dict,
+    trials: orm.SinglefileData,
+    candidates: orm.Dict,
+    software: orm.Dict,  # noqa: ARG001 - part of the hash
+    **structures: orm.StructureData,
+) -> orm.Dict:
+    """Find the trials that equal a structure which was relaxed before (``fuse2.recognise``).
+
+    Args:
+        settings: of the search.
+        trials: of the generation.
+        candidates: for each label of a trial, the structures that it may equal: label and energy.
+        software: versions of the packages that this runs with.
+        structures: relaxed structures by label.
+
+    Returns:
+        For each such trial, by label, the label and the energy (eV/atom) of the structure that it equals.
+    """
+    parsed = parse_settings(SearchSettings, settings.get_dict())
+    near = conversions.candidates_from_node(candidates)
+    found = conversions.recognised(trials, near, structures, parsed.uniqueness.stol)
+    return orm.Dict(conversions.known_to_dict(found))
+
+
+@calcfunction
 def decide(
     settings: orm.Dict,
     state: orm.Dict,
@@ -122,6 +164,7 @@ def decide(
     *,
     software: orm.Dict,  # noqa: ARG001 - part of the hash
     candidates: orm.Dict | None = None,
+    known: orm.Dict | None = None,
     **others: orm.Data,
 ) -> dict[str, orm.Data]:
     """Decide on the relaxed trials of a generation (``fuse2.decide``).
@@ -133,8 +176,9 @@ def decide(
         proposal: counts from proposing them.
         software: versions of the packages that this runs with.
         candidates: for each label, the earlier structures that it may equal.
-        others: ``results_NN`` and ``relaxed_NN`` of each relaxation job, and the structures named in
-            ``candidates`` by label.
+        known: trials that were not relaxed, from ``fuse2.recognise``.
+        others: ``results_NN`` and ``relaxed_NN`` of each relaxation job, the structures named in
+            ``candidates`` by label, and the targets that have not been found, ``target_NAME``.
 
     Returns:
         ``state``: of the search after the generation; ``record``: the generation's rows, as columns.
@@ -150,6 +194,8 @@ def decide(
         same=generation.comparison(parsed.uniqueness.stol),
         rejections=proposal["rejections"],
         pool=conversions.pool_of_proposal(proposal.get_dict()),
+        known=conversions.known_from_node(known),
+        targets=generation.target_finder(parsed.target.stol),
     )
     return {
         "state": orm.Dict(decision.state.to_dict()),

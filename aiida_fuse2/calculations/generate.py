@@ -2,25 +2,63 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 from aiida import orm
 from aiida.common.datastructures import CalcInfo
 from aiida.common.folders import Folder
 from aiida.engine import CalcJobProcessSpec
 
 from aiida_fuse2.core.errors import InputError
-from aiida_fuse2.core.settings import SearchSettings, check_search, parse_settings
-from aiida_fuse2.worker.names import POOL_FILE, SUMMARY_FILE
+from aiida_fuse2.core.generators import GNOA
+from aiida_fuse2.core.potentials.megnet.archive import read_archive
+from aiida_fuse2.core.settings import MEGNET, RelaxSettings, SearchSettings, check_search, parse_settings
+from aiida_fuse2.worker.names import JOURNAL_FILE, POOL_FILE, PROGRESS_FILE, SUMMARY_FILE, WEIGHTS_FILE
 
-from .base import WorkerCalculation
+from .base import WorkerCalculation, validator
 
 
-def validate_search_settings(node: orm.Dict, _: object) -> str | None:
-    """Return what is wrong with the settings of a search, or None."""
-    try:
-        check_search(parse_settings(SearchSettings, node.get_dict()))
-    except InputError as error:
-        return str(error)
-    return None
+@validator
+def validate_search_settings(node: orm.Dict) -> None:
+    """Check the settings of a search."""
+    check_search(parse_settings(SearchSettings, node.get_dict()))
+
+
+def needs_weights(settings: SearchSettings) -> bool:
+    """Tell whether a pool job needs the weights of a network as an input."""
+    return settings.generator == GNOA and settings.gnoa.network == MEGNET
+
+
+def check_weights(settings: SearchSettings, weights: orm.SinglefileData | None) -> None:
+    """Check the weights of a pool job against its settings.
+
+    Raises:
+        InputError: where they are missing, not needed, corrupt, of another architecture, or of a network that does not
+            know an element.
+    """
+    if not needs_weights(settings):
+        if weights is not None:
+            expected = "only the generator gnoa with settings.gnoa.network = 'megnet' takes weights; leave them out"
+            raise InputError("weights", weights.filename, expected)
+        return
+    if weights is None:
+        expected = "megnet needs weights: install them with `aiida-fuse2 model install megnet`"
+        raise InputError("weights", None, expected)
+    read_archive(weights.get_content(mode="rb"), name=weights.filename).check_elements(settings.unit.elements)
+
+
+@validator
+def _validate_inputs(inputs: Mapping[str, Any]) -> None:
+    """Check the inputs together."""
+    if "settings" not in inputs:
+        return  # reported as a missing input
+    settings = parse_settings(SearchSettings, inputs["settings"].get_dict())
+    if "tier" in inputs:
+        parse_settings(RelaxSettings, inputs["tier"].get_dict(), where="tier")
+    elif settings.pool.ranking != "none":
+        raise InputError("settings.pool.ranking", settings.pool.ranking, "needs a potential: give the input `tier`")
+    check_weights(settings, inputs.get("weights"))
 
 
 class GenerateCalculation(WorkerCalculation):
@@ -31,14 +69,70 @@ class GenerateCalculation(WorkerCalculation):
         """Define inputs, outputs and exit codes."""
         super().define(spec)
         spec.input("settings", valid_type=orm.Dict, validator=validate_search_settings, help="Settings of the search.")
-        spec.input("pool_number", valid_type=orm.Int, help="How many pools the search has filled before.")
+        spec.input(
+            "pool_number",
+            valid_type=orm.Int,
+            serializer=orm.to_aiida_type,
+            default=lambda: orm.Int(0),
+            help="How many pools the search has filled before.",
+        )
+        spec.input(
+            "weights",
+            valid_type=orm.SinglefileData,
+            required=False,
+            help="Weights of the graph network, where it does not bring its own: see `aiida-fuse2 model`.",
+        )
+        spec.input(
+            "tier",
+            valid_type=orm.Dict,
+            required=False,
+            help="The potential that ranks the pool (see `RelaxSettings`), where `pool.ranking` asks for one.",
+        )
+        spec.input(
+            "journal",
+            valid_type=orm.SinglefileData,
+            required=False,
+            help="What a job with the same inputs had finished when it was killed: this one goes on from there.",
+        )
+        spec.inputs.validator = _validate_inputs
         spec.inputs["metadata"]["options"]["parser_name"].default = "fuse2.generate"
-        spec.output("pool", valid_type=orm.SinglefileData, help="Generated structures as extended XYZ, best first.")
-        spec.output("summary", valid_type=orm.Dict, help="Structures tried, kept, rejected by reason; CPU seconds.")
+        spec.output(
+            "pool",
+            valid_type=orm.SinglefileData,
+            required=False,
+            help="Generated structures as extended XYZ, best first.",
+        )
+        spec.output(
+            "summary",
+            valid_type=orm.Dict,
+            required=False,
+            help="Structures tried, penalised, rejected, dropped by reason, duplicates, kept, the best; CPU seconds.",
+        )
+        spec.output(
+            "journal",
+            valid_type=orm.SinglefileData,
+            required=False,
+            help="What the job had finished, where it ended early; input of another one.",
+        )
         spec.default_output_node = "summary"
+        spec.exit_code(
+            321,
+            "ERROR_POOL_INCOMPLETE",
+            message="The job ended early, with {finished} of {total} pieces of work; the output `journal` has them.",
+            invalidates_cache=True,
+        )
         spec.exit_code(420, "ERROR_EMPTY_POOL", message="No structure could be generated; rejected: {reason}")
 
     def prepare_for_submission(self, folder: Folder) -> CalcInfo:
         """Write the job file and say what to bring back."""
-        job = {"settings": self.inputs.settings.get_dict(), "pool_number": self.inputs.pool_number.value}
-        return self.job_info(folder, "generate", job, retrieve=[POOL_FILE, SUMMARY_FILE])
+        inputs = self.inputs
+        job = {
+            "settings": inputs.settings.get_dict(),
+            "pool_number": inputs.pool_number.value,
+            "tier": inputs.tier.get_dict() if "tier" in inputs else None,
+        }
+        files = [POOL_FILE, SUMMARY_FILE, JOURNAL_FILE, PROGRESS_FILE]
+        info = self.job_info(folder, "generate", job, retrieve=files)
+        given = {WEIGHTS_FILE: inputs.get("weights"), JOURNAL_FILE: inputs.get("journal")}
+        info.local_copy_list = [(node.uuid, node.filename, name) for name, node in given.items() if node is not None]
+        return info

@@ -15,7 +15,24 @@ if shutil.which("verdi") is None:
 
 with warnings.catch_warnings():
     warnings.filterwarnings("ignore", message="Creating AiiDA configuration folder")
-    from . import continuing, run, setup, show, status, structures, watch  # noqa: F401 - they add their commands to the root
+    from . import (  # noqa: F401 - they add their commands to the root
+        benchmark,
+        compare,
+        continuing,
+        export,
+        generate,
+        hull,
+        model,
+        potentials,
+        refine,
+        report,
+        run,
+        setup,
+        show,
+        status,
+        structures,
+        watch,
+    )
     from .root import cmd_root
 
 __all__ = ["cmd_root"]

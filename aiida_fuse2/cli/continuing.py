@@ -7,9 +7,25 @@ from typing import Any
 
 import click
 
-from .options import JSON, SEARCH, CommandError, echo_json, hint, with_profile
+from .options import (
+    DRY_RUN,
+    JOBS,
+    JSON,
+    PROCESSES,
+    SEARCH,
+    STOP_AT_TARGET,
+    TARGET,
+    TRIALS_PER_STEP,
+    WAIT,
+    WALKERS,
+    CommandError,
+    echo_json,
+    hint,
+    with_profile,
+)
 from .root import cmd_root
-from .run import changes_of_options, check_calculator, list_skipped, print_inputs, submit_prepared
+from .run import changes_of_options, check_calculators, list_skipped, print_or_submit
+from .tier_options import tier_options, tiers_of_options
 
 
 @cmd_root.command("continue")
@@ -24,15 +40,19 @@ from .run import changes_of_options, check_calculator, list_skipped, print_input
 @click.option("--max-structures", type=int, metavar="N", help="Stop after this many structures in all.")
 @click.option("--max-cpu-hours", type=float, metavar="H", help="Stop after this CPU time of the relaxations in all.")
 @click.option("--max-wall-hours", type=float, metavar="H", help="Stop this long after this submission.")
-@click.option("--walkers", type=int, metavar="N", help="Basin-hopping chains.")
-@click.option("--trials-per-step", type=int, metavar="N", help="Structures that a chain tries in a step.")
+@WALKERS
+@TRIALS_PER_STEP
 @click.option("--seed", type=int, metavar="N", help="Another seed, to branch off.")
-@click.option("--processes", type=int, metavar="N", help="Structures relaxed side by side in a job.")
-@click.option("--jobs", type=int, metavar="N", help="Jobs that relax side by side.")
+@PROCESSES
+@JOBS
+@TARGET
+@click.option("--drop-target", "dropped", multiple=True, metavar="NAME", help="Forget a target. Can be repeated.")
+@STOP_AT_TARGET
 @click.option("--set", "assignments", multiple=True, metavar="KEY=VALUE", help="Set any input, as for run.")
 @click.option("--code", "code_label", metavar="LABEL", help="Another worker.")
-@click.option("--wait/--no-wait", default=True, help="Whether to show progress until the search ends.")
-@click.option("--dry-run", is_flag=True, help="Print the inputs and submit nothing.")
+@tier_options
+@WAIT
+@DRY_RUN
 @JSON
 @with_profile
 def cmd_continue(
@@ -42,6 +62,11 @@ def cmd_continue(
     more: int | None,
     assignments: tuple[str, ...],
     code_label: str | None,
+    targets: tuple[Path, ...],
+    dropped: tuple[str, ...],
+    tiers: str | None,
+    tier_codes: tuple[str, ...],
+    potential: str | None,
     wait: bool,
     dry_run: bool,
     as_json: bool,
@@ -52,6 +77,8 @@ def cmd_continue(
     A new search begins where that one had got to. With the same settings it finds what that one would
     have found, had it gone on; `show` counts the structures of both. Budgets count from the first one's
     beginning, except that of wall time. Structures that were added to the ended search enter the pool.
+    Targets are kept; for those that are added, the structures found so far count, too.
+    With --tiers, trials go through other tiers from now on; the last one has to stay, since it gives the energies.
     """
     from aiida_fuse2 import continuation, environment, launch, query
 
@@ -60,17 +87,25 @@ def cmd_continue(
     node = query.load_search(search)
     changes = launch.merge_all(changes_of_options(options), *(launch.parse_assignment(text) for text in assignments))
     code = None if code_label is None else environment.load_code(code_label)
-    prepared = continuation.prepare_continuation(node, overrides=changes, generation=generation, more=more, code=code)
-    worker = prepared.builder.relax.code
-    problem = environment.code_problem(worker)
+    choice = tiers_of_options(tiers, tier_codes, potential)
+    prepared = continuation.prepare_continuation(
+        node,
+        overrides=changes,
+        generation=generation,
+        more=more,
+        code=code,
+        tiers=choice,
+        targets=targets,
+        dropped=dropped,
+    )
+    worker = continuation.worker_of(prepared.builder)
+    problem = None if worker is None else environment.code_problem(worker)
     if problem is not None:
         raise CommandError(f"{problem}; name another one with --code")
-    check_calculator(worker, prepared)
-    if dry_run:
-        print_inputs(prepared, as_json=as_json)
-        return
-    environment.require_daemon()
-    submit_prepared(prepared, wait=wait, as_json=as_json)
+    check_calculators(prepared)
+    if not dry_run:
+        environment.require_daemon()
+    print_or_submit(prepared, dry_run=dry_run, wait=wait, as_json=as_json)
 
 
 @cmd_root.command("add")

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import functools
 import json
+import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, TypeVar
 
 import click
@@ -20,13 +23,80 @@ FAILED = 1
 BAD_INPUT = 2
 """Exit code for bad input, as click has it."""
 
+DISK_IS_FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
+"""Errors of the system that mean a full disk, or a used-up quota."""
+
+MAKE_ROOM = (
+    "nothing that was stored is lost: make room, then run "
+    "`verdi daemon stop; verdi process repair; verdi daemon start`, and searches go on"
+)
+"""What mends it."""
+
 PROFILE_KEY = "aiida_fuse2.profile"
 """Where click's context remembers the profile that was named before the command."""
 
 PROFILE = click.option("-p", "--profile", "profile", metavar="NAME", help="AiiDA profile; the default one if left out.")
 SEARCH = click.argument("search", metavar="PK")
+SEARCHES = click.argument("searches", metavar="PK...", nargs=-1, required=True)
 NEWEST_SEARCH = click.argument("search", metavar="[PK]", required=False)
+TARGET = click.option(
+    "--target",
+    "targets",
+    type=click.Path(path_type=Path),
+    multiple=True,
+    metavar="FILE",
+    help="Known structure (CIF, POSCAR or extxyz): the search tells when it finds it. Can be repeated.",
+)
+STOP_AT_TARGET = click.option(
+    "--stop-at-target/--no-stop-at-target", default=None, help="Stop after the generation that finds one."
+)
+PROTOCOL = click.option("--protocol", metavar="NAME", help="fast, balanced (default) or stringent.")
+CODE = click.option(
+    "--code",
+    "code_label",
+    default="fuse2-worker",
+    show_default=True,
+    metavar="LABEL",
+    help="The worker; see setup.",
+)
+WALKERS = click.option("--walkers", type=int, metavar="N", help="Basin-hopping chains.")
+TRIALS_PER_STEP = click.option(
+    "--trials-per-step", type=int, metavar="N", help="Structures that a chain tries in a step."
+)
+MAX_ATOMS = click.option("--max-atoms", type=int, metavar="N", help="Most atoms of a structure.")
+SEED = click.option("--seed", type=int, metavar="N", help="Seed of every random decision.")
+PROCESSES = click.option(
+    "--processes", type=int, metavar="N", help="Structures that a job relaxes side by side; default: its cores."
+)
+JOBS = click.option("--jobs", type=int, metavar="N", help="Jobs that relax side by side.")
+WAIT = click.option("--wait/--no-wait", default=True, help="Whether to show progress until the search ends.")
+DRY_RUN = click.option("--dry-run", is_flag=True, help="Print the inputs and submit nothing.")
+HTML_PAGE = click.option(
+    "-o", "--output", type=click.Path(path_type=Path, dir_okay=False), metavar="FILE", help="Write an HTML page too."
+)
+OVERWRITE_PAGE = click.option("--force", is_flag=True, help="Overwrite the page.")
 JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON for scripts.")
+
+_OF_GENERATORS = (
+    click.option("--network", metavar="NAME", help="Graph network of gnoa: chgnet or megnet."),
+    click.option(
+        "--model",
+        metavar="NAME",
+        help="Weights of megnet, by name or PK; by default the newest installed. See `model list`.",
+    ),
+    click.option("--optimizer", metavar="NAME", help="Optimiser of gnoa: random, swarm or tpe."),
+    click.option("--space-groups", metavar="NUMBERS", help="Space groups of gnoa, e.g. 1, 2-230 or '16-74, 225'."),
+    click.option("--trials-per-z", type=int, metavar="N", help="Structures that gnoa proposes for each Z."),
+    click.option("--pool-size", type=int, metavar="N", help="Structures of a pool."),
+    click.option("--ranking", metavar="HOW", help="Rank a pool by the search's potential: none, single or relaxed."),
+    click.option("--pool-processes", type=int, metavar="N", help="Processes of the job that makes a pool."),
+)
+
+
+def GENERATOR_OPTIONS(function: Callable[..., R]) -> Callable[..., R]:  # noqa: N802 - used as the decorators below
+    """Add the options about pools and generators."""
+    decorated: Callable[..., R] = functools.reduce(lambda f, option: option(f), reversed(_OF_GENERATORS), function)
+    return decorated
 
 
 class CommandError(click.ClickException):
@@ -46,6 +116,12 @@ def reported_errors() -> Iterator[None]:
         yield
     except (Fuse2Error, AiidaException) as error:
         raise CommandError(str(error), BAD_INPUT if isinstance(error, ValueError) else FAILED) from error
+    except OSError as error:  # AiiDA cannot even open a profile then
+        if error.errno not in DISK_IS_FULL:
+            raise
+        raise CommandError(
+            f"no space is left on the disk ({error.filename or 'of the profile'}); {MAKE_ROOM}"
+        ) from error
 
 
 def given_profile(profile: str | None) -> str | None:
@@ -71,10 +147,28 @@ def with_profile(function: Callable[..., R]) -> Callable[..., R]:
 
             chosen = given_profile(profile)
             load_search_profile(chosen)
+            log_to_stderr()
             click.get_current_context().meta[PROFILE_KEY] = chosen
             return function(*args, **kwargs)
 
     return wrapper
+
+
+def log_to_stderr() -> None:
+    """Let AiiDA log to standard error: its handler would put warnings in front of the JSON of a command."""
+    from aiida.cmdline.utils.log import CliHandler
+    from aiida.manage import get_manager
+
+    get_manager().get_profile_storage()  # where it is opened, AiiDA makes all handlers anew
+    named = [log for log in logging.Logger.manager.loggerDict.values() if isinstance(log, logging.Logger)]
+    for handler in {handler for log in named for handler in log.handlers if isinstance(handler, CliHandler)}:
+        handler.addFilter(_as_error)
+
+
+def _as_error(record: logging.LogRecord) -> bool:
+    """Mark a record for standard error unless it says where it belongs, as what AiiDA prints does."""
+    record.err = getattr(record, "err", True)
+    return True
 
 
 def echo_json(values: Any) -> None:

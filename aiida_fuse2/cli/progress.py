@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TypeVar
 
+import click
+from aiida import orm
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
 from rich.markup import escape
@@ -16,11 +18,13 @@ from rich.table import Table
 from aiida_fuse2.core.settings import SearchSettings
 from aiida_fuse2.core.state import SearchState
 from aiida_fuse2.environment import daemon_problem
-from aiida_fuse2.query import BestFound, Progress, RunsProgress, progress
+from aiida_fuse2.query.status import BestFound, Progress, RunsProgress, progress
+from aiida_fuse2.refinement import RefinementProgress
 
+from .options import echo_json
 from .tables import counts_text, duration_text, spacegroup_text
 
-P = TypeVar("P", Progress, RunsProgress)
+P = TypeVar("P", Progress, RunsProgress, RefinementProgress)
 
 POLL_INTERVAL = 1.0
 """How often the graph is asked, s."""
@@ -100,6 +104,19 @@ def best_text(best: BestFound | None) -> str:
     return f"{best.energy:.4f} eV/atom {spacegroup_text(best.symbol, best.number)}"
 
 
+def target_text(name: str, state: SearchState | None) -> str:
+    """Return whether a target was found, and after how many structures."""
+    found = None if state is None else state.targets.get(name)
+    if found is None:
+        return f"{name} not found yet" if state is None or not state.tried else f"{name} not among {state.tried} so far"
+    return f"{name} found after {found.structure_number} structures (rms {found.rms:.3f} Å, {found.energy:.4f} eV/atom)"
+
+
+def targets_text(reached: Progress) -> str:
+    """Return what became of the targets of a search, for people; empty where it has none."""
+    return "; ".join(target_text(name, reached.state) for name in reached.targets)
+
+
 def acceptance_text(state: SearchState) -> str:
     """Return how many of the walkers' steps were accepted."""
     accepted = sum(walker.accepted for walker in state.walkers)
@@ -135,7 +152,23 @@ def generation_line(reached: Progress, state: SearchState, settings: SearchSetti
         f"accepted {acceptance_text(state)}",
         speed_text(reached, settings),
     ]
+    if reached.targets:
+        parts.append(f"target {targets_text(reached)}")
     return "; ".join(parts)
+
+
+def report_interrupt(node: orm.WorkChainNode, text: str, ways: Mapping[str, str], *, as_json: bool) -> None:
+    """Say that something goes on after its display has ended, and what can be done about it.
+
+    Args:
+        node: what goes on.
+        text: says so.
+        ways: what each command does, by command.
+        as_json: whether the standard output has JSON.
+    """
+    click.echo("\n".join([f"\n{text}", *(f"  {command}: {what}" for command, what in ways.items())]), err=as_json)
+    if as_json:
+        echo_json({"pk": node.pk, "uuid": node.uuid, "process_state": "running"})
 
 
 # --- panel --------------------------------------------------------------------------------------
@@ -157,13 +190,27 @@ def panel(reached: Progress, settings: SearchSettings, problem: str | None) -> P
     contents: list[RenderableType] = [grid]
     if problem is not None and not reached.is_terminated:
         contents.append(f"[bold red]The search does not advance: {escape(problem)}[/bold red]")
+    title = f"[bold]{escape(settings.composition)}[/bold] search {reached.pk}"
+    note = None if reached.is_terminated else "Ctrl-C leaves the search running"
+    return framed(contents, title=title, note=note, width=PANEL_WIDTH)
+
+
+def framed(contents: Sequence[RenderableType], *, title: str, note: str | None, width: int) -> Panel:
+    """Return a panel with its contents below each other.
+
+    Args:
+        contents: of the panel.
+        title: in the upper line of its frame.
+        note: in the lower line, or None.
+        width: columns, where the terminal has as many.
+    """
     return Panel(
         Group(*contents),
-        title=f"[bold]{escape(settings.composition)}[/bold] search {reached.pk}",
-        subtitle=None if reached.is_terminated else "Ctrl-C leaves the search running",
+        title=title,
+        subtitle=note,
         title_align="left",
         subtitle_align="left",
-        width=PANEL_WIDTH,
+        width=width,
         padding=(0, 1),
     )
 
@@ -179,6 +226,8 @@ def _rows(reached: Progress, settings: SearchSettings) -> Iterator[tuple[str, Re
         yield "failed", escape(counts_text(state.failures))
         yield "accepted", acceptance_text(state)
         yield "walkers", walkers_text(state, settings)
+    if reached.targets:
+        yield "target", escape(targets_text(reached))
     yield "speed", speed_text(reached, settings)
     yield "time", duration_text(reached.elapsed)
 

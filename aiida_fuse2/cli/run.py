@@ -10,12 +10,31 @@ import click
 
 from aiida_fuse2.core.errors import one_line, printable
 
-from .options import BAD_INPUT, JSON, CommandError, echo_json, hint, with_profile
+from .options import (
+    CODE,
+    DRY_RUN,
+    GENERATOR_OPTIONS,
+    JOBS,
+    JSON,
+    MAX_ATOMS,
+    PROCESSES,
+    PROTOCOL,
+    SEED,
+    STOP_AT_TARGET,
+    TARGET,
+    TRIALS_PER_STEP,
+    WAIT,
+    WALKERS,
+    CommandError,
+    echo_json,
+    hint,
+    with_profile,
+)
 from .root import cmd_root
+from .submitting import print_inputs, submit_inputs
+from .tier_options import tier_options, tiers_of_options
 
 if TYPE_CHECKING:
-    from aiida import orm
-
     from aiida_fuse2.launch import Prepared
 
 MAX_SKIPPED_SHOWN = 10
@@ -23,6 +42,13 @@ MAX_SKIPPED_SHOWN = 10
 
 INPUT_OF_OPTION = {
     "generator": ("settings", "generator"),
+    "network": ("settings", "gnoa", "network"),
+    "optimizer": ("settings", "gnoa", "optimizer"),
+    "space_groups": ("settings", "gnoa", "space_groups"),
+    "trials_per_z": ("settings", "gnoa", "trials_per_z"),
+    "pool_size": ("settings", "pool", "size"),
+    "ranking": ("settings", "pool", "ranking"),
+    "pool_processes": ("settings", "pool", "processes"),
     "max_atoms": ("settings", "max_atoms"),
     "max_structures": ("settings", "max_structures"),
     "max_cpu_hours": ("settings", "max_cpu_hours"),
@@ -32,6 +58,7 @@ INPUT_OF_OPTION = {
     "trials_per_step": ("settings", "trials_per_step"),
     "seed": ("settings", "seed"),
     "jobs": ("settings", "relax_jobs"),
+    "stop_at_target": ("settings", "target", "stop"),
     "pressure": ("relax", "settings", "pressure"),
     "device": ("relax", "settings", "device"),
     "processes": ("relax", "settings", "processes"),
@@ -41,16 +68,17 @@ INPUT_OF_OPTION = {
 
 @cmd_root.command("run")
 @click.argument("composition")
-@click.option("--protocol", metavar="NAME", help="fast, balanced (default) or stringent.")
+@PROTOCOL
+@CODE
 @click.option(
-    "--code",
-    "code_label",
-    default="fuse2-worker",
-    show_default=True,
-    metavar="LABEL",
-    help="The worker; see setup.",
+    "--experiment",
+    metavar="NAME",
+    help="Set up an experiment of the paper, its three runs included: fgen-chgnet or mlgen-chgnet. Other options win.",
 )
-@click.option("--generator", metavar="NAME", help="Where starting structures come from: symmetric, fgen or provided.")
+@click.option(
+    "--generator", metavar="NAME", help="Where starting structures come from: symmetric, gnoa, fgen or provided."
+)
+@GENERATOR_OPTIONS
 @click.option(
     "--structures",
     "paths",
@@ -62,14 +90,17 @@ INPUT_OF_OPTION = {
     "more when they are used up.",
 )
 @click.option("--group", metavar="LABEL", help="Start from the structures of this group, as with --structures.")
-@click.option("--max-atoms", type=int, metavar="N", help="Most atoms of a structure.")
+@click.option("--pool", metavar="PK", help="Start from a pool that `generate`, or another search, has made.")
+@TARGET
+@STOP_AT_TARGET
+@MAX_ATOMS
 @click.option("--max-structures", type=int, metavar="N", help="Stop after this many structures.")
 @click.option("--max-cpu-hours", type=float, metavar="H", help="Stop after this CPU time of the relaxations.")
 @click.option("--max-wall-hours", type=float, metavar="H", help="Stop this long after the submission.")
 @click.option("--population", type=int, metavar="N", help="Structures of the initial population.")
-@click.option("--walkers", type=int, metavar="N", help="Basin-hopping chains.")
-@click.option("--trials-per-step", type=int, metavar="N", help="Structures that a chain tries in a step.")
-@click.option("--seed", type=int, metavar="N", help="Seed of every random decision.")
+@WALKERS
+@TRIALS_PER_STEP
+@SEED
 @click.option("--pressure", type=float, metavar="GPa", help="External pressure; enthalpies are then compared.")
 @click.option(
     "--runs",
@@ -86,8 +117,8 @@ INPUT_OF_OPTION = {
     "go elsewhere.",
 )
 @click.option("--device", type=click.Choice(["cpu", "cuda"]), help="Where CHGNet is evaluated.")
-@click.option("--processes", type=int, metavar="N", help="Structures relaxed side by side in a job.")
-@click.option("--jobs", type=int, metavar="N", help="Jobs that relax side by side.")
+@PROCESSES
+@JOBS
 @click.option(
     "--set",
     "assignments",
@@ -102,8 +133,9 @@ INPUT_OF_OPTION = {
     metavar="FILE",
     help="YAML file of inputs that win over the protocol.",
 )
-@click.option("--wait/--no-wait", default=True, help="Whether to show progress until the search ends.")
-@click.option("--dry-run", is_flag=True, help="Print the inputs and submit nothing.")
+@tier_options
+@WAIT
+@DRY_RUN
 @JSON
 @with_profile
 def cmd_run(
@@ -112,11 +144,18 @@ def cmd_run(
     protocol: str | None,
     code_label: str,
     paths: tuple[Path, ...],
+    targets: tuple[Path, ...],
     group: str | None,
+    pool: str | None,
+    model: str | None,
+    experiment: str | None,
     runs: int | None,
     concurrent: int | None,
     assignments: tuple[str, ...],
     overrides: Path | None,
+    tiers: str | None,
+    tier_codes: tuple[str, ...],
+    potential: str | None,
     wait: bool,
     dry_run: bool,
     as_json: bool,
@@ -128,10 +167,16 @@ def cmd_run(
     `aiida-fuse2 watch PK` brings it back.
     """
     from aiida_fuse2 import environment, launch
+    from aiida_fuse2.workchains import protocols
 
+    paper: dict[str, Any] = {}
+    if experiment is not None:
+        paper, runs_of_paper = protocols.experiment(experiment)
+        runs = runs or runs_of_paper
     if concurrent is not None and runs is None:
         raise click.UsageError("--concurrent is about several runs: give --runs, too")
     changes = launch.merge_all(
+        paper,
         {} if overrides is None else launch.read_overrides(overrides),
         changes_of_options(options),
         *(launch.parse_assignment(text) for text in assignments),
@@ -146,16 +191,17 @@ def cmd_run(
         overrides=changes,
         paths=paths,
         group=group,
+        pool=pool,
+        model=model,
         store=not dry_run,
+        tiers=tiers_of_options(tiers, tier_codes, potential),
+        targets=targets,
     )
-    check_calculator(code, prepared)
+    check_calculators(prepared)
     _report(prepared)
     if runs is not None:
         prepared = launch.prepare_runs(prepared, runs=runs, concurrent=concurrent)
-    if dry_run:
-        print_inputs(prepared, as_json=as_json)
-        return
-    submit_prepared(prepared, wait=wait, as_json=as_json)
+    print_or_submit(prepared, dry_run=dry_run, wait=wait, as_json=as_json)
 
 
 def changes_of_options(options: dict[str, Any]) -> dict[str, Any]:
@@ -172,13 +218,15 @@ def changes_of_options(options: dict[str, Any]) -> dict[str, Any]:
     return merge_all(*nested)
 
 
-def check_calculator(code: orm.AbstractCode, prepared: Prepared) -> None:
+def check_calculators(prepared: Prepared) -> None:
     """Refuse a calculator that is not installed where the code is."""
     from aiida_fuse2 import environment
+    from aiida_fuse2.launch import worker_jobs
 
-    problem = environment.calculator_problem(code, prepared.builder.relax.settings["calculator"])
-    if problem is not None:
-        raise CommandError(problem)
+    for code, calculator in worker_jobs(prepared.builder):
+        problem = environment.calculator_problem(code, calculator)
+        if problem is not None:
+            raise CommandError(problem)
 
 
 def _report(prepared: Prepared) -> None:
@@ -199,29 +247,14 @@ def list_skipped(skipped: Sequence[tuple[str, str]]) -> None:
         click.echo(f"  and {len(skipped) - MAX_SKIPPED_SHOWN} more", err=True)
 
 
-def print_inputs(prepared: Prepared, *, as_json: bool) -> None:
-    """Print inputs as YAML, or as JSON."""
-    from aiida_fuse2.launch import plain_inputs
-
-    inputs = plain_inputs(prepared.builder)
-    if as_json:
-        echo_json(inputs)
-        return
-    import yaml
-
-    click.echo(yaml.safe_dump(inputs, sort_keys=False, allow_unicode=True), nl=False)
-
-
-def submit_prepared(prepared: Prepared, *, wait: bool, as_json: bool) -> None:
-    """Submit a search, or several runs of one, and show progress if wanted."""
-    from aiida.engine import submit
-
+def print_or_submit(prepared: Prepared, *, dry_run: bool, wait: bool, as_json: bool) -> None:
+    """Submit a search, or several runs of one, and show progress if wanted; in a dry run only print the inputs."""
     from .watch import watch_node
 
-    try:
-        node = submit(prepared.builder)
-    except (ValueError, TypeError) as error:  # what AiiDA raises for inputs that it refuses
-        raise CommandError(" ".join(str(error).split()), BAD_INPUT) from error
+    if dry_run:
+        print_inputs(prepared.builder, as_json=as_json)
+        return
+    node = submit_inputs(prepared.builder)
     click.echo(f"{_what(prepared)} of {prepared.settings.composition} submitted: PK {node.pk}", err=as_json)
     if wait:
         watch_node(node, as_json=as_json)

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from aiida_fuse2.core.settings import SearchSettings
-    from aiida_fuse2.query import Progress, RunsProgress
+    from aiida_fuse2.query.status import Progress, RunsProgress
 
 PANEL_WIDTH = 88
 """Columns of the live panel, where the terminal has as many."""
@@ -63,15 +63,16 @@ def watch_runs(node: orm.WorkChainNode, *, as_json: bool) -> None:
     """Show progress until all runs have ended, then what they found; exits with 1 where they failed."""
     from aiida_fuse2 import query
 
+    from .progress import report_interrupt
     from .show import print_ranked, status_text
     from .tables import make_console
-    from .watch import FINAL_ROWS, report_interrupt
+    from .watch import FINAL_ROWS, ways_on
 
     settings = query.runs_settings(node)
     try:
         reached = follow_runs(node.pk, settings, make_console(stderr=as_json))
     except KeyboardInterrupt:
-        report_interrupt(node, f"The runs {node.pk} go on.", as_json=as_json)
+        report_interrupt(node, f"The runs {node.pk} go on.", ways_on(node), as_json=as_json)
         return
     rows = query.combined(query.run_searches(node), FINAL_ROWS + 1)
     if as_json:
@@ -127,17 +128,12 @@ def _values(
     settings: SearchSettings, reached: RunsProgress, rows: list[dict[str, Any]], *, uuid: str
 ) -> dict[str, Any]:
     """Return runs in plain values."""
+    from .show import common_values
+
     lowest = reached.lowest
     best = None if lowest is None else reached.searches[lowest].best
     return {
-        "pk": reached.pk,
-        "uuid": uuid,
-        "composition": settings.composition,
-        "generator": settings.generator,
-        "seed": settings.seed,
-        "process_state": reached.process_state,
-        "exit_status": reached.exit_status,
-        "exit_message": reached.exit_message,
+        **common_values(settings, reached, uuid=uuid),
         "n_runs": reached.n_runs,
         "runs": [_run_values(run, search, settings, reached) for run, search in enumerate(reached.searches)],
         "lowest": None if best is None else {"run": lowest, "pk": best.pk, "energy": best.energy},
@@ -148,7 +144,9 @@ def _values(
 
 
 def _run_values(run: int, search: Progress, settings: SearchSettings, reached: RunsProgress) -> dict[str, Any]:
-    state, best = search.state, search.best
+    from .show import structure_counts
+
+    best = search.best
     return {
         "run": run,
         "seed": settings.seed + run,
@@ -156,9 +154,7 @@ def _run_values(run: int, search: Progress, settings: SearchSettings, reached: R
         "process_state": search.process_state,
         "exit_status": search.exit_status,
         "exit_message": search.exit_message,
-        "structures_tried": state.tried if state else 0,
-        "structures_explored": state.explored if state else 0,
-        "structures_unique": state.unique if state else 0,
+        **structure_counts(search),
         "energy": best.energy if best else None,
         "difference": best.energy - min(reached.energies) if best else None,
         "spacegroup_loose": best.number if best else None,
@@ -264,7 +260,7 @@ def _run_cells(run: int, reached: RunsProgress, settings: SearchSettings) -> lis
 
 def short_state(search: Progress) -> str:
     """Return how a run stands, in a word or two."""
-    from aiida_fuse2.query import STOPPED_EXIT
+    from aiida_fuse2.query.status import STOPPED_EXIT
 
     if not search.is_terminated:
         return "paused" if search.is_paused else "stopping" if search.is_stopping else "running"
@@ -298,7 +294,7 @@ def follow_runs(runs: int, settings: SearchSettings, console: Console) -> RunsPr
 def _follow_live(runs: int, settings: SearchSettings, console: Console) -> RunsProgress:
     from rich.live import Live
 
-    from aiida_fuse2.query import runs_progress
+    from aiida_fuse2.query.status import runs_progress
 
     from .progress import polls
 
@@ -309,7 +305,7 @@ def _follow_live(runs: int, settings: SearchSettings, console: Console) -> RunsP
 
 
 def _follow_plain(runs: int, settings: SearchSettings, console: Console) -> RunsProgress:
-    from aiida_fuse2.query import runs_progress
+    from aiida_fuse2.query.status import runs_progress
 
     from .progress import generation_line, polls
 
@@ -339,16 +335,16 @@ def runs_panel(reached: RunsProgress, settings: SearchSettings, problem: str | N
         settings: of run 0.
         problem: what keeps the daemon from advancing them, or None.
     """
-    from rich.console import Group, RenderableType
+    from rich.console import RenderableType
     from rich.markup import escape
-    from rich.panel import Panel
 
+    from .progress import framed
     from .tables import duration_text
 
     margins = 4
-    note = reached.process_state if reached.is_terminated else reached.phase
-    note += "; will stop after these generations" if reached.is_stopping and not reached.is_terminated else ""
-    contents: list[RenderableType] = [f"{note}; {duration_text(reached.elapsed)}", ""]
+    now = reached.process_state if reached.is_terminated else reached.phase
+    now += "; will stop after these generations" if reached.is_stopping and not reached.is_terminated else ""
+    contents: list[RenderableType] = [f"{now}; {duration_text(reached.elapsed)}", ""]
     contents.append(runs_table(reached, settings, width=PANEL_WIDTH - margins))
     if len(reached.energies) > 1:
         spread = 1000 * (max(reached.energies) - min(reached.energies))
@@ -358,12 +354,6 @@ def runs_panel(reached: RunsProgress, settings: SearchSettings, problem: str | N
         ]
     if problem is not None and not reached.is_terminated:
         contents.append(f"[bold red]The runs do not advance: {escape(problem)}[/bold red]")
-    return Panel(
-        Group(*contents),
-        title=f"[bold]{escape(settings.composition)}[/bold] runs {reached.pk}",
-        subtitle=None if reached.is_terminated else "Ctrl-C leaves the runs running",
-        title_align="left",
-        subtitle_align="left",
-        width=PANEL_WIDTH,
-        padding=(0, 1),
-    )
+    title = f"[bold]{escape(settings.composition)}[/bold] runs {reached.pk}"
+    note = None if reached.is_terminated else "Ctrl-C leaves the runs running"
+    return framed(contents, title=title, note=note, width=PANEL_WIDTH)

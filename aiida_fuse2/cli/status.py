@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import asdict, dataclass
+from itertools import count
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -11,18 +13,28 @@ from .options import JSON, echo_json, with_profile
 from .root import cmd_root
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
-    from rich.console import Console
+    from rich.console import Console, RenderableType
     from rich.table import Table
 
     from aiida_fuse2.core.settings import SearchSettings
     from aiida_fuse2.core.state import SearchState
     from aiida_fuse2.diagnosis import Finding
-    from aiida_fuse2.query import BestFound, Progress, RunsProgress
+    from aiida_fuse2.query.status import BestFound, Progress, RunsProgress
+    from aiida_fuse2.refinement import RefinementProgress
+
+    from .details import Details
 
 DEFAULT_ENDED = 10
 """Searches that have ended which are listed."""
+
+DEFAULT_INTERVAL = 2.0
+MIN_INTERVAL = 0.5
+"""Time between two looks, s."""
+
+CHECK_LOOKS = 10
+"""Daemon and processes are checked once in this many looks."""
 
 COLOURS = {"ok": "green", "note": "yellow", "problem": "red"}
 
@@ -32,42 +44,179 @@ COLOURS = {"ok": "green", "note": "yellow", "problem": "red"}
 @click.option("-n", "--number", type=click.IntRange(min=0), default=DEFAULT_ENDED, show_default=True, metavar="N",
               help="How many of the searches that have ended.")  # fmt: skip
 @click.option("-a", "--all", "show_all", is_flag=True, help="All searches that have ended.")
+@click.option("-w", "--watch", is_flag=True, help="Show it anew until all of it has ended, or Ctrl-C.")
+@click.option("--interval", type=click.FloatRange(min=MIN_INTERVAL), default=DEFAULT_INTERVAL, show_default=True,
+              metavar="S", help="Seconds between two looks with --watch.")  # fmt: skip
 @JSON
 @with_profile
-def cmd_status(*, searches: tuple[str, ...], number: int, show_all: bool, as_json: bool) -> None:
+def cmd_status(
+    *, searches: tuple[str, ...], number: int, show_all: bool, watch: bool, interval: float, as_json: bool
+) -> None:
     """List the searches of the profile, or those named: running ones first, then the newest.
 
+    Of one search that is named: its walkers with temperature and melting, what came of each move, failures by
+    reason, structures per CPU hour, and how long it may still take.
+
     Several runs of a search (`run --runs`) have a row of their own, with one below it for each that is under way,
-    or for all of them where they are named. Under the table: what holds up the running ones, and the command that
-    mends it.
+    or for all of them where they are named. Under the table: refinements under way, or named; what holds up the running
+    ones, and the command that mends it.
     """
-    from aiida_fuse2 import diagnosis, query
+    from aiida_fuse2 import query, refinement
 
     from .tables import make_console
 
-    nodes = [query.load_search_or_runs(search) for search in searches]
-    pks = [node.pk for node in nodes] or _chosen(None if show_all else number)
-    rows = _rows(pks, with_ended=bool(searches) or show_all)
-    is_running = any(not row.reached.is_terminated for row in rows)
-    findings = [*diagnosis.check_daemon(), *diagnosis.check_processes()] if is_running else []
-    listed = {None, *(row.reached.pk for row in rows)}
-    problems = [f for f in findings if f.severity is diagnosis.Severity.PROBLEM and f.search in listed]
+    if watch and as_json:
+        raise click.UsageError("--watch shows tables; for scripts, call --json again and again")
+    refined = {search: refinement.load_refinement(search) for search in searches}
+    named = [query.load_search_or_runs(search).pk for search, node in refined.items() if node is None]
+    of_refinements = [node.pk for node in refined.values() if node is not None]
+
+    def look() -> Look:
+        rows = _rows(
+            named if searches else _chosen(None if show_all else number), with_ended=bool(searches) or show_all
+        )
+        pks = of_refinements if searches else refinement.under_way()
+        is_one = len(searches) == 1
+        return Look.of(rows, [refinement.progress(pk) for pk in pks], in_full=is_one)
+
+    if watch:
+        _watch(look, interval)
+        return
+    seen = look()
+    problems = _problems(seen)
     if as_json:
         echo_json(
             {
-                "searches": [row.values() for row in rows if row.n_runs is None],
-                "runs": [row.values() for row in rows if row.n_runs is not None],
+                "searches": [seen.values(row) for row in seen.rows if row.n_runs is None],
+                "runs": [row.values() for row in seen.rows if row.n_runs is not None],
+                "refinements": [asdict(one) for one in seen.refinements],
                 "problems": [asdict(finding) for finding in problems],
             }
         )
         return
     console = make_console()
-    if not rows:
-        console.print("there is no search in this profile yet; start one with `aiida-fuse2 run`")
-        return
-    console.print(status_table(rows))
+    console.print(seen.view())
     for finding in problems:
         print_finding(console, finding)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Look:
+    """What one look at the graph has shown.
+
+    Attributes:
+        rows: of the table.
+        refinements: those under way, or named.
+        details: of the search, where one was named.
+    """
+
+    rows: Sequence[Row]
+    refinements: Sequence[RefinementProgress] = ()
+    details: Details | None = None
+
+    @classmethod
+    def of(cls, rows: Sequence[Row], refinements: Sequence[RefinementProgress], *, in_full: bool) -> Look:
+        """Return a look with the details of a search that is the only one asked for.
+
+        Args:
+            rows: of the table.
+            refinements: below it.
+            in_full: whether one search was named.
+        """
+        from aiida_fuse2.query.status import Progress
+
+        from .details import details
+
+        only = rows[0].reached if in_full and len(rows) == 1 else None
+        found = details(only, rows[0].settings) if isinstance(only, Progress) else None
+        return cls(rows=rows, refinements=refinements, details=found)
+
+    @property
+    def reached(self) -> list[Progress | RunsProgress | RefinementProgress]:
+        """All of it."""
+        return [*(row.reached for row in self.rows), *self.refinements]
+
+    @property
+    def is_running(self) -> bool:
+        """Whether any of it goes on."""
+        return any(not one.is_terminated for one in self.reached)
+
+    def values(self, row: Row) -> dict[str, Any]:
+        """Return a row in plain values, with the details of a search that was named."""
+        return row.values() if self.details is None else row.values() | self.details.values(row.state)
+
+    def view(self) -> RenderableType:
+        """Return all of it for a terminal."""
+        from rich.console import Group
+        from rich.text import Text
+
+        from aiida_fuse2.query.status import Progress
+
+        from .details import details_view
+        from .refine import refinement_text
+
+        if not self.reached:
+            return "there is no search in this profile yet; start one with `aiida-fuse2 run`"
+        parts: list[RenderableType] = [status_table(self.rows)] if self.rows else []
+        if self.details is not None and isinstance(self.rows[0].reached, Progress):
+            parts += ["", details_view(self.details, self.rows[0].reached, self.rows[0].settings)]
+        return Group(*parts, *(Text(refinement_text(one)) for one in self.refinements))
+
+
+def _problems(seen: Look) -> list[Finding]:
+    """Return what holds up the searches that run."""
+    from aiida_fuse2 import diagnosis
+
+    checks = (diagnosis.check_disk, diagnosis.check_daemon, diagnosis.check_processes)
+    findings = [finding for check in checks for finding in check()] if seen.is_running else []
+    listed = {None, *(one.pk for one in seen.reached)}
+    return [f for f in findings if f.severity is diagnosis.Severity.PROBLEM and f.search in listed]
+
+
+def _watch(look: Callable[[], Look], interval: float) -> None:
+    """Show looks until nothing runs any more; Ctrl-C ends the display and nothing else.
+
+    Where there is no terminal, a look is printed where it differs from the one before.
+    """
+    from rich.live import Live
+
+    from .tables import make_console
+
+    console = make_console()
+    try:
+        if not console.is_terminal:
+            _print_looks(look, interval, console)
+            return
+        with Live(console=console, auto_refresh=False) as live:
+            for view in _views(look, interval):
+                live.update(view, refresh=True)
+    except KeyboardInterrupt:
+        click.echo("")
+
+
+def _print_looks(look: Callable[[], Look], interval: float, console: Console) -> None:
+    before = ""
+    for view in _views(look, interval):
+        with console.capture() as capture:
+            console.print(view)
+        if capture.get() != before:
+            before = capture.get()
+            click.echo(before)
+
+
+def _views(look: Callable[[], Look], interval: float) -> Iterator[RenderableType]:
+    """Yield looks with what holds the searches up, which is asked for more rarely, until nothing runs."""
+    from rich.console import Group
+
+    problems: list[Finding] = []
+    for number in count():
+        seen = look()
+        if number % CHECK_LOOKS == 0:
+            problems = _problems(seen)
+        yield Group(seen.view(), *(finding_text(finding) for finding in problems if seen.is_running))
+        if not seen.is_running:
+            return
+        time.sleep(interval)
 
 
 def _chosen(number: int | None) -> list[int]:
@@ -209,11 +358,13 @@ def cmd_doctor(*, connect: bool, mend: bool, as_json: bool) -> None:
 
 def print_finding(console: Console, finding: Finding) -> None:
     """Print what was found, and what to do about it."""
+    console.print(finding_text(finding), soft_wrap=True, highlight=False)
+
+
+def finding_text(finding: Finding) -> str:
+    """Return what was found, and what to do about it, with the marks of rich."""
     from rich.markup import escape
 
     colour = COLOURS[finding.severity]
-    console.print(
-        f"[{colour}]{finding.severity:>7}[/{colour}]  {finding.subject}: {escape(finding.text)}", soft_wrap=True
-    )
-    if finding.command is not None:
-        console.print(f"         [bold]{escape(finding.command)}[/bold]", soft_wrap=True, highlight=False)
+    text = f"[{colour}]{finding.severity:>7}[/{colour}]  {finding.subject}: {escape(finding.text)}"
+    return text if finding.command is None else f"{text}\n         [bold]{escape(finding.command)}[/bold]"

@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 
 import click
 
-from aiida_fuse2.core.errors import printable
-
+from .files import check_absent, reported_writing
 from .options import JSON, NEWEST_SEARCH, CommandError, echo_json, with_profile
 from .root import cmd_root
-
-MAX_PATH_SHOWN = 200
-"""Longest path in an error, characters."""
 
 FORMATS = ("cif", "poscar", "extxyz")
 
@@ -67,23 +62,12 @@ def cmd_structures(
     formula = (query.runs_settings(node) if is_runs else query.search_settings(node)).unit.formula
     paths = {output / structure_export.file_name(formula, row, file_format, symprec=symprec): row for row in rows}
     texts = {path: structure_export.to_text(row, file_format, symprec=symprec) for path, row in paths.items()}
-    try:
-        _check_absent(list(paths), force=force)
+    with reported_writing(output):
+        check_absent(list(paths), force=force)
         output.mkdir(parents=True, exist_ok=True)
         for path, text in texts.items():
             path.write_text(text)
             if not as_json:
                 click.echo(click.format_filename(path))
-    except (OSError, ValueError) as error:  # a name that no file can have is a ValueError
-        reason = getattr(error, "strerror", None) or error
-        raise CommandError(f"cannot write to {printable(output, MAX_PATH_SHOWN)}: {reason}") from error
     if as_json:
         echo_json([{"path": str(path), **row} for path, row in paths.items()])
-
-
-def _check_absent(paths: Sequence[Path], *, force: bool) -> None:
-    """Refuse to overwrite files, or what links lead to, without being told to."""
-    existing = [path for path in paths if path.exists() or path.is_symlink()]
-    if existing and not force:
-        more = f" (and {len(existing) - 1} more)" if len(existing) > 1 else ""
-        raise CommandError(f"{printable(existing[0])} exists{more}; overwrite with --force")

@@ -87,6 +87,9 @@ def origin_text(row: Mapping[str, Any], *, short: bool = False) -> str:
 RUNS_COLUMN = "in runs"
 """Title of the column that only a table over several runs has."""
 
+TARGETS_COLUMN = "target"
+"""Title of the column that only a table with targets has."""
+
 _COLUMNS: tuple[tuple[str, Literal["left", "right"]], ...] = (
     ("", "right"),
     ("E\neV/atom", "right"),
@@ -97,6 +100,7 @@ _COLUMNS: tuple[tuple[str, Literal["left", "right"]], ...] = (
     ("Z", "right"),
     ("V/atom\nÅ³", "right"),
     ("found", "right"),
+    (TARGETS_COLUMN, "left"),
     (RUNS_COLUMN, "left"),
     ("origin", "left"),
     ("label", "left"),
@@ -135,7 +139,7 @@ def ranked_table(rows: Sequence[Mapping[str, Any]], limit: int, *, width: int) -
     """Return the best rows of ``query.ranked`` as a table.
 
     Args:
-        rows: lowest energy first.
+        rows: lowest energy first; where they have ``targets`` or ``runs``, there is a column for these.
         limit: how many to show.
         width: columns of text; where there are few, less is shown.
     """
@@ -149,7 +153,8 @@ def ranked_table(rows: Sequence[Mapping[str, Any]], limit: int, *, width: int) -
 
 def _table(rows: Sequence[Mapping[str, Any]], layout: _Layout) -> Table:
     table = Table(box=None, pad_edge=False, header_style="bold")
-    hidden = layout.left_out | (frozenset() if any("runs" in row for row in rows) else {RUNS_COLUMN})
+    optional = {RUNS_COLUMN: "runs", TARGETS_COLUMN: "targets"}
+    hidden = layout.left_out | {title for title, key in optional.items() if not any(row.get(key) for row in rows)}
     for title, justify in _COLUMNS:
         if title not in hidden:
             number = justify == "right"
@@ -176,6 +181,7 @@ def _cells(row: Mapping[str, Any], *, short_origin: bool) -> tuple[str, ...]:
         str(row["z"]),
         f"{row['volume'] / row['n_atoms']:.2f}",
         str(row["found"]),
+        ", ".join(row.get("targets", ())),
         numbers_text(row.get("runs", ())),
         origin_text(row, short=short_origin),
         row["label"],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 import click
@@ -21,19 +22,26 @@ FINAL_ROWS = 10
 @JSON
 @with_profile
 def cmd_watch(*, search: str | None, as_json: bool) -> None:
-    """Show the progress of the search PK (the newest one if left out), or of its runs, until it ends.
+    """Show the progress of the search PK (the newest one if left out), of its runs, or of a refinement, until it ends.
 
     Ctrl-C ends the display and leaves the search running. The exit code is 0 where the search
     finished or was stopped, and 1 where it failed.
     """
-    from aiida_fuse2.query import load_search_or_runs
+    from aiida_fuse2.query.loading import load_search_or_runs
+    from aiida_fuse2.refinement import load_refinement
 
+    from .refine import watch_refinement
+
+    refined = None if search is None else load_refinement(search)
+    if refined is not None:
+        watch_refinement(refined, as_json=as_json)
+        return
     watch_node(load_search_or_runs(search), as_json=as_json)
 
 
 def watch_node(node: orm.WorkChainNode, *, as_json: bool) -> None:
     """Show progress of a search, or of several runs of one, until it ends; exits with 1 where it failed."""
-    from aiida_fuse2.query import is_runs
+    from aiida_fuse2.query.loading import is_runs
 
     from .runs import watch_runs
 
@@ -46,40 +54,40 @@ def watch_node(node: orm.WorkChainNode, *, as_json: bool) -> None:
 def watch_search(node: orm.WorkChainNode, *, as_json: bool) -> None:
     """Show progress until a search ends, then what it found; exits with 1 where it failed."""
     from aiida_fuse2 import query
+    from aiida_fuse2.targets import marked_rows, search_targets
 
-    from .progress import follow
-    from .show import print_ranked, status_text, summary_values
+    from .progress import follow, report_interrupt
+    from .show import print_ranked, print_targets, status_text, summary_values
     from .tables import make_console
 
     settings = query.search_settings(node)
     try:
         reached = follow(node.pk, settings, make_console(stderr=as_json))
     except KeyboardInterrupt:
-        report_interrupt(node, f"The search {node.pk} goes on.", as_json=as_json)
+        report_interrupt(node, f"The search {node.pk} goes on.", ways_on(node), as_json=as_json)
         return
-    rows = query.ranked(node)
+    targets = search_targets(node)
+    rows = marked_rows(query.ranked(node), targets, node.pk)
     if as_json:
-        echo_json(summary_values(settings, reached, uuid=node.uuid) | {"structures": rows[:FINAL_ROWS]})
+        values = {"targets": [asdict(target) for target in targets], "structures": rows[:FINAL_ROWS]}
+        echo_json(summary_values(settings, reached, uuid=node.uuid) | values)
     else:
         console = make_console()
         console.print(f"search {node.pk}: {status_text(reached)}", soft_wrap=True)
+        print_targets(console, targets)
         print_ranked(console, rows, FINAL_ROWS)
     if reached.has_failed:
         click.get_current_context().exit(FAILED)
 
 
-def report_interrupt(node: orm.WorkChainNode, text: str, *, as_json: bool) -> None:
-    """Say how to come back to what goes on after the display has ended."""
-    click.echo(
-        f"\n{text}\n"
-        f"  {hint(f'watch {node.pk}')}: come back\n"
-        f"  {hint(f'show {node.pk}')}: see what was found\n"
-        f"  {hint(f'stop {node.pk}')}: end it after the present generation\n"
-        f"  {hint(f'process status {node.pk}', 'verdi')}: see its processes",
-        err=as_json,
-    )
-    if as_json:
-        echo_json({"pk": node.pk, "uuid": node.uuid, "process_state": "running"})
+def ways_on(node: orm.WorkChainNode) -> dict[str, str]:
+    """Return the commands for a search, or several runs of one, that goes on, and what they do."""
+    return {
+        hint(f"watch {node.pk}"): "come back",
+        hint(f"show {node.pk}"): "see what was found",
+        hint(f"stop {node.pk}"): "end it after the present generation",
+        hint(f"process status {node.pk}", "verdi"): "see its processes",
+    }
 
 
 @cmd_root.command("stop")

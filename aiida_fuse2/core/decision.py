@@ -13,12 +13,16 @@ from numpy.typing import NDArray
 from .acceptance import ACCEPTED, Outcome, accept, update_thermostat
 from .rng import Purpose, keyed_generator
 from .settings import SearchSettings
-from .state import Best, FollowUp, SearchState, Walker
+from .state import Best, FollowUp, FoundTarget, SearchState, Walker
+from .targets import ExploredStructure, TargetFinder
 from .trials import TrialInfo
 from .uniqueness import UniqueIndex, encode_fingerprint
 
 CONVERGED = "converged"
 """Status of a relaxation whose energy may be used."""
+
+KNOWN = "known"
+"""Status of a trial that was not relaxed, since it equals a structure that was."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,6 +45,12 @@ class Relaxation:
         return self.status == CONVERGED
 
     @property
+    def reason(self) -> str:
+        """What is counted where it failed: the status, with the tier in front where there are several."""
+        tier = self.values.get("tier")
+        return f"{tier}: {self.status}" if tier else self.status
+
+    @property
     def energy(self) -> float:
         """Energy (enthalpy under pressure), eV/atom."""
         return float(self.values["energy"])
@@ -50,6 +60,17 @@ class Relaxation:
         """CPU time of the relaxation, s; 0 where it is not known."""
         return float(self.values.get("cpu_seconds") or 0.0)
 
+
+@dataclass(frozen=True)
+class KnownStructure:
+    """A structure that was relaxed before: label of its trial, and energy (eV/atom)."""
+
+    label: str
+    energy: float
+
+
+NOT_RELAXED = Relaxation(KNOWN, {}, None)
+"""What stands for the relaxation of a trial that equals a structure relaxed before."""
 
 Comparison = Callable[[str, str], bool]
 """Tells whether the structures of two labels are the same crystal."""
@@ -75,23 +96,29 @@ class Decider:
         relaxations: Mapping[str, Relaxation],
         candidates: Mapping[str, Sequence[str]],
         same: Comparison,
+        known: Mapping[str, KnownStructure],
     ) -> None:
         self.settings = settings
         self.state = state
         self.trials = trials
-        self.relaxations = relaxations
+        self.relaxations = {**relaxations, **dict.fromkeys(known, NOT_RELAXED)}
         self.candidates = candidates
         self.same = same
-        self.converged = [t for t in trials if relaxations[t.label].is_converged]
+        self.known = known
+        self.converged = [t for t in trials if self.relaxations[t.label].is_converged]
         self.converged_labels = {t.label for t in self.converged}
-        self.duplicate_of: dict[str, str] = {}
+        self.duplicate_of = {label: earlier.label for label, earlier in known.items()}
         self.outcomes: dict[str, Outcome] = {
-            t.label: Outcome.NOT_LOWEST if relaxations[t.label].is_converged else Outcome.FAILED for t in trials
+            t.label: Outcome.NOT_LOWEST if self.has_energy(t.label) else Outcome.FAILED for t in trials
         }
 
+    def has_energy(self, label: str) -> bool:
+        """Tell whether a trial was relaxed, or equals a structure that was."""
+        return label in self.converged_labels or label in self.known
+
     def energy(self, label: str) -> float:
-        """Return the energy of a relaxed trial, eV/atom."""
-        return self.relaxations[label].energy
+        """Return the energy of a relaxed trial, or of the structure that a trial equals, eV/atom."""
+        return self.known[label].energy if label in self.known else self.relaxations[label].energy
 
     def find_duplicates(self) -> None:
         """Mark each structure that equals an earlier one, of this generation or before."""
@@ -134,7 +161,7 @@ class Decider:
     def walk(self, index: int, walker: Walker) -> Walker:
         """Return a walker after it has tested the lowest of its trials."""
         own = [t for t in self.trials if t.walker == index]
-        tested = sorted((t.label for t in own if t.label in self.converged_labels), key=lambda x: (self.energy(x), x))
+        tested = sorted((t.label for t in own if self.has_energy(t.label)), key=lambda x: (self.energy(x), x))
         outcome = Outcome.FAILED
         if tested:
             outcome = self._test(index, walker, tested[0])
@@ -144,7 +171,7 @@ class Decider:
         if outcome in ACCEPTED:
             label = tested[0]
             return Walker(
-                current=label,
+                current=self.known[label].label if label in self.known else label,
                 representative=self.representative(label),
                 energy=self.energy(label),
                 thermostat=thermostat,
@@ -194,6 +221,17 @@ class Decider:
         ranked = sorted(found, key=lambda f: (f.energy, f.label))
         return tuple(ranked[: self.settings.symmetry.max_followups])
 
+    def find_targets(self, finder: TargetFinder | None) -> dict[str, FoundTarget]:
+        """Return the targets that were found before or in this generation, by name."""
+        if finder is None:
+            return self.state.targets
+        explored = []
+        for number, trial in enumerate(self.trials, start=self.state.tried + 1):
+            vector = self.relaxations[trial.label].fingerprint
+            if trial.label in self.converged_labels and vector is not None:
+                explored.append(ExploredStructure(trial.label, number, self.energy(trial.label), vector))
+        return finder.add_found(self.state.targets, explored)
+
     def count_moves(self) -> dict[int, tuple[int, int]]:
         """Return trials relaxed and accepted of each move, this generation's included."""
         moves = dict(self.state.moves)
@@ -229,6 +267,8 @@ def decide(
     same: Comparison,
     rejections: Mapping[str, int],
     pool: tuple[int, dict[int, int], int],
+    known: Mapping[str, KnownStructure] | None = None,
+    targets: TargetFinder | None = None,
 ) -> Decision:
     """Return the next state and the record of a generation.
 
@@ -236,17 +276,26 @@ def decide(
         settings: of the search.
         state: before the generation.
         trials: of the generation.
-        relaxations: what relaxing each gave, by label.
+        relaxations: what relaxing each gave, by label; of those in ``known`` nothing is expected.
         candidates: for each label, earlier unique structures that it may equal, by label.
         same: compares two structures by label.
         rejections: attempts at trials that were rejected, by reason.
         pool: number of the pool, positions in it by Z, structures left.
+        known: trials that were not relaxed, and the structures that they equal. A walker tests such a
+            structure as if it had been relaxed again.
+        targets: finds those that have not been found.
 
     Returns:
         The decision; it depends on nothing but the arguments.
     """
     decider = Decider(
-        settings=settings, state=state, trials=trials, relaxations=relaxations, candidates=candidates, same=same
+        settings=settings,
+        state=state,
+        trials=trials,
+        relaxations=relaxations,
+        candidates=candidates,
+        same=same,
+        known=known or {},
     )
     decider.find_duplicates()
     best, reference, since = decider.progress()
@@ -254,12 +303,13 @@ def decide(
         walkers = decider.start_walkers()
     else:
         walkers = tuple(decider.walk(i, walker) for i, walker in enumerate(state.walkers))
-    failed = Counter(r.status for r in relaxations.values() if not r.is_converged)
+    results = decider.relaxations
+    failed = Counter(r.reason for r in results.values() if not r.is_converged and r is not NOT_RELAXED)
     next_state = SearchState(
         generation=state.generation + 1,
         tried=state.tried + len(trials),
         explored=state.explored + len(decider.converged),
-        unique=state.unique + len(decider.converged) - len(decider.duplicate_of),
+        unique=state.unique + sum(t.label not in decider.duplicate_of for t in decider.converged),
         since_best=since,
         reference_energy=reference,
         best=best,
@@ -271,6 +321,7 @@ def decide(
         failures=dict(sorted((Counter(state.failures) + failed).items())),
         rejections=dict(sorted((Counter(state.rejections) + Counter(rejections)).items())),
         moves=decider.count_moves(),
-        cpu_seconds=round(state.cpu_seconds + sum(r.cpu_seconds for r in relaxations.values()), 3),
+        cpu_seconds=round(state.cpu_seconds + sum(r.cpu_seconds for r in results.values()), 3),
+        targets=decider.find_targets(targets),
     )
     return Decision(next_state, decider.record())

@@ -2,13 +2,29 @@
 
 from __future__ import annotations
 
+import lzma
 import reprlib
+import struct
+import zipfile
+import zlib
 
 MAX_VALUE_LENGTH = 120
 """Longest text of a value in a message, characters."""
 
 MAX_MESSAGE_LENGTH = 600
 """Longest text of any other part of a message, characters."""
+
+BROKEN_ZIP = (
+    zipfile.BadZipFile,
+    zlib.error,
+    lzma.LZMAError,
+    struct.error,
+    EOFError,
+    OSError,
+    RuntimeError,
+    NotImplementedError,
+)
+"""What Python raises while it reads a zip that is broken, encrypted or of an unknown kind."""
 
 
 def _short_repr() -> reprlib.Repr:

@@ -79,8 +79,9 @@ class Proposer:
     def new_structure(self, max_atoms: int, rng: np.random.Generator) -> Atoms:
         """Return a structure from pool or random generator with equal chance (moves 13 and 14)."""
         use_pool = rng.random() < 0.5
-        if use_pool and self.proposal.pool is not None:
-            drawn = self.proposal.pool.draw(max_atoms)
+        pool = self.proposal.pool
+        if use_pool and pool is not None:
+            drawn = pool.draw_at_random(max_atoms) if self.settings.pool.draw == "random" else pool.draw(max_atoms)
             if drawn is not None:
                 return drawn
         return self.random_structure(max_atoms, rng)

@@ -21,6 +21,8 @@ class Purpose(IntEnum):
     PREPARE = 4
     ACCEPT = 5
     MELT = 6
+    LEARN = 7
+    POOL_ORDER = 8
 
 
 def keyed_generator(

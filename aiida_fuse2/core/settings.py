@@ -20,7 +20,8 @@ from pydantic import (
 
 from .composition import FormulaUnit, parse_composition
 from .errors import InputError
-from .generators import check_generator
+from .generators import GNOA, check_generator
+from .generators.space_groups import parse_space_groups
 from .radii import module_size, resolve_radii
 
 N_MOVES = 14
@@ -51,6 +52,10 @@ MAX_ARGUMENTS_LENGTH = 10_000
 """Longest arguments of a calculator, characters of JSON."""
 
 CHGNET = "chgnet"
+
+PAIR = "pair"
+"""Calculator that computes a library of pair potentials, which the job is given as a file."""
+MEGNET = "megnet"
 
 JOINT_LBFGS = "JointLBFGS"
 """The optimiser of this package; the others are those of ASE."""
@@ -189,6 +194,23 @@ class UniquenessSettings(Settings):
 
     energy_window: Energy = Field(description="Largest difference of energies, eV/atom.")
     stol: Positive = Field(le=1.0, description="Largest rms displacement over (volume per atom)^(1/3).")
+    skip_known: bool = Field(
+        description="Whether a trial that equals a relaxed structure is recorded as its duplicate and not relaxed."
+    )
+
+
+class TargetSettings(Settings):
+    """Known structures that a search is to find, where it is given some."""
+
+    stop: bool = Field(description="End the search after the generation in which a target is found.")
+    relax: bool = Field(
+        description="Relax the targets first, as trials are relaxed, in one more job: their energies are then known, "
+        "and structures are compared with them as they are relaxed."
+    )
+    stol: Positive = Field(
+        le=1.0,
+        description="A structure is the target where the rms displacement is below this times (volume per atom)^(1/3).",
+    )
 
 
 class PoolSettings(Settings):
@@ -197,64 +219,84 @@ class PoolSettings(Settings):
     size: LargeCount = Field(description="Structures that a pool job makes.")
     max_attempts_factor: TrialCount = Field(description="Attempts of a pool job, in multiples of its size.")
     min_atoms: Count = Field(description="Fewest atoms of a generated structure.")
+    ranking: Literal["none", "single", "relaxed"] = Field(
+        description="How the structures of a pool job are ordered: as the generator gives them (gnoa: by the network's "
+        "energy), or by the energy of the search's potential, of the structure as it is or relaxed; one that cannot be "
+        "computed is dropped."
+    )
+    draw: Literal["rank", "random"] = Field(
+        description="How moves 13 and 14 take structures from a pool: best first, or at random."
+    )
+    processes: SmallCount | None = Field(
+        description="Processes of a pool job, on which the pool does not depend; as many as the job has cores if null."
+    )
 
 
-class SearchSettings(Settings):
-    """Everything that decides what a search proposes, keeps and accepts."""
+class GnoaSettings(Settings):
+    """The generator gnoa: a graph network and an optimiser."""
+
+    network: Literal["chgnet", "megnet"] = Field(
+        description="Graph network that predicts energies: chgnet, whose weights come with its package, or megnet, "
+        "whose weights are an input."
+    )
+    model: str = Field(description="Version of the CHGNet model; ignored by megnet.")
+    optimizer: Literal["random", "swarm", "tpe"] = Field(
+        description="Random search, particle swarm, or Bayesian optimisation (hyperopt's TPE)."
+    )
+    space_groups: str = Field(
+        description="Space groups that are drawn from, by number: '1' (no symmetry, as in the paper), '2-230', "
+        "'16-74, 225'."
+    )
+    formula_units: tuple[SmallCount, SmallCount] | None = Field(
+        description="Fewest and most formula units in a cell, e.g. [1, 8]; none: all that fit the atom limits."
+    )
+    trials_per_z: LargeCount = Field(
+        description="Structures proposed for each number of formula units, those penalised included."
+    )
+    history: TrialCount = Field(
+        description="Structures proposed for one space group and Wyckoff assignment, before others are drawn."
+    )
+    keep: SmallCount = Field(description="Most structures kept of each space group and Wyckoff assignment.")
+    contact_factor: Positive = Field(
+        le=1.0, description="Atoms nearer than this times the sum of their radii are penalised."
+    )
+    max_gap: Positive = Field(description="Slabs without atoms that are thicker than this are penalised, Å.")
+
+    @field_validator("model")
+    @classmethod
+    def _known_model(cls, value: str, info: ValidationInfo) -> str:
+        if info.data.get("network") == CHGNET and value not in CHGNET_MODELS:
+            raise ValueError(f"must be one of {', '.join(CHGNET_MODELS)}")
+        return value
+
+    @field_validator("space_groups", mode="before")
+    @classmethod
+    def _one_number(cls, value: Any) -> Any:
+        """Take a single number, as YAML reads it."""
+        return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
+
+    @field_validator("space_groups")
+    @classmethod
+    def _are_space_groups(cls, value: str) -> str:
+        parse_space_groups(value)
+        return value
+
+    @field_validator("formula_units")
+    @classmethod
+    def _fewest_first(cls, value: tuple[int, int] | None) -> tuple[int, int] | None:
+        if value is not None and value[0] > value[1]:
+            raise ValueError("give the fewest first, then the most")
+        return value
+
+
+class CompositionSettings(Settings):
+    """A composition, the radii of its atoms, and how large and from which seed its structures are made."""
 
     composition: str = Field(description="Formula, e.g. 'SrTiO3'.")
     seed: int = Field(ge=0, le=MAX_SEED, description="Seed of every random decision.")
     oxidation_states: dict[str, OxidationState] | None = Field(description="Oxidation state by element, or none.")
     radii: dict[str, Positive] = Field(description="Own radii by element, Å.")
     max_atoms: Annotated[int, Field(ge=1, le=MAX_ATOMS_LIMIT)] = Field(description="Most atoms of a structure.")
-    initial_max_atoms: Annotated[int, Field(ge=1, le=MAX_ATOMS_LIMIT)] | None = Field(
-        description="Most atoms of a structure of the initial population; none: as max_atoms."
-    )
-    population_size: TrialCount = Field(description="Structures of the initial population.")
-    walkers: SmallCount = Field(description="Basin-hopping chains.")
-    trials_per_step: TrialCount = Field(description="Trials that a walker proposes in a step.")
-    max_structures: Count = Field(description="Budget: relaxations of the search, failed ones included.")
-    max_cpu_hours: Positive | None = Field(
-        description="Budget: CPU time of the relaxations, h; looked at between generations. None: no limit."
-    )
-    max_wall_hours: Positive | None = Field(
-        description="Budget: time since the search was submitted, h; looked at between generations. None: no limit."
-    )
-    rmax: Count = Field(description="Stop after this many structures without a new best.")
-    generator: str = Field(description="Fills the initial population and the pool: symmetric, fgen or provided.")
-    random_generator: Literal["fgen"] = Field(
-        description="Makes missing structures and, with equal chance, those of moves 13 and 14."
-    )
-    pool: PoolSettings
-    move_weights: dict[int, Weight] = Field(description="Weight of each move, 1 to 14.")
-    melted_move_weights: dict[int, Weight] | None = Field(
-        description="Weights for a melted walker; none: as move_weights."
-    )
-    exclusion: Positive = Field(le=5.0, description="A place further than this from every atom is vacant, Å.")
-    max_attempts: TrialCount = Field(
-        description="Failed attempts at a trial after which the walker takes a new structure instead (move 14: of the "
-        "pool or the random generator).",
-    )
-    relax_jobs: SmallCount = Field(description="Relaxation jobs that run side by side in a generation.")
-    job_attempts: SmallCount = Field(
-        description="Jobs that may die on a structure before it is given up, or on a pool before it is left empty."
-    )
-    acceptance: AcceptanceSettings
-    symmetry: SymmetrySettings
-    uniqueness: UniquenessSettings
-    validity: ValiditySettings
-
-    @field_validator("move_weights", "melted_move_weights")
-    @classmethod
-    def _sound_weights(cls, weights: dict[int, float] | None) -> dict[int, float] | None:
-        if weights is None:
-            return None
-        unknown = sorted(set(weights) - set(range(1, N_MOVES + 1)))
-        if unknown:
-            raise ValueError(f"moves are numbered 1 to {N_MOVES}; there is no move {unknown[0]}")
-        if sum(weights.values()) <= 0:
-            raise ValueError("at least one weight must be above 0")
-        return weights
 
     @property
     def unit(self) -> FormulaUnit:
@@ -270,6 +312,68 @@ class SearchSettings(Settings):
     def ap(self) -> float:
         """Module size, Å."""
         return module_size(self.unit, self.resolved_radii, self.oxidation_states)
+
+
+class SearchSettings(CompositionSettings):
+    """Everything that decides what a search proposes, keeps and accepts."""
+
+    initial_max_atoms: Annotated[int, Field(ge=1, le=MAX_ATOMS_LIMIT)] | None = Field(
+        description="Most atoms of a structure of the initial population; none: as max_atoms."
+    )
+    population_size: TrialCount = Field(description="Structures of the initial population.")
+    walkers: SmallCount = Field(description="Basin-hopping chains.")
+    trials_per_step: TrialCount = Field(description="Trials that a walker proposes in a step.")
+    max_structures: Count = Field(description="Budget: relaxations of the search, failed ones included.")
+    max_cpu_hours: Positive | None = Field(
+        description="Budget: CPU time of the relaxations, h; looked at between generations. None: no limit."
+    )
+    max_wall_hours: Positive | None = Field(
+        description="Budget: time since the search was submitted, h; looked at between generations. None: no limit."
+    )
+    min_free_disk: NotNegative = Field(
+        description="Space on the disk of AiiDA's data below which the search ends, GB; looked at between generations."
+    )
+    rmax: Count = Field(description="Stop after this many structures without a new best.")
+    generator: str = Field(description="Fills the initial population and the pool: symmetric, gnoa, fgen or provided.")
+    random_generator: Literal["fgen"] = Field(
+        description="Makes missing structures and, with equal chance, those of moves 13 and 14."
+    )
+    pool: PoolSettings
+    gnoa: GnoaSettings
+    move_weights: dict[int, Weight] = Field(description="Weight of each move, 1 to 14.")
+    melted_move_weights: dict[int, Weight] | None = Field(
+        description="Weights for a melted walker; none: as move_weights."
+    )
+    exclusion: Positive = Field(le=5.0, description="A place further than this from every atom is vacant, Å.")
+    max_attempts: TrialCount = Field(
+        description="Failed attempts at a trial after which the walker takes a new structure instead (move 14: of the "
+        "pool or the random generator).",
+    )
+    relax_jobs: SmallCount = Field(description="Most relaxation jobs that run side by side in a generation.")
+    job_seconds: NotNegative = Field(
+        description="CPU time that a relaxation job should have to do, judged by the structures before, s; "
+        "where there is less, fewer jobs run side by side."
+    )
+    job_attempts: SmallCount = Field(
+        description="Jobs that may die on a structure before it is given up, or on a pool before it is left empty."
+    )
+    acceptance: AcceptanceSettings
+    symmetry: SymmetrySettings
+    uniqueness: UniquenessSettings
+    target: TargetSettings
+    validity: ValiditySettings
+
+    @field_validator("move_weights", "melted_move_weights")
+    @classmethod
+    def _sound_weights(cls, weights: dict[int, float] | None) -> dict[int, float] | None:
+        if weights is None:
+            return None
+        unknown = sorted(set(weights) - set(range(1, N_MOVES + 1)))
+        if unknown:
+            raise ValueError(f"moves are numbered 1 to {N_MOVES}; there is no move {unknown[0]}")
+        if sum(weights.values()) <= 0:
+            raise ValueError("at least one weight must be above 0")
+        return weights
 
     @property
     def initial_limit(self) -> int:
@@ -293,7 +397,8 @@ class RelaxSettings(Settings):
     """One tier of relaxation, as a batch job on the target machine runs it."""
 
     calculator: str = Field(
-        description="'chgnet', or the import path of an ASE calculator class, e.g. 'ase.calculators.emt.EMT'."
+        description="'chgnet', 'pair' for a library of pair potentials, or the import path of an ASE calculator "
+        "class, e.g. 'ase.calculators.emt.EMT'."
     )
     model: str = Field(description="Version of the CHGNet model, e.g. '0.3.0'; ignored by other calculators.")
     arguments: dict[str, Any] = Field(description="Keyword arguments of an ASE calculator class.")
@@ -325,7 +430,9 @@ class RelaxSettings(Settings):
         le=1.0, description="A relaxed structure with a shorter distance, as a fraction of covalent radii, has failed."
     )
     relax_cell: bool = Field(description="Whether the cell is relaxed too.")
-    processes: SmallCount = Field(description="Structures relaxed side by side in a job, one process each.")
+    processes: SmallCount | None = Field(
+        description="Structures relaxed side by side in a job, one process each; as many as the job has cores if null."
+    )
     threads: SmallCount = Field(description="Threads of each process in PyTorch; the native kernel uses one.")
     report_symprec: Symprecs = Field(description="Tolerances for the space groups, Å.")
     isolated_distance: Positive = Field(le=10.0, description="An atom with no neighbour within this is isolated, Å.")
@@ -333,8 +440,9 @@ class RelaxSettings(Settings):
     @field_validator("calculator")
     @classmethod
     def _known_kind_of_calculator(cls, value: str) -> str:
-        if value != CHGNET and not _CALCULATOR.fullmatch(value):
-            raise ValueError(f"must be '{CHGNET}' or an import path of a class, e.g. 'ase.calculators.emt.EMT'")
+        if value not in {CHGNET, PAIR} and not _CALCULATOR.fullmatch(value):
+            expected = f"'{CHGNET}', '{PAIR}' or an import path of a class, e.g. 'ase.calculators.emt.EMT'"
+            raise ValueError(f"must be {expected}")
         return value
 
     @field_validator("model")
@@ -362,6 +470,21 @@ class RelaxSettings(Settings):
         if len(text) > MAX_ARGUMENTS_LENGTH:
             raise ValueError(f"has {len(text)} characters; at most {MAX_ARGUMENTS_LENGTH} are taken")
         return value
+
+
+class TrainSettings(Settings):
+    """Training of a graph network."""
+
+    seed: int = Field(ge=0, le=MAX_SEED, description="Seed of the parts, of the order, and of new weights.")
+    epochs: Count = Field(description="How often all structures are gone through.")
+    batch_size: TrialCount = Field(description="Structures of one step.")
+    learning_rate: Positive = Field(le=1.0, description="Of Adam.")
+    validation_fraction: Annotated[float, Field(gt=0, le=0.4)] = Field(
+        description="Share of the structures that decides which epoch is kept."
+    )
+    test_fraction: Annotated[float, Field(gt=0, le=0.4)] = Field(
+        description="Share of the structures that takes no part; the error on them is reported."
+    )
 
 
 SettingsType = TypeVar("SettingsType", bound=Settings)
@@ -413,8 +536,20 @@ def check_search(settings: SearchSettings, *, where: str = "settings") -> None:
     if trials > MAX_TRIALS:
         expected = f"{trials} trials in a generation (times {settings.walkers} walkers); at most {MAX_TRIALS}"
         raise InputError(f"{where}.trials_per_step", settings.trials_per_step, expected)
+    if settings.generator == GNOA:
+        _check_gnoa(settings, where)
     _check_pairs(settings, unit, where)
     _check_weights(settings, unit, where)
+
+
+def _check_gnoa(settings: SearchSettings, where: str) -> None:
+    from .generators.gnoa.units import check_gnoa  # which needs the settings
+
+    unknown = [s for s in settings.unit.elements if s not in CHGNET_ELEMENTS]
+    if settings.gnoa.network == CHGNET and unknown:
+        expected = f"CHGNet does not know {', '.join(unknown)} of {settings.unit.formula}; take another network"
+        raise InputError(f"{where}.gnoa.network", CHGNET, expected)
+    check_gnoa(settings, where=where)
 
 
 def _check_pairs(settings: SearchSettings, unit: FormulaUnit, where: str) -> None:

@@ -6,6 +6,7 @@ stays right when AiiDA's caching copies nodes (their UUIDs would not).
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Self
 
@@ -58,6 +59,23 @@ class FollowUp:
     walker: int
 
 
+@dataclass(frozen=True)
+class FoundTarget:
+    """The first structure that equals a target.
+
+    Attributes:
+        label: of its trial.
+        structure_number: how many structures had been relaxed when it was found.
+        energy: eV/atom.
+        rms: root-mean-square displacement from the target, Å.
+    """
+
+    label: str
+    structure_number: int
+    energy: float
+    rms: float
+
+
 @dataclass(frozen=True, kw_only=True)
 class SearchState:
     """All that the next generation needs to know.
@@ -79,6 +97,7 @@ class SearchState:
         rejections: rejected attempts at trials by reason.
         moves: for each move, trials relaxed and trials accepted.
         cpu_seconds: CPU time of the relaxations so far, s; the only value that differs when a search is repeated.
+        targets: those of the search that were found, by name.
     """
 
     generation: int
@@ -97,6 +116,7 @@ class SearchState:
     rejections: dict[str, int] = field(default_factory=dict)
     moves: dict[int, tuple[int, int]] = field(default_factory=dict)
     cpu_seconds: float = 0.0
+    targets: dict[str, FoundTarget] = field(default_factory=dict)
 
     @classmethod
     def initial(cls, n_walkers: int, temperature: float) -> Self:
@@ -142,21 +162,32 @@ class SearchState:
                 "followups": tuple(FollowUp(**f) for f in values["followups"]),
                 "pool_positions": {int(z): n for z, n in values["pool_positions"].items()},
                 "moves": {int(m): (n[0], n[1]) for m, n in values["moves"].items()},
+                "targets": {name: FoundTarget(**found) for name, found in values.get("targets", {}).items()},
             }
         )
 
 
-def fit_state(state: SearchState, settings: SearchSettings) -> SearchState:
+def fit_state(state: SearchState, settings: SearchSettings, n_atoms: Mapping[str, int]) -> SearchState:
     """Return a state as a search with other settings goes on from it; unchanged where none of them matters.
 
-    Of fewer walkers those of lowest energy are kept, in their order; a walker more begins with a new
+    A walker whose structure has more atoms than ``max_atoms`` begins with a new one, and such a structure is not
+    rattled. Of fewer walkers those of lowest energy are kept, in their order; a walker more begins with a new
     structure. A walker that has not melted takes the temperature of the settings.
+
+    Args:
+        state: where a search goes on.
+        settings: of the search that goes on.
+        n_atoms: atoms of the structures that the state needs, by label.
     """
-    walkers = _kept_walkers(state.walkers, settings.walkers)
+    too_large = {label for label, number in n_atoms.items() if number > settings.max_atoms}
     new = Walker(None, None, None, Thermostat(settings.acceptance.temperature))
+    walkers = tuple(new if walker.current in too_large else walker for walker in state.walkers)
+    walkers = _kept_walkers(walkers, settings.walkers)
     walkers = tuple(_at_temperature(walker, settings) for walker in walkers)
     walkers += (new,) * (settings.walkers - len(walkers))
-    followups = tuple(replace(f, walker=min(f.walker, settings.walkers - 1)) for f in state.followups)
+    followups = tuple(
+        replace(f, walker=min(f.walker, settings.walkers - 1)) for f in state.followups if f.label not in too_large
+    )
     return replace(state, walkers=walkers, followups=followups)
 
 

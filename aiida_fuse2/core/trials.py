@@ -13,6 +13,9 @@ MOVE_INITIAL = 0
 MOVE_RATTLE = 15
 """Number in place of a move for a structure that is rattled and relaxed again."""
 
+SINGLE_LABEL = "structure"
+"""Label of a structure that is relaxed alone."""
+
 
 def trial_label(generation: int, walker: int, trial: int) -> str:
     """Return the label of a trial: unique in a search, and free of double underscores."""
@@ -78,3 +81,26 @@ class Trial:
 
     info: TrialInfo
     atoms: Atoms
+
+
+def single_trial(atoms: Atoms, label: str = SINGLE_LABEL, *, origin: str = "provided", parent: str = "") -> Trial:
+    """Return a structure that no search has proposed as a trial.
+
+    Args:
+        atoms: the structure.
+        label: among those that are relaxed together.
+        origin: where it comes from.
+        parent: label of the trial in its search, or empty.
+    """
+    info = TrialInfo(
+        label=label,
+        generation=0,
+        walker=0,
+        trial=0,
+        attempt=0,
+        move=0,
+        origin=origin,
+        parent=parent,
+        symmetric_start=False,
+    )
+    return Trial(info, atoms)

@@ -33,6 +33,9 @@ FINGERPRINT_START = 1.0
 FINGERPRINT_TOLERANCE = 0.12
 """Largest distance of the fingerprints of structures that may still be equal (see ``fingerprint``)."""
 
+FINGERPRINT_STOL = 0.1
+"""``stol`` of the matcher for which that distance was chosen."""
+
 LATTICE_TOLERANCE = 0.05
 """Largest relative difference of lattice vectors that the matcher allows. Its default of 0.2 matches a
 perovskite with one 15 % longer in each direction, even with ``scale=False``."""
@@ -123,6 +126,30 @@ def reduce_structure(atoms: Atoms) -> Structure:
 def match_reduced(a: Structure, b: Structure, *, stol: float) -> bool:
     """Tell whether two structures of ``reduce_structure`` are the same crystal."""
     return bool(_matcher(stol, scale=False).fit(a, b, skip_structure_reduction=True))
+
+
+def displacement(a: Atoms, b: Atoms, *, stol: float) -> float | None:
+    """Return the root-mean-square displacement (Å) between the atoms of equal structures, or None for others.
+
+    The volume per atom by which pymatgen's matcher divides is the mean of both structures'.
+
+    Args:
+        a: one structure.
+        b: the other one; any cell of it.
+        stol: as for ``are_equal``.
+    """
+    if fingerprint_distance(fingerprint(a), fingerprint(b)) > FINGERPRINT_TOLERANCE:
+        return None
+    return displacement_reduced(reduce_structure(a), reduce_structure(b), stol=stol)
+
+
+def displacement_reduced(a: Structure, b: Structure, *, stol: float) -> float | None:
+    """As ``displacement``, of structures of ``reduce_structure`` and without looking at fingerprints first."""
+    found = _matcher(stol, scale=False).get_rms_dist(a, b)
+    if found is None:
+        return None
+    length = (0.5 * (a.volume / len(a) + b.volume / len(b))) ** (1 / 3)
+    return float(found[0] * length)
 
 
 @dataclass(order=True, frozen=True)

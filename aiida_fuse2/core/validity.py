@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from enum import StrEnum
+from typing import TYPE_CHECKING
 
 import numpy as np
 from ase import Atoms
@@ -18,7 +19,9 @@ from matscipy.neighbours import neighbour_list
 from numpy.typing import NDArray
 
 from .composition import FormulaUnit
-from .settings import ValiditySettings
+
+if TYPE_CHECKING:
+    from .settings import ValiditySettings
 
 MIN_HEIGHT = 0.7
 """Least distance between opposite faces of a cell, Å: a flatter cell holds no atom of any element."""

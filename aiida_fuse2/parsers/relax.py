@@ -12,30 +12,18 @@ from aiida.engine import ExitCode
 from ase import Atoms
 
 from aiida_fuse2.core.decision import CONVERGED
+from aiida_fuse2.core.relaxers.driver import DESCRIBED
+from aiida_fuse2.core.tiers import TIER
 from aiida_fuse2.core.trials import Trial
 from aiida_fuse2.worker.files import from_extxyz, select_trials, to_extxyz, trials_from_text
-from aiida_fuse2.worker.names import RELAXED_FILE, RESULTS_FILE, SOFTWARE_FILE
+from aiida_fuse2.worker.names import INTERMEDIATE, RELAXED_FILE, RESULTS_FILE, SOFTWARE_FILE
 
 from .base import WorkerParser
 
 EXTRAS_KEY = "fuse2"
 """Extra of an explored structure that holds what is asked for most."""
 
-EXTRAS = (
-    "energy",
-    "n_atoms",
-    "volume",
-    "spacegroup",
-    "spacegroup_loose",
-    "spacegroup_symbol",
-    "spacegroup_symbol_loose",
-    "label",
-    "generation",
-    "walker",
-    "move",
-    "origin",
-    "parent",
-)
+EXTRAS = (*DESCRIBED, "label", "generation", "walker", "move", "origin", "parent")
 
 
 def read_results(folder: Path) -> dict[str, dict[str, Any]]:
@@ -88,7 +76,8 @@ def structure_extras(row: Mapping[str, Any]) -> dict[str, Any]:
     Args:
         row: where the trial came from, what relaxing it gave and, once it is known, ``duplicate_of``.
     """
-    return {key: row[key] for key in EXTRAS} | {"duplicate_of": row.get("duplicate_of") or ""}
+    tier = {TIER: row[TIER]} if row.get(TIER) else {}
+    return {key: row[key] for key in EXTRAS} | tier | {"duplicate_of": row.get("duplicate_of") or ""}
 
 
 class RelaxParser(WorkerParser):
@@ -126,6 +115,8 @@ class RelaxParser(WorkerParser):
         self.out("results", orm.Dict({"by_label": results, "software": software}))
         ordered = [(geometries[label], {"label": label, "status": results[label]["status"]}) for label in results]
         self.out("relaxed", orm.SinglefileData.from_string(to_extxyz(ordered), filename=RELAXED_FILE))
+        if self.node.get_option(INTERMEDIATE):
+            return
         for label, row in results.items():
             if row["status"] != CONVERGED:
                 continue

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from aiida import orm
@@ -17,27 +20,78 @@ UNFINISHED: dict[str, Any] = {"attributes": {"and": [{"!has_key": "sealed"}, {"!
 """Filter of processes that no worker can take up: there is nothing to take them up from, and they have not ended."""
 
 
+OVER: dict[str, Any] = {"or": [{"attributes.process_state": {"in": sorted(ENDED)}}, UNFINISHED]}
+"""Filter of processes that will not call anything any more: they have ended, or are such orphans themselves."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Orphan:
+    """A process without an end.
+
+    Attributes:
+        top: primary key of the process below which it was looked for.
+        top_type: identifier of that process: ``aiida.workflows:...``, or None.
+        top_state: state of that one, or None where a kill left it without any.
+        pk: of the orphan.
+        label: name of its process, or None.
+        state: its state, or None.
+    """
+
+    top: int
+    top_type: str | None
+    top_state: str | None
+    pk: int
+    label: str | None
+    state: str | None
+
+
+def orphans_below(filters: Mapping[str, Any]) -> Iterator[Orphan]:
+    """Yield what no worker will ever end below some processes, those next to them first; a query or two for each level.
+
+    Below a process that is alive nothing is looked for: what that calls may be alive, too.
+
+    Args:
+        filters: of the processes on top. Of these themselves one may be alive: see ``seal_orphans`` for when.
+    """
+    for depth in itertools.count():
+        builder = _called_by(filters, depth)
+        if builder.first() is None:
+            return
+        project = ["id", "attributes.process_label", "attributes.process_state"]
+        builder.append(orm.ProcessNode, filters=UNFINISHED, with_incoming=f"level_{depth}", project=project)
+        for top, kind, top_state, pk, label, state in builder.all():
+            yield Orphan(top=top, top_type=kind, top_state=top_state, pk=pk, label=label, state=state)
+
+
+def _called_by(filters: Mapping[str, Any], depth: int) -> orm.QueryBuilder:
+    """Return what asks for the WorkChains so many calls below some processes that do not call anything any more."""
+    top = ["id", "process_type", "attributes.process_state"]
+    builder = orm.QueryBuilder().append(orm.WorkChainNode, filters=dict(filters), project=top, tag="level_0")
+    for level in range(depth):
+        builder.append(orm.WorkChainNode, filters=OVER, with_incoming=f"level_{level}", tag=f"level_{level + 1}")
+    return builder
+
+
 def seal_orphans(search: orm.WorkChainNode) -> list[int]:
-    """Seal what a search has called and no worker will ever end, so that it can be exported.
+    """Seal what a search has called, at any depth, and no worker will ever end, so that it can be exported.
 
     A worker that is killed while it makes the node of a process leaves it without a state, and then not even
     ``verdi process repair`` finds it; without a checkpoint that repairs nothing. A search runs its calcfunctions,
     which have no checkpoints, inside its own steps, one at a time: between two of them none can be alive. Jobs and
     searches have a checkpoint from the moment that whoever calls them knows of them. So call this from a step of the
-    search (or runs) itself, or once that has ended.
+    search (or runs, or tiers) itself, or once that has ended.
 
     Args:
-        search: a search, or runs of one, that is between two calls, or has ended.
+        search: a search, runs of one, or tiers, that is between two calls, or has ended.
 
     Returns:
         Primary keys of those that were sealed, as excepted unless they had ended.
     """
     has_ended = search.process_state is not None and search.process_state.value in ENDED
-    builder = orm.QueryBuilder().append(orm.WorkChainNode, filters={"id": search.pk}, tag="search")
-    builder.append(orm.ProcessNode, filters=UNFINISHED, with_incoming="search", project=["*", "attributes"])
     sealed = []
-    for node, attributes in builder.all():
-        if attributes.get("process_state") not in ENDED:
+    for orphan in orphans_below({"id": search.pk}):
+        node = orm.load_node(orphan.pk)
+        if orphan.state not in ENDED:
             node.set_process_state(ProcessState.EXCEPTED)
             node.set_exception(ORPHAN)
         elif not has_ended:

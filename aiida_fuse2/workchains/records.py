@@ -8,13 +8,14 @@ that goes on from a state of another one has the other's generations up to that 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 from aiida import orm
 from aiida.common.exceptions import IntegrityError
 
+from aiida_fuse2.core.settings import CHGNET
 from aiida_fuse2.core.state import SearchState
 from aiida_fuse2.core.trials import generation_of_label
 
@@ -26,6 +27,9 @@ CONTINUED_LINK = "continues"
 
 GROUP_PREFIX = "fuse2/"
 """Start of the label of the group of a search's explored structures; its UUID follows."""
+
+TARGETS_LINK = "targets"
+"""Label of the link to the job that relaxes the targets of a search, and namespace of these inputs."""
 
 ADDED_SUFFIX = "/added"
 """What follows in the label of the group of the files of structures that the user added to a search."""
@@ -136,17 +140,14 @@ def state_maker(state: str) -> tuple[int, str] | None:
         state = builder.first(flat=True)
 
 
-def state_settings(state: str) -> tuple[orm.Dict, orm.Dict] | None:
-    """Return the settings of search and relaxation of the search that a state comes from.
+def search_of_state(state: str) -> orm.WorkChainNode | None:
+    """Return the search that a state comes from, or None where the node is not a state of a search.
 
     Args:
         state: UUID of a node.
-
-    Returns:
-        The nodes, or None where the node is not a state of a search.
     """
     builder = orm.QueryBuilder()
-    builder.append(orm.WorkChainNode, filters={"attributes.process_label": "Fuse2WorkChain"}, tag="search")
+    builder.append(orm.WorkChainNode, filters={"attributes.process_label": "Fuse2WorkChain"}, project="*", tag="search")
     builder.append(
         orm.CalcFunctionNode,
         with_incoming="search",
@@ -154,10 +155,34 @@ def state_settings(state: str) -> tuple[orm.Dict, orm.Dict] | None:
         tag="maker",
     )
     builder.append(orm.Dict, filters={"uuid": state}, with_incoming="maker", edge_filters={"label": {"!==": "record"}})
-    builder.append(orm.Dict, with_outgoing="search", edge_filters={"label": "settings"}, project="*")
-    builder.append(orm.Dict, with_outgoing="search", edge_filters={"label": "relax__settings"}, project="*")
-    row = builder.first()
-    return None if row is None else (row[0], row[1])
+    found: orm.WorkChainNode | None = builder.first(flat=True)
+    return found
+
+
+UsedTier = tuple[str, dict[str, Any], orm.SinglefileData | None]
+"""Name, settings and library of pair potentials, if it has one, of a tier."""
+
+
+def tiers_of_search(inputs: Mapping[str, Any]) -> list[UsedTier]:
+    """Return the tiers of a search in their order.
+
+    Args:
+        inputs: of the search.
+    """
+    if "tiers" not in inputs:  # the tiers whose job is `fuse2.relax` differ in their settings alone
+        relax = inputs["relax"]
+        return [(CHGNET, relax["settings"].get_dict(), relax.get("potential"))]
+    tiers = [inputs["tiers"][key] for key in sorted(inputs["tiers"])]
+    return [(ports["name"].value, ports["settings"].get_dict(), ports.get("potential")) for ports in tiers]
+
+
+def last_tier(inputs: Mapping[str, Any]) -> UsedTier:
+    """Return the tier that gives the energies of a search.
+
+    Args:
+        inputs: of the search.
+    """
+    return tiers_of_search(inputs)[-1]
 
 
 # --- the pool of a state --------------------------------------------------------------------------
@@ -333,13 +358,17 @@ def _files_in_pool(pool: orm.SinglefileData | None) -> set[str]:
 # --- generations --------------------------------------------------------------------------------
 
 
-def generation_records(search: int) -> list[GenerationRecord]:
+def generation_records(search: int, end_state: str | None = None) -> list[GenerationRecord]:
     """Return the generations of a search in order, those of the searches that it goes on from included.
 
     Args:
         search: primary key of the search.
+        end_state: UUID of the state of this search that they lead to; by default its last one. A search that comes back
+            after a kill must name it: a decision that it does not know of may have been stored already.
     """
-    return [record for segment in segments(search) for record in _segment_records(segment)]
+    *earlier, own = segments(search)
+    chain = [*earlier, replace(own, end_state=end_state)]
+    return [record for segment in chain for record in _segment_records(segment)]
 
 
 def _segment_records(segment: Segment) -> list[GenerationRecord]:
@@ -360,6 +389,7 @@ def _segment_records(segment: Segment) -> list[GenerationRecord]:
     builder.append(
         orm.Dict, with_incoming="decide", edge_filters={"label": "record"}, project=["uuid", "attributes"], tag="record"
     )
+    builder.order_by({"decide": {"id": "asc"}})
     found = [
         GenerationRecord(record, before, after, columns, state)
         for _, before, after, state, record, columns in builder.iterall()
@@ -370,13 +400,13 @@ def _segment_records(segment: Segment) -> list[GenerationRecord]:
 def _surviving_chain(found: Sequence[GenerationRecord], end_state: str | None) -> list[GenerationRecord]:
     """Return the chain that leads to a state; by default the longest one.
 
-    Of branches from one state, the one that was continued survives.
+    Of branches from one state, the one that was continued survives; at the end of the chain the one decided last.
     """
     by_state = {record.state: record for record in found}
     if end_state is None:
         if not found:
             return []
-        end_state = max(found, key=lambda record: record.next_generation).state
+        end_state = max(reversed(found), key=lambda record: record.next_generation).state
     chain = []
     while end_state in by_state:
         record = by_state[end_state]
@@ -417,7 +447,7 @@ def find_structures(search: int, labels: Sequence[str]) -> dict[str, str]:
 def _find_own_structures(search: int, labels: Sequence[str]) -> dict[str, str]:
     builder = orm.QueryBuilder()
     builder.append(orm.WorkChainNode, filters={"id": search}, tag="search")
-    builder.append(orm.CalcJobNode, with_incoming="search", tag="job")
+    builder.append(orm.ProcessNode, with_incoming="search", tag="job")  # a job, or tiers
     builder.append(
         orm.StructureData,
         with_incoming="job",
@@ -440,11 +470,11 @@ def explored_structures(search: int) -> dict[str, dict[str, Any]]:
     for segment in segments(search):
         builder = orm.QueryBuilder()
         builder.append(orm.WorkChainNode, filters={"id": segment.search}, tag="search")
-        builder.append(orm.CalcJobNode, with_incoming="search", tag="job")
+        builder.append(orm.ProcessNode, with_incoming="search", tag="job")  # a job, or tiers
         builder.append(
             orm.StructureData,
             with_incoming="job",
-            edge_filters={"label": {"like": f"{STRUCTURE_LINK}%"}},
+            edge_filters={"label": {"like": f"{STRUCTURE_LINK}g%"}},  # of trials; a relaxed target is not explored
             edge_project="label",
             project=["id", "uuid"],
             tag="structure",
@@ -455,3 +485,22 @@ def explored_structures(search: int) -> dict[str, dict[str, Any]]:
             if segment.holds(generation_of_label(label)):
                 found[label] = {"pk": pk, "uuid": uuid}
     return found
+
+
+# --- targets --------------------------------------------------------------------------------------
+
+
+def given_targets(search: int, *, project: Sequence[str] = ()) -> list[list[Any]]:
+    """Return the name of each target that a search was given, followed by what is projected of its structure.
+
+    Args:
+        search: primary key of the search.
+        project: as for a QueryBuilder.
+    """
+    builder = orm.QueryBuilder().append(orm.WorkChainNode, filters={"id": search}, tag="search")
+    edge = {"label": {"like": f"{TARGETS_LINK}__%"}}
+    builder.append(
+        orm.StructureData, with_outgoing="search", edge_filters=edge, edge_project="label", project=list(project)
+    )
+    start = f"{TARGETS_LINK}__"
+    return sorted(([label.removeprefix(start), *values] for *values, label in builder.all()), key=lambda row: row[0])

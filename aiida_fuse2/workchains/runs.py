@@ -10,13 +10,15 @@ from aiida import orm
 from aiida.engine import ExitCode, ProcessBuilder, ToContext, WorkChain, while_
 from aiida.engine.processes.workchains.workchain import WorkChainSpec
 
+from aiida_fuse2.calculations.base import validator
 from aiida_fuse2.calculations.run_functions import compare_runs, settings_of_run
 from aiida_fuse2.core.errors import InputError, shown_value
 from aiida_fuse2.core.settings import MAX_SEED
 
 from .orphans import ENDED, ORPHAN, seal_orphans
-from .search import STOP_EXTRA, Fuse2WorkChain
-from .software import engine_software
+from .relax import STOP_EXTRA, stop_request
+from .search import Fuse2WorkChain
+from .software import software_node
 
 PAPER_RUNS = 3
 """Runs per experiment in the paper."""
@@ -87,15 +89,11 @@ def _validate_number(node: orm.Int, _: object) -> str | None:
     return None if problem is None else f"{problem}, not {shown_value(node.value)}"
 
 
-def _validate_seeds(inputs: Mapping[str, Any], _: object) -> str | None:
-    """Return what is wrong with the seeds of all runs, or None."""
-    if "runs" not in inputs or "settings" not in inputs.get("search", {}):
-        return None  # reported as a missing input
-    try:
+@validator
+def _validate_seeds(inputs: Mapping[str, Any]) -> None:
+    """Check the seeds of all runs."""
+    if "runs" in inputs and "settings" in inputs.get("search", {}):  # else a missing input is reported
         _check_seeds(inputs["search"]["settings"], inputs["runs"].value)
-    except InputError as error:
-        return str(error)
-    return None
 
 
 def _check_seeds(settings: orm.Dict, runs: int) -> None:
@@ -217,7 +215,7 @@ class Fuse2RunsWorkChain(WorkChain):
     def should_go_on(self) -> bool:
         """Tell whether a search still runs, or another one is to begin."""
         searches = searches_of_runs(self.node.pk)
-        is_one_left = len(searches) < self.inputs.runs.value and self._stop_request() is None
+        is_one_left = len(searches) < self.inputs.runs.value and stop_request(self.node.pk) is None
         return is_one_left or any(not search.has_ended for search in searches)
 
     def submit_searches(self) -> ToContext | None:
@@ -231,10 +229,10 @@ class Fuse2RunsWorkChain(WorkChain):
         active = [search.pk for search in searches if not search.has_ended]
         runs = self.inputs.runs.value
         concurrent = self.inputs.concurrent.value if "concurrent" in self.inputs else runs
-        if self._stop_request() is None:
+        if stop_request(self.node.pk) is None:
             free = max(concurrent - len(active), 0)
             active += [self._submit_search(run) for run in range(len(searches), runs)[:free]]
-        request = self._stop_request()  # again: who asked in between did not see the new searches
+        request = stop_request(self.node.pk)  # again: who asked in between did not see the new searches
         for pk in active if request is not None else []:
             orm.load_node(pk).base.extras.set(STOP_EXTRA, request)
         return ToContext(waited=orm.load_node(active[0])) if active else None
@@ -281,24 +279,15 @@ class Fuse2RunsWorkChain(WorkChain):
     def _exit_code(self, searches: Sequence[orm.WorkChainNode]) -> ExitCode | None:
         ended = sum(search.exit_status != STOPPED for search in searches)
         runs = self.inputs.runs.value
-        if self._stop_request() is None or ended == runs:
+        if stop_request(self.node.pk) is None or ended == runs:
             return None
         return self.exit_codes.STOPPED_ON_REQUEST.format(reason=f"{ended} of {runs} runs had ended before.")
 
     def _software(self) -> orm.Dict:
         """Return the versions of the packages of this process, one node for all."""
-        versions = engine_software()
-        known = self.ctx.get("software")
-        node = None if known is None else orm.load_node(known)
-        if node is None or node.get_dict() != versions:  # the latter where the daemon came back with others
-            node = orm.Dict(versions).store()
-            self.ctx.software = node.uuid
+        node = software_node(self.ctx.get("software"))
+        self.ctx.software = node.uuid
         return node
-
-    def _stop_request(self) -> Any:
-        """Return what the extra asks for now, or None: users set it while the searches run."""
-        builder = orm.QueryBuilder().append(orm.WorkChainNode, filters={"id": self.node.pk}, project="extras")
-        return builder.first(flat=True).get(STOP_EXTRA) or None
 
 
 def pruned(values: Mapping[str, Any]) -> dict[str, Any]:

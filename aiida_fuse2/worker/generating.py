@@ -3,37 +3,50 @@
 from __future__ import annotations
 
 import json
-import time
 from collections import Counter
+from collections.abc import Callable
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
 from ase import Atoms
 
-from aiida_fuse2.core.errors import GenerationError
-from aiida_fuse2.core.generators import GeneratorContext, get_generator
+from aiida_fuse2.core.errors import GenerationError, InputError
+from aiida_fuse2.core.generators import GNOA, GeneratorContext, get_generator
 from aiida_fuse2.core.pool import ORIGIN, POOL_NUMBER
 from aiida_fuse2.core.rng import Purpose, keyed_generator
-from aiida_fuse2.core.settings import SearchSettings, check_search, parse_settings
+from aiida_fuse2.core.settings import RelaxSettings, SearchSettings, check_search, parse_settings
 from aiida_fuse2.core.validity import check_validity
 
 from .files import to_extxyz
-from .names import POOL_FILE, SUMMARY_FILE
+from .gnoa_pool import generate_gnoa
+from .journal import Journal, signature
+from .names import JOURNAL_FILE, POOL_FILE, SUMMARY_FILE, WEIGHTS_FILE
+from .processes import cpu_seconds
+from .ranking import distinct, rank_pool
 from .software import software_versions
 
 
-def generate_pool(settings: SearchSettings, pool_number: int) -> tuple[list[Atoms], dict[str, Any]]:
-    """Make the structures of one pool.
+def limit_of_pool(settings: SearchSettings, pool_number: int) -> int:
+    """Return the most atoms of a structure of a pool: the first one may have a limit of its own."""
+    return settings.initial_limit if pool_number == 0 else settings.max_atoms
+
+
+def generate_pool(
+    settings: SearchSettings, pool_number: int, *, stop: Callable[[], bool] | None = None
+) -> tuple[list[Atoms], dict[str, Any]]:
+    """Make the structures of one pool with a generator that makes one at a time.
 
     Args:
         settings: of the search: generator, limits, seed.
         pool_number: how many pools the search has filled before; part of the random key.
+        stop: asked before each attempt whether to leave the pool as it is.
 
     Returns:
         Valid structures in the order they were made, and a summary: tried, kept, rejected by reason.
     """
     generator = get_generator(settings.generator)
-    limit = settings.initial_limit if pool_number == 0 else settings.max_atoms
+    limit = limit_of_pool(settings, pool_number)
     context = GeneratorContext(
         unit=settings.unit,
         radii=settings.resolved_radii,
@@ -41,11 +54,11 @@ def generate_pool(settings: SearchSettings, pool_number: int) -> tuple[list[Atom
         max_atoms=limit,
         min_atoms=settings.pool.min_atoms,
     )
-    started = time.process_time()
     kept: list[Atoms] = []
     rejected: Counter[str] = Counter()
     tried = 0
-    while len(kept) < settings.pool.size and tried < settings.pool.size * settings.pool.max_attempts_factor:
+    most = settings.pool.size * settings.pool.max_attempts_factor
+    while len(kept) < settings.pool.size and tried < most and not (stop is not None and stop()):
         rng = keyed_generator(settings.seed, Purpose.POOL, generation=pool_number, attempt=tried)
         tried += 1
         try:
@@ -59,32 +72,114 @@ def generate_pool(settings: SearchSettings, pool_number: int) -> tuple[list[Atom
         if refusal is not None:
             rejected[str(refusal)] += 1
             continue
-        atoms.info = {ORIGIN: settings.generator, POOL_NUMBER: pool_number, "rank": len(kept)}
+        atoms.info = {ORIGIN: settings.generator}
         kept.append(atoms)
-    summary = {
-        "generator": settings.generator,
-        "pool_number": pool_number,
-        "tried": tried,
-        "kept": len(kept),
-        "rejected": dict(sorted(rejected.items())),
-        "cpu_seconds": round(time.process_time() - started, 3),
+    return kept, {"tried": tried, "rejected": dict(sorted(rejected.items()))}
+
+
+def _number(structures: list[Atoms], pool_number: int) -> None:
+    """Give each structure its pool and rank."""
+    for rank, atoms in enumerate(structures):
+        atoms.info = {ORIGIN: atoms.info.pop(ORIGIN), POOL_NUMBER: pool_number, "rank": rank, **atoms.info}
+
+
+def fill_pool(
+    settings: SearchSettings,
+    pool_number: int,
+    *,
+    folder: Path,
+    tier: RelaxSettings | None = None,
+    weights: Path | None = None,
+    stop: Callable[[], bool] | None = None,
+) -> tuple[list[Atoms], dict[str, Any]]:
+    """Make, rank and number the structures of a pool.
+
+    What is finished is written to a journal in the folder; where there is one of the same inputs, it is gone on with.
+
+    Args:
+        settings: of the search.
+        pool_number: how many pools the search has filled before.
+        folder: of the job.
+        tier: the potential that ranks, where the settings ask for one.
+        weights: file of the network's weights, where it needs one.
+        stop: asked before each attempt of a generator that makes one structure at a time whether to leave it at that.
+
+    Returns:
+        The structures, best first, and a summary.
+
+    Raises:
+        InputError: where a network or a potential cannot be loaded, or is missing.
+    """
+    if settings.pool.ranking != "none" and tier is None:
+        raise InputError("settings.pool.ranking", settings.pool.ranking, "needs a potential: give the input `tier`")
+    started = cpu_seconds()
+    digest = "" if weights is None else sha256(weights.read_bytes()).hexdigest()
+    journal = Journal(folder / JOURNAL_FILE, _signature(settings, pool_number, tier, digest))
+    summary: dict[str, Any] = {"generator": settings.generator, "pool_number": pool_number, "seed": settings.seed}
+    summary["weights_sha256"] = digest
+    if settings.generator == GNOA:
+        limit = limit_of_pool(settings, pool_number)
+        structures, counts = generate_gnoa(settings, pool_number, limit, journal, folder=folder, weights=weights)
+        structures, counts["duplicates"] = distinct(structures, "score", settings.uniqueness, settings.pool.size)
+    else:
+        structures, counts = generate_pool(settings, pool_number, stop=stop)
+    summary |= counts
+    if tier is not None and settings.pool.ranking != "none":
+        structures, summary["ranking"] = rank_pool(structures, settings, tier, journal)
+        structures, again = distinct(structures, "energy", settings.uniqueness, settings.pool.size)
+        summary["duplicates"] = summary.get("duplicates", 0) + again
+    _number(structures, pool_number)
+    summary |= {
+        "kept": len(structures),
+        "best": _best(structures[0]) if structures else None,
+        "resumed": journal.n_resumed,
+        "cpu_seconds": round(cpu_seconds() - started, 3),
         "software": software_versions(),
     }
-    return kept, summary
+    return structures, summary
+
+
+def _best(atoms: Atoms) -> dict[str, Any]:
+    """Return what is known of the first structure of a pool."""
+    return {key: value for key, value in atoms.info.items() if key not in {ORIGIN, POOL_NUMBER, "rank"}}
+
+
+def _signature(settings: SearchSettings, pool_number: int, tier: RelaxSettings | None, digest: str) -> str:
+    """Return the signature of what decides a pool; how many processes make it does not."""
+    values = settings.model_dump(mode="json")
+    del values["pool"]["processes"]
+    ranks = tier is not None and settings.pool.ranking != "none"
+    return signature(
+        {
+            "settings": values,
+            "pool_number": pool_number,
+            "tier": tier.model_dump(mode="json") if tier is not None and ranks else None,
+            "weights": digest,
+            "software": software_versions(),
+        }
+    )
 
 
 def run_generate_job(job: dict[str, Any], folder: Path) -> None:
     """Run a pool job in a folder.
 
     Args:
-        job: ``settings`` of the search, and ``pool_number``.
-        folder: where pool and summary are written.
+        job: ``settings`` of the search, ``pool_number``, and ``tier`` that ranks, or None.
+        folder: where pool and summary are written; may hold weights, and the journal of a job that was killed.
 
     Raises:
-        InputError: where settings are wrong.
+        InputError: where settings are wrong, or something that they need is missing.
     """
     settings = parse_settings(SearchSettings, job["settings"])
     check_search(settings)
-    structures, summary = generate_pool(settings, int(job["pool_number"]))
+    tier = None if job.get("tier") is None else parse_settings(RelaxSettings, job["tier"], where="tier")
+    weights = folder / WEIGHTS_FILE
+    structures, summary = fill_pool(
+        settings,
+        int(job["pool_number"]),
+        folder=folder,
+        tier=tier,
+        weights=weights if weights.exists() else None,
+    )
     (folder / POOL_FILE).write_text(to_extxyz((atoms, atoms.info) for atoms in structures))
     (folder / SUMMARY_FILE).write_text(json.dumps(summary))

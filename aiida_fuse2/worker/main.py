@@ -6,17 +6,28 @@ import argparse
 import json
 import sys
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 from aiida_fuse2 import __version__
 from aiida_fuse2.core.errors import InputError
 
 from .names import ERROR_FILE, JOB_FILE
-from .software import software_versions
+from .software import calculator_versions, software_versions
 
 INPUT_ERROR = 2
 """Exit code where the job could not start because of its input."""
+
+_JOBS = {
+    "relax": ("relaxing", "run_relax_job"),
+    "generate": ("generating", "run_generate_job"),
+    "train": ("training", "run_train_job"),
+    "learn": ("learning", "run_learn_job"),
+    "gulp": ("gulp", "run_gulp_job"),
+}
+"""Module and function of each job; only the one that runs is imported."""
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -25,31 +36,35 @@ def _parser() -> argparse.ArgumentParser:
         description=f"Run a job of aiida-fuse2 in the current folder: reads {JOB_FILE}, writes its results beside it.",
     )
     parser.add_argument("--version", action="version", version=__version__)
-    parser.add_argument(
-        "job", choices=["relax", "generate", "versions"], help="what to run; versions prints those of the packages"
-    )
+    parser.add_argument("job", choices=[*_JOBS, "versions"], help="what to run; versions prints those of the packages")
+    parser.add_argument("--calculator", help="with versions: a calculator, whose version is printed too")
+    parser.add_argument("--arguments", type=json.loads, default={}, help="of the calculator, as JSON")
     return parser
+
+
+def _print_versions(calculator: str | None, arguments: Mapping[str, Any]) -> None:
+    versions = software_versions() | ({} if calculator is None else calculator_versions(calculator, arguments))
+    sys.stdout.write(json.dumps(versions) + "\n")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one job in the current folder and return its exit code."""
     options = _parser().parse_args(arguments)
-    if options.job == "versions":
-        sys.stdout.write(json.dumps(software_versions()) + "\n")
-        return 0
     folder = Path.cwd()
     warnings.filterwarnings("ignore")  # libraries warn once per structure; results carry what matters
     try:
+        if options.job == "versions":
+            _print_versions(options.calculator, options.arguments)
+            return 0
         job = json.loads((folder / JOB_FILE).read_text())
-        if options.job == "relax":
-            from .relaxing import run_relax_job as run_job
-        else:
-            from .generating import run_generate_job as run_job
-        run_job(job, folder)
+        module, name = _JOBS[options.job]
+        getattr(import_module(f".{module}", __package__), name)(job, folder)
     except InputError as error:
+        sys.stderr.write(f"error: {error}\n")
+        if options.job == "versions":
+            return INPUT_ERROR
         report = {"field": error.field, "value": repr(error.value), "expected": error.expected}
         (folder / ERROR_FILE).write_text(json.dumps(report))
-        sys.stderr.write(f"error: {error}\n")
         return INPUT_ERROR
     return 0
 

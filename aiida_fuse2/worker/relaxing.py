@@ -3,60 +3,82 @@
 from __future__ import annotations
 
 import json
-import multiprocessing
-from collections.abc import Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
+import os
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from ase import Atoms
-
 from aiida_fuse2.core.potentials.evaluation import Evaluator
+from aiida_fuse2.core.potentials.pair import read_library, write_library
 from aiida_fuse2.core.relaxers import RelaxedStructure, make_evaluator, relax
 from aiida_fuse2.core.settings import RelaxSettings, parse_settings
 from aiida_fuse2.core.trials import Trial
 
+from .cores import cores_of_job
 from .files import select_trials, to_extxyz, trials_from_text
-from .names import RELAXED_FILE, RESULTS_FILE, SOFTWARE_FILE, TRIALS_FILE
-from .software import software_versions
+from .names import POTENTIAL_FILE, RELAXED_FILE, RESULTS_FILE, SOFTWARE_FILE, TRIALS_FILE
+from .processes import run_all
+from .software import calculator_versions, software_versions
 
-_EVALUATORS: dict[str, Evaluator] = {}
+_EVALUATORS: dict[tuple[str, str | None], Evaluator] = {}
 """The potential of this process; the model is loaded once."""
 
 
-def _evaluator(settings: RelaxSettings) -> Evaluator:
-    key = settings.model_dump_json()
+def evaluator_of(settings: RelaxSettings, potential: str | None = None) -> Evaluator:
+    """Return the potential of a tier, loaded once in this process.
+
+    Args:
+        settings: of the tier.
+        potential: text of the library where the calculator is ``pair``.
+    """
+    key = settings.model_dump_json(), potential
     if key not in _EVALUATORS:
-        _EVALUATORS[key] = make_evaluator(settings)
+        _EVALUATORS[key] = make_evaluator(settings, potential)
     return _EVALUATORS[key]
 
 
-def _relax_one(work: tuple[Atoms, RelaxSettings]) -> RelaxedStructure:
-    atoms, settings = work
-    return relax(atoms, _evaluator(settings), settings)
+def _relax_one(work: tuple[Trial, RelaxSettings, str | None]) -> RelaxedStructure:
+    trial, settings, potential = work
+    return relax(trial.atoms, evaluator_of(settings, potential), settings)
 
 
-def relax_all(trials: Sequence[Trial], settings: RelaxSettings) -> Iterator[tuple[Trial, RelaxedStructure]]:
+def relax_all(
+    trials: Sequence[Trial], settings: RelaxSettings, potential: str | None = None
+) -> Iterator[tuple[Trial, RelaxedStructure]]:
     """Relax trials and yield each with its result as soon as it is there.
 
     Each process works on one structure at a time, so no result depends on what else is in the batch. Large
     structures begin first, so that none is still at work when the other processes have nothing left to do.
 
+    Args:
+        trials: in any order.
+        settings: of the tier.
+        potential: text of the library where the calculator is ``pair``.
+
     Raises:
         InputError: where the potential cannot be made.
     """
-    processes = min(settings.processes, len(trials))
+    processes = min(settings.processes or cores_of_job(os.environ), len(trials))
+    ordered = list(trials)
     if processes <= 1:
-        _evaluator(settings)
-        for trial in trials:
-            yield trial, _relax_one((trial.atoms, settings))
-        return
-    ordered = sorted(trials, key=lambda trial: -len(trial.atoms))
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(processes, mp_context=context) as pool:
-        waiting = {pool.submit(_relax_one, (trial.atoms, settings)): trial for trial in ordered}
-        for done in as_completed(waiting):
-            yield waiting[done], done.result()
+        evaluator_of(settings, potential)
+    else:
+        ordered.sort(key=lambda trial: -len(trial.atoms))
+    work = [(trial, settings, potential) for trial in ordered]
+    for (trial, _, _), outcome in run_all(_relax_one, work, processes):
+        yield trial, outcome
+
+
+def needed_potential(text: str, trials: Sequence[Trial], *, where: str = "potential") -> str:
+    """Return the part of a library that trials need, which may be a hundredth of it.
+
+    Raises:
+        InputError: where the library cannot be read, or lacks a pair of elements of a trial.
+    """
+    library = read_library(text, where=where)
+    for elements in {frozenset(trial.atoms.symbols) for trial in trials}:
+        library.require(elements, where=where)
+    return write_library(library.restricted({symbol for trial in trials for symbol in trial.atoms.symbols}))
 
 
 def run_relax_job(job: dict[str, Any], folder: Path) -> None:
@@ -64,16 +86,31 @@ def run_relax_job(job: dict[str, Any], folder: Path) -> None:
 
     Args:
         job: ``settings`` of the tier, and ``labels`` of the trials to relax; all of them where it is None.
-        folder: holds ``trials.extxyz``; results are added line by line.
+        folder: holds ``trials.extxyz`` and, for the calculator ``pair``, ``potential.lib``; results are added line
+            by line.
 
     Raises:
         InputError: where settings are wrong or the calculator is missing.
     """
     settings = parse_settings(RelaxSettings, job["settings"], where="relax.settings")
-    (folder / SOFTWARE_FILE).write_text(json.dumps(software_versions()))
+    versions = software_versions() | calculator_versions(settings.calculator, settings.arguments)
+    (folder / SOFTWARE_FILE).write_text(json.dumps(versions))
     trials = select_trials(trials_from_text((folder / TRIALS_FILE).read_text()), job["labels"])
+    path, potential = folder / POTENTIAL_FILE, None
+    if path.exists():
+        potential = needed_potential(path.read_text(), trials, where="relax.potential")
+    write_results(folder, relax_all(trials, settings, potential))
+
+
+def write_results(folder: Path, outcomes: Iterable[tuple[Trial, RelaxedStructure]]) -> None:
+    """Write results and geometries as they come: what a kill leaves is complete, line by line.
+
+    Args:
+        folder: of the job.
+        outcomes: each trial with what came of it.
+    """
     with (folder / RESULTS_FILE).open("w") as results, (folder / RELAXED_FILE).open("w") as relaxed:
-        for trial, outcome in relax_all(trials, settings):
+        for trial, outcome in outcomes:
             label = trial.info.label
             relaxed.write(to_extxyz([(outcome.atoms, {"label": label, "status": outcome.status})]))
             relaxed.flush()

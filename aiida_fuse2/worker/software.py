@@ -2,21 +2,32 @@
 
 from __future__ import annotations
 
+import hashlib
 import platform
-from importlib.metadata import PackageNotFoundError, version
+from collections.abc import Mapping
+from importlib.metadata import PackageNotFoundError, packages_distributions, version
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
 
+from aiida_fuse2.core.errors import InputError
 from aiida_fuse2.core.potentials.chgnet.build import best_instruction_set
+from aiida_fuse2.core.settings import CHGNET, PAIR
 
 PACKAGES = (
     "aiida-fuse2",
     "ase",
     "chgnet",
+    "hyperopt",
     "matscipy",
+    "megnet",
     "numpy",
     "pymatgen",
     "pyxtal",
     "scipy",
     "spglib",
+    "tensorflow",
+    "tf-keras",
     "torch",
 )
 """Packages whose version may change a result."""
@@ -34,3 +45,49 @@ def software_versions() -> dict[str, str]:
         except PackageNotFoundError:
             continue
     return found
+
+
+def calculator_versions(calculator: str, arguments: Mapping[str, Any]) -> dict[str, str]:
+    """Return what tells versions of a calculator apart, by name; nothing for CHGNet and ``pair``, which are no modules.
+
+    That is the version of its package, if it belongs to one, and hashes of its source file, which may be the user's
+    own, and of each file that is named in its arguments.
+
+    Args:
+        calculator: as in the settings of the relaxation: ``chgnet`` or the import path of a class.
+        arguments: what the class is made with.
+
+    Raises:
+        InputError: where there is no such module.
+    """
+    if calculator in {CHGNET, PAIR}:
+        return {}
+    module = calculator.rpartition(".")[0]
+    found = {name: version(name) for name in packages_distributions().get(module.partition(".")[0], ())}
+    files = {"source of the calculator": _source(module)}
+    files |= {f"file of {name}": Path(value) for name, value in arguments.items() if isinstance(value, str)}
+    found |= {name: _digest(path) for name, path in files.items() if _is_file(path)}
+    return {name.replace(".", "-"): value for name, value in found.items()}  # AiiDA has no keys with a dot
+
+
+def _source(module: str) -> Path:
+    try:
+        spec = find_spec(module)
+    except (ImportError, ValueError):
+        spec = None
+    if spec is None or spec.origin is None:
+        expected = "there is no such module in the environment of the worker"
+        raise InputError("relax.settings.calculator", module, expected)
+    return Path(spec.origin)
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except (OSError, ValueError):  # too long for a name, or with a null character
+        return False
+
+
+def _digest(path: Path) -> str:
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()

@@ -1,12 +1,10 @@
-"""Fixtures of the command line: how commands are called, and a finished search to ask about."""
+"""Fixtures of the command line: how commands are called."""
 
 from __future__ import annotations
 
 import pytest
 from aiida.common import log
 from click.testing import CliRunner
-
-_FINISHED: dict[str, int] = {}
 
 
 @pytest.fixture(autouse=True)
@@ -29,18 +27,6 @@ def call(aiida_profile):
         return result
 
     return run
-
-
-@pytest.fixture
-def search(emt_builder):
-    """A finished search of Cu3Au with EMT, run once in this process."""
-    from aiida import orm
-    from aiida.engine import run_get_node
-
-    if "pk" not in _FINISHED:
-        _, node = run_get_node(emt_builder(max_structures=8, seed=3))
-        _FINISHED["pk"] = node.pk
-    return orm.load_node(_FINISHED["pk"])
 
 
 @pytest.fixture

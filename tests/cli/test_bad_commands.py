@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+
 import pytest
 from aiida import orm
 from ase.io import write
@@ -146,3 +148,25 @@ def test_output_onto_a_folder_or_a_link(call, found, tmp_path):
     (tmp_path / found).unlink()
     (tmp_path / found).mkdir()
     assert "cannot write to" in call("structures", "-o", tmp_path, "--force", code=1).stderr
+
+
+@pytest.mark.parametrize("command", [("doctor",), ("status",), ("show",), ("run", "Cu")])
+def test_a_full_disk_is_told_with_what_mends_it(call, monkeypatch, command):
+    """AiiDA writes a file when it opens a profile, so no command gets further."""
+
+    def no_room(name):
+        raise OSError(errno.ENOSPC, "No space left on device", "/data/access.pid")
+
+    monkeypatch.setattr(environment, "load_search_profile", no_room)
+    result = call(*command, code=1)
+    assert is_one_line(result.stderr.strip())
+    assert "no space is left on the disk (/data/access.pid)" in result.stderr
+    assert "verdi process repair" in result.stderr
+
+
+def test_other_errors_of_the_system_are_not_hidden(call, monkeypatch):
+    def refused(name):
+        raise PermissionError(errno.EACCES, "Permission denied", "/data")
+
+    monkeypatch.setattr(environment, "load_search_profile", refused)
+    assert isinstance(call("doctor", code=None).exception, PermissionError)

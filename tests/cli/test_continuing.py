@@ -41,6 +41,8 @@ def test_continue_submits(call, search, daemon_up, monkeypatch):
         (("--max-structures", 20, "--set", "settings.composition=SrO"), "no such input"),
         (("--max-structures", 20, "--set", "relax.settings.fmax=-1"), "relax.settings.fmax = -1"),
         (("--max-structures", 20, "--set", "relax.metadata.options.nope=1"), "nope"),
+        (("--more", 3, "--tiers", "chgnet"), "the last tier gives the energies, and has to stay as it was"),
+        (("--more", 3, "--set", "tiers.ase.settings.fmax=0.1"), "name the tiers"),
     ],
 )
 def test_continue_refuses(call, search, options, message):
@@ -92,3 +94,15 @@ def test_stop_now_kills_the_jobs(call, search, monkeypatch):
     assert killed == [job.pk]
     assert "1 running job killed" in result.stdout
     assert running.base.extras.get("fuse2_stop") == "now"
+
+
+def test_continue_with_targets(call, search, tmp_path):
+    write(tmp_path / "known.cif", search.outputs.structure.get_ase())
+    result = call(
+        "continue", search.pk, "--more", 4, "--target", tmp_path / "known.cif", "--stop-at-target", "--dry-run"
+    )
+    inputs = yaml.safe_load(result.stdout)
+    assert list(inputs["targets"]) == ["known"]
+    assert inputs["settings"]["target"]["stop"] is True
+    result = call("continue", search.pk, "--more", 4, "--drop-target", "known", "--dry-run", code=2)
+    assert "--drop-target = 'known': the search has no such target" in result.stderr

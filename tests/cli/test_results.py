@@ -1,4 +1,4 @@
-"""`show`, `structures`, `watch` and `stop` on a finished search, and the progress of one that runs."""
+"""`show`, `structures`, `watch` and `stop` on a finished search, and the display of one that runs."""
 
 from __future__ import annotations
 
@@ -9,14 +9,16 @@ import re
 import numpy as np
 import pytest
 from aiida import orm
-from ase.io import read
+from ase.build import bulk
+from ase.io import read, write
 from rich.console import Console
 
 from aiida_fuse2 import query
 from aiida_fuse2.cli import progress as live
+from aiida_fuse2.core.state import FoundTarget
 from aiida_fuse2.core.symmetry import find_symmetry
 from aiida_fuse2.structure_export import file_name, to_text
-from aiida_fuse2.workchains.search import STOP_EXTRA
+from aiida_fuse2.workchains.relax import STOP_EXTRA
 from aiida_fuse2.worker.files import from_extxyz
 
 
@@ -48,6 +50,31 @@ def test_show_table(call, search):
     assert rows[0]["label"] in text
     assert f"{rows[0]['spacegroup_symbol_loose']} ({rows[0]['spacegroup_loose']})" in text
     assert f"and {len(rows) - 1} more" in text
+
+
+def test_show_looks_for_a_target(call, search, tmp_path):
+    best = search.outputs.structure
+    write(tmp_path / "known.cif", best.get_ase())
+    shown = json.loads(call("show", search.pk, "--json", "--target", tmp_path / "known.cif").stdout)
+    (target,) = shown["targets"]
+    assert (target["name"], target["delta_target"]) == ("known", None)
+    assert target["rms"] < 0.05
+    assert shown["structures"][0]["targets"] == ["known"]
+    text = call("show", search.pk, "--target", tmp_path / "known.cif").stdout
+    assert f"found after {target['structure_number']} structures" in text
+    assert [line.split()[-1] for line in text.splitlines() if " known " in line][-1] == str(best.pk)
+    write(tmp_path / "other.cif", bulk("Cu", "fcc", a=3.6))
+    result = call("show", search.pk, "--target", tmp_path / "other.cif", code=2)
+    assert "the search is one for Cu3Au" in result.stderr
+
+
+def test_progress_tells_of_targets(search, search_settings):
+    reached = query.progress(search.pk)
+    found = FoundTarget("g00001_w000_t000", 5, -3.0, 0.0123)
+    shown = changed(reached, targets=("a", "b"), state=changed(reached.state, targets={"a": found}))
+    expected = "target a found after 5 structures (rms 0.012 Å, -3.0000 eV/atom); b not among 8 so far"
+    line = live.generation_line(shown, shown.state, search_settings("Cu3Au"))
+    assert line.endswith(expected)
 
 
 @pytest.mark.parametrize("command", ["show", "structures", "watch", "stop"])
@@ -186,19 +213,6 @@ def test_stop(call, search, monkeypatch):
 # --- progress ---
 
 
-def test_progress_of_a_finished_search(search):
-    reached = query.progress(search.pk)
-    assert reached.is_terminated
-    assert not reached.has_failed
-    assert reached.state.to_dict() == search.outputs.state.get_dict()
-    assert reached.best.pk == search.outputs.structure.pk
-    assert reached.best.energy == search.outputs.energy.value
-    known = search.outputs.structure.base.extras.get("fuse2")
-    assert (reached.best.symbol, reached.best.number) == (known["spacegroup_symbol_loose"], known["spacegroup_loose"])
-    assert reached.rate > 0
-    assert reached.seconds_left(query.search_settings(search)) is None
-
-
 def test_best_found_has_the_loose_space_group(search):
     extras = search.outputs.structure.base.extras
     known = extras.get("fuse2")
@@ -214,36 +228,8 @@ def test_best_found_has_the_loose_space_group(search):
     assert live.best_text(best) == f"{search.outputs.energy.value:.4f} eV/atom Pm-3m (221)"
 
 
-def test_progress_before_the_first_generation(emt_builder):
-    from aiida.engine.utils import instantiate_process
-    from aiida.manage import get_manager
-
-    process = instantiate_process(get_manager().get_runner(), emt_builder())
-    reached = query.progress(process.node.pk)
-    assert (reached.state, reached.best, reached.rate) == (None, None, None)
-    assert reached.phase == "starting"
-    assert query.ranked(process.node) == []
-
-
-def test_jobs_that_write_here_tell_how_far_they_are(tmp_path):
-    (tmp_path / "results.jsonl").write_text("{}\n{}\n")
-    running = {"process_state": "waiting", "state": "withscheduler", "scheduler_state": "running"}
-    queued = {**running, "scheduler_state": "queued", "remote_workdir": "/nonexistent"}
-    text = query._jobs_text([{**running, "remote_workdir": str(tmp_path)}, queued])
-    assert text == "(2 relaxed; jobs: 1 queued, 1 running)"
-
-
 def running(search, **values):
     return changed(query.progress(search.pk), process_state="waiting", phase="relaxing generation 4", **values)
-
-
-def test_time_left_is_that_of_the_nearer_limit(search):
-    settings = query.search_settings(search)
-    reached = running(search, rate=3600.0)
-    wider = settings.model_copy(update={"max_structures": 108, "rmax": 1000})
-    assert reached.seconds_left(wider) == 100
-    nearer = wider.model_copy(update={"rmax": reached.state.since_best + 7})
-    assert reached.seconds_left(nearer) == 7
 
 
 def test_panel(search):

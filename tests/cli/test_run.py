@@ -201,3 +201,46 @@ def test_refused_submission_is_bad_input(call, worker_code, daemon_up, monkeypat
     monkeypatch.setattr("aiida.engine.submit", refuse)
     result = call("run", "Cu3Au", *EMT_OPTIONS, "--generator", "fgen", code=2)
     assert result.stderr.strip() == "Error: no such thing"
+
+
+def test_targets_are_inputs(call, worker_code, perovskite, tmp_path):
+    write(tmp_path / "known (1).cif", perovskite)
+    before = n_nodes()
+    result = call("run", "SrTiO3", "--target", tmp_path / "known (1).cif", "--stop-at-target", "--dry-run", "--json")
+    inputs = json.loads(result.stdout)
+    assert list(inputs["targets"]) == ["known_1"]
+    assert inputs["settings"]["target"] == {"stop": True, "relax": True, "stol": 0.1}
+    options = ("--target", tmp_path / "known (1).cif", "--runs", 2)
+    of_runs = json.loads(call("run", "SrTiO3", *options, "--dry-run", "--json").stdout)
+    assert list(of_runs["search"]["targets"]) == ["known_1"]
+    assert n_nodes() == before
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (("--target", "none.cif"), "target = 'none.cif'"),
+        (("--target", "two.xyz"), "holds 2 structures; give each in a file"),
+        (("--target", "good.cif", "--target", "./good.cif"), "a target 'good' already"),
+        (("--target", "other.cif"), "the search is one for SrTiO3"),
+        (("--target", "large.cif", "--max-atoms", 10), "more atoms in its primitive cell than max_atoms = 10"),
+        (("--stop-at-target",), "there is no target to stop at"),
+    ],
+)
+@pytest.mark.usefixtures("worker_code", "target_files")
+def test_bad_targets(call, options, message):
+    result = call("run", "SrTiO3", *options, "--dry-run", code=2)
+    assert message in " ".join(result.stderr.split())
+
+
+@pytest.fixture
+def target_files(perovskite, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    write("good.cif", perovskite)
+    write("two.xyz", [perovskite, perovskite], format="extxyz")
+    other = perovskite.copy()
+    other.numbers[0] = 20
+    write("other.cif", other)
+    large = perovskite.repeat((3, 1, 1))
+    large.positions[0] += 0.3
+    write("large.cif", large)

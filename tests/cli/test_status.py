@@ -2,17 +2,27 @@
 
 from __future__ import annotations
 
+import io
 import json
+import logging
 import shutil
+import time
+from contextlib import contextmanager
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
 from aiida import orm
 from aiida.brokers.zeromq.queue import PersistentQueue
 from aiida.common.links import LinkType
+from rich.console import Console
+from sqlalchemy import event
+from sqlalchemy.engine import Engine
 
 from aiida_fuse2 import diagnosis, query
+from aiida_fuse2.cli.details import details
 from aiida_fuse2.diagnosis import Severity
+from aiida_fuse2.workchains.records import generation_records
 
 
 @pytest.fixture
@@ -36,13 +46,15 @@ def running(search):
     node.set_process_state("killed")
 
 
-def add_call(caller, label, state):
+def add_call(caller, label, state, *, inputs=None, name=None):
     call = orm.CalcFunctionNode()
-    call.base.links.add_incoming(caller, LinkType.CALL_CALC, f"{label}_{state}")
+    for link, node in (inputs or {}).items():
+        call.base.links.add_incoming(node, LinkType.INPUT_CALC, link)
+    call.base.links.add_incoming(caller, LinkType.CALL_CALC, name or f"{label}_{state}")
     call.set_process_label(label)
     call.set_process_state(state)
     call.store()
-    if state in query.TERMINATED:
+    if state in query.TERMINATED and name is None:
         call.seal()
     return call
 
@@ -54,6 +66,119 @@ def test_ended_search_is_listed(call, search, quiet):
     text = call("status", search.pk).stdout
     assert "finished" in text
     assert "8/8" in text
+
+
+def test_named_search_is_told_in_full(call, search, quiet):
+    (row,) = json.loads(call("status", search.pk, "--json").stdout)["searches"]
+    state = search.outputs.state
+    assert [walker["temperature"] for walker in row["walkers"]] == [
+        walker["thermostat"]["temperature"] for walker in state["walkers"]
+    ]
+    by_label = {found["label"]: found for found in query.explored(search).to_dict("records")}
+    for walker, now in zip(state["walkers"], row["walkers"], strict=True):
+        assert (now["energy"], now["accepted"]) == (walker["energy"], walker["accepted"])
+        assert now["spacegroup"] == by_label[walker["current"]]["spacegroup_loose"]
+    moves = {number: counts for number, counts in state["moves"].items() if number != "0"}
+    assert [move["trials"] for move in row["moves"]] == [moves[n][0] for n in sorted(moves, key=int)]
+    assert sum(move["accepted"] for move in row["moves"]) == sum(counts[1] for counts in moves.values())
+    assert row["failures"] == state["failures"]
+    assert row["per_cpu_hour"] == pytest.approx(3600 * 8 / state["cpu_seconds"])
+    assert row["seconds_left"] is None
+    text = call("status", search.pk).stdout
+    for part in ("new lowest", "per CPU hour", "downhill", row["moves"][0]["name"], "8 of 8 tried"):
+        assert part in text
+    both = json.loads(call("status", search.pk, search.pk, "--json").stdout)["searches"]
+    assert "walkers" not in both[0]
+
+
+def test_time_left(search, search_settings):
+    reached = replace(query.progress(search.pk), process_state="waiting", rate=3600.0, elapsed=100.0)
+    state = replace(reached.state, tried=20, since_best=5, cpu_seconds=200.0)
+    reached = replace(reached, state=state)
+
+    def left(**limits):
+        return reached.seconds_left(search_settings("Cu3Au", **{"max_structures": 60, "rmax": 1000, **limits}))
+
+    assert left() == pytest.approx(40)
+    assert left(rmax=15) == pytest.approx(10)
+    assert left(max_cpu_hours=250 / 3600) == pytest.approx(5)
+    assert left(max_wall_hours=103 / 3600) == pytest.approx(3)
+    assert left(max_wall_hours=50 / 3600) == 0
+    found = details(reached, search_settings("Cu3Au", max_structures=60))
+    assert (found.per_cpu_hour, found.cpu_seconds_left) == (360, 400)
+
+
+def test_watch_shows_until_all_has_ended(call, running, search, quiet, monkeypatch):
+    naps = []
+
+    def sleep(seconds):
+        naps.append(seconds)
+        if len(naps) == 3:
+            running.set_process_state("killed")
+
+    monkeypatch.setattr("aiida_fuse2.cli.status.time", SimpleNamespace(sleep=sleep))
+    text = call("status", running.pk, "--watch", "--interval", 7).stdout
+    assert naps == [7.0, 7.0, 7.0]
+    shown = [line for line in text.splitlines() if line.split()[:2] == [str(running.pk), "Cu3Au"]]
+    assert len(shown) == 2  # as it ran, and as it ended
+    assert "killed" in shown[1]
+    assert "finished" in call("status", search.pk, "-w").stdout
+    assert len(naps) == 3
+    call("status", "--watch", "--json", code=2)
+
+
+def test_watch_in_a_terminal(call, running, quiet, monkeypatch):
+    screen = io.StringIO()
+    console = Console(file=screen, force_terminal=True, width=100)
+    monkeypatch.setattr("aiida_fuse2.cli.tables.make_console", lambda: console)
+
+    def interrupt(_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("aiida_fuse2.cli.status.time", SimpleNamespace(sleep=interrupt))
+    gone = {"subject": "daemon", "text": "it is not running", "command": "verdi daemon start"}
+    monkeypatch.setattr(diagnosis, "check_daemon", lambda: [diagnosis.Finding(severity=Severity.PROBLEM, **gone)])
+    call("status", running.pk, "--watch")
+    assert str(running.pk) in screen.getvalue()
+    assert "verdi daemon start" in screen.getvalue()
+
+
+@pytest.mark.slow
+def test_status_of_ten_thousand_structures(call, search, running, quiet):
+    """Records with all that those of a search have, of 40 generations."""
+    first = generation_records(search.pk)[0]
+    row = {name: values[0] for name, values in first.columns.items()}
+    state = first.state_values
+    before = orm.Dict(state).store()
+    for generation in range(40):
+        rows = [{**row, "label": f"g{generation:05d}_w{i:03d}_t000", "generation": generation} for i in range(250)]
+        decide = add_call(running, "decide", "finished", inputs={"state": before}, name=f"d{generation}")
+        before = orm.Dict({**state, "generation": generation + 1, "tried": 250 * (generation + 1)})
+        record = orm.Dict({name: [r[name] for r in rows] for name in row})
+        for name, node in (("state", before), ("record", record)):
+            node.base.links.add_incoming(decide, LinkType.CREATE, name)
+            node.store()
+        decide.seal()
+    with counted_statements() as statements:
+        (shown,) = json.loads(call("status", running.pk, "--json").stdout)["searches"]
+    assert shown["structures_tried"] == 10_000
+    assert sum(move["trials"] for move in shown["moves"]) == 9750
+    assert 0 < len(statements) < 3 * 41  # a few for each generation at most, none for a structure
+
+
+@contextmanager
+def counted_statements():
+    """Collect what is asked of the database meanwhile."""
+    statements = []
+
+    def note(_, __, statement, *___):
+        statements.append(statement)
+
+    event.listen(Engine, "before_cursor_execute", note)
+    try:
+        yield statements
+    finally:
+        event.remove(Engine, "before_cursor_execute", note)
 
 
 def test_running_searches_come_first(call, search, running, quiet):
@@ -76,12 +201,25 @@ def test_status_names_what_holds_a_search_up(call, running, monkeypatch):
     assert diagnosis.start_command() in text
 
 
+@pytest.mark.parametrize("process_type", [query.PROCESS_TYPE, query.RUNS_PROCESS_TYPE])
+def test_search_that_was_cut_off_while_it_was_made(call, search, quiet, process_type):
+    """A kill then leaves a node without inputs: not listed, never the newest, and named as what it is."""
+    bare = orm.WorkChainNode(process_type=process_type).store()
+    bare.set_process_state("killed")
+    listed = json.loads(call("status", "--all", "--json").stdout)
+    assert bare.pk not in {row["pk"] for kind in ("searches", "runs") for row in listed[kind]}
+    assert query.load_search_or_runs().pk != bare.pk
+    refused = call("status", bare.pk, code=1)
+    assert "has no settings in this profile" in refused.stderr
+
+
 def test_no_search(call):
     result = call("status", 999999, code=1)
     assert "no node '999999'" in result.stderr
 
 
-def test_paused_process_is_named(running):
+def test_paused_process_is_named(running, monkeypatch):
+    monkeypatch.setattr(diagnosis, "_without_task", list)
     running.pause()
     running.set_process_status("transport task upload has failed 5 times")
     try:
@@ -105,7 +243,7 @@ def test_step_that_was_cut_off_is_named(running, monkeypatch):
     (finding,) = [f for f in diagnosis.check_processes() if f.search == running.pk]
     assert finding.severity is Severity.PROBLEM
     assert finding.command == "aiida-fuse2 doctor --mend"
-    assert str(orphan.pk) in diagnosis.mend()[0].text
+    assert any(str(orphan.pk) in done.text for done in diagnosis.mend())  # other tests leave orphans, too
     assert not [f for f in diagnosis.check_processes() if f.search == running.pk]
     assert orm.load_node(orphan.pk).is_sealed
 
@@ -113,6 +251,7 @@ def test_step_that_was_cut_off_is_named(running, monkeypatch):
 def test_job_without_a_state_is_named_and_mended(call, running, monkeypatch, aiida_localhost):
     """A worker was killed as it made the job; only its node was stored."""
     monkeypatch.setattr(diagnosis, "_without_task", list)
+    monkeypatch.setattr(diagnosis, "worker_software", lambda _: {})  # takes a second for each code of other tests
     job = orm.CalcJobNode(computer=aiida_localhost)
     job.base.links.add_incoming(running, LinkType.CALL_CALC, "relax_00000_00")
     job.store()
@@ -140,9 +279,9 @@ def test_process_without_a_task_is_named(running, monkeypatch):
 
 
 def test_process_on_its_way_to_the_broker_is_not_named(running, monkeypatch):
-    looks = iter([set(), set()])
+    looks, everything = iter([set(), set()]), range(running.pk + 1)
     monkeypatch.setattr(diagnosis, "LOOK_AGAIN", 0)
-    monkeypatch.setattr(diagnosis, "_queued_processes", lambda: next(looks, {running.pk}))
+    monkeypatch.setattr(diagnosis, "_queued_processes", lambda: next(looks, everything))
     assert without_task(running) == []
 
 
@@ -157,6 +296,31 @@ def test_looking_at_the_queue_takes_nothing_from_workers(tmp_path, monkeypatch):
     assert queue.pop()[0] == "task11"
     assert diagnosis._tasks_on_disk() == {11, 12}
     assert queue.nack("task11", requeue=True)
+
+
+@pytest.mark.parametrize(
+    ("born", "subscribers", "expected"),
+    [
+        (0, 2, (Severity.FINE, "2 workers connected")),
+        (0, 1, (Severity.NOTE, "1 of 2 workers were just started")),
+        (-1000, 1, (Severity.PROBLEM, "1 of 2 workers are not connected")),
+        (5, 0, (Severity.PROBLEM, "2 of 2 workers are not connected")),
+        (5, 2, (Severity.PROBLEM, "2 of 2 workers are not connected")),  # it counts some that are dead
+        (None, 2, (Severity.NOTE, "just started")),
+    ],
+)
+def test_workers_that_the_broker_does_not_know(aiida_profile, monkeypatch, born, subscribers, expected):
+    """The broker was started ``born`` seconds after the workers, or both long ago where that is negative."""
+    broker = object.__new__(diagnosis.ZeromqBroker)
+    monkeypatch.setattr(broker, "probe_service_status", lambda: {"pid": 1, "task_subscribers": subscribers})
+    monkeypatch.setattr(diagnosis, "get_manager", lambda: SimpleNamespace(get_broker=lambda: broker))
+    long_ago = born is not None and born < 0
+    now = time.time() - (2 * diagnosis.STARTUP if long_ago else 0)
+    monkeypatch.setattr(diagnosis, "_process_start", lambda _: None if born is None else now + max(born, 0))
+    monkeypatch.setattr(diagnosis, "_verdi", str)
+    found = diagnosis._check_broker([now, now])
+    assert found.severity is expected[0]
+    assert expected[1] in found.text
 
 
 @pytest.mark.parametrize(("free", "severity"), [(1e8, Severity.PROBLEM), (1e9, Severity.NOTE), (1e11, Severity.FINE)])
@@ -201,11 +365,37 @@ def test_codes(worker_code, no_other_code, aiida_localhost, tmp_path, monkeypatc
     assert len(diagnosis.check_codes(connect=False)) == 1
 
 
-def test_doctor(call, quiet, monkeypatch, worker_code):
+def test_code_that_does_not_start(worker_code, no_other_code, aiida_localhost, tmp_path):
+    """It is there, but something that it needs is not."""
+    program = tmp_path / "aiida-fuse2-worker"
+    program.write_text("#!/bin/sh\nexit 1\n")
+    program.chmod(0o755)
+    broken = orm.InstalledCode(label="broken", computer=aiida_localhost, filepath_executable=str(program)).store()
+    (found,) = [f for f in diagnosis.check_codes(connect=False) if broken.full_label in f.text]
+    assert found.severity is Severity.NOTE  # another one works
+    assert "does not start on its computer" in found.text
+    assert f"computer test {aiida_localhost.label}" in found.command
+    worker_code.is_hidden = True
+    try:
+        (found,) = diagnosis.check_codes(connect=False)
+        assert found.severity is Severity.PROBLEM
+    finally:
+        worker_code.is_hidden, broken.is_hidden = False, True
+
+
+def test_doctor(call, quiet, monkeypatch, worker_code, no_other_code):
     good = json.loads(call("doctor", "--json").stdout)
     assert {finding["severity"] for finding in good} <= {"ok", "note"}
     problem = diagnosis.Finding(subject="daemon", severity=Severity.PROBLEM, text="it sleeps", command="wake it")
-    monkeypatch.setattr(diagnosis, "check_daemon", lambda: [problem])
+
+    def check():
+        logging.getLogger("aiida.brokers").warning("Failed to probe")
+        return [problem]
+
+    monkeypatch.setattr(diagnosis, "check_daemon", check)
+    told = call("doctor", "--json", code=1)
+    assert problem.text in {finding["text"] for finding in json.loads(told.stdout)}
+    assert "Failed to probe" in told.stderr
     text = call("doctor", code=1).stdout
     assert "problem  daemon: it sleeps" in text
     assert "wake it" in text

@@ -7,7 +7,11 @@ import io
 import pytest
 from rich.console import Console
 
+from aiida_fuse2.cli.compare import experiments_table
+from aiida_fuse2.cli.hull import hull_table
 from aiida_fuse2.cli.tables import counts_text, duration_text, origin_text, ranked_table, spacegroup_text
+from aiida_fuse2.report.comparison import ExperimentFigures
+from aiida_fuse2.report.hull import HullRow
 
 ROW = {
     "rank": 1,
@@ -112,3 +116,23 @@ def test_rows_take_one_line(width, symbol, number, origin, move):
     lines = rendered(width, **values).splitlines()
     assert len(lines) == 3  # the titles take two
     assert max(len(line) for line in lines) <= width
+
+
+def cells(table):
+    return [[column._cells[row] for column in table.columns] for row in range(table.row_count)]
+
+
+def test_median_of_two_searches_is_not_rounded():
+    figures = {"formula": "MgO", "experiment": "fgen", "searches": (1, 2), "tried": 20, "seconds": 0.1, "speedup": 1.0}
+    rest = {"energy": -6.3, "is_lowest": False, "improvement": -1.0, "reached": 2}
+    rows = [ExperimentFigures(**figures, **rest, structures=structures) for structures in (6.5, 7.0, None)]
+    assert [row[-1] for row in cells(experiments_table(rows))] == ["6.5", "7", ""]
+
+
+def test_end_members_have_no_negative_zero():
+    phase = {"search": 1, "energy": -6.0, "above": 0.0}
+    rows = [
+        HullRow(formula=formula, formation=formation, decomposition={formula: 1.0}, **phase)
+        for formula, formation in (("MgO", -1e-9), ("CaO", -0.1), ("SrO", None))
+    ]
+    assert [row[2] for row in cells(hull_table(rows))] == ["0.0000", "-0.1000", ""]

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from aiida_fuse2.core.acceptance import Thermostat
-from aiida_fuse2.core.decision import CONVERGED, Relaxation, decide
+from aiida_fuse2.core.decision import CONVERGED, KNOWN, KnownStructure, Relaxation, decide
 from aiida_fuse2.core.state import Best, SearchState, Walker
 from aiida_fuse2.core.trials import TrialInfo, trial_label
 
@@ -40,7 +40,7 @@ class Search:
         self.state = SearchState.initial(settings.walkers, settings.acceptance.temperature)
         self.kinds = {}
 
-    def decide(self, outcomes, candidates=None, rejections=None):
+    def decide(self, outcomes, candidates=None, rejections=None, known=None):
         trials = [t for t, _ in outcomes]
         relaxations = {t.label: r for t, r in outcomes}
         self.kinds |= {label: r.fingerprint for label, r in relaxations.items()}
@@ -53,6 +53,7 @@ class Search:
             same=lambda a, b: np.allclose(self.kinds[a], self.kinds[b]),
             rejections=rejections or {},
             pool=(0, {}, 0),
+            known=known,
         )
         self.state = decision.state
         return decision.record
@@ -191,3 +192,33 @@ def test_decision_depends_on_nothing_else(search_settings):
         return rows, search.state
 
     assert history() == history()
+
+
+def test_a_known_trial_is_tested_with_the_energy_of_what_it_equals(search):
+    start(search)
+    before = search.state
+    trial = info(walker=1, generation=1, move=1)
+    record = search.decide(
+        [(info(walker=0, generation=1, move=2), FAILED), (trial, FAILED)],
+        known={trial.label: KnownStructure("g00000_w000_t002", -3.0)},
+    )
+    row = record[trial.label]
+    assert (row["status"], row["duplicate_of"], row["outcome"]) == (KNOWN, "g00000_w000_t002", "downhill")
+    assert row.get("energy") is None
+    assert row["fingerprint"] is None
+    walker = search.state.walkers[1]
+    assert (walker.current, walker.representative, walker.energy) == ("g00000_w000_t002", "g00000_w000_t002", -3.0)
+    after = search.state
+    assert (after.tried, after.explored, after.unique) == (before.tried + 2, before.explored, before.unique)
+    assert after.failures == {"step_limit": 1}
+    assert after.since_best == before.since_best + 2
+    assert after.best == before.best
+
+
+def test_a_known_trial_that_equals_the_current_structure_is_a_duplicate(search):
+    start(search)
+    trial = info(walker=0, generation=1, move=1)
+    known = {trial.label: KnownStructure("g00000_w000_t002", -3.0)}
+    record = search.decide([(trial, FAILED)], known=known)
+    assert record[trial.label]["outcome"] == "duplicate"
+    assert search.state.failures == {}

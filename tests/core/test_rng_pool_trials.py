@@ -60,6 +60,28 @@ def test_pool_goes_on_where_it_was():
     assert second.remaining == 1
 
 
+def test_random_draws_take_each_of_the_others_once_wherever_it_goes_on():
+    structures = pool_of([1, 2, 1, 1, 2, 1, 1])
+    pool = reader(structures)
+    taken = [pool.draw(5).info["rank"]]
+    while (drawn := pool.draw_at_random(10)) is not None:
+        taken.append(drawn.info["rank"])
+        assert sorted(taken + [atoms.info["rank"] for atoms in pool.left()]) == list(range(7))
+        pool = reader(structures, positions=dict(pool.positions))  # as after a restart
+    assert sorted(taken) == list(range(7))
+    assert taken != sorted(taken)
+    assert pool.remaining == 0
+    assert reader(pool_of([2])).draw_at_random(5) is None
+
+
+def test_random_order_follows_the_seed():
+    def order(seed):
+        pool = PoolReader(parse_composition("SrTiO3"), lambda: pool_of([1] * 8), {}, seed=seed)
+        return [pool.draw_at_random(5).info["rank"] for _ in range(8)]
+
+    assert order(1) == order(1) != order(2)
+
+
 def test_what_is_left_is_in_order():
     pool = reader(pool_of([2, 1, 3, 1]))
     pool.draw(5)

@@ -1,20 +1,17 @@
 """Tests of random structures in random space groups."""
 
-import sys
 from contextlib import suppress
 
 import numpy as np
 import pytest
 import spglib
-from hypothesis import given, settings
-from hypothesis import strategies as st
-from pyxtal import operations
 from pyxtal.symmetry import Group
 
 from aiida_fuse2.core.composition import parse_composition
 from aiida_fuse2.core.errors import GenerationError
 from aiida_fuse2.core.generators import GeneratorContext, get_generator, symmetric
-from aiida_fuse2.core.generators.symmetric import SPACE_GROUPS, Symmetric, compatible_groups
+from aiida_fuse2.core.generators.symmetric import Symmetric
+from aiida_fuse2.core.generators.wyckoff import compatible_groups
 from aiida_fuse2.core.radii import module_size, resolve_radii
 
 
@@ -80,54 +77,17 @@ def test_successive_structures_differ():
     assert first != second
 
 
-@pytest.mark.parametrize("counts", [(1,), (7,), (16,), (1, 1, 3), (3, 2, 7), (6, 4, 14), (4, 1, 1, 1), (8, 16)])
-def test_compatible_groups_agree_with_pyxtal(counts):
-    expected = []
-    for number in SPACE_GROUPS:
-        group = Group(number)
-        if group.check_compatible([n * group.cellsize() for n in counts])[0]:
-            expected.append(number)
-    assert list(compatible_groups(counts)) == expected
-
-
-@settings(derandomize=True, deadline=None, max_examples=50)
-@given(st.lists(st.integers(1, 40), min_size=1, max_size=6))
-def test_some_group_holds_any_composition(counts):
-    assert 6 in compatible_groups(tuple(counts))
-
-
-def test_one_fixed_position_is_not_given_to_two_elements():
-    """F-43m has four positions of one atom per primitive cell, so a fifth element finds none."""
-    assert 216 in compatible_groups((1, 1, 1, 1))
-    assert 216 not in compatible_groups((1, 1, 1, 1, 1))
-
-
-def test_work_is_bounded_by_a_count(monkeypatch):
-    monkeypatch.setattr(symmetric, "MAX_LOOKUPS", 2)
+def test_crowded_cells_are_a_counted_failure(monkeypatch):
+    monkeypatch.setattr(symmetric, "MIN_CONTACT", 5.0)
     with pytest.raises(GenerationError) as caught:
         Symmetric()(context_of("Li4OBrCl", 14), np.random.default_rng(0))
     assert caught.value.reason == "too_crowded"
+    assert "space group" in caught.value.detail
 
 
-def test_pyxtal_is_left_as_it_was():
-    original = operations.Tol_matrix
-    list(generate(context_of("SrTiO3", 5), range(2)))
-    assert operations.Tol_matrix is original
-
-
-def test_sharing_the_tolerances_changes_no_structure(monkeypatch):
-    context = context_of("SrTiO3", 10)
-    shared = list(generate(context, range(5)))
-    monkeypatch.setattr(symmetric, "_shared_tolerances", symmetric._quiet)
-    assert list(generate(context, range(5))) == shared
-
-
-def test_errors_of_pyxtal_are_counted(monkeypatch):
-    monkeypatch.setattr(symmetric, "compatible_groups", lambda _: (227,))
-    with pytest.raises(GenerationError) as caught:
-        Symmetric()(context_of("SrTiO3", 5), np.random.default_rng(0))
-    assert caught.value.reason == "pyxtal_failed"
-    assert "227" in caught.value.detail
+@pytest.mark.parametrize(("formula", "max_atoms"), [("SrTiO3", 10), ("Si6Al6B3Fe3NaO30F", 50)])
+def test_most_attempts_give_a_structure(formula, max_atoms):
+    assert len(list(generate(context_of(formula, max_atoms), range(20)))) >= 12
 
 
 def test_limits_without_a_cell_are_a_counted_failure():
@@ -143,4 +103,3 @@ def test_nothing_is_printed(capfd):
 
 def test_registered_by_name():
     assert isinstance(get_generator("symmetric"), Symmetric)
-    assert "pyxtal" in sys.modules

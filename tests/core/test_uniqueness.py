@@ -12,6 +12,7 @@ from aiida_fuse2.core.uniqueness import (
     UniqueIndex,
     are_equal,
     decode_fingerprint,
+    displacement,
     encode_fingerprint,
     fingerprint,
     fingerprint_distance,
@@ -47,6 +48,18 @@ def test_small_differences_stay_below_the_tolerance():
     moved = rattle(perovskite() * (2, 2, 1), 0.03, np.random.default_rng(0))
     assert 0 < distance(moved, perovskite()) < FINGERPRINT_TOLERANCE
     assert are_equal(moved, perovskite(), stol=STOL)
+
+
+def test_displacement_is_in_length():
+    moved = perovskite()
+    moved.positions[2] += [0.05, 0, 0]  # against the others; the matcher takes out what all have in common
+    others = 0.05 / 5
+    expected = np.sqrt(((0.05 - others) ** 2 + 4 * others**2) / 5)
+    assert displacement(moved, perovskite() * (2, 1, 1), stol=STOL) == pytest.approx(expected, rel=0.05)
+    assert displacement(perovskite(), perovskite(), stol=STOL) == pytest.approx(0, abs=1e-6)
+    swapped = perovskite()
+    swapped.numbers[[0, 1]] = swapped.numbers[[1, 0]]
+    assert displacement(swapped, perovskite(), stol=STOL) is None
 
 
 def test_swapped_cations_differ():

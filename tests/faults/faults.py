@@ -19,8 +19,9 @@ def worker_kill_in(phase):
     """Return a fault that kills the daemon's worker in a phase of the search."""
 
     def strike(trials, search, rng):
+        workers = trials.workers()  # found before, since some phases take less time than looking for them
         if trials.wait_for_phase(search, phase):
-            trials.kill(trials.workers())
+            trials.kill(workers)
 
     return strike
 

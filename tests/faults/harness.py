@@ -34,6 +34,9 @@ ROUNDS = 6
 
 ENDED = ("finished", "excepted", "killed")
 
+TRANSPORT_TASKS = {"uploading": "upload", "submitting": "submit", "retrieving": "retrieve"}
+"""What AiiDA calls its tasks for a job in these phases; the state of the job tells what was done last."""
+
 ADVISED = ("daemon", "broker", "process")
 """What the doctor looks at and mends with commands to be typed as they are."""
 
@@ -70,8 +73,8 @@ class Trials:
 
     # --- searches ---
 
-    def submit(self, structures, delay=0.3):
-        """Submit a search of Cu3Au and return its primary key."""
+    def submit(self, structures, delay=0.3, least=0.0):
+        """Submit a search of Cu3Au, which ends where less GB than the least are free; return its primary key."""
         from aiida.engine import submit
         from aiida.manage import get_manager
 
@@ -84,6 +87,7 @@ class Trials:
             "population_size": 4,
             "walkers": 2,
             "max_structures": structures,
+            "min_free_disk": least,
         }
         tier = {
             "calculator": "tests.faults.slow_emt.SlowEMT",
@@ -174,7 +178,11 @@ class Trials:
         time.sleep(part * self.seconds / self.generations)
 
     def is_in_phase(self, search, phase):
-        """Tell whether a search is in a phase: propose, decide, created (a job not taken up yet), or a job's state."""
+        """Tell whether a search is in a phase.
+
+        Phases are propose, decide, created (a job not taken up yet), uploading, submitting, retrieving, and states of
+        jobs.
+        """
         from aiida import orm
 
         builder = orm.QueryBuilder().append(orm.WorkChainNode, filters={"id": search}, tag="search")
@@ -183,7 +191,10 @@ class Trials:
             filters["attributes.process_label"] = phase
             builder.append(orm.CalcFunctionNode, filters=filters, with_incoming="search")
         else:
-            filters["attributes.process_state" if phase == "created" else "attributes.state"] = phase
+            if phase in TRANSPORT_TASKS:
+                filters["attributes.process_status"] = f"Waiting for transport task: {TRANSPORT_TASKS[phase]}"
+            else:
+                filters["attributes.process_state" if phase == "created" else "attributes.state"] = phase
             builder.append(orm.CalcJobNode, filters=filters, with_incoming="search")
         return builder.count() > 0
 
@@ -248,7 +259,9 @@ class Trials:
             return "begin"
         if attributes.get("process_state") in ENDED:
             return "between"
-        return attributes.get("state") or attributes.get("process_label") or "between"
+        task = (attributes.get("process_status") or "").rpartition("transport task: ")[2]
+        phase = next((name for name, word in TRANSPORT_TASKS.items() if word == task), None)
+        return phase or attributes.get("state") or attributes.get("process_label") or "between"
 
     # --- results ---
 

@@ -39,7 +39,7 @@ def test_search_survives_a_full_disk(tmp_path):
     problem = mount_problem(folder)
     if problem:
         pytest.skip(f"no file system can be mounted here: {problem}")
-    options = ["--moments", "decide", "--structures", "4", "--hold", "5", "--quiet", "15"]
+    options = ["--moments", "decide", "--structures", "4", "--hold", "5", "--quiet", "8"]
     command = [sys.executable, "-m", "tests.faults.disk_full", folder, *options]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, (done.stdout, done.stderr)

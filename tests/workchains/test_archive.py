@@ -58,5 +58,9 @@ def test_documented_queries_run(search):
     assert len(below) >= 1
     assert namespace["best"].uuid == search.outputs.structure.uuid
     assert namespace["lineage"][0] == search.outputs.structure.label
-    assert len(namespace["history"]) == 12
+    assert len(namespace["history"]) == 8
+    assert [node.pk for node in namespace["best_three"]] == [row["pk"] for row in ranked(search)[:3]]
+    assert len(namespace["every_one"]) == len(namespace["frame"]) == len(explored)
+    assert namespace["line"]["label"].tolist()[::-1] == namespace["lineage"]
+    assert {row[0] for row in namespace["of_composition"]} <= set(namespace["table"]["pk"])
     assert explored[0][1]["energy"] == search.outputs.energy.value

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from aiida import orm
+from aiida.cmdline.utils.common import get_workchain_report
 from aiida.engine import run_get_node
 from ase.build import bulk
 from ase.io import write
@@ -13,8 +16,9 @@ from aiida_fuse2 import continuation, query
 from aiida_fuse2.calculations.functions import begin
 from aiida_fuse2.core.errors import InputError
 from aiida_fuse2.core.state import SearchState
-from aiida_fuse2.workchains.records import added_files, generation_records, segments
-from aiida_fuse2.workchains.search import GROUP_PREFIX, STOP_EXTRA, STOP_NOW, Fuse2WorkChain
+from aiida_fuse2.workchains.records import GROUP_PREFIX, added_files, generation_records, segments
+from aiida_fuse2.workchains.relax import STOP_EXTRA, STOP_NOW
+from aiida_fuse2.workchains.search import Fuse2WorkChain
 from tests.workchains.comparing import comparable, rows_of
 
 _FINISHED: dict[str, int] = {}
@@ -44,14 +48,14 @@ def state_of(search):
     return SearchState.from_dict(search.outputs.state.get_dict())
 
 
-@pytest.mark.parametrize("budget", [8, 7])  # 4 + 2 + 2, and 4 + 2 + 1 of 2
+@pytest.mark.parametrize("budget", [6, 5])  # of 4 + 2 + 2: 4 + 2, and 4 + 1 of 2
 def test_extended_search_equals_the_longer_one(finished, budget):
     whole, short = finished(), finished(max_structures=budget)
-    longer = go_on(short, overrides={"settings": {"max_structures": 12}})
+    longer = go_on(short, overrides={"settings": {"max_structures": 8}})
     assert comparable(rows_of(longer)) == comparable(rows_of(whole))
     assert longer.outputs.energy.value == whole.outputs.energy.value
     assert [r["label"] for r in query.ranked(longer)] == [r["label"] for r in query.ranked(whole)]
-    assert longer.outputs.history.get_array("number").tolist() == list(range(1, 13))
+    assert longer.outputs.history.get_array("number").tolist() == list(range(1, 9))
     assert [s.search for s in segments(longer.pk)] == [short.pk, longer.pk]
     group = orm.Group.collection.get(label=GROUP_PREFIX + longer.uuid)
     labels = {row["label"] for row in rows_of(longer) if row["status"] == "converged"}
@@ -69,12 +73,12 @@ def test_any_generation_is_a_beginning(finished):
 
 
 def test_twice_interrupted(finished):
-    first = finished(max_structures=6)
-    second = go_on(first, more=2)
-    third = go_on(second, more=4)
+    first = finished(max_structures=5)
+    second = go_on(first, more=1)
+    third = go_on(second, more=2)
     assert comparable(rows_of(third)) == comparable(rows_of(finished()))
     assert len(segments(third.pk)) == 3
-    assert query.progress(third.pk).state.tried == 12
+    assert query.progress(third.pk).state.tried == 8
 
 
 def test_pools_go_on(emt_builder, monkeypatch):
@@ -83,7 +87,8 @@ def test_pools_go_on(emt_builder, monkeypatch):
         "pool": {"size": 3},
         "population_size": 3,
         "move_weights": {14: 1.0},
-        "max_structures": 9,
+        "max_structures": 7,
+        "symmetry": {"max_followups": 0},
     }
     _, whole = run_get_node(emt_builder(**arguments))
     original = Fuse2WorkChain._take_over
@@ -104,7 +109,7 @@ def test_crashed_search_goes_on(emt_builder, finished, monkeypatch):
     original = Fuse2WorkChain._take_over
 
     def take_over(self, *values):
-        if self._search_state().generation == 2:
+        if self._search_state().generation == 1:
             raise RuntimeError("out of order")
         original(self, *values)
 
@@ -119,24 +124,46 @@ def test_crashed_search_goes_on(emt_builder, finished, monkeypatch):
 
 def test_other_settings(finished):
     short = finished(max_structures=6)
-    wider = go_on(short, overrides={"settings": {"max_structures": 12, "walkers": 3, "seed": 9}})
+    wider = go_on(short, overrides={"settings": {"max_structures": 9, "walkers": 3, "seed": 9}})
     state = state_of(wider)
-    assert (state.tried, len(state.walkers)) == (12, 3)
+    assert (state.tried, len(state.walkers)) == (9, 3)
     assert {row["walker"] for row in rows_of(wider)[6:]} == {0, 1, 2}
     assert rows_of(wider)[:6] == rows_of(short)
-    fewer = go_on(short, overrides={"settings": {"max_structures": 8, "walkers": 1}})
+    fewer = go_on(short, overrides={"settings": {"max_structures": 7, "walkers": 1}})
     before, after = state_of(short), state_of(fewer)
     assert len(after.walkers) == 1
     assert {row["walker"] for row in rows_of(fewer)[6:]} == {0}
-    start = orm.load_node(generation_records(fewer.pk)[-2].before).get_dict()
+    start = orm.load_node(generation_records(fewer.pk)[-1].before).get_dict()
     assert min(w.energy for w in before.walkers) == start["walkers"][0]["energy"]
+
+
+def test_smaller_limit_of_atoms(finished):
+    """Walkers on structures that are too large begin with new ones; what was found before stays."""
+    short = finished(max_structures=6)
+    before = {walker.current: walker for walker in state_of(short).walkers}
+    sizes = {row["label"]: row["n_atoms"] for row in rows_of(short)}
+    large = [label for label in before if sizes[label] > 4]
+    assert large  # else this tests nothing: choose another seed
+    smaller = go_on(short, overrides={"settings": {"max_structures": 8, "max_atoms": 4}})
+    assert rows_of(smaller)[:6] == rows_of(short)
+    assert {row["n_atoms"] for row in rows_of(smaller)[6:]} == {4}
+    start = orm.load_node(generation_records(smaller.pk)[-1].before)
+    resumed = start.creator
+    assert resumed.process_label == "resume"
+    assert set(large) <= set(resumed.inputs)
+    assert f"more than 4 atoms, so their walkers begin anew: {', '.join(sorted(large))}" in get_workchain_report(
+        smaller, "REPORT"
+    )
+    currents = [walker["current"] for walker in start["walkers"]]
+    assert currents == [None if label in large else label for label in before]
+    assert smaller.outputs.energy.value <= short.outputs.energy.value
 
 
 def test_what_cannot_be_continued_is_refused(finished):
     search = finished()
-    with pytest.raises(InputError, match="12 structures have been tried"):
+    with pytest.raises(InputError, match="8 structures have been tried"):
         continuation.prepare_continuation(search)
-    with pytest.raises(InputError, match="generations 0 to 4"):
+    with pytest.raises(InputError, match="generations 0 to 2"):
         continuation.prepare_continuation(search, generation=6)
     with pytest.raises(InputError, match="no such input"):
         continuation.prepare_continuation(search, more=2, overrides={"settings": {"sed": 1}})
@@ -196,7 +223,7 @@ def test_added_structures_enter_a_running_search(emt_builder, ordered_file, monk
             assert added.is_drawn
 
     monkeypatch.setattr(Fuse2WorkChain, "_take_over", take_over)
-    _, search = run_get_node(emt_builder(move_weights={14: 1.0}, max_structures=16))
+    _, search = run_get_node(emt_builder(move_weights={14: 1.0}))
     assert search.is_finished_ok, search.exit_message
     provided = [row for row in rows_of(search) if row["origin"] == "provided"]
     assert [row["spacegroup_symbol"] for row in provided] == ["I4/mmm"]
@@ -206,11 +233,10 @@ def test_added_structures_enter_a_running_search(emt_builder, ordered_file, monk
     assert continuation.added_and_waiting(search) == []
 
 
-def test_added_structures_wait_for_the_continuation(finished, ordered_file):
-    short = finished(max_structures=6, move_weights={14: 1.0})
-    assert continuation.add_structures(short, [ordered_file / "ordered.cif"]).kept == 1
-    assert len(continuation.added_and_waiting(short)) == 1
-    longer = go_on(short, more=10)
+def test_added_structures_wait_for_the_continuation(first, ordered_file):
+    assert continuation.add_structures(first, [ordered_file / "ordered.cif"]).kept == 1
+    assert len(continuation.added_and_waiting(first)) == 1
+    longer = gone_on(first, is_added=True)
     assert "provided" in {row["origin"] for row in rows_of(longer)}
     assert np.isclose(longer.outputs.energy.value, min(r["energy"] for r in query.ranked(longer)))
 
@@ -222,20 +248,19 @@ def test_structures_that_do_not_fit_are_refused(finished, ordered_file):
     assert added_files(search.uuid) == []
 
 
-def test_two_add_at_once(finished, ordered_file, monkeypatch):
+def test_two_add_at_once(first, ordered_file, monkeypatch):
     """Both find nothing added yet before either writes."""
-    search = finished(max_structures=6, seed=8)
     collection = type(orm.Group.collection)
     find = collection.get_or_create
 
     def add_in_between(self, label):
         monkeypatch.setattr(collection, "get_or_create", find)
-        continuation.add_structures(search, [ordered_file / "ordered.cif"])
+        continuation.add_structures(first, [ordered_file / "ordered.cif"])
         return self.entity_type(label).store(), True  # as if none had been found
 
     monkeypatch.setattr(collection, "get_or_create", add_in_between)
-    continuation.add_structures(search, [ordered_file / "ordered.cif"])
-    assert len(continuation.added_and_waiting(search)) == 2
+    continuation.add_structures(first, [ordered_file / "ordered.cif"])
+    assert len(continuation.added_and_waiting(first)) == 2
 
 
 # --- branches ---
@@ -243,30 +268,47 @@ def test_two_add_at_once(finished, ordered_file, monkeypatch):
 POOL_ONLY = {"generator": "fgen", "move_weights": {14: 1.0}, "max_structures": 6}
 
 
+@pytest.fixture
+def first(finished):
+    """A search that draws from the pool only; what a test adds to it is taken away afterwards."""
+    search = finished(**POOL_ONLY)
+    assert added_files(search.uuid) == []
+    yield search
+    for group in orm.QueryBuilder().append(orm.Group, filters={"label": f"{GROUP_PREFIX}{search.uuid}/added"}).all():
+        orm.Group.collection.delete(group[0].pk)
+
+
+def gone_on(search, *, is_added, walkers=2):
+    """Return a search that has gone on to 8 structures; made once for several tests."""
+    key = f"gone on, {is_added}, {walkers}"
+    if key not in _FINISHED:
+        overrides = {"settings": {"max_structures": 8, "walkers": walkers}}
+        _FINISHED[key] = go_on(search, overrides=overrides).pk
+    return orm.load_node(_FINISHED[key])
+
+
 def origins(search):
     return [row["origin"] for row in rows_of(search)]
 
 
-def test_branch_has_its_own_pool(emt_builder, ordered_file):
+def test_branch_has_its_own_pool(first, ordered_file):
     """What another search that went on from the same state has added to its pool is not seen."""
-    _, first = run_get_node(emt_builder(**POOL_ONLY))
-    before = go_on(first, more=6)
+    before = gone_on(first, is_added=False)
     continuation.add_structures(first, [ordered_file / "ordered.cif"])
-    with_added = go_on(first, more=6)
-    after = go_on(first, generation=2, more=6)
+    with_added = gone_on(first, is_added=True)
+    after = go_on(first, generation=2, more=2)
     assert "provided" in origins(with_added)
     assert "provided" not in origins(after)
     assert comparable(rows_of(after)) == comparable(rows_of(before))
-    again = go_on(with_added, generation=2, overrides={"settings": {"max_structures": 12}})
+    again = go_on(with_added, generation=2, overrides={"settings": {"max_structures": 8}})
     assert comparable(rows_of(again)) == comparable(rows_of(with_added))
 
 
-def test_bare_state_has_the_pool_of_the_search_that_made_it(emt_builder, ordered_file):
-    _, first = run_get_node(emt_builder(**POOL_ONLY))
-    before = go_on(first, more=6)
+def test_bare_state_has_the_pool_of_the_search_that_made_it(emt_builder, first, ordered_file):
+    before = gone_on(first, is_added=False)
     continuation.add_structures(first, [ordered_file / "ordered.cif"])
-    go_on(first, more=6)
-    builder = emt_builder(**{**POOL_ONLY, "max_structures": 12})
+    gone_on(first, is_added=True)
+    builder = emt_builder(**{**POOL_ONLY, "max_structures": 8})
     builder.state = first.outputs.state
     _, bare = run_get_node(builder)
     assert comparable(rows_of(bare)) == comparable(rows_of(before))
@@ -298,11 +340,10 @@ SEARCH_MODULE = "aiida_fuse2.workchains.search."
     ("step", "walkers"),
     [("find_structures", 2), ("add_to_pool", 3), ("propose", 2), ("propose", 3)],  # with 3 the state is made fit first
 )
-def test_added_structures_outlive_a_continuation_that_dies_early(emt_builder, ordered_file, monkeypatch, step, walkers):
+def test_added_structures_outlive_a_continuation_that_dies_early(first, ordered_file, monkeypatch, step, walkers):
     """It dies before it takes them, or after and before its first proposal."""
-    _, first = run_get_node(emt_builder(**POOL_ONLY))
     continuation.add_structures(first, [ordered_file / "ordered.cif"])
-    changes = {"settings": {"walkers": walkers, "max_structures": 12}}
+    changes = {"settings": {"walkers": walkers, "max_structures": 8}}
     prepared = continuation.prepare_continuation(first, overrides=changes)
 
     def die(*_, **__):
@@ -315,7 +356,7 @@ def test_added_structures_outlive_a_continuation_that_dies_early(emt_builder, or
     with monkeypatch.context() as patch:
         patch.setattr(SEARCH_MODULE + step, die)
         dead_again = crash(twice.builder)
-    again, whole = go_on(dead_again), go_on(first, overrides=changes)
+    again, whole = go_on(dead_again), gone_on(first, is_added=True, walkers=walkers)
     assert "provided" in origins(whole)
     assert comparable(rows_of(again)) == comparable(rows_of(whole))
     assert continuation.added_and_waiting(again) == []
@@ -340,11 +381,10 @@ def test_added_before_the_first_proposal_of_a_new_search(emt_builder, ordered_fi
     assert comparable(rows_of(go_on(dead))) == comparable(rows_of(whole))
 
 
-def test_file_of_a_call_that_was_cut_off_still_waits(finished, ordered_file, monkeypatch):
+def test_file_of_a_call_that_was_cut_off_still_waits(first, ordered_file, monkeypatch):
     """A call of ``add_to_pool`` that was cut off has no outputs."""
-    short = finished(max_structures=6, seed=9)
-    continuation.add_structures(short, [ordered_file / "ordered.cif"])
-    prepared = continuation.prepare_continuation(short, more=6)
+    continuation.add_structures(first, [ordered_file / "ordered.cif"])
+    prepared = continuation.prepare_continuation(first, more=6)
 
     def die(*_):
         raise CutError
@@ -353,7 +393,7 @@ def test_file_of_a_call_that_was_cut_off_still_waits(finished, ordered_file, mon
         patch.setattr("aiida_fuse2.calculations.conversions.merged_pool", die)
         dead = crash(prepared.builder)
     assert [call.process_label for call in dead.called] == ["add_to_pool"]
-    (file,) = added_files(short.uuid)
+    (file,) = added_files(first.uuid)
     assert continuation.prepare_continuation(dead).builder.pool.uuid == file.uuid
 
 
@@ -378,7 +418,24 @@ def test_budget_of_wall_time(emt_builder):
     assert state_of(longer).tried == 4
 
 
+def test_little_space_ends_a_search_that_goes_on_later(emt_builder, finished, monkeypatch):
+    space = iter([1e9, 1e9, 0.15e9])
+    monkeypatch.setattr("aiida_fuse2.workchains.search.least_free", lambda: (next(space), Path("/data")))
+    _, search = run_get_node(emt_builder())
+    assert search.exit_status == 303
+    assert search.exit_message == (
+        "0.15 GB free in /data, less than settings.min_free_disk = 0.2; make room, then continue"
+    )
+    assert search.is_sealed
+    assert state_of(search).tried == 6
+    assert len(query.ranked(search)) > 0
+    monkeypatch.undo()
+    assert comparable(rows_of(go_on(search))) == comparable(rows_of(finished()))
+
+
 # --- stopped before the first result ---
+
+SYMMETRIC = {"generator": "symmetric", "pool": {"size": 3}, "population_size": 3, "max_structures": 5}
 
 
 def stop_in_generation_0(builder, monkeypatch, *, request, submit):
@@ -392,32 +449,30 @@ def stop_in_generation_0(builder, monkeypatch, *, request, submit):
     with monkeypatch.context() as patch:
         patch.setattr(Fuse2WorkChain, submit, ask)
         if request == STOP_NOW:
-            patch.setattr(SEARCH_MODULE + "_results_of", lambda _: {})  # as of a killed job
+            patch.setattr(SEARCH_MODULE + "results_of", lambda _: {})  # as of a killed job
         _, search = run_get_node(builder)
     return search
 
 
 @pytest.mark.parametrize(("request_", "tried"), [(True, 4), (STOP_NOW, 0)])
 def test_stop_in_the_first_generation(emt_builder, finished, monkeypatch, request_, tried):
-    search = stop_in_generation_0(emt_builder(), monkeypatch, request=request_, submit="_submit_relaxation")
+    builder = emt_builder(max_structures=6)
+    search = stop_in_generation_0(builder, monkeypatch, request=request_, submit="_submit_relaxation")
     assert (search.exit_status, search.exit_message) == (700, f"Stopped on request after {tried} structures.")
-    assert comparable(rows_of(go_on(search))) == comparable(rows_of(finished()))
+    assert comparable(rows_of(go_on(search))) == comparable(rows_of(finished(max_structures=6)))
 
 
 @pytest.mark.parametrize("request_", [True, STOP_NOW])
-def test_stop_while_the_first_pool_is_filled(emt_builder, monkeypatch, request_):
-    arguments = {"generator": "symmetric", "pool": {"size": 3}, "population_size": 3, "max_structures": 5}
+def test_stop_while_the_first_pool_is_filled(emt_builder, finished, monkeypatch, request_):
     search = stop_in_generation_0(
-        emt_builder(**arguments), monkeypatch, request=request_, submit="_add_worker_software"
+        emt_builder(**SYMMETRIC), monkeypatch, request=request_, submit="_add_worker_software"
     )
     assert search.exit_status == 700
-    _, whole = run_get_node(emt_builder(**arguments))
-    assert comparable(rows_of(go_on(search))) == comparable(rows_of(whole))
+    assert comparable(rows_of(go_on(search))) == comparable(rows_of(finished(**SYMMETRIC)))
 
 
 def test_stop_at_once_kills_the_job_of_the_first_pool(emt_builder, worker_code, monkeypatch):
-    arguments = {"generator": "symmetric", "pool": {"size": 3}, "population_size": 3, "max_structures": 5}
-    builder = emt_builder(**arguments)
+    builder = emt_builder(**SYMMETRIC)
     builder.generate.code = orm.InstalledCode(
         computer=worker_code.computer, filepath_executable="/bin/false", label="no-worker"
     )  # gives no pool, as a killed job

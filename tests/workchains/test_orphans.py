@@ -48,6 +48,21 @@ def test_jobs_and_searches_that_a_kill_left_as_they_were_made(aiida_profile, aii
     assert not alive.is_sealed
 
 
+def test_runs_seal_what_a_killed_search_has_left_at_any_depth(aiida_profile, aiida_localhost):
+    """But nothing of a search that goes on beside it."""
+    runs = orm.WorkChainNode().store()
+    killed, alive = (called_by(runs, f"s{i}", orm.WorkChainNode) for i in range(2))
+    alive.set_checkpoint("a checkpoint")
+    tiers = [called_by(search, "relax", orm.WorkChainNode) for search in (killed, alive)]
+    steps = [called_by(node, "next_trials") for node in tiers]
+    for node in (tiers[0], killed):
+        node.set_process_state(ProcessState.KILLED)
+        node.seal()
+    assert seal_orphans(runs) == [steps[0].pk]
+    assert orm.load_node(steps[0].pk).exception == ORPHAN
+    assert not steps[1].is_sealed
+
+
 def test_job_that_has_ended_but_for_its_seal(aiida_profile, aiida_localhost):
     search = orm.WorkChainNode().store()
     job = called_by(search, "j", orm.CalcJobNode, computer=aiida_localhost)

@@ -16,8 +16,9 @@ from aiida_fuse2.core.errors import InputError
 from aiida_fuse2.core.settings import MAX_SEED, SearchSettings, parse_settings
 from aiida_fuse2.core.uniqueness import are_equal
 from aiida_fuse2.launch import RefusedInputsError, check_inputs
+from aiida_fuse2.workchains.relax import STOP_EXTRA, STOP_NOW
 from aiida_fuse2.workchains.runs import PAPER_RUNS, Fuse2RunsWorkChain, searches_of_runs
-from aiida_fuse2.workchains.search import STOP_EXTRA, STOP_NOW, Fuse2WorkChain
+from aiida_fuse2.workchains.search import Fuse2WorkChain
 from tests.workchains.comparing import comparable, rows_of
 from tests.workchains.test_faults import faulty
 
@@ -135,7 +136,7 @@ def test_at_most_as_many_at_a_time(finished):
 
 def test_next_run_begins_when_one_has_ended(runs_builder):
     """Two at a time, of three: the third waits for the first and runs beside the second, if that takes longer."""
-    _, runs = run_get_node(runs_builder(concurrent=2))
+    _, runs = run_get_node(runs_builder(concurrent=2, max_structures=4))
     first, second, third = searches(runs)
     assert second.ctime < life(first)[1]
     assert third.ctime > life(first)[1]
@@ -143,7 +144,7 @@ def test_next_run_begins_when_one_has_ended(runs_builder):
 
 
 def test_one_run(finished):
-    runs = finished(runs=1)
+    runs = finished(runs=1, max_structures=4)
     assert runs.is_finished_ok
     summary = runs.outputs.summary.get_dict()
     assert (summary["spread"], summary["standard_deviation"], summary["hits"]) == (0, None, 1)
@@ -173,7 +174,7 @@ def test_failed_run_does_not_end_the_others(runs_builder, monkeypatch):
         return inputs
 
     monkeypatch.setattr(Fuse2RunsWorkChain, "_submit_search", with_a_failing_run)
-    _, runs = run_get_node(runs_builder(job_attempts=1))
+    _, runs = run_get_node(runs_builder(job_attempts=1, max_structures=4))
     assert runs.is_finished_ok, runs.exit_message
     assert [search.exit_status for search in searches(runs)] == [0, 301, 0]
     summary = runs.outputs.summary.get_dict()
@@ -210,7 +211,7 @@ def test_search_that_a_kill_left_as_it_was_made(runs_builder, monkeypatch):
         return submit(self, run)
 
     monkeypatch.setattr(Fuse2RunsWorkChain, "_submit_search", with_a_kill)
-    _, runs = run_get_node(runs_builder(runs=2, concurrent=1))
+    _, runs = run_get_node(runs_builder(runs=2, concurrent=1, max_structures=4))
     assert runs.is_finished_ok, runs.exit_message
     assert len(searches(runs)) == 2
     assert dead[0].pk not in {search.pk for search in searches(runs)}
@@ -260,7 +261,7 @@ def test_stop_after_the_end_of_all_changes_nothing(runs_builder, monkeypatch):
         return original(self, searches)
 
     monkeypatch.setattr(Fuse2RunsWorkChain, "_exit_code", ask_late)
-    _, runs = run_get_node(runs_builder(runs=1))
+    _, runs = run_get_node(runs_builder(runs=1, max_structures=4))
     assert runs.is_finished_ok
 
 

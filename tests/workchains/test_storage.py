@@ -1,4 +1,4 @@
-"""Searches on PostgreSQL: the tests of the search again, with that storage."""
+"""Searches on PostgreSQL: tests of the search, of going on with it and of its status again, with that storage."""
 
 from __future__ import annotations
 
@@ -15,14 +15,18 @@ from tests.conftest import STORAGE_VARIABLE
 ROOT = Path(__file__).resolve().parents[2]
 
 SUBSET = (
-    "test_outputs",
-    "test_every_explored_structure_can_be_walked",
-    "test_state_follows_from_state",
-    "test_stop_request_keeps_results",
-    "test_failed_relaxations_are_counted_not_fatal",
-    "test_contradictory_inputs_are_refused_before_submission",
+    "workchains/test_search.py::test_outputs",
+    "workchains/test_search.py::test_every_explored_structure_can_be_walked",
+    "workchains/test_search.py::test_state_follows_from_state",
+    "workchains/test_search.py::test_stop_request_keeps_results",
+    "workchains/test_search.py::test_failed_relaxations_are_counted_not_fatal",
+    "workchains/test_search_inputs.py::test_contradictory_inputs_are_refused_before_submission",
+    "workchains/test_continue.py::test_added_structures_wait_for_the_continuation",
+    "workchains/test_continue.py::test_two_add_at_once",
+    "workchains/test_orphans.py",
+    "cli/test_status.py",
 )
-"""What writes and reads every kind of node; all the others with the environment variable."""
+"""What writes and reads every kind of node and asks every kind of question; all others with the variable."""
 
 
 def test_profile_has_the_storage_asked_for(aiida_profile):
@@ -32,11 +36,11 @@ def test_profile_has_the_storage_asked_for(aiida_profile):
 @pytest.mark.skipif(STORAGE_VARIABLE in os.environ, reason="the storage is chosen already")
 @pytest.mark.skipif(postgres.problem() is not None, reason=str(postgres.problem()))
 @pytest.mark.slow
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(1200)
 def test_searches_run_on_postgresql():
     """In a process of its own: AiiDA has one storage for a session."""
     here = Path(__file__)
-    tests = [f"{here.with_name('test_search.py')}::{name}" for name in SUBSET]
+    tests = [str(ROOT / "tests" / name) for name in SUBSET]
     own = f"{here}::{test_profile_has_the_storage_asked_for.__name__}"
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", own, *tests]
     environment = {**os.environ, STORAGE_VARIABLE: "psql_dos"}

@@ -10,12 +10,13 @@ import pytest
 
 import aiida_fuse2
 from aiida_fuse2.core.pool import ORIGIN, POOL_NUMBER
-from aiida_fuse2.core.trials import Trial, TrialInfo, trial_label
+from aiida_fuse2.core.trials import trial_label
 from aiida_fuse2.core.validity import check_validity
 from aiida_fuse2.worker import main
 from aiida_fuse2.worker.files import from_extxyz, trials_to_text
 from aiida_fuse2.worker.names import ERROR_FILE, JOB_FILE, POOL_FILE, RESULTS_FILE, SUMMARY_FILE, TRIALS_FILE
 from tests.conftest import EMT
+from tests.trials import make_trial
 
 SIZE = 4
 AIIDA_PACKAGES = ("aiida", "plumpy", "kiwipy", "circus", "alembic", "sqlalchemy", "disk_objectstore")
@@ -65,20 +66,6 @@ def test_unknown_generator_is_refused(job, tmp_path):
     assert "symmetric" in json.loads((tmp_path / ERROR_FILE).read_text())["expected"]
 
 
-def trial_info(index):
-    return TrialInfo(
-        label=trial_label(0, 0, index),
-        generation=0,
-        walker=0,
-        trial=index,
-        attempt=0,
-        move=0,
-        origin="symmetric",
-        parent="",
-        symmetric_start=True,
-    )
-
-
 @pytest.mark.slow
 def test_worker_runs_in_an_environment_without_aiida(tmp_path, search_settings, relax_settings):
     """A virtual environment with the science packages only, as on a cluster."""
@@ -105,7 +92,8 @@ def test_worker_runs_in_an_environment_without_aiida(tmp_path, search_settings, 
     assert json.loads((tmp_path / SUMMARY_FILE).read_text())["kept"] == 2
 
     pool = from_extxyz((tmp_path / POOL_FILE).read_text())
-    (tmp_path / TRIALS_FILE).write_text(trials_to_text(Trial(trial_info(i), atoms) for i, atoms in enumerate(pool)))
+    trials = [make_trial(i, atoms, origin="symmetric", symmetric_start=True) for i, atoms in enumerate(pool)]
+    (tmp_path / TRIALS_FILE).write_text(trials_to_text(trials))
     tier = relax_settings(**EMT).model_dump(mode="json")
     (tmp_path / JOB_FILE).write_text(json.dumps({"settings": tier, "labels": None}))
     done = run("-m", "aiida_fuse2.worker.main", "relax")

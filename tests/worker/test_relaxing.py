@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -14,12 +16,13 @@ from ase.calculators.calculator import Calculator, all_changes
 from aiida_fuse2.core.errors import InputError
 from aiida_fuse2.core.potentials.evaluation import AseEvaluator
 from aiida_fuse2.core.relaxers import make_evaluator, relax
-from aiida_fuse2.core.trials import Trial, TrialInfo, trial_label
 from aiida_fuse2.core.validity import shortest_contact
 from aiida_fuse2.worker import main
 from aiida_fuse2.worker.files import from_extxyz, trials_to_text
 from aiida_fuse2.worker.names import ERROR_FILE, JOB_FILE, RELAXED_FILE, RESULTS_FILE, SOFTWARE_FILE, TRIALS_FILE
+from aiida_fuse2.worker.software import calculator_versions
 from tests.conftest import EMT
+from tests.trials import make_trial
 
 
 class Broken(Calculator):
@@ -188,25 +191,10 @@ def test_bad_calculator_is_refused(relax_settings, changes, field):
 # --- the job ----------------------------------------------------------------------------------------
 
 
-def trial(index, atoms):
-    info = TrialInfo(
-        label=trial_label(0, 0, index),
-        generation=0,
-        walker=0,
-        trial=index,
-        attempt=0,
-        move=0,
-        origin="fgen",
-        parent="",
-        symmetric_start=False,
-    )
-    return Trial(info, atoms)
-
-
 @pytest.fixture
 def job(tmp_path, monkeypatch, emt):
-    trials = [trial(i, alloy(seed=i)) for i in range(4)]
-    trials[2] = trial(2, Atoms("Cu", cell=[9, 9, 9], pbc=True))
+    trials = [make_trial(i, alloy(seed=i)) for i in range(4)]
+    trials[2] = make_trial(2, Atoms("Cu", cell=[9, 9, 9], pbc=True))
     (tmp_path / TRIALS_FILE).write_text(trials_to_text(trials))
     monkeypatch.chdir(tmp_path)
 
@@ -248,7 +236,7 @@ def test_shares_and_processes_change_nothing(job):
 
 def test_results_are_written_as_they_come(job, tmp_path):
     """What waits for nothing but a slow structure must not be lost with it."""
-    trials = [trial(0, alloy().repeat((1, 1, 2))), *(trial(i, alloy(seed=i)) for i in (1, 2, 3))]
+    trials = [make_trial(0, alloy().repeat((1, 1, 2))), *(make_trial(i, alloy(seed=i)) for i in (1, 2, 3))]
     (tmp_path / TRIALS_FILE).write_text(trials_to_text(trials))
     slow = {"calculator": "tests.faulty.SlowOnLargeCells", "arguments": {"limit": 4, "delay": 4.0}}
     labels = [t.info.label for t in trials]
@@ -261,9 +249,28 @@ def test_versions_are_told(job, tmp_path, capsys):
 
     job()
     written = json.loads((tmp_path / SOFTWARE_FILE).read_text())
-    assert main(["versions"]) == 0
+    assert main(["versions", "--calculator", "ase.calculators.emt.EMT"]) == 0
     assert json.loads(capsys.readouterr().out) == written
     assert written["ase"] == version("ase")
+    assert main(["versions", "--calculator", "no.such.Calculator"]) == 2
+    assert "no.such" in capsys.readouterr().err
+
+
+def test_versions_of_a_calculator_of_ones_own(tmp_path, monkeypatch):
+    """It changes with the source and with the files that are named in the arguments."""
+    source, model = tmp_path / "own_potential.py", tmp_path / "model.pt"
+    monkeypatch.syspath_prepend(tmp_path)
+    source.write_text("class Potential: ...")
+    model.write_bytes(b"one")
+    arguments = {"a.model": str(model), "kind": "small", "bad": "\0", "n": 3}
+    found = [calculator_versions("own_potential.Potential", arguments)]
+    model.write_bytes(b"two")
+    found.append(calculator_versions("own_potential.Potential", arguments))
+    source.write_text("class Potential: pass")
+    found.append(calculator_versions("own_potential.Potential", arguments))
+    assert [set(versions) for versions in found] == [{"source of the calculator", "file of a-model"}] * 3
+    assert found[0] != found[1] != found[2]
+    assert calculator_versions("chgnet", arguments) == {}
 
 
 def test_refused_input_is_written_down(job, tmp_path):
@@ -281,3 +288,14 @@ def test_chgnet_finds_the_perovskite_minimum(relax_settings, perovskite):
     assert result.status == "converged"
     assert result.values["energy"] == pytest.approx(-8.4236, abs=5e-4)
     assert result.values["spacegroup_symbol"] == "Pm-3m"
+
+
+def test_a_job_begins_without_packages_that_are_slow_to_import():
+    """They would double what a job of a few small structures costs."""
+    code = (
+        "import sys, aiida_fuse2.worker.relaxing, aiida_fuse2.core.relaxers.calculators\n"
+        "slow = ('torch', 'chgnet', 'pymatgen', 'pyxtal', 'scipy.integrate', 'scipy.interpolate', 'scipy.special')\n"
+        "print([name for name in slow if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"

@@ -13,6 +13,8 @@ from .symmetric import Symmetric
 
 GENERATORS: dict[str, Callable[[], Generator]] = {"fgen": FGen, "symmetric": Symmetric}
 
+GNOA = "gnoa"
+"""Name of the generator that makes whole pools, in pieces: see :mod:`aiida_fuse2.core.generators.gnoa`."""
 
 GROUP = "aiida_fuse2.generators"
 """Entry points of generators from other packages."""
@@ -27,7 +29,7 @@ def check_generator(name: str, *, where: str) -> None:
     Raises:
         InputError: where there is none of that name.
     """
-    known = sorted({*GENERATORS, *entry_points(group=GROUP).names, PROVIDED})
+    known = sorted({*GENERATORS, *entry_points(group=GROUP).names, GNOA, PROVIDED})
     if name not in known:
         raise InputError(where, name, f"must be one of {', '.join(known)}")
 

@@ -3,6 +3,6 @@
 from __future__ import annotations
 
 from .calculators import make_evaluator
-from .driver import RelaxedStructure, relax
+from .driver import RelaxedStructure, relax, single_point
 
-__all__ = ["RelaxedStructure", "make_evaluator", "relax"]
+__all__ = ["RelaxedStructure", "make_evaluator", "relax", "single_point"]

@@ -1,4 +1,4 @@
-"""Potentials by name: CHGNet, or any ASE calculator class by its import path."""
+"""Potentials by name: CHGNet, a library of pair potentials, or any ASE calculator class by its import path."""
 
 from __future__ import annotations
 
@@ -10,15 +10,24 @@ from aiida_fuse2.core.errors import InputError
 from aiida_fuse2.core.potentials.chgnet.build import BuildError
 from aiida_fuse2.core.potentials.chgnet.native_backend import NativeChgnet
 from aiida_fuse2.core.potentials.evaluation import AseEvaluator, Evaluator
-from aiida_fuse2.core.settings import CHGNET, CHGNET_MODELS, RelaxSettings
+from aiida_fuse2.core.potentials.pair import PairEvaluator, read_library
+from aiida_fuse2.core.settings import CHGNET, CHGNET_MODELS, PAIR, RelaxSettings
 
 
-def make_evaluator(settings: RelaxSettings) -> Evaluator:
+def make_evaluator(settings: RelaxSettings, potential: str | None = None) -> Evaluator:
     """Return the potential of a tier; loads the model once, so call it once per process.
 
+    Args:
+        settings: of the tier.
+        potential: text of the library where the calculator is ``pair``, else None.
+
     Raises:
-        InputError: where the calculator is not installed or not known, or does not take the arguments.
+        InputError: where the calculator is not installed or not known, or does not take the arguments, or the
+            library is missing, wrong or not wanted.
     """
+    check_potential(settings, is_given=potential is not None)
+    if potential is not None:
+        return PairEvaluator(read_library(potential, where="relax.potential"))
     if settings.calculator == CHGNET:
         return _chgnet(settings)
     module, _, name = settings.calculator.rpartition(".")
@@ -27,13 +36,26 @@ def make_evaluator(settings: RelaxSettings) -> Evaluator:
     except (ImportError, AttributeError):
         kind = None
     if kind is None:
-        expected = "must be 'chgnet' or the import path of an ASE calculator class installed on the computer"
+        expected = "must be 'chgnet', 'pair' or the import path of an ASE calculator class installed on the computer"
         raise InputError("relax.settings.calculator", settings.calculator, expected)
     try:
         calculator: Calculator = kind(**settings.arguments)
     except TypeError as error:
         raise InputError("relax.settings.arguments", settings.arguments, str(error)) from error
     return AseEvaluator(calculator, settings.calculator)
+
+
+def check_potential(settings: RelaxSettings, *, is_given: bool) -> None:
+    """Check that there is a library of pair potentials where the calculator needs one, and no other.
+
+    Raises:
+        InputError: where there is none, or one that would not be used.
+    """
+    if settings.calculator == PAIR and not is_given:
+        raise InputError("relax.potential", None, f"the calculator '{PAIR}' needs a library of pair potentials")
+    if settings.calculator != PAIR and is_given:
+        expected = f"must be '{PAIR}' where a library of pair potentials is given"
+        raise InputError("relax.settings.calculator", settings.calculator, expected)
 
 
 def _chgnet(settings: RelaxSettings) -> Evaluator:

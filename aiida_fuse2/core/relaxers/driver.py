@@ -23,6 +23,17 @@ from .optimiser import Limits, Minimum, minimise
 from .projection import find_projection
 from .soft_spheres import SoftSpheres
 
+DESCRIBED = (
+    "energy",
+    "n_atoms",
+    "volume",
+    "spacegroup",
+    "spacegroup_loose",
+    "spacegroup_symbol",
+    "spacegroup_symbol_loose",
+)
+"""Values of a relaxed structure that tables of structures have."""
+
 MAX_DETAIL = 300
 """Longest text kept of a calculator's error, characters."""
 
@@ -72,20 +83,24 @@ class _Watched:
             RelaxationError: where the geometry cannot be evaluated, with a ``Failure`` as its reason.
         """
         self.last = Atoms(numbers=numbers, positions=positions, cell=cell, pbc=True)
-        _check_geometry(self.last, self._settings)
+        check_geometry(self.last, self._settings.isolated_distance)
         self.evaluations += 1
         return self._evaluator.evaluate(numbers, positions, cell)
 
 
-def _check_geometry(atoms: Atoms, settings: RelaxSettings) -> None:
+def check_geometry(atoms: Atoms, isolated_distance: float) -> None:
     """Refuse what is impossible to evaluate.
+
+    Args:
+        atoms: a structure.
+        isolated_distance: an atom with no neighbour within this is isolated, Å.
 
     Raises:
         RelaxationError: ``cell_exploded`` where the cell is flat, gigantic or not finite, ``isolated_atom``.
     """
     if not has_sound_cell(atoms):
         raise RelaxationError(Failure.BAD_CELL)
-    isolated = isolated_atoms(atoms, settings.isolated_distance)
+    isolated = isolated_atoms(atoms, isolated_distance)
     if isolated:
         raise RelaxationError(Failure.ISOLATED, f"atom {isolated[0]}")
 
@@ -200,10 +215,23 @@ def _final(atoms: Atoms, found: Minimum, settings: RelaxSettings) -> Atoms:
     if not found.converged:
         raise RelaxationError(Failure.STEP_LIMIT, f"not converged in {settings.max_steps} steps")
     final = Atoms(numbers=atoms.numbers, positions=found.positions, cell=found.cell, pbc=True)
-    contact = shortest_contact(final)
-    if contact < settings.min_contact:
-        raise RelaxationError(Failure.FUSED, f"shortest distance is {contact:.2f} of the covalent radii")
+    check_contacts(final, settings.min_contact)
     return final
+
+
+def check_contacts(atoms: Atoms, min_contact: float) -> None:
+    """Refuse a relaxed structure whose atoms have fused.
+
+    Args:
+        atoms: a structure.
+        min_contact: least distance as a fraction of the covalent radii.
+
+    Raises:
+        RelaxationError: ``fused_atoms``.
+    """
+    contact = shortest_contact(atoms)
+    if contact < min_contact:
+        raise RelaxationError(Failure.FUSED, f"shortest distance is {contact:.2f} of the covalent radii")
 
 
 def relax(atoms: Atoms, evaluator: Evaluator, settings: RelaxSettings) -> RelaxedStructure:
@@ -222,7 +250,7 @@ def relax(atoms: Atoms, evaluator: Evaluator, settings: RelaxSettings) -> Relaxe
     status, detail, vector = CONVERGED, "", None
     values: dict[str, Any] = {"potential": evaluator.name, "prerelax_evaluations": 0}
     try:
-        _check_geometry(start, settings)
+        check_geometry(start, settings.isolated_distance)
         if settings.prerelax.enabled:
             eased = _prerelax(start, settings)
             values["prerelax_evaluations"] = eased.evaluations
@@ -242,3 +270,29 @@ def relax(atoms: Atoms, evaluator: Evaluator, settings: RelaxSettings) -> Relaxe
     if status == CONVERGED:
         final.wrap()
     return RelaxedStructure(str(status), detail, final, values, vector)
+
+
+def single_point(atoms: Atoms, evaluator: Evaluator, settings: RelaxSettings) -> RelaxedStructure:
+    """Compute the energy of a structure as it is; a failure is an outcome with a name, never an exception.
+
+    Args:
+        atoms: the structure; not changed.
+        evaluator: from ``make_evaluator``.
+        settings: of the tier; pressure and least distances count.
+    """
+    started = time.process_time()
+    start = Atoms(numbers=atoms.numbers, positions=atoms.positions, cell=atoms.cell, pbc=True)
+    status, detail = CONVERGED, ""
+    values: dict[str, Any] = {"potential": evaluator.name}
+    try:
+        found = _Watched(evaluator, settings, start).evaluate(start.numbers, start.positions, start.cell.array)
+        if not np.isfinite(found.energy):
+            raise RelaxationError(Failure.NOT_FINITE)
+        check_contacts(start, settings.min_contact)
+        values |= describe(start, found.energy, settings.pressure, settings.report_symprec)
+    except RelaxationError as error:
+        status, detail = error.reason, error.detail
+    except Exception as error:  # noqa: BLE001 - any calculator's failure ends this structure, not the batch
+        status, detail = Failure.CALCULATOR, f"{type(error).__name__}: {error}"[:MAX_DETAIL]
+    values["cpu_seconds"] = round(time.process_time() - started, 4)
+    return RelaxedStructure(str(status), detail, start, values, None)

@@ -37,6 +37,24 @@ def protocol_names(name: str = "search") -> dict[str, str]:
     return {key: value["description"] for key, value in _load(name)["protocols"].items()}
 
 
+def experiment_names() -> dict[str, str]:
+    """Return the paper's experiments with their descriptions."""
+    return {key: value["description"] for key, value in _load("search")["experiments"].items()}
+
+
+def experiment(name: str) -> tuple[dict[str, Any], int]:
+    """Return an experiment of the paper as overrides, and how many runs it consists of.
+
+    Raises:
+        InputError: where there is no such experiment.
+    """
+    known = _load("search")["experiments"]
+    if name not in known:
+        raise InputError("--experiment", name, f"must be one of {', '.join(known)}")
+    overrides = {key: copy.deepcopy(value) for key, value in known[name].items() if key not in {"description", "runs"}}
+    return overrides, int(known[name]["runs"])
+
+
 def merge(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
     """Return nested values with changes: mappings are merged, everything else is replaced."""
     merged = copy.deepcopy(dict(base))

@@ -113,9 +113,36 @@ class NativeChgnet:
             RelaxationError: where an atom is isolated, atoms coincide, the cell is unusable, the structure is far
                 too dense, or an element unknown.
         """
+        n = len(numbers)
+        forces, virial = np.empty((n, 3)), np.empty((3, 3))
+        energy = self._call(numbers, positions, cell, forces, virial)
+        volume = abs(float(np.linalg.det(cell)))
+        return Evaluation(energy, forces, 0.5 * (virial + virial.T) / volume)
+
+    def energy(self, numbers: NDArray[np.int64], positions: NDArray[np.float64], cell: NDArray[np.float64]) -> float:
+        """Return the energy of the cell, eV, without the pass backward that forces need.
+
+        Args:
+            numbers: atomic numbers, 1 to 94, shape (n,).
+            positions: Cartesian, Å, shape (n, 3).
+            cell: lattice vectors as rows, Å, shape (3, 3).
+
+        Raises:
+            RelaxationError: as ``evaluate``.
+        """
+        return self._call(numbers, positions, cell, None, None)
+
+    def _call(
+        self,
+        numbers: NDArray[np.int64],
+        positions: NDArray[np.float64],
+        cell: NDArray[np.float64],
+        forces: NDArray[np.float64] | None,
+        virial: NDArray[np.float64] | None,
+    ) -> float:
+        """Return the energy and fill the arrays that are given."""
         if numbers.min() < 1 or numbers.max() > N_ELEMENTS:
             raise RelaxationError("unknown_element", f"CHGNet knows atomic numbers 1 to {N_ELEMENTS}")
-        n = len(numbers)
         species = np.ascontiguousarray(numbers, dtype=np.int32)
         places = np.ascontiguousarray(positions, dtype=np.float64)
         lattice = np.ascontiguousarray(cell, dtype=np.float64)
@@ -125,15 +152,15 @@ class NativeChgnet:
         if not np.isfinite(volume) or volume == 0.0:
             raise RelaxationError(*PROBLEMS[BAD_CELL])
         energy = ctypes.c_double()
-        forces, virial = np.empty((n, 3)), np.empty((3, 3))
         arrays: list[NDArray[Any]] = [species, places, lattice]
         pointers = [array.ctypes.data for array in arrays]
+        filled = [None if array is None else array.ctypes.data for array in (forces, virial)]
         status = self._kernel.fuse2_chgnet_evaluate(
-            self._model, n, *pointers, ctypes.addressof(energy), forces.ctypes.data, virial.ctypes.data
+            self._model, len(species), *pointers, ctypes.addressof(energy), *filled
         )
         if status:
             raise RelaxationError(*PROBLEMS[status])
-        return Evaluation(energy.value, forces, 0.5 * (virial + virial.T) / volume)
+        return energy.value
 
     def sizes(self) -> dict[str, int]:
         """Return the numbers of bonds, short bonds and angles of the structure evaluated last."""

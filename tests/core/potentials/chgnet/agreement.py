@@ -261,6 +261,11 @@ def all_cases() -> tuple[Case, ...]:
     return (*cases, *_dimer_cases(9, rng), *_tiny_cases([2.0, 2.3, 2.9], rng), *_skewed_cases(range(1, 5), rng))
 
 
+def some_cases() -> tuple[Case, ...]:
+    """Return every fifth of all structures: each composition from each generator, and some of each other kind."""
+    return all_cases()[::5]
+
+
 class Deviation(NamedTuple):
     """Largest deviations: of the energy per atom in eV, the forces in eV/Å, the stress in GPa."""
 

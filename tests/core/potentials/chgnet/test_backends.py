@@ -10,6 +10,7 @@ from aiida_fuse2.core.errors import RelaxationError
 from aiida_fuse2.core.potentials.chgnet.build import NEEDED, BuildError, InstructionSet, find_compiler, processor_flags
 
 from .agreement import (
+    COMPOSITIONS,
     MODELS,
     all_cases,
     assert_agreement,
@@ -18,6 +19,7 @@ from .agreement import (
     evaluate,
     other_lattice_vectors,
     quick_cases,
+    some_cases,
     stock,
     tolerance,
 )
@@ -26,6 +28,9 @@ pytest.importorskip("torch")
 pytest.importorskip("chgnet")
 
 TORCH = "torch"
+
+KINDS = ("clash", "dimer", "tiny", "left-handed", "right-handed", "rattled")
+"""Parts of the labels of structures that are not generated only."""
 
 
 def why_not(backend):
@@ -66,7 +71,16 @@ def test_agrees_with_stock(evaluator, model):
 
 @pytest.mark.slow
 def test_agrees_with_stock_over_many_structures(evaluator, model):
-    assert_agreement(evaluator, model, all_cases())
+    """Torch takes much longer than the others, and is compared over some of each kind."""
+    cases = some_cases() if evaluator.name.endswith(TORCH) else all_cases()
+    assert_agreement(evaluator, model, cases)
+
+
+def test_some_structures_are_of_every_kind():
+    labels = [case.label for case in some_cases()]
+    beginnings = [f"{formula} {name} " for formula in COMPOSITIONS for name in ("fgen", "symmetric")]
+    assert all(any(label.startswith(beginning) for label in labels) for beginning in beginnings)
+    assert all(any(kind in label for label in labels) for kind in KINDS)
 
 
 def same(found, expected):

@@ -134,3 +134,14 @@ def test_needs_neither_torch_nor_chgnet():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=os.environ)
     assert done.stdout.strip() == "[]"
+
+
+def test_energy_alone_is_that_of_the_whole_evaluation(perovskite):
+    model = NativeChgnet("0.3.0")
+    geometry = perovskite.numbers, perovskite.positions, perovskite.cell.array
+    whole = model.evaluate(*geometry)
+    assert model.energy(*geometry) == whole.energy
+    again = model.evaluate(*geometry)
+    assert (again.forces == whole.forces).all()
+    with pytest.raises(RelaxationError, match="isolated_atom"):
+        model.energy(np.array([38]), np.zeros((1, 3)), np.eye(3) * 20)

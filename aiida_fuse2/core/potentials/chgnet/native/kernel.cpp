@@ -135,8 +135,10 @@ class Model {
         basis_.expand(graph_);
         *energy = forward(n, numbers);
         for (int i = 0; i < n; ++i) *energy += double(references_.data()[numbers[i] - 1]);
-        backward(n);
-        basis_.contract(graph_, dradial_.data(), dshort_.data(), dangular_.data(), forces, virial);
+        if (forces) {
+            backward(n);
+            basis_.contract(graph_, dradial_.data(), dshort_.data(), dangular_.data(), forces, virial);
+        }
         return std::isfinite(*energy) ? OK : NOT_FINITE;
     }
 
@@ -223,6 +225,7 @@ void* fuse2_chgnet_new(const fuse2::Options* options, const float* weights) {
 void fuse2_chgnet_delete(void* model) { delete static_cast<fuse2::Model*>(model); }
 
 // energy: eV; forces: n x 3, eV/Å; virial: 3 x 3, derivative of the energy by the strain, eV; returns a status.
+// Without forces, a null pointer, only the energy is computed.
 int fuse2_chgnet_evaluate(void* model, int n, const std::int32_t* numbers, const double* positions,
                           const double* cell, double* energy, double* forces, double* virial) {
     try {

@@ -1,0 +1,1 @@
+"""Benchmarks of relaxations and of searches, in one process and without AiiDA."""

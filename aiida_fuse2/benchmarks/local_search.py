@@ -1,0 +1,203 @@
+"""A search in one process, without AiiDA: the same proposals, relaxations and decisions."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from ase import Atoms
+
+from aiida_fuse2.core.decision import CONVERGED, Decision, KnownStructure, Relaxation, decide
+from aiida_fuse2.core.generators.registry import PROVIDED
+from aiida_fuse2.core.policy import Proposal, propose
+from aiida_fuse2.core.pool import PoolReader
+from aiida_fuse2.core.potentials.evaluation import Evaluator
+from aiida_fuse2.core.recognition import ExploredIndex, known_candidates, recognise
+from aiida_fuse2.core.relaxers import RelaxedStructure, make_evaluator, relax
+from aiida_fuse2.core.settings import RelaxSettings, SearchSettings, check_search, parse_settings
+from aiida_fuse2.core.state import SearchState
+from aiida_fuse2.core.trials import Trial, TrialInfo
+from aiida_fuse2.core.uniqueness import match_structures
+from aiida_fuse2.workchains.protocols import protocol_inputs
+from aiida_fuse2.worker.files import from_extxyz, to_extxyz, trials_from_text, trials_to_text
+from aiida_fuse2.worker.generating import fill_pool
+
+Observer = Callable[[TrialInfo, RelaxedStructure], None]
+"""Is told of each structure as soon as it is relaxed."""
+
+
+@dataclass
+class Step:
+    """One generation: its state, one row per trial, and the last geometries by label."""
+
+    state: SearchState
+    rows: list[dict[str, Any]]
+    geometries: dict[str, Atoms]
+
+
+def parse(composition: str, protocol: str | None, overrides: dict[str, Any]) -> tuple[SearchSettings, RelaxSettings]:
+    """Return the settings of a protocol with overrides.
+
+    Raises:
+        InputError: for the first that is wrong.
+    """
+    inputs = protocol_inputs(protocol, overrides)
+    settings = parse_settings(SearchSettings, {**inputs["settings"], "composition": composition})
+    check_search(settings)
+    return settings, parse_settings(RelaxSettings, inputs["relax"]["settings"], where="relax.settings")
+
+
+def _never() -> bool:
+    return False
+
+
+def _ignore(info: TrialInfo, result: RelaxedStructure) -> None:
+    """Do nothing."""
+
+
+@dataclass(kw_only=True)
+class LocalSearch:
+    """A search that runs in this process.
+
+    Attributes:
+        settings: of the search.
+        tier: of the relaxation.
+        evaluator: the potential.
+        provided: a pool to start from, best first.
+        before: cheaper tiers that each structure goes through first, in this order.
+        observe: is told of each relaxed structure.
+        stop: tells whether to end; asked before each structure that is generated for a pool or relaxed. What was
+            relaxed of a generation that it cuts short has been told to ``observe``, and is not decided on.
+        state: after the last generation.
+        geometries: relaxed structures by label.
+        pool_seconds: CPU time of filling pools, s.
+    """
+
+    settings: SearchSettings
+    tier: RelaxSettings
+    evaluator: Evaluator
+    provided: list[Atoms] | None = None
+    before: Sequence[tuple[RelaxSettings, Evaluator]] = ()
+    observe: Observer = _ignore
+    stop: Callable[[], bool] = _never
+    state: SearchState = field(init=False)
+    geometries: dict[str, Atoms] = field(init=False, default_factory=dict)
+    pool_seconds: float = field(init=False, default=0.0)
+
+    def __post_init__(self) -> None:
+        self.state = SearchState.initial(self.settings.walkers, self.settings.acceptance.temperature)
+        self._index = ExploredIndex()
+        self._pool, self._n_pools = self.provided, int(self.provided is not None)
+
+    def ended(self) -> str | None:
+        """Return the setting that ends the search, or None while it goes on."""
+        if self.state.tried >= self.settings.max_structures:
+            return "max_structures"
+        return "rmax" if self.state.since_best >= self.settings.rmax else None
+
+    def steps(self) -> Iterator[Step]:
+        """Yield the search generation by generation."""
+        while self.ended() is None and not self.stop():
+            reader = self._reader()
+            proposal = propose(self.settings, self.state, self.geometries, reader)
+            trials = trials_from_text(trials_to_text(proposal.trials))
+            known = self._known(trials)
+            to_relax = [trial for trial in trials if trial.info.label not in known]
+            relaxations = self._relax(to_relax)
+            if len(relaxations) < len(to_relax):
+                return
+            decision = self._decide(proposal, trials, relaxations, known)
+            self.state = decision.state
+            rows = list(decision.record.values())
+            self._index.add_rows(rows)
+            yield Step(self.state, rows, self.geometries)
+
+    def _reader(self) -> PoolReader | None:
+        """Return the pool, filled again where it is used up."""
+        state = self.state
+        exhausted = state.generation > 0 and state.pool_remaining == 0
+        if self.settings.generator not in {"fgen", PROVIDED} and (self._pool is None or exhausted):
+            with TemporaryDirectory() as folder:
+                made, summary = fill_pool(
+                    self.settings, self._n_pools, folder=Path(folder), tier=self.tier, stop=self.stop
+                )
+            self.pool_seconds += summary["cpu_seconds"]
+            self._pool = from_extxyz(to_extxyz((atoms, atoms.info) for atoms in made))
+            self._n_pools += 1
+        if self._pool is None:
+            return None
+        return PoolReader(self.settings.unit, partial(list, self._pool), dict(state.pool_positions), state.pool_number)
+
+    def _known(self, trials: list[Trial]) -> dict[str, KnownStructure]:
+        """Return the trials that need not be relaxed, by label."""
+        uniqueness = self.settings.uniqueness
+        if not uniqueness.skip_known:
+            return {}
+        starts = {trial.info.label: trial.atoms for trial in trials}
+        near = known_candidates(trials, self._index.relaxed)
+        return recognise(near, lambda a, b: match_structures(starts[a], self.geometries[b], stol=uniqueness.stol))
+
+    def _relax(self, trials: list[Trial]) -> dict[str, Relaxation]:
+        """Return what relaxing trials gave, by label; not of all of them where the search is to end."""
+        relaxations = {}
+        for trial in trials:
+            if self.stop():
+                break
+            result = self._through_tiers(trial.atoms)
+            self.observe(trial.info, result)
+            relaxations[trial.info.label] = Relaxation(result.status, result.values, result.fingerprint)
+            self.geometries[trial.info.label] = result.atoms
+        return relaxations
+
+    def _through_tiers(self, atoms: Atoms) -> RelaxedStructure:
+        """Return what the last tier gave, or the first one in which the structure failed."""
+        for tier, evaluator in (*self.before, (self.tier, self.evaluator)):
+            result = relax(atoms, evaluator, tier)
+            if result.status != CONVERGED:
+                break
+            atoms = result.atoms
+        return result
+
+    def _decide(
+        self,
+        proposal: Proposal,
+        trials: list[Trial],
+        relaxations: dict[str, Relaxation],
+        known: dict[str, KnownStructure],
+    ) -> Decision:
+        uniqueness = self.settings.uniqueness
+        candidates = {
+            label: self._index.unique.near(r.energy, r.fingerprint, uniqueness.energy_window)
+            for label, r in relaxations.items()
+            if r.fingerprint is not None
+        }
+        pool = proposal.pool
+        return decide(
+            self.settings,
+            self.state,
+            [trial.info for trial in trials],
+            relaxations,
+            candidates=candidates,
+            same=lambda a, b: match_structures(self.geometries[a], self.geometries[b], stol=uniqueness.stol),
+            rejections=proposal.rejections,
+            pool=(pool.number, pool.positions, pool.remaining) if pool is not None else (0, {}, 0),
+            known=known,
+        )
+
+
+def run_search(settings: SearchSettings, tier: RelaxSettings, provided: list[Atoms] | None = None) -> Iterator[Step]:
+    """Yield a search generation by generation.
+
+    Args:
+        settings: of the search.
+        tier: of the relaxation.
+        provided: a pool to start from, best first.
+
+    Raises:
+        InputError: where the potential cannot be made.
+    """
+    return LocalSearch(settings=settings, tier=tier, evaluator=make_evaluator(tier), provided=provided).steps()

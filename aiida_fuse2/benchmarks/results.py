@@ -1,0 +1,217 @@
+"""Files of results: one line of JSON per measurement, added as it is there."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Annotated, Generic, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from aiida_fuse2.core.errors import Fuse2Error, InputError, one_line
+
+Finite = Annotated[float, Field(allow_inf_nan=False)]
+Seconds = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Number = Annotated[int, Field(ge=0)]
+
+
+class ResultsError(Fuse2Error):
+    """A file of results cannot be written."""
+
+
+class Row(BaseModel):
+    """Base of all rows; values that it does not know are left alone."""
+
+    model_config = ConfigDict(extra="ignore", frozen=True)
+
+
+class RelaxationRow(Row):
+    """One relaxation.
+
+    Attributes:
+        method: name of the method, e.g. ``torch/JointLBFGS``.
+        composition: formula.
+        generator: of the start.
+        seed: of the start.
+        start: number of the start, from 0.
+        max_atoms: most atoms of the starts; None in rows of earlier versions, which had the default ones.
+        atoms: of the start.
+        status: ``converged`` or the reason of the failure.
+        energy: eV/atom, where there is one.
+        evaluations: of the potential.
+        cpu_seconds: of the relaxation.
+        coarse: energy (eV/atom) and evaluations when a residual (eV/Å) was reached first.
+        potential: which code computed it, with its instruction set; None in rows of earlier versions.
+        software: versions, and the processor's instruction set.
+    """
+
+    method: str
+    composition: str
+    generator: str
+    seed: Number
+    start: Number
+    max_atoms: int | None = None
+    atoms: int
+    status: str
+    energy: Finite | None
+    evaluations: Number
+    cpu_seconds: Seconds
+    coarse: dict[str, tuple[Finite, int]] = {}
+    potential: str | None = None
+    software: dict[str, str] = {}
+
+
+class Improvement(Row):
+    """A new lowest energy of a search.
+
+    Attributes:
+        cpu_seconds: when it was there, s.
+        structures: number of the structure, from 1.
+        energy: eV/atom.
+        spacegroup: symbol at the loose tolerance, where there is one.
+    """
+
+    cpu_seconds: Seconds
+    structures: Number
+    energy: Finite
+    spacegroup: str | None = None
+
+
+class BestStructure(Row):
+    """The structure of lowest energy of a search."""
+
+    energy: Finite
+    n_atoms: int
+    spacegroup: str | None
+    spacegroup_loose: str | None
+    move: int
+    origin: str
+
+
+class SearchRow(Row):
+    """One search.
+
+    Attributes:
+        composition: formula unit.
+        max_atoms: most atoms of a structure.
+        generator: of the pool.
+        seed: of the search.
+        protocol: name of the protocol.
+        overrides: settings that win over the protocol, as JSON.
+        budget: CPU time that it was given, s.
+        cpu_seconds: CPU time that it took, s.
+        ended: what ended it: ``cpu_seconds``, ``max_structures`` or ``rmax``.
+        structures: relaxations, failed ones included.
+        explored: relaxations that gave a structure with its energy.
+        generations: that were decided.
+        evaluations: of the potential.
+        pool_seconds: CPU time of filling pools, s.
+        failures: failed relaxations by reason.
+        course: each new lowest energy.
+        best: the structure of lowest energy, or None.
+        target: energy that it should reach, eV/atom, or None.
+        reached: when it was at the target first, or None.
+        potential: which code computed it, with its instruction set.
+        software: versions, and the processor's instruction set.
+    """
+
+    composition: str
+    max_atoms: int
+    generator: str
+    seed: Number
+    protocol: str
+    overrides: str
+    budget: Seconds
+    cpu_seconds: Seconds
+    ended: str
+    structures: Number
+    explored: Number
+    generations: Number
+    evaluations: Number
+    pool_seconds: Seconds
+    failures: dict[str, int]
+    course: list[Improvement]
+    best: BestStructure | None
+    target: Finite | None
+    reached: Improvement | None
+    potential: str
+    software: dict[str, str]
+
+
+RowType = TypeVar("RowType", bound=Row)
+
+
+class ResultsFile(Generic[RowType]):
+    """The rows of a file, and a way to add more.
+
+    A last line that a kill has cut off is not read, and goes when the next row is added.
+    """
+
+    def __init__(self, path: Path, model: type[RowType]) -> None:
+        """Read a file; one that is not there has no rows.
+
+        Args:
+            path: of the file.
+            model: of its rows.
+
+        Raises:
+            InputError: where it cannot be read, or holds anything else than such rows.
+        """
+        self.path = path
+        self.rows: list[RowType] = []
+        self._sound_length = 0
+        try:
+            if not path.exists():
+                return
+            if not path.is_file():  # reading a device may never end
+                raise InputError("--out", str(path), "is not a file")
+            content = path.read_bytes()
+        except OSError as error:
+            raise InputError("--out", str(path), f"cannot be read: {error.strerror}") from error
+        for number, line in enumerate(content.splitlines(keepends=True), start=1):
+            try:
+                self.rows.append(model.model_validate_json(line))
+            except ValidationError as error:
+                if not line.endswith(b"\n") and self.rows:
+                    return
+                raise InputError("--out", str(path), f"is no file of these results: {_where(number, error)}") from error
+            self._sound_length += len(line)
+
+    def check_writable(self) -> None:
+        """Refuse a file that cannot be written, before anything is measured.
+
+        Raises:
+            ResultsError: where it cannot.
+        """
+        folder = self.path.absolute().parent
+        if self.path.exists():
+            problem = None if os.access(self.path, os.W_OK) else "permission denied"
+        elif not folder.is_dir():
+            problem = f"there is no folder {folder}"
+        else:
+            problem = None if os.access(folder, os.W_OK) else f"the folder {folder} cannot be written"
+        if problem is not None:
+            raise ResultsError(f"cannot write {self.path}: {problem}")
+
+    def append(self, row: RowType) -> None:
+        """Add a row.
+
+        Raises:
+            ResultsError: where the file cannot be written.
+        """
+        line = row.model_dump_json().encode() + b"\n"
+        try:
+            with self.path.open("ab") as stream:
+                stream.truncate(self._sound_length)
+                stream.write(line)
+        except OSError as error:
+            raise ResultsError(f"cannot write {self.path}: {error.strerror}") from error
+        self._sound_length += len(line)
+        self.rows.append(row)
+
+
+def _where(number: int, error: ValidationError) -> str:
+    """Return which line is wrong, and how."""
+    first = error.errors(include_url=False)[0]
+    field = ".".join(str(part) for part in first["loc"])
+    return one_line(f"line {number}: {field + ': ' if field else ''}{first['msg']}")

@@ -1,0 +1,374 @@
+"""What searches find in a given CPU time: one row per composition, generator, seed and settings."""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import os
+import time
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from importlib import import_module
+from typing import Any
+
+from aiida_fuse2.core.composition import parse_composition
+from aiida_fuse2.core.decision import CONVERGED
+from aiida_fuse2.core.errors import InputError
+from aiida_fuse2.core.generators.registry import PROVIDED
+from aiida_fuse2.core.relaxers import RelaxedStructure, make_evaluator
+from aiida_fuse2.core.settings import CHGNET, RelaxSettings, SearchSettings
+from aiida_fuse2.core.trials import TrialInfo
+from aiida_fuse2.workchains.protocols import check_overrides, merge
+from aiida_fuse2.worker.software import software_versions
+
+from .defaults import Targets
+from .local_search import LocalSearch, parse
+from .results import BestStructure, Improvement, SearchRow
+from .starts import check_elements
+
+TARGET_TOLERANCE = 0.001
+"""A search is at its target when it is not further above it than this, eV/atom."""
+
+IMPROVEMENT = 1e-6
+"""Least difference of energies that is written down as an improvement, eV/atom: their digits in the results."""
+
+NO_LIMIT = 10**9
+"""In place of the limits of structures, so that CPU time is what ends a search."""
+
+OWN_OPTIONS = {
+    "seed": "--seeds",
+    "generator": "--generators",
+    "max_atoms": "COMPOSITION:ATOMS",
+    "max_cpu_hours": "--cpu-seconds",
+}
+"""Settings that have an option of the benchmark, which knows them by it."""
+
+UNUSED = ("max_wall_hours", "min_free_disk", "relax_jobs", "job_seconds", "job_attempts")
+"""Settings of a search that mean nothing in one process."""
+
+MAX_SEEDS = 1000
+"""Most seeds of a benchmark."""
+
+MAX_DIGITS = 19
+"""Most digits of a number; seeds have at most as many."""
+
+THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
+
+
+@dataclass(frozen=True, kw_only=True)
+class SearchTask:
+    """A search that is to be measured.
+
+    Attributes:
+        composition: formula.
+        max_atoms: most atoms of a structure; as in the protocol where None.
+        generator: of the pool.
+        seed: of the search.
+        protocol: name of the protocol.
+        overrides: nested inputs that win over the protocol.
+        budget: CPU time, s.
+        target: energy that it should reach, eV/atom, or None.
+    """
+
+    composition: str
+    max_atoms: int | None
+    generator: str
+    seed: int
+    protocol: str
+    overrides: Mapping[str, Any] = field(default_factory=dict)
+    budget: float
+    target: float | None = None
+
+    def settings(self) -> tuple[SearchSettings, RelaxSettings]:
+        """Return the settings of search and relaxation.
+
+        Raises:
+            InputError: for the first that is wrong.
+        """
+        check_overrides(self.overrides)
+        check_meaning(self.overrides)
+        if self.generator == PROVIDED:
+            raise InputError("--generators", PROVIDED, "a benchmark has no structures of the user")
+        limits: dict[str, Any] = {"settings": {"max_structures": NO_LIMIT, "rmax": NO_LIMIT}}
+        own: dict[str, Any] = {"generator": self.generator, "seed": self.seed, "pool": {"processes": 1}}
+        if self.max_atoms is not None:
+            own["max_atoms"] = self.max_atoms
+        changes = merge(merge(limits, self.overrides), {"settings": own})
+        settings, tier = parse(self.composition, self.protocol, changes)
+        if tier.calculator == CHGNET:
+            check_elements(settings)
+        return settings, tier
+
+    @property
+    def key(self) -> tuple[str, int, str, int, str, str, float]:
+        """What tells its row from others."""
+        settings, _ = self.settings()
+        formula, text = settings.unit.formula, overrides_text(self.overrides)
+        return formula, settings.max_atoms, self.generator, self.seed, self.protocol, text, self.budget
+
+
+def row_key(row: SearchRow) -> tuple[str, int, str, int, str, str, float]:
+    """Return what tells the row of a search from others."""
+    return row.composition, row.max_atoms, row.generator, row.seed, row.protocol, row.overrides, row.budget
+
+
+def overrides_text(overrides: Mapping[str, Any]) -> str:
+    """Return overrides as JSON, the same for the same settings."""
+    return json.dumps(overrides, sort_keys=True)
+
+
+def check_meaning(overrides: Mapping[str, Any]) -> None:
+    """Refuse overrides that a search in one process would ignore, or that have an option of their own.
+
+    Raises:
+        InputError: for the first.
+    """
+    relax = overrides.get("relax", {})
+    if not {"generate", "clean_workdir"}.isdisjoint(overrides) or "metadata" in relax:
+        raise InputError("--set", overrides, "is about AiiDA and jobs; a benchmark runs in one process")
+    for name in overrides.get("settings", {}):
+        if name in OWN_OPTIONS:
+            raise InputError("--set", f"settings.{name}", f"give it with {OWN_OPTIONS[name]}")
+        if name in UNUSED:
+            raise InputError("--set", f"settings.{name}", "is about AiiDA and jobs; a benchmark runs in one process")
+    if "processes" in relax.get("settings", {}):
+        raise InputError("--set", "relax.settings.processes", "is about jobs; --processes runs searches side by side")
+
+
+def target_of(settings: SearchSettings, tier: RelaxSettings, targets: Targets) -> float | None:
+    """Return the target of a search, eV/atom; None where there is none for its potential and pressure."""
+    if targets.model is not None and (tier.calculator, tier.model, tier.pressure) != (CHGNET, targets.model, 0.0):
+        return None
+    return targets.of(settings.composition)
+
+
+def reached_at(course: Sequence[Improvement], target: float | None, budget: float) -> Improvement | None:
+    """Return when a search was at its target first, or None where it was not within its budget.
+
+    Args:
+        course: each new lowest energy.
+        target: eV/atom, or None where it has none.
+        budget: CPU time, s.
+    """
+    if target is None:
+        return None
+    return next((i for i in course if i.energy <= target + TARGET_TOLERANCE and i.cpu_seconds <= budget), None)
+
+
+class Course:
+    """Counts the structures of a search and keeps each new lowest energy.
+
+    Attributes:
+        started: reading of the CPU clock when the search began, s.
+    """
+
+    def __init__(self) -> None:
+        self.started = time.process_time()
+        self.tried = self.evaluations = 0
+        self.failures: Counter[str] = Counter()
+        self.improvements: list[Improvement] = []
+        self.best: BestStructure | None = None
+
+    @property
+    def seconds(self) -> float:
+        """CPU time since the search began, s."""
+        return time.process_time() - self.started
+
+    def observe(self, info: TrialInfo, result: RelaxedStructure) -> None:
+        """Count a relaxed structure."""
+        self.tried += 1
+        self.evaluations += result.values["evaluations"]
+        if result.status != CONVERGED:
+            self.failures[result.status] += 1
+            return
+        energy = float(result.values["energy"])
+        if self.best is not None and energy > self.best.energy - IMPROVEMENT:
+            return
+        self.best = BestStructure(
+            energy=round(energy, 6),
+            n_atoms=result.values["n_atoms"],
+            spacegroup=result.values["spacegroup_symbol"],
+            spacegroup_loose=result.values["spacegroup_symbol_loose"],
+            move=info.move,
+            origin=info.origin,
+        )
+        self.improvements.append(
+            Improvement(
+                cpu_seconds=round(self.seconds, 2),
+                structures=self.tried,
+                energy=self.best.energy,
+                spacegroup=self.best.spacegroup_loose,
+            )
+        )
+
+
+def _import_all() -> None:
+    """Import what is imported where it is needed, so that no search pays for it."""
+    for name in ("ase.build.tools", "ase.io", "pymatgen.analysis.structure_matcher", "pymatgen.io.ase", "pyxtal"):
+        import_module(name)
+
+
+def run_task(task: SearchTask) -> SearchRow:
+    """Run one search and return its row.
+
+    The time is that of this process from the loading of the model on, what it takes to import packages excepted. It
+    is looked at before each structure; the one that is being made or relaxed is finished.
+
+    Raises:
+        InputError: where a setting is wrong.
+    """
+    settings, tier = task.settings()
+    _import_all()
+    course = Course()
+    search = LocalSearch(
+        settings=settings,
+        tier=tier,
+        evaluator=make_evaluator(tier),
+        observe=course.observe,
+        stop=lambda: course.seconds >= task.budget,
+    )
+    for _ in search.steps():
+        pass
+    return SearchRow(
+        composition=settings.unit.formula,
+        max_atoms=settings.max_atoms,
+        generator=task.generator,
+        seed=task.seed,
+        protocol=task.protocol,
+        overrides=overrides_text(task.overrides),
+        budget=task.budget,
+        cpu_seconds=round(course.seconds, 2),
+        ended=search.ended() or "cpu_seconds",
+        structures=course.tried,
+        explored=course.tried - course.failures.total(),
+        generations=search.state.generation,
+        evaluations=course.evaluations,
+        pool_seconds=round(search.pool_seconds, 2),
+        failures=dict(course.failures),
+        course=course.improvements,
+        best=course.best,
+        target=task.target,
+        reached=reached_at(course.improvements, task.target, task.budget),
+        potential=search.evaluator.name,
+        software=software_versions(),
+    )
+
+
+@contextmanager
+def _single_threads() -> Iterator[None]:
+    """Let processes that are started have one thread each."""
+    before = {name: os.environ.get(name) for name in THREAD_VARIABLES}
+    os.environ.update(dict.fromkeys(THREAD_VARIABLES, "1"))
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
+
+
+Outcome = tuple[SearchTask, SearchRow | Exception]
+"""A search with its row, or with what went wrong."""
+
+
+def run_tasks(tasks: Sequence[SearchTask], processes: int) -> Iterator[Outcome]:
+    """Run searches and yield each as it ends; one that fails does not keep the others from running.
+
+    Args:
+        tasks: the searches.
+        processes: how many run side by side, each in a process with one thread; one runs in this process.
+    """
+    if processes == 1:
+        for task in tasks:
+            yield task, _outcome(task)
+        return
+    context = multiprocessing.get_context("spawn")
+    with _single_threads(), ProcessPoolExecutor(processes, mp_context=context) as pool:
+        waiting = {pool.submit(_outcome, task): task for task in tasks}
+        try:
+            for done in as_completed(waiting):
+                yield waiting[done], done.result()
+        finally:  # where it is left early, no other search begins
+            pool.shutdown(wait=False, cancel_futures=True)
+
+
+def _outcome(task: SearchTask) -> SearchRow | Exception:
+    try:
+        return run_task(task)
+    except Exception as error:  # noqa: BLE001 - the other searches go on
+        return error
+
+
+def expand(assignments: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Return all combinations of settings that are to be compared.
+
+    Args:
+        assignments: nested inputs, each with a list of values at its end.
+
+    Raises:
+        InputError: where there is no list of values.
+    """
+    combined: list[dict[str, Any]] = [{}]
+    for assignment in assignments:
+        path, values = _leaf(assignment)
+        if not isinstance(values, list) or not values:
+            shown = f"{'.'.join(path)}={values}"
+            raise InputError("--vary", shown, "must be KEY=[VALUE, VALUE, ...], e.g. settings.walkers=[4, 8]")
+        combined = [merge(known, _nest(path, value)) for known in combined for value in values]
+    return combined
+
+
+def _leaf(assignment: Mapping[str, Any]) -> tuple[list[str], Any]:
+    path: list[str] = []
+    value: Any = assignment
+    while isinstance(value, Mapping) and len(value) == 1:
+        key = next(iter(value))
+        path.append(str(key))
+        value = value[key]
+    return path, value
+
+
+def _nest(path: Sequence[str], value: Any) -> dict[str, Any]:
+    nested = value
+    for key in reversed(path):
+        nested = {key: nested}
+    return dict(nested)
+
+
+def _is_number(text: str) -> bool:
+    return text.isascii() and text.isdecimal() and len(text) <= MAX_DIGITS
+
+
+def parse_numbers(text: str) -> list[int]:
+    """Return the seeds of a text such as ``1-3,7``.
+
+    Raises:
+        InputError: where it holds anything else, or too many.
+    """
+    found: list[int] = []
+    for part in text.split(","):
+        first, dash, last = part.strip().partition("-")
+        if not _is_number(first) or (dash and not _is_number(last)):
+            raise InputError("--seeds", text, "must be whole numbers and ranges, e.g. 1-3,7")
+        numbers = range(int(first), int(last or first) + 1)
+        if not numbers or len(found) + len(numbers) > MAX_SEEDS:
+            raise InputError("--seeds", text, f"must be ascending ranges, at most {MAX_SEEDS} seeds in all")
+        found.extend(numbers)
+    return list(dict.fromkeys(found))
+
+
+def parse_place(text: str) -> tuple[str, int | None]:
+    """Return formula and most atoms of ``SrTiO3:20``; None where only the formula is given.
+
+    Raises:
+        InputError: where it is neither.
+    """
+    formula, colon, atoms = text.partition(":")
+    if colon and not _is_number(atoms):
+        raise InputError("COMPOSITION", text, "must be a formula, or a formula and the most atoms, e.g. SrTiO3:20")
+    return parse_composition(formula).formula, int(atoms) if colon else None

@@ -1,0 +1,153 @@
+"""The CalcJobs that compute structures with GULP."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+from aiida import orm
+from aiida.common.datastructures import CalcInfo
+from aiida.common.folders import Folder
+from aiida.engine import CalcJobProcessSpec
+
+from aiida_fuse2.core.gulp import GulpSettings
+from aiida_fuse2.core.gulp.settings import check_charges, check_task
+from aiida_fuse2.core.potentials.pair import PairLibrary, read_library
+from aiida_fuse2.core.settings import parse_settings
+from aiida_fuse2.core.trials import single_trial
+from aiida_fuse2.worker.files import trials_to_text
+from aiida_fuse2.worker.names import (
+    GULP_ARCHIVE,
+    GULP_INPUT,
+    GULP_OUTPUT,
+    POTENTIAL_FILE,
+    RELAXED_FILE,
+    RESULTS_FILE,
+    SOFTWARE_FILE,
+    TRIALS_FILE,
+)
+
+from .base import WorkerCalculation, validator
+from .relax import needed_library, validate_potential
+
+
+def _library(inputs: Mapping[str, Any]) -> PairLibrary:
+    """Return the part of the library that the structures need.
+
+    Raises:
+        InputError: where it lacks a pair of their elements.
+    """
+    if "trials" in inputs:
+        return needed_library(inputs["potential"], inputs["trials"])
+    library = read_library(inputs["potential"].get_content())
+    elements = inputs["structure"].get_symbols_set()
+    library.require(elements, where="potential")
+    return library.restricted(elements)
+
+
+def _problem(inputs: Mapping[str, Any], *, optimises: bool) -> str | None:
+    """Return what is wrong with the inputs together, or None.
+
+    Raises:
+        InputError: where it is wrong with one of them.
+    """
+    if not inputs or "parameters" not in inputs:
+        return None
+    settings = parse_settings(GulpSettings, inputs["parameters"].get_dict(), where="parameters")
+    check_task(settings, optimises=optimises)
+    if "potential" in inputs and ("structure" in inputs) != ("trials" in inputs):
+        check_charges(settings, _library(inputs))
+    if ("structure" in inputs) == ("trials" in inputs):
+        return "give either a structure or trials"
+    if "labels" in inputs and "structure" in inputs:
+        return "labels choose among trials; there are none"
+    if {"code", "gulp"} <= set(inputs) and inputs["code"].computer.uuid != inputs["gulp"].computer.uuid:
+        return f"gulp is on {inputs['gulp'].computer.label!r}, the worker that starts it on another computer"
+    return None
+
+
+class GulpCalculation(WorkerCalculation):
+    """What the jobs with GULP share: one structure, or a batch of trials as in ``fuse2.relax``."""
+
+    OPTIMISES: ClassVar[bool]
+
+    @classmethod
+    def define(cls, spec: CalcJobProcessSpec) -> None:
+        """Define inputs, outputs and exit codes."""
+        super().define(spec)
+        spec.input("gulp", valid_type=orm.InstalledCode, help="GULP, on the computer of the worker.")
+        spec.input("structure", valid_type=orm.StructureData, required=False, help="One structure; or give trials.")
+        spec.input("trials", valid_type=orm.SinglefileData, required=False, help="Structures as in `fuse2.relax`.")
+        spec.input("labels", valid_type=orm.List, required=False, help="Labels of the trials; all by default.")
+        spec.input(
+            "potential",
+            valid_type=orm.SinglefileData,
+            validator=validate_potential,
+            help="Library of pair potentials in GULP's format.",
+        )
+        spec.input("parameters", valid_type=orm.Dict, help="Stages, limits and tolerances; see the protocols of GULP.")
+        cls.define_intermediate(spec)
+        inherited, own = spec.inputs.validator, validator(functools.partial(_problem, optimises=cls.OPTIMISES))
+        spec.inputs.validator = lambda inputs, context: inherited(inputs, context) or own(inputs, context)
+        spec.inputs["metadata"]["options"]["parser_name"].default = "fuse2.gulp"
+        spec.output("results", valid_type=orm.Dict, help="Status, energy and costs; of trials, by label.")
+        spec.output(
+            "structure", valid_type=orm.StructureData, required=False, help="Of one structure: the last geometry."
+        )
+        spec.output("relaxed", valid_type=orm.SinglefileData, help="Last geometries as extended XYZ, with labels.")
+        spec.output_namespace(
+            "structures", valid_type=orm.StructureData, dynamic=True, help="Computed structures by label of the trial."
+        )
+        spec.default_output_node = "results"
+        cls._define_outcomes(spec)
+
+    @classmethod
+    def _define_outcomes(cls, spec: CalcJobProcessSpec) -> None:
+        """Define how a job with one structure may end; of trials the status of each tells it."""
+        outcomes = (
+            (330, "ERROR_GULP_REFUSED", "GULP stopped with an error: {reason}"),
+            (331, "ERROR_OUTPUT_TRUNCATED", "The output of GULP ends before the run did: {reason}"),
+            (430, "ERROR_OVERFLOW", "A number in the output of GULP does not fit its column: {reason}"),
+            (431, "ERROR_NOT_FINITE", "An energy or coordinate is not finite: {reason}"),
+            (432, "ERROR_BAD_STRUCTURE", "The structure cannot be used: {reason}"),
+            (700, "ERROR_STEP_LIMIT", "The optimisation reached its limit of function calls: {reason}"),
+            (701, "ERROR_TIME_LIMIT", "The optimisation reached its time limit: {reason}"),
+            (702, "ERROR_NO_MINIMUM", "The optimisation found no minimum: {reason}"),
+        )
+        for status, label, message in outcomes:
+            spec.exit_code(status, label, message=message, invalidates_cache=status in {331, 701})
+
+    def prepare_for_submission(self, folder: Folder) -> CalcInfo:
+        """Write the job file and say what to copy and to bring back."""
+        gulp = self.inputs.gulp
+        labels = self.inputs.labels.get_list() if "labels" in self.inputs else None
+        job = {
+            "parameters": self.inputs.parameters.get_dict(),
+            "command": [str(gulp.get_executable())],
+            "labels": labels,
+        }
+        info = self.job_info(folder, "gulp", job, retrieve=[RESULTS_FILE, RELAXED_FILE, SOFTWARE_FILE])
+        info.retrieve_list += [GULP_INPUT, GULP_OUTPUT, GULP_ARCHIVE]
+        info.prepend_text = gulp.prepend_text  # modules that GULP needs
+        potential = self.inputs.potential
+        info.local_copy_list = [(potential.uuid, potential.filename, POTENTIAL_FILE)]
+        if "trials" in self.inputs:
+            trials = self.inputs.trials
+            info.local_copy_list.append((trials.uuid, trials.filename, TRIALS_FILE))
+        else:
+            with folder.open(TRIALS_FILE, "w") as handle:
+                handle.write(trials_to_text([single_trial(self.inputs.structure.get_ase())]))
+        return info
+
+
+class GulpOptimizeCalculation(GulpCalculation):
+    """Relaxes one structure, or a batch of trials, with GULP (``fuse2.gulp.optimize``)."""
+
+    OPTIMISES = True
+
+
+class GulpSingleCalculation(GulpCalculation):
+    """Computes the energy of one structure, or of a batch of trials, with GULP (``fuse2.gulp.single``)."""
+
+    OPTIMISES = False

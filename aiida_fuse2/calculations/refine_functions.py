@@ -1,0 +1,63 @@
+"""The calcfunctions of refining what searches have found. AiiDA's caching hashes this file: it only converts nodes."""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import Any
+
+from aiida import orm
+from aiida.engine import calcfunction
+
+from aiida_fuse2.core.refining import RefineSettings, rank_refined, refined_trial
+from aiida_fuse2.core.settings import parse_settings
+from aiida_fuse2.core.uniqueness import match_reduced, reduce_structure
+from aiida_fuse2.worker.files import from_extxyz, trials_to_text
+from aiida_fuse2.worker.names import TRIALS_FILE
+
+RESULTS_PREFIX = "results_"
+RELAXED_PREFIX = "relaxed_"
+
+
+@calcfunction
+def trials_of_structures(selection: orm.Dict, **structures: orm.StructureData) -> orm.SinglefileData:
+    """Return explored structures as trials (``fuse2.trials_of_structures``).
+
+    Args:
+        selection: row of each structure in the ranking that it comes from, by label.
+        structures: by the same labels.
+    """
+    rows = selection.get_dict()
+    trials = [refined_trial(name, structures[name].get_ase(), rows[name]["label"]) for name in sorted(structures)]
+    return orm.SinglefileData.from_string(trials_to_text(trials), filename=TRIALS_FILE)
+
+
+@calcfunction
+def compare_refined(settings: orm.Dict, selection: orm.Dict, software: orm.Dict, **others: orm.Data) -> orm.Dict:  # noqa: ARG001 - part of the hash
+    """Rank structures after further tiers (``fuse2.compare_refined``).
+
+    Args:
+        settings: of the refinement.
+        selection: row of each structure in the ranking that it comes from, by label.
+        software: versions of the packages that this runs with.
+        others: ``results_NN`` and ``relaxed_NN`` of each attempt.
+
+    Returns:
+        ``structures``: see ``core.refining.rank_refined``.
+    """
+    parsed = parse_settings(RefineSettings, settings.get_dict())
+    results: dict[str, Any] = {}
+    geometries: dict[str, Any] = {}
+    for name, node in sorted(others.items()):
+        if name.startswith(RESULTS_PREFIX):
+            results |= node["by_label"]
+        else:
+            geometries |= {str(frame.info["label"]): frame for frame in from_extxyz(node.get_content())}
+
+    @cache
+    def reduced(label: str) -> Any:
+        return reduce_structure(geometries[label])
+
+    def same(a: str, b: str) -> bool:
+        return match_reduced(reduced(a), reduced(b), stol=parsed.stol)
+
+    return orm.Dict({"structures": rank_refined(selection.get_dict(), results, same, parsed)})

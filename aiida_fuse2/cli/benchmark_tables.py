@@ -1,0 +1,142 @@
+"""Tables of the benchmarks."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from rich.markup import escape
+from rich.table import Table
+
+from .tables import counts_text
+
+if TYPE_CHECKING:
+    from aiida_fuse2.benchmarks.relaxation_report import MethodFigures
+    from aiida_fuse2.benchmarks.search_report import SearchReport
+    from aiida_fuse2.benchmarks.statistics import Estimate
+
+NOTHING = "-"
+
+
+def _number(value: float | None, form: str) -> str:
+    return NOTHING if value is None else format(value, form)
+
+
+def _estimate(estimate: Estimate | None, form: str) -> str:
+    """Return a value with its interval: ``17.2 (15.0 to 19.9)``."""
+    if estimate is None:
+        return NOTHING
+    if estimate.low is None or estimate.high is None:
+        return format(estimate.value, form)
+    return f"{estimate.value:{form}} ({estimate.low:{form}} to {estimate.high:{form}})"
+
+
+def _table(columns: Sequence[tuple[str, bool]]) -> Table:
+    """Return an empty table; each column has a title and tells whether it holds numbers."""
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for title, is_number in columns:
+        table.add_column(title, justify="right" if is_number else "left", no_wrap=is_number)
+    return table
+
+
+def relaxations_table(figures: Sequence[MethodFigures], against: str) -> Table:
+    """Return what methods did: first all their starts, then those of each generator.
+
+    Args:
+        figures: of ``compare_methods``.
+        against: method that they were compared with.
+    """
+    table = _table(
+        (
+            ("method", False),
+            ("starts", False),
+            ("", True),
+            ("structures per\nCPU-hour", True),
+            (f"times {against}\n(95 % interval)", True),
+            ("ΔE median\nmeV/atom (95 %)", True),
+            ("lower/\nhigher", True),
+            ("evaluations\nmean/most", True),
+            ("CPU s", True),
+            ("failures", False),
+        )
+    )
+    method = None
+    for f in figures:
+        base = f.method == against
+        table.add_row(
+            escape(f.method) if f.method != method else "",
+            escape(f.generator),
+            str(f.starts),
+            f"{f.per_cpu_hour:.0f}",
+            "1" if base else _estimate(f.ratio, ".1f"),
+            NOTHING if base else _estimate(f.energy_difference, "+.1f"),
+            NOTHING if base else f"{f.lower}/{f.higher}",
+            f"{f.evaluations_mean:.0f}/{f.evaluations_max}",
+            f"{f.cpu_seconds:.0f}",
+            escape(counts_text(f.failures)),
+        )
+        method = f.method
+    return table
+
+
+def potentials_text(figures: Sequence[MethodFigures]) -> str:
+    """Return which code computed each method, where the rows say so."""
+    known = {f.method: ", ".join(f.potentials) for f in figures if f.potentials}
+    return "; ".join(f"{method}: {names}" for method, names in known.items())
+
+
+def searches_table(report: SearchReport) -> Table:
+    """Return what searches found, one row per composition and setting."""
+    table = _table(
+        (
+            ("composition", False),
+            ("atoms", True),
+            ("setting", False),
+            ("seeds", True),
+            ("structures", True),
+            ("best\neV/atom", True),
+            ("space\ngroup", False),
+            ("above target\nmeV/atom", True),
+            ("median\nmeV/atom", True),
+            ("at target\n(95 % interval)", True),
+            ("CPU s to\ntarget", True),
+            ("structures\nto target", True),
+        )
+    )
+    place = None
+    for f in report.figures:
+        here = (f.composition, f.max_atoms)
+        rate = (
+            NOTHING if f.success is None else f"{f.successes}/{f.seeds} ({f.success.low:.2f} to {f.success.high:.2f})"
+        )
+        table.add_row(
+            f.composition if here != place else "",
+            str(f.max_atoms) if here != place else "",
+            escape(f.setting),
+            str(f.seeds),
+            f"{f.structures:.0f}",
+            _number(f.best, ".4f"),
+            escape(f.spacegroup or NOTHING),
+            _number(f.above_target, "+.1f"),
+            _number(f.median_above_target, "+.1f"),
+            rate,
+            _number(f.seconds_to_target, ".0f"),
+            _number(f.structures_to_target, ".0f"),
+        )
+        place = here
+    return table
+
+
+def success_table(report: SearchReport) -> Table:
+    """Return what each setting reached of the compositions that have a target."""
+    table = _table(
+        (("setting", False), ("compositions at target", True), ("searches at target", True), ("rate (95 %)", True))
+    )
+    for s in report.settings:
+        table.add_row(
+            escape(s.setting),
+            f"{s.compositions_reached} of {s.compositions}",
+            f"{s.successes} of {s.searches}",
+            _estimate(s.success, ".2f"),
+        )
+    return table

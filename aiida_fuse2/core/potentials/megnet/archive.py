@@ -1,0 +1,206 @@
+"""A MEGNet model as one file: a zip archive of Keras' weights, the description of its graphs, and what it is.
+
+``weights.hdf5`` and ``weights.hdf5.json`` are the two files that megnet itself writes.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import zipfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from aiida_fuse2.core.errors import BROKEN_ZIP, InputError
+
+FIELD = "weights"
+"""Name of the input in messages."""
+
+ARCHITECTURE = "megnet"
+
+HDF5_SIGNATURE = b"\x89HDF\r\n\x1a\n"
+"""First bytes of every HDF5 file."""
+
+MAX_BYTES = 500 * 1024**2
+"""Largest file of an archive that is read; that of the published model has 0.8 MB."""
+
+HDF5_NAME, CONFIG_NAME, ABOUT_NAME = "weights.hdf5", "weights.hdf5.json", "model.json"
+
+EPOCH = (1980, 1, 1, 0, 0, 0)
+"""Time of every file of an archive, so that equal models are equal archives."""
+
+
+@dataclass(frozen=True, eq=False)
+class GraphRules:
+    """How a crystal becomes a graph.
+
+    Attributes:
+        cutoff: longest bond, Å.
+        centers: of the Gaussians that a length is expanded in, Å, shape (m,).
+        width: of these, Å.
+    """
+
+    cutoff: float
+    centers: NDArray[np.float64]
+    width: float
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of these numbers, rounded to 1e-9 Å."""
+        values = [round(float(value), 9) for value in (self.cutoff, self.width, *self.centers)]
+        return sha256(json.dumps(values).encode()).hexdigest()
+
+
+def rules_of(config: Mapping[str, Any]) -> GraphRules:
+    """Return how crystals become graphs, from megnet's description."""
+    converter = config["graph_converter"]
+    bonds = converter["bond_converter"]
+    centers = bonds["centers"]["data"] if isinstance(bonds["centers"], Mapping) else bonds["centers"]
+    return GraphRules(float(converter["cutoff"]), np.array(centers, dtype=float), float(bonds["width"]))
+
+
+@dataclass(frozen=True, eq=False)
+class MegnetArchive:
+    """A model, read and checked.
+
+    Attributes:
+        hdf5: Keras' file.
+        config: megnet's description of graphs and targets.
+        elements: that it was trained with.
+        source: where it is from.
+    """
+
+    hdf5: bytes
+    config: dict[str, Any]
+    elements: tuple[str, ...]
+    source: str
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of the weights."""
+        return sha256(self.hdf5).hexdigest()
+
+    @property
+    def rules(self) -> GraphRules:
+        """How crystals become graphs."""
+        return rules_of(self.config)
+
+    def to_bytes(self) -> bytes:
+        """Return the archive, equal for equal contents."""
+        about = {
+            "architecture": ARCHITECTURE,
+            "sha256": self.digest,
+            "elements": list(self.elements),
+            "source": self.source,
+        }
+        contents = {
+            HDF5_NAME: self.hdf5,
+            CONFIG_NAME: json.dumps(self.config, sort_keys=True).encode(),
+            ABOUT_NAME: json.dumps(about, sort_keys=True).encode(),
+        }
+        buffer = io.BytesIO()
+        with zipfile.ZipFile(buffer, "w") as archive:
+            for name, data in contents.items():
+                archive.writestr(zipfile.ZipInfo(name, EPOCH), data, zipfile.ZIP_DEFLATED)
+        return buffer.getvalue()
+
+    def check_elements(self, elements: tuple[str, ...]) -> None:
+        """Refuse elements that the model was not trained with.
+
+        Raises:
+            InputError: which names them.
+        """
+        unknown = [element for element in elements if element not in self.elements]
+        if unknown:
+            raise InputError(FIELD, self.source, f"this model was not trained with {', '.join(unknown)}")
+
+
+def make_archive(hdf5: bytes, config: bytes, *, elements: tuple[str, ...], source: str) -> MegnetArchive:
+    """Return a model of the two files that megnet writes, checked.
+
+    Args:
+        hdf5: Keras' file.
+        config: the file beside it, ``.json``.
+        elements: that it was trained with.
+        source: where it is from.
+
+    Raises:
+        InputError: where these are no files of a MEGNet model.
+    """
+    if not hdf5.startswith(HDF5_SIGNATURE):
+        raise InputError(FIELD, source, "is no HDF5 file; MEGNet's weights are a file NAME.hdf5 with NAME.hdf5.json")
+    try:
+        values = json.loads(config)
+        if not isinstance(values, dict):
+            raise TypeError("no mapping")
+        found = MegnetArchive(hdf5, values, tuple(elements), source)
+        _check_rules(found)
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        expected = f"is not the description of a MEGNet model ({type(error).__name__}: {error})"
+        raise InputError(FIELD, f"{source}.json", expected) from error
+    return found
+
+
+def _check_rules(archive: MegnetArchive) -> None:
+    """Raise what is wrong with the description, as ValueError or KeyError."""
+    converter = archive.config["graph_converter"]
+    if converter.get("@class") != "CrystalGraph":
+        raise ValueError(f"graphs are made by {converter.get('@class')}, not CrystalGraph")
+    kinds = {name: converter[name].get("@class") for name in ("atom_converter", "bond_converter")}
+    if kinds != {"atom_converter": "DummyConverter", "bond_converter": "GaussianDistance"}:
+        raise ValueError(f"atoms and bonds are described by {kinds}")
+    rules = archive.rules
+    if not (rules.cutoff > 0 and rules.width > 0 and rules.centers.ndim == 1 and len(rules.centers)):
+        raise ValueError("the cutoff, or the Gaussians, make no sense")
+
+
+def read_archive(data: bytes, *, name: str = "weights.zip") -> MegnetArchive:
+    """Return the model of an archive, checked.
+
+    Args:
+        data: content of the archive.
+        name: for messages.
+
+    Raises:
+        InputError: where it is none, corrupt, or of another architecture.
+    """
+    try:
+        with zipfile.ZipFile(io.BytesIO(data)) as archive:
+            sizes = [info.file_size for info in archive.infolist()]
+            if sum(sizes) > MAX_BYTES:
+                raise InputError(FIELD, name, f"holds more than {MAX_BYTES // 1024**2} MB")
+            about = json.loads(archive.read(ABOUT_NAME))
+            if about.get("architecture") != ARCHITECTURE:
+                expected = f"is a model of the architecture {about.get('architecture')!r}, not {ARCHITECTURE!r}"
+                raise InputError(FIELD, name, expected)
+            hdf5, config = archive.read(HDF5_NAME), archive.read(CONFIG_NAME)
+            elements, digest, source = tuple(about["elements"]), about["sha256"], str(about["source"])
+    except (*BROKEN_ZIP, KeyError, ValueError, AttributeError, TypeError) as error:
+        if isinstance(error, InputError):
+            raise
+        expected = f"is no model that `aiida-fuse2 model install` or `train` made, or a corrupt one ({error})"
+        raise InputError(FIELD, name, expected) from error
+    if sha256(hdf5).hexdigest() != digest:
+        raise InputError(FIELD, name, "is corrupt: the SHA-256 of the weights is not that noted with them")
+    return make_archive(hdf5, config, elements=elements, source=source)
+
+
+def read_archive_file(path: Path | None) -> MegnetArchive:
+    """Return the model of a file.
+
+    Raises:
+        InputError: where there is none, or it cannot be used.
+    """
+    if path is None:
+        expected = "megnet needs weights: `aiida-fuse2 model install megnet`, then give the model"
+        raise InputError(FIELD, None, expected)
+    try:
+        return read_archive(path.read_bytes(), name=path.name)
+    except OSError as error:
+        raise InputError(FIELD, str(path), f"cannot be read ({error})") from error

@@ -1,0 +1,149 @@
+"""MEGNet with its weights, as one traced function of TensorFlow."""
+
+from __future__ import annotations
+
+import os
+import sys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from ase import Atoms
+from numpy.typing import NDArray
+
+from aiida_fuse2.core.errors import InputError
+
+from .archive import FIELD, HDF5_NAME, GraphRules, MegnetArchive, read_archive_file
+from .graphs import has_isolated_atom, make_batch
+
+RENAMED = (
+    ("BrunnerNN_real", "BrunnerNNReal"),
+    ("BrunnerNN_reciprocal", "BrunnerNNReciprocal"),
+    ("BrunnerNN_relative", "BrunnerNNRelative"),
+)
+"""Names in ``pymatgen.analysis.local_env`` that megnet imports, and what newer versions of pymatgen call them."""
+
+N_INPUTS = 7
+"""Inputs of a MEGNet model."""
+
+GRAPHS_AT_A_TIME = 16
+"""Most structures of one call; more save nothing on one core."""
+
+
+def import_tensorflow() -> Any:
+    """Return TensorFlow, set up for megnet: Keras 2, one thread, no chatter.
+
+    Raises:
+        InputError: where it, or megnet, is not installed, or PyTorch is in this process.
+    """
+    if "torch" in sys.modules:
+        raise InputError(FIELD, "megnet", "PyTorch is in this process already, and TensorFlow cannot share it")
+    os.environ["TF_USE_LEGACY_KERAS"] = "1"
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    try:
+        import tensorflow as tf
+        import tf_keras  # noqa: F401 - what tensorflow.keras becomes
+        from pymatgen.analysis import local_env
+
+        for old, new in RENAMED:
+            if not hasattr(local_env, old):
+                setattr(local_env, old, getattr(local_env, new))
+        import megnet.models  # noqa: F401
+    except ImportError as error:
+        expected = f"MEGNet is not installed where the job runs ({error}); pip install 'aiida-fuse2[megnet]'"
+        raise InputError("settings.gnoa.network", "megnet", expected) from error
+    try:
+        tf.config.threading.set_intra_op_parallelism_threads(1)
+        tf.config.threading.set_inter_op_parallelism_threads(1)
+    except RuntimeError:
+        pass  # it has computed something before
+    return tf
+
+
+def load_model(archive: MegnetArchive) -> tuple[Any, Any]:
+    """Return the Keras model of an archive, and what scales its targets.
+
+    Raises:
+        InputError: where the weights are corrupt, or not those of a MEGNet.
+    """
+    tensorflow = import_tensorflow()
+    from megnet.layers import _CUSTOM_OBJECTS
+    from megnet.utils.preprocessing import DummyScaler
+    from monty.json import MontyDecoder
+
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / HDF5_NAME
+        path.write_bytes(archive.hdf5)
+        try:
+            model = tensorflow.keras.models.load_model(str(path), custom_objects=_CUSTOM_OBJECTS, compile=False)
+        except Exception as error:  # whatever h5py and Keras raise
+            expected = f"cannot be loaded as a MEGNet model: {type(error).__name__}: {error}"
+            raise InputError(FIELD, archive.source, expected) from error
+    _check_shapes(model, archive)
+    scaler = archive.config.get("target_scaler")
+    return model, DummyScaler() if scaler is None else MontyDecoder().process_decoded(scaler)
+
+
+def _check_shapes(model: Any, archive: MegnetArchive) -> None:
+    """Refuse a network that does not take the graphs that its description makes."""
+    shapes = [tuple(tensor.shape) for tensor in model.inputs]
+    width = len(archive.rules.centers)
+    if len(shapes) != N_INPUTS or len(shapes[0]) != 2 or shapes[1][-1] != width or shapes[2][-1] != 2:
+        expected = f"is of another architecture: it takes {shapes}, and {width} numbers describe a bond"
+        raise InputError(FIELD, archive.source, expected)
+    if tuple(model.outputs[0].shape)[-1] != 1:
+        raise InputError(FIELD, archive.source, "predicts more than one number")
+
+
+class MegnetNetwork:
+    """Formation energies by MEGNet.
+
+    Args:
+        weights: file of the archive.
+    """
+
+    def __init__(self, weights: Path | None) -> None:
+        archive = read_archive_file(weights)
+        model, self._scaler = load_model(archive)
+        self.name = f"megnet {archive.digest[:12]}"
+        self._rules: GraphRules = archive.rules
+        self._predict = trace(model, len(self._rules.centers))
+
+    def score(self, structures: Sequence[Atoms]) -> NDArray[np.float64]:
+        """Return formation energies, eV/atom; NaN where an atom has no bond."""
+        energies = np.full(len(structures), np.nan)
+        usable = [i for i, atoms in enumerate(structures) if not has_isolated_atom(atoms, self._rules)]
+        for start in range(0, len(usable), GRAPHS_AT_A_TIME):
+            chosen = usable[start : start + GRAPHS_AT_A_TIME]
+            batch = make_batch([structures[i] for i in chosen], self._rules)
+            found = np.asarray(self._predict(*batch.inputs), dtype=float).reshape(-1)
+            for i, value in zip(chosen, found, strict=True):
+                energies[i] = float(np.squeeze(self._scaler.inverse_transform(value, len(structures[i]))))
+        return energies
+
+
+def trace(model: Any, width: int) -> Any:
+    """Return a model as one function of TensorFlow for graphs of any size, traced once.
+
+    Args:
+        model: of Keras.
+        width: numbers that describe a bond.
+    """
+    tensorflow = import_tensorflow()
+    return tensorflow.function(
+        lambda *inputs: model(list(inputs), training=False), input_signature=input_signature(width)
+    )
+
+
+def input_signature(width: int) -> list[Any]:
+    """Return the shapes and kinds of a batch of graphs, as TensorFlow has them.
+
+    Args:
+        width: numbers that describe a bond.
+    """
+    tensorflow = import_tensorflow()
+    shapes = ((1, None), (1, None, width), (1, None, 2), (1, None), (1, None), (1, None), (1, None))
+    kinds = (tensorflow.int32, tensorflow.float32, tensorflow.float32, *([tensorflow.int32] * 4))
+    return [tensorflow.TensorSpec(shape, kind) for shape, kind in zip(shapes, kinds, strict=True)]

@@ -1,0 +1,61 @@
+"""Questions to the graph about a search: how far it is, and what it has found.
+
+All of them work while the search runs, after it has ended, and on an imported archive.
+"""
+
+from __future__ import annotations
+
+from .loading import (
+    PROCESS_TYPE,
+    RUNS_PROCESS_TYPE,
+    TERMINATED,
+    NoSearchError,
+    active_searches,
+    is_runs,
+    listed,
+    load_search,
+    load_search_or_runs,
+    run_searches,
+    runs_settings,
+    search_settings,
+    search_settings_of,
+    single_searches,
+)
+from .phases import tiers_phase
+from .ranking import combined, ranked
+from .status import STOPPED_EXIT, BestFound, Progress, RunsProgress, present_state, progress, runs_progress
+from .stopping import ask_to_stop, kill_jobs
+from .tables import best, explored, lineage, searches
+
+__all__ = [
+    "PROCESS_TYPE",
+    "RUNS_PROCESS_TYPE",
+    "STOPPED_EXIT",
+    "TERMINATED",
+    "BestFound",
+    "NoSearchError",
+    "Progress",
+    "RunsProgress",
+    "active_searches",
+    "ask_to_stop",
+    "best",
+    "combined",
+    "explored",
+    "is_runs",
+    "kill_jobs",
+    "lineage",
+    "listed",
+    "load_search",
+    "load_search_or_runs",
+    "present_state",
+    "progress",
+    "ranked",
+    "run_searches",
+    "runs_progress",
+    "runs_settings",
+    "search_settings",
+    "search_settings_of",
+    "searches",
+    "single_searches",
+    "tiers_phase",
+]

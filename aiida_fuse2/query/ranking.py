@@ -1,0 +1,112 @@
+"""The unique structures that searches have found, lowest energy first."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import cache
+from typing import TYPE_CHECKING, Any
+
+from aiida import orm
+from numpy.typing import NDArray
+
+from aiida_fuse2.calculations.conversions import history_rows, rank
+from aiida_fuse2.core.errors import InputError
+from aiida_fuse2.core.runs import Key, merge_ranked
+from aiida_fuse2.core.settings import SearchSettings
+from aiida_fuse2.core.uniqueness import decode_fingerprint, match_reduced, reduce_structure
+from aiida_fuse2.workchains.records import GenerationRecord, explored_structures, generation_records
+from aiida_fuse2.workchains.search_inputs import energy_difference
+
+from .loading import search_settings
+
+if TYPE_CHECKING:
+    from pymatgen.core import Structure
+
+
+def ranked(search: orm.WorkChainNode) -> list[dict[str, Any]]:
+    """Return the unique explored structures of a search, lowest energy first.
+
+    Args:
+        search: running or ended.
+
+    Returns:
+        The rows of ``conversions.rank`` with the primary key (``pk``) and ``uuid`` of each structure.
+    """
+    rows = rank(history_rows(record.columns for record in generation_records(search.pk)), search_settings(search).unit)
+    known = explored_structures(search.pk)
+    return [{**row, **known.get(row["label"], {"pk": None, "uuid": None})} for row in rows]
+
+
+def combined(searches: Sequence[orm.WorkChainNode], n: int | None = None) -> list[dict[str, Any]]:
+    """Return the unique explored structures of several searches, lowest energy first.
+
+    Structures of two searches are equal where their energies lie within the energy window of the first search
+    and its matcher says so. Only structures that have to be compared are loaded.
+
+    Args:
+        searches: running or ended, for one composition and with one potential.
+        n: how many structures to return; all where None.
+
+    Returns:
+        The rows of ``ranked``; see ``core.runs.merge_ranked`` for what each has about the runs that found it. A run
+        is the place of a search in ``searches``.
+
+    Raises:
+        InputError: where the energies of the searches cannot be compared.
+    """
+    if not searches:
+        return []
+    settings = _comparable_settings(searches)
+    records = [generation_records(search.pk) for search in searches]
+    known = [explored_structures(search.pk) for search in searches]
+    rows = merge_ranked(
+        [rank(history_rows(record.columns for record in chain), settings.unit) for chain in records],
+        _fingerprints(records),
+        _comparison(known, settings.uniqueness.stol),
+        window=settings.uniqueness.energy_window,
+        limit=n,
+    )
+    return [{**row, **known[row["run"]].get(row["label"], {"pk": None, "uuid": None})} for row in rows]
+
+
+def _comparable_settings(searches: Sequence[orm.WorkChainNode]) -> SearchSettings:
+    """Return the settings of the first search, if the energies of the others can be compared with its."""
+    settings = search_settings(searches[0])
+    for search in searches[1:]:
+        formula = search_settings(search).unit.formula
+        if formula != settings.unit.formula:
+            raise InputError("composition", formula, f"search {searches[0].pk} is one for {settings.unit.formula}")
+        changed = energy_difference(searches[0].inputs, search.inputs)
+        if changed is not None:
+            name, first, own = changed
+            expected = f"search {searches[0].pk} has {first!r}: energies cannot be compared"
+            raise InputError(f"relax.settings.{name}", own, expected)
+    return settings
+
+
+def _fingerprints(records: Sequence[Sequence[GenerationRecord]]) -> Callable[[Key], NDArray[Any]]:
+    """Return what reads the fingerprint of a structure from the records of its run."""
+    texts = [
+        dict(
+            pair
+            for record in chain
+            for pair in zip(record.columns["label"], record.columns["fingerprint"], strict=True)
+        )
+        for chain in records
+    ]
+    return lambda key: decode_fingerprint(texts[key[0]][key[1]])
+
+
+def _comparison(known: Sequence[dict[str, dict[str, Any]]], stol: float) -> Callable[[Key, Key], bool]:
+    """Return what compares two structures of runs; each is loaded and reduced once."""
+
+    @cache
+    def reduced(key: Key) -> Structure:
+        return reduce_structure(orm.load_node(known[key[0]][key[1]]["pk"]).get_ase())
+
+    def same(a: Key, b: Key) -> bool:
+        if not all(label in known[run] for run, label in (a, b)):
+            return False  # left out of an imported archive
+        return match_reduced(reduced(a), reduced(b), stol=stol)
+
+    return same

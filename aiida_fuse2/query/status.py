@@ -1,0 +1,301 @@
+"""How far searches are, and several runs of one."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from aiida import orm
+from plumpy import ProcessState
+
+from aiida_fuse2.core.settings import SearchSettings
+from aiida_fuse2.core.state import SearchState
+from aiida_fuse2.parsers.relax import EXTRAS_KEY
+from aiida_fuse2.workchains.records import find_structures, given_targets
+from aiida_fuse2.workchains.relax import STOP_EXTRA
+from aiida_fuse2.workchains.runs import searches_of_runs
+
+from .loading import TERMINATED
+from .phases import search_phase
+
+RATE_WINDOW = 10
+"""Generations over which the present speed of a search is taken."""
+
+STOPPED_EXIT = 700
+"""Exit statuses from here on belong to searches that were stopped but are usable."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class BestFound:
+    """The structure of lowest energy so far.
+
+    Attributes:
+        pk: of its StructureData.
+        energy: eV/atom.
+        symbol: international symbol of its space group at the loose tolerance, or empty.
+        number: of the space group, or None.
+        n_atoms: of its cell, or None.
+        structure_number: how many structures had been relaxed when it was found.
+    """
+
+    pk: int
+    energy: float
+    symbol: str
+    number: int | None
+    n_atoms: int | None
+    structure_number: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class ProcessProgress:
+    """How far a search is, or several runs of one, as AiiDA tells of their process.
+
+    Attributes:
+        pk: of the search or the runs.
+        process_state: of AiiDA: created, running, waiting, finished, excepted or killed.
+        is_paused: whether the process is paused.
+        is_stopping: whether it was asked to stop.
+        exit_status: once it has finished.
+        exit_message: once it has finished.
+        elapsed: since it was submitted, or until it ended, s.
+    """
+
+    pk: int
+    process_state: str
+    is_paused: bool
+    is_stopping: bool
+    exit_status: int | None
+    exit_message: str | None
+    elapsed: float
+
+    @property
+    def is_terminated(self) -> bool:
+        """Whether it has ended, well or badly."""
+        return self.process_state in TERMINATED
+
+    @property
+    def has_failed(self) -> bool:
+        """Whether it has ended without being usable."""
+        finished = self.process_state == ProcessState.FINISHED.value
+        usable = finished and (self.exit_status == 0 or (self.exit_status or 0) >= STOPPED_EXIT)
+        return self.is_terminated and not usable
+
+
+@dataclass(frozen=True, kw_only=True)
+class Progress(ProcessProgress):
+    """How far a search is.
+
+    Attributes:
+        state: after the last generation, or that which the search goes on from; None before the first has ended.
+        best: the structure of lowest energy, or None.
+        phase: what the search is doing, for people.
+        rate: structures per hour, or None while unknown.
+        targets: names of its targets; those that were found are in ``state``.
+    """
+
+    state: SearchState | None
+    best: BestFound | None
+    phase: str
+    rate: float | None
+    targets: tuple[str, ...] = ()
+
+    @property
+    def tried(self) -> int:
+        """Relaxations so far, failed ones included."""
+        return 0 if self.state is None else self.state.tried
+
+    def seconds_left(self, settings: SearchSettings) -> float | None:
+        """Return the time until one of the limits is reached at the present speed, s."""
+        state = self.state
+        if self.is_terminated or not self.rate or state is None:
+            return None
+        left: float = min(settings.max_structures - state.tried, settings.rmax - state.since_best)
+        if settings.max_cpu_hours is not None and state.cpu_seconds:
+            left = min(left, (3600 * settings.max_cpu_hours - state.cpu_seconds) * state.tried / state.cpu_seconds)
+        seconds = 3600 * max(left, 0) / self.rate
+        if settings.max_wall_hours is None:
+            return seconds
+        return min(seconds, max(3600 * settings.max_wall_hours - self.elapsed, 0))
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunsProgress(ProcessProgress):
+    """How far several runs of a search are.
+
+    Attributes:
+        n_runs: how many there are to be.
+        searches: of the runs that have begun, in the order of their numbers.
+    """
+
+    n_runs: int
+    searches: tuple[Progress, ...]
+
+    @property
+    def phase(self) -> str:
+        """What the runs are doing, for people."""
+        ended = sum(search.is_terminated for search in self.searches)
+        return f"{len(self.searches) - ended} of {self.n_runs} runs under way, {ended} ended"
+
+    @property
+    def tried(self) -> int:
+        """Relaxations of all runs, failed ones included."""
+        return sum(search.state.tried for search in self.searches if search.state is not None)
+
+    @property
+    def best(self) -> BestFound | None:
+        """The structure of lowest energy of all runs, or None."""
+        return None if self.lowest is None else self.searches[self.lowest].best
+
+    @property
+    def rate(self) -> float | None:
+        """Structures per hour of the runs that are under way, or None while unknown."""
+        rates = [search.rate for search in self.searches if search.rate is not None and not search.is_terminated]
+        return sum(rates) if rates else None
+
+    @property
+    def lowest(self) -> int | None:
+        """Number of the run with the lowest energy, or None."""
+        energies = {i: s.best.energy for i, s in enumerate(self.searches) if s.best is not None}
+        return min(energies, key=lambda run: (energies[run], run)) if energies else None
+
+    @property
+    def energies(self) -> list[float]:
+        """The lowest energy of each run that has found a structure, eV/atom."""
+        return [search.best.energy for search in self.searches if search.best is not None]
+
+
+def progress(search: int) -> Progress:
+    """Return how far a search is; a few cheap queries, whatever its length.
+
+    Args:
+        search: primary key of the search.
+    """
+    builder = orm.QueryBuilder()
+    builder.append(orm.WorkChainNode, filters={"id": search}, project=["attributes", "extras", "ctime", "mtime"])
+    attributes, extras, ctime, mtime = builder.first()
+    process = _process_values(search, attributes, extras, ctime, mtime)
+    generations = _last_generations(search)
+    start = _start_values(search)
+    values = generations[0][1] if generations else start
+    state = None if values is None else SearchState.from_dict(values)
+    return Progress(
+        **process,
+        state=state,
+        best=None if state is None else _find_best(search, state),
+        phase="" if process["process_state"] in TERMINATED else search_phase(search, state),
+        rate=_rate(generations, ctime, 0 if start is None else start["tried"]),
+        targets=tuple(name for (name,) in given_targets(search)),
+    )
+
+
+def runs_progress(runs: int) -> RunsProgress:
+    """Return how far several runs of a search are.
+
+    Args:
+        runs: primary key of the runs.
+    """
+    builder = orm.QueryBuilder()
+    builder.append(
+        orm.WorkChainNode, filters={"id": runs}, project=["attributes", "extras", "ctime", "mtime"], tag="runs"
+    )
+    builder.append(orm.Int, with_outgoing="runs", edge_filters={"label": "runs"}, project="attributes.value")
+    attributes, extras, ctime, mtime, n_runs = builder.first()
+    return RunsProgress(
+        **_process_values(runs, attributes, extras, ctime, mtime),
+        n_runs=n_runs,
+        searches=tuple(progress(search.pk) for search in searches_of_runs(runs)),
+    )
+
+
+def _process_values(
+    pk: int, attributes: dict[str, Any], extras: dict[str, Any], ctime: datetime, mtime: datetime
+) -> dict[str, Any]:
+    """Return the values of ``ProcessProgress`` by their names, from what a query projects of a process."""
+    process_state = attributes.get("process_state") or ProcessState.CREATED.value
+    end = mtime if process_state in TERMINATED else datetime.now(tz=UTC)
+    return {
+        "pk": pk,
+        "process_state": process_state,
+        "is_paused": bool(attributes.get("paused", False)),
+        "is_stopping": bool(extras.get(STOP_EXTRA, False)),
+        "exit_status": attributes.get("exit_status"),
+        "exit_message": attributes.get("exit_message") or attributes.get("exception"),
+        "elapsed": (end - ctime).total_seconds(),
+    }
+
+
+def present_state(search: int) -> SearchState | None:
+    """Return the state after the last generation, or that which the search goes on from; None before either.
+
+    Args:
+        search: primary key of the search.
+    """
+    generations = _last_generations(search)
+    values = generations[0][1] if generations else _start_values(search)
+    return None if values is None else SearchState.from_dict(values)
+
+
+def _last_generations(search: int) -> list[tuple[datetime, dict[str, Any]]]:
+    """Return when the last generations were decided and the states that followed, newest first.
+
+    A step that ran twice gives the same state twice, so the newest is right whichever branch survives.
+    """
+    builder = orm.QueryBuilder()
+    builder.append(orm.WorkChainNode, filters={"id": search}, tag="search")
+    builder.append(
+        orm.CalcFunctionNode,
+        with_incoming="search",
+        filters={"attributes.process_label": "decide"},
+        project="ctime",
+        tag="decide",
+    )
+    builder.append(orm.Dict, with_incoming="decide", edge_filters={"label": "state"}, project="attributes")
+    builder.order_by({"decide": {"id": "desc"}}).limit(RATE_WINDOW)
+    return [(time, values) for time, values in builder.all()]
+
+
+def _start_values(search: int) -> dict[str, Any] | None:
+    """Return the state that a search goes on from, made fit for its settings; None where it began anew."""
+    builder = orm.QueryBuilder().append(orm.WorkChainNode, filters={"id": search}, tag="search")
+    resume = {"attributes.process_label": "resume"}
+    builder.append(orm.CalcFunctionNode, with_incoming="search", filters=resume, tag="resume")
+    builder.append(orm.Dict, with_incoming="resume", project="attributes")
+    fitted: dict[str, Any] | None = builder.order_by({"resume": {"id": "desc"}}).first(flat=True)
+    if fitted is not None:
+        return fitted
+    builder = orm.QueryBuilder().append(orm.Dict, project="attributes", tag="state")
+    builder.append(orm.WorkChainNode, filters={"id": search}, with_incoming="state", edge_filters={"label": "state"})
+    return builder.first(flat=True)
+
+
+def _rate(generations: Sequence[tuple[datetime, dict[str, Any]]], start: datetime, tried_before: int) -> float | None:
+    """Return structures per hour over the last generations."""
+    if not generations:
+        return None
+    time, newest = generations[0]
+    earlier, tried = start, tried_before
+    if len(generations) == RATE_WINDOW:
+        earlier, tried = generations[-1][0], generations[-1][1]["tried"]
+    hours = (time - earlier).total_seconds() / 3600
+    return (newest["tried"] - tried) / hours if hours > 0 else None
+
+
+def _find_best(search: int, state: SearchState) -> BestFound | None:
+    if state.best is None:
+        return None
+    uuid = find_structures(search, [state.best.label]).get(state.best.label)
+    if uuid is None:
+        return None
+    builder = orm.QueryBuilder().append(orm.StructureData, filters={"uuid": uuid}, project=["id", "extras"])
+    pk, extras = builder.first()
+    known = extras.get(EXTRAS_KEY, {})
+    return BestFound(
+        pk=pk,
+        energy=state.best.energy,
+        symbol=known.get("spacegroup_symbol_loose") or "",
+        number=known.get("spacegroup_loose"),
+        n_atoms=known.get("n_atoms"),
+        structure_number=state.best.structure_number,
+    )

@@ -1,0 +1,149 @@
+"""Explored structures, their ancestors, and searches as tables for notebooks."""
+
+from __future__ import annotations
+
+import warnings
+from typing import TYPE_CHECKING
+
+from aiida import orm
+
+from aiida_fuse2.calculations.conversions import history_rows
+from aiida_fuse2.core.composition import parse_composition
+from aiida_fuse2.core.decision import CONVERGED
+from aiida_fuse2.core.errors import InputError
+from aiida_fuse2.workchains.records import explored_structures, generation_records
+
+from .loading import PROCESS_TYPE, NoSearchError, load_search
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
+
+
+def explored(search: orm.WorkChainNode | int | str) -> DataFrame:
+    """Return all explored structures of a search in the order they were tried, duplicates included.
+
+    It follows links, so it is right where groups and extras were lost, and counts a step that ran twice once.
+
+    Args:
+        search: running or ended; node, primary key or UUID. Of one that goes on from another, the structures of both.
+
+    Returns:
+        One row per structure: ``number``, ``label``, ``energy`` (eV/atom), ``n_atoms``, ``volume`` (Å³ of the cell),
+        ``spacegroup`` and ``spacegroup_symbol`` at the tight and, with ``_loose``, the loose tolerance,
+        ``generation``, ``walker``, ``move``, ``origin``, ``parent``, ``outcome``, ``duplicate_of``, ``cpu_seconds``,
+        ``pk``, ``uuid``, and whatever else the records of the search hold.
+
+    Raises:
+        NoSearchError: where this is no search.
+    """
+    import pandas as pd
+
+    node = load_search(search) if not isinstance(search, orm.Node) else load_search(search.pk)
+    rows = history_rows(record.columns for record in generation_records(node.pk))
+    known = explored_structures(node.pk)
+    found = [row | known.get(row["label"], {}) for row in rows if row["status"] == CONVERGED]
+    return pd.DataFrame(found)
+
+
+def best(search: orm.WorkChainNode | int | str, n: int = 1, *, unique: bool = True) -> list[orm.StructureData]:
+    """Return the structures of lowest energy of a search, the lowest first.
+
+    Args:
+        search: as for ``explored``.
+        n: how many; there may be fewer.
+        unique: whether structures that are equal count once.
+
+    Raises:
+        NoSearchError: where this is no search.
+        InputError: where ``n`` is less than 1.
+    """
+    if n < 1:
+        raise InputError("n", n, "a whole number from 1")
+    frame = explored(search)
+    if frame.empty or "pk" not in frame:
+        return []
+    frame = frame.dropna(subset="pk").sort_values(["energy", "label"])
+    if unique:
+        equal = frame["duplicate_of"].where(frame["duplicate_of"].notna(), frame["label"])
+        frame = frame[~equal.duplicated()]
+    pks = [int(pk) for pk in frame["pk"].head(n)]
+    builder = orm.QueryBuilder().append(orm.StructureData, filters={"id": {"in": pks}}, project=["id", "*"])
+    nodes = dict(builder.all())
+    return [nodes[pk] for pk in pks]
+
+
+def lineage(structure: orm.StructureData | int | str) -> DataFrame:
+    """Return an explored structure and its ancestors, the first ancestor on top.
+
+    Args:
+        structure: node, primary key or UUID.
+
+    Returns:
+        The rows of ``explored``.
+
+    Raises:
+        NoSearchError: where the structure does not come from a search.
+    """
+    node = structure if isinstance(structure, orm.Node) else orm.load_node(structure)
+    process = node.creator
+    while process is not None and process.process_type != PROCESS_TYPE:
+        process = process.caller
+    if process is None:
+        raise NoSearchError(f"node {node.pk} was not made by a search")
+    frame = explored(process)
+    by_label = {row.label: row for row in frame.itertuples()}
+    row = by_label.get(frame.loc[frame["uuid"] == node.uuid, "label"].squeeze()) if "uuid" in frame else None
+    if row is None:
+        raise NoSearchError(f"node {node.pk} is not one of the explored structures of search {process.pk}")
+    indices = []
+    while row is not None:
+        indices.append(row.Index)
+        row = by_label.pop(row.parent, None)
+    return frame.loc[indices[::-1]].reset_index(drop=True)
+
+
+def searches(composition: str | None = None) -> DataFrame:
+    """Return the searches of the profile, the earliest first.
+
+    Args:
+        composition: only those for this one, however it is written (``TiSrO3`` finds ``SrTiO3``).
+
+    Returns:
+        One row per search: ``pk``, ``uuid``, ``ctime``, ``process_state``, ``exit_status``, ``composition``,
+        ``generator``, ``seed``, ``max_atoms``, and once it has ended ``energy`` (lowest, eV/atom), ``tried`` and
+        ``cpu_seconds``.
+
+    Raises:
+        InputError: where the composition cannot be read.
+    """
+    import pandas as pd
+
+    builder = orm.QueryBuilder()
+    projected = ["id", "uuid", "ctime", "attributes.process_state", "attributes.exit_status"]
+    builder.append(orm.WorkChainNode, filters={"process_type": PROCESS_TYPE}, project=projected, tag="search")
+    names = ["composition", "generator", "seed", "max_atoms"]
+    project = [f"attributes.{name}" for name in names]
+    builder.append(orm.Dict, with_outgoing="search", edge_filters={"label": "settings"}, project=project)
+    columns = ["pk", "uuid", "ctime", "process_state", "exit_status", *names]
+    frame = pd.DataFrame(builder.order_by({"search": {"id": "asc"}}).all(), columns=columns)
+    if composition is not None:
+        wanted = _formula_counts(composition)
+        frame = frame[[_formula_counts(text) == wanted for text in frame["composition"]]]
+    return frame.merge(_outcomes(), on="pk", how="left").reset_index(drop=True)
+
+
+def _formula_counts(composition: str) -> dict[str, int]:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # that it is a multiple of a formula unit
+        return parse_composition(composition).as_dict()
+
+
+def _outcomes() -> DataFrame:
+    """Return what the searches that have ended have reached."""
+    import pandas as pd
+
+    builder = orm.QueryBuilder()
+    builder.append(orm.WorkChainNode, filters={"process_type": PROCESS_TYPE}, project="id", tag="search")
+    state = ["attributes.best.energy", "attributes.tried", "attributes.cpu_seconds"]
+    builder.append(orm.Dict, with_incoming="search", edge_filters={"label": "state"}, project=state)
+    return pd.DataFrame(builder.all(), columns=["pk", "energy", "tried", "cpu_seconds"])

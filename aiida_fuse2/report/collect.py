@@ -1,0 +1,251 @@
+"""What a report shows, asked from the graph."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from aiida import orm
+from ase import Atoms
+
+from aiida_fuse2 import query
+from aiida_fuse2.calculations.conversions import history_rows, rank
+from aiida_fuse2.core.errors import printable
+from aiida_fuse2.core.settings import CHGNET, SearchSettings
+from aiida_fuse2.core.state import SearchState
+from aiida_fuse2.core.tiers import TIERS
+from aiida_fuse2.core.uniqueness import displacement
+from aiida_fuse2.structure_export import cif_text, file_name
+from aiida_fuse2.targets import find_in_search, read_target, search_targets, target_nodes
+from aiida_fuse2.workchains.records import (
+    GenerationRecord,
+    UsedTier,
+    explored_structures,
+    generation_records,
+    segments,
+    tiers_of_search,
+)
+from aiida_fuse2.workchains.tiers import energy_identity
+
+from .comparison import SearchFigures, figures_of_rows
+from .data import ReportData, ShownStructure, TierFigures, WalkerTrace, labels_to_draw, tier_figures
+from .patterns import Pattern, read_pattern, simulate
+
+DIGEST_LENGTH = 8
+"""Characters of a digest, or of a UUID, that tell potentials apart."""
+
+STATUS_LENGTH = 300
+"""Longest text about the state of a search, characters."""
+
+
+def collect(
+    search: orm.WorkChainNode, *, number: int, xrd: Sequence[Path] = (), targets: Sequence[Path] = ()
+) -> ReportData:
+    """Return all that a report on a search shows.
+
+    Args:
+        search: running or ended, well or badly.
+        number: how many of the best structures are drawn and can be had as CIF.
+        xrd: files of measured patterns.
+        targets: files of structures that are known, beside the targets of the search.
+
+    Raises:
+        InputError: where a file is not what it should be.
+    """
+    settings = query.search_settings(search)
+    reached = query.progress(search.pk)
+    given = {printable(path.name): read_target(path, settings) for path in targets}
+    measured = [read_pattern(path) for path in xrd]
+    records = generation_records(search.pk)
+    rows = history_rows(record.columns for record in records)
+    known = explored_structures(search.pk)
+    ranked = [row | known.get(row["label"], {"pk": None, "uuid": None}) for row in rank(rows, settings.unit)]
+    looked_for = {name: node.get_ase() for name, node in target_nodes(search.pk).items()} | given
+    structures = _structures(rows, ranked, known, settings, number=number, targets=looked_for)
+    symprec = settings.symmetry.report_symprec[1]
+    patterns = _patterns(ranked, structures, symprec)
+    patterns += [simulate(atoms, f"target {name}", symprec=symprec) for name, atoms in looked_for.items()]
+    found = search_targets(search) + [find_in_search(search, name, atoms) for name, atoms in given.items()]
+    return ReportData(
+        formula=settings.unit.formula,
+        pk=search.pk,
+        uuid=search.uuid,
+        status=_status(search, reached),
+        has_failed=reached.has_failed,
+        created=search.ctime.isoformat(timespec="seconds"),
+        elapsed=reached.elapsed,
+        settings=search.inputs.settings.get_dict(),
+        tiers=[(name, settings) for name, settings, _ in tiers_of_search(search.inputs)],
+        software=software(search.pk),
+        rows=rows,
+        ranked=ranked,
+        walkers=_walkers(records),
+        rejections=records[-1].state_values["rejections"] if records else {},
+        structures=structures,
+        patterns=[*patterns, *measured],
+        tier_figures=_tier_figures(search.inputs, records),
+        targets=[asdict(target) for target in found],
+    )
+
+
+def _tier_figures(inputs: Mapping[str, Any], records: Sequence[GenerationRecord]) -> list[TierFigures]:
+    """Return what each tier of a search did; nothing where it has one kind of relaxation.
+
+    Of a search that goes on from one with other tiers, what went through those is left out.
+    """
+    names = [name for name, _, _ in tiers_of_search(inputs)]
+    each = [row for record in records for row in record.columns.get(TIERS, ()) if row]
+    passed = [row for row in each if [tier["name"] for tier in row] == names[: len(row)]]
+    if len(names) == 1:
+        return []
+    return tier_figures(names, passed)
+
+
+def _status(search: orm.WorkChainNode, reached: query.Progress) -> str:
+    """Return how a search stands, and what it goes on from, for people."""
+    if not reached.is_terminated:
+        text = f"running, {reached.phase}"
+    elif reached.exit_status in {0, None}:
+        text = reached.process_state
+    else:
+        text = f"{reached.process_state} with exit status {reached.exit_status}"
+    if reached.is_terminated and reached.exit_message:
+        text += f" ({printable(reached.exit_message.strip().splitlines()[-1], STATUS_LENGTH)})"
+    earlier = [str(segment.search) for segment in segments(search.pk)[:-1]]
+    return text + (f", goes on from search {', '.join(earlier)}" if earlier else "")
+
+
+def software(search: int) -> dict[str, str]:
+    """Return the versions of the packages that the jobs of a search ran with, by name; empty where none has ended.
+
+    Of several tiers those of all; where they differ, since jobs ran on different computers, all are named.
+
+    Args:
+        search: primary key of the search.
+    """
+    builder = orm.QueryBuilder().append(orm.WorkChainNode, filters={"id": search}, tag="search")
+    builder.append(orm.ProcessNode, with_incoming="search", tag="job")  # a job, or tiers
+    edge = {"label": "results"}
+    builder.append(orm.Dict, with_incoming="job", edge_filters=edge, project="attributes.software", tag="results")
+    found = builder.order_by({"results": {"id": "desc"}}).limit(1).first(flat=True) or {}
+    by_tier = [value for value in found.values() if isinstance(value, dict)] or [found]
+    names = sorted({name for versions in by_tier for name in versions})
+    return {
+        name: ", ".join(dict.fromkeys(versions[name] for versions in by_tier if name in versions)) for name in names
+    }
+
+
+def _walkers(records: Sequence[GenerationRecord]) -> list[WalkerTrace]:
+    """Return how each walker went; one that was added later begins later."""
+    states = [SearchState.from_dict(record.state_values) for record in records]
+    count = max((len(state.walkers) for state in states), default=0)
+    traces = []
+    for index in range(count):
+        present = [(state.tried, state.walkers[index]) for state in states if index < len(state.walkers)]
+        traces.append(
+            WalkerTrace(
+                tried=[tried for tried, _ in present],
+                energy=[walker.energy for _, walker in present],
+                temperature=[walker.thermostat.temperature for _, walker in present],
+            )
+        )
+    return traces
+
+
+def _structures(
+    rows: Sequence[Mapping[str, Any]],
+    ranked: Sequence[Mapping[str, Any]],
+    known: Mapping[str, Mapping[str, Any]],
+    settings: SearchSettings,
+    *,
+    number: int,
+    targets: Mapping[str, Atoms],
+) -> dict[str, ShownStructure]:
+    """Return the structures that are drawn, by label; one that an archive left out is not."""
+    labels = [label for label in labels_to_draw(rows, ranked, number) if label in known]
+    if not labels:
+        return {}
+    pks = [known[label]["pk"] for label in labels]
+    builder = orm.QueryBuilder()
+    builder.append(orm.StructureData, filters={"id": {"in": pks}}, project=["id", "*"])
+    nodes = dict(builder.all())
+    by_label = {row["label"]: {**row, "rank": 0} for row in rows if row["label"] in set(labels)}
+    by_label |= {row["label"]: dict(row) for row in ranked[:number]}
+    return {
+        label: _shown(nodes[known[label]["pk"]].get_ase(), by_label[label], settings, targets=targets)
+        for label in labels
+    }
+
+
+def _shown(
+    atoms: Atoms, row: Mapping[str, Any], settings: SearchSettings, *, targets: Mapping[str, Atoms]
+) -> ShownStructure:
+    formula = settings.unit.formula if row["rank"] else f"{settings.unit.formula}_{row['label']}"
+    rms = {name: displacement(atoms, target, stol=settings.target.stol) for name, target in targets.items()}
+    return ShownStructure(
+        label=row["label"],
+        atoms=atoms,
+        cif=cif_text(atoms),
+        cif_symmetrised=_symmetrised(atoms, settings.symmetry.report_symprec[1]),
+        file_name=file_name(formula, row, "cif"),
+        targets={name: value for name, value in rms.items() if value is not None},
+    )
+
+
+def _symmetrised(atoms: Atoms, symprec: float) -> str | None:
+    from pymatgen.symmetry.analyzer import SymmetryUndeterminedError
+
+    try:
+        return cif_text(atoms, symprec=symprec)
+    except (SymmetryUndeterminedError, ValueError, TypeError):  # pymatgen's answers where spglib finds no symmetry
+        return None
+
+
+def _patterns(
+    ranked: Sequence[Mapping[str, Any]], structures: Mapping[str, ShownStructure], symprec: float
+) -> list[Pattern]:
+    """Return the pattern of the best structure, where it is known."""
+    best = structures.get(ranked[0]["label"]) if ranked else None
+    return [] if best is None else [simulate(best.atoms, "best structure", symprec=symprec)]
+
+
+def search_figures(search: orm.WorkChainNode) -> SearchFigures:
+    """Return what a search cost and found, for a comparison.
+
+    Args:
+        search: running or ended.
+    """
+    settings = query.search_settings(search)
+    *before, last = tiers_of_search(search.inputs)
+    return figures_of_rows(
+        history_rows(record.columns for record in generation_records(search.pk)),
+        pk=search.pk,
+        formula=settings.unit.formula,
+        generator=settings.generator,
+        potential=potential_name(last),
+        tiers_before=tuple(potential_name(tier) for tier in before),
+        seed=settings.seed,
+    )
+
+
+def potential_name(tier: UsedTier) -> str:
+    """Return the name of what a tier computes energies with; tiers with the same name have comparable ones.
+
+    Args:
+        tier: its name, settings and library.
+    """
+    name, settings, library = tier
+    pressure = f", {settings['pressure']:g} GPa" if settings.get("pressure") else ""
+    if "calculator" not in settings:  # too many settings to be named
+        identity = {key: value for key, value in energy_identity(*tier).items() if key != "pressure"}
+        digest = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
+        return f"{name} {digest[:DIGEST_LENGTH]}{pressure}"
+    calculator = str(settings["calculator"]).rpartition(".")[2]
+    version = f" {settings.get('model')}" if calculator == CHGNET else ""
+    arguments = f" {json.dumps(settings['arguments'], sort_keys=True)}" if settings.get("arguments") else ""
+    of_library = "" if library is None else f" {library.uuid[:DIGEST_LENGTH]}"
+    return f"{calculator}{version}{arguments}{of_library}{pressure}"

@@ -1,0 +1,185 @@
+"""Several searches side by side, as the paper's tables 1 to 6 have them: plain values, no AiiDA."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from statistics import fmean, median
+from typing import Any
+
+from aiida_fuse2 import __version__
+
+from .data import best_start, is_explored
+from .page import ENERGY_DIGITS
+from .template import whole_page
+
+
+@dataclass(frozen=True, kw_only=True)
+class SearchFigures:
+    """What one search cost and found.
+
+    Attributes:
+        pk: of the search.
+        formula: of the composition, reduced.
+        generator: of its starting structures.
+        potential: that gave the energies; energies of different potentials are not compared.
+        seed: of the search.
+        tiers_before: potentials that structures were relaxed with before, in their order.
+        tried: structures, failed ones included.
+        cpu_seconds: of all relaxations.
+        start_energy: lowest of the initial population, eV/atom, or None.
+        energy: lowest of the search, eV/atom, or None.
+        steps: structure number and energy (eV/atom) of each new lowest one.
+    """
+
+    pk: int
+    formula: str
+    generator: str
+    potential: str
+    seed: int
+    tried: int
+    cpu_seconds: float
+    start_energy: float | None
+    energy: float | None
+    steps: tuple[tuple[int, float], ...]
+    tiers_before: tuple[str, ...] = ()
+
+    @property
+    def experiment(self) -> str:
+        """Name of the group of searches with the same generator and potentials."""
+        return ", ".join([self.generator, *self.tiers_before, self.potential])
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExperimentFigures:
+    """The searches of one experiment for one composition.
+
+    Attributes:
+        formula: of the composition.
+        experiment: generator and potentials of all tiers.
+        searches: primary keys.
+        tried: structures of all of them.
+        seconds: CPU time per structure, s, or None where none was tried.
+        speedup: CPU time per structure of the baseline over that of this experiment (tables 1 and 3), or None.
+        energy: lowest of all of them, eV/atom (tables 2 and 4), or None.
+        is_lowest: whether no other experiment with this potential went lower by more than the tolerance.
+        improvement: mean change from the best of the initial population to the best of the search, meV/atom
+            (table 6), or None.
+        reached: searches that came to within the tolerance of the lowest energy of all experiments.
+        structures: median number of structures until then, or None.
+    """
+
+    formula: str
+    experiment: str
+    searches: tuple[int, ...]
+    tried: int
+    seconds: float | None
+    speedup: float | None
+    energy: float | None
+    is_lowest: bool
+    improvement: float | None
+    reached: int
+    structures: float | None
+
+
+def figures_of_rows(rows: Sequence[Mapping[str, Any]], **identity: Any) -> SearchFigures:
+    """Return the figures of a search from the rows of its history.
+
+    Args:
+        rows: of ``conversions.history_rows``.
+        identity: ``pk``, ``formula``, ``generator``, ``potential``, ``seed`` and, where there are some,
+            ``tiers_before``.
+    """
+    steps: list[tuple[int, float]] = []
+    for row in rows:
+        if is_explored(row) and (not steps or row["energy"] < steps[-1][1]):
+            steps.append((int(row["number"]), float(row["energy"])))
+    start = best_start(rows)
+    return SearchFigures(
+        **identity,
+        tried=len(rows),
+        cpu_seconds=float(sum(row.get("cpu_seconds") or 0.0 for row in rows)),
+        start_energy=None if start is None else float(start["energy"]),
+        energy=steps[-1][1] if steps else None,
+        steps=tuple(steps),
+    )
+
+
+def compare(searches: Sequence[SearchFigures], *, baseline: str, tolerance: float) -> list[ExperimentFigures]:
+    """Return the figures of each composition and experiment, in the order in which they are named.
+
+    Args:
+        searches: to be compared.
+        baseline: experiment that speed is compared with.
+        tolerance: difference of energies that does not count, eV/atom.
+    """
+    groups: dict[tuple[str, str], list[SearchFigures]] = {}
+    for search in searches:
+        groups.setdefault((search.formula, search.experiment), []).append(search)
+    order = list(dict.fromkeys(search.formula for search in searches))
+    lowest: dict[tuple[str, str], float] = {}
+    for search in searches:
+        key = (search.formula, search.potential)
+        if search.energy is not None:
+            lowest[key] = min(lowest.get(key, search.energy), search.energy)
+    seconds = {key: _seconds(group) for key, group in groups.items()}
+    return [
+        _experiment(
+            group,
+            seconds=seconds[key],
+            baseline=seconds.get((key[0], baseline)),
+            limit=lowest.get((key[0], group[0].potential), 0.0) + tolerance,
+        )
+        for key, group in sorted(groups.items(), key=lambda item: order.index(item[0][0]))
+    ]
+
+
+def _seconds(group: Sequence[SearchFigures]) -> float | None:
+    tried = sum(search.tried for search in group)
+    return sum(search.cpu_seconds for search in group) / tried if tried else None
+
+
+def _experiment(
+    group: Sequence[SearchFigures], *, seconds: float | None, baseline: float | None, limit: float
+) -> ExperimentFigures:
+    """Return the figures of one experiment; ``limit`` is the energy that counts as the lowest, eV/atom."""
+    energies = [search.energy for search in group if search.energy is not None]
+    changes = [1000 * (s.energy - s.start_energy) for s in group if s.energy is not None and s.start_energy is not None]
+    numbers = [next((n for n, e in search.steps if e <= limit), None) for search in group]
+    found = [number for number in numbers if number is not None]
+    return ExperimentFigures(
+        formula=group[0].formula,
+        experiment=group[0].experiment,
+        searches=tuple(search.pk for search in group),
+        tried=sum(search.tried for search in group),
+        seconds=seconds,
+        speedup=baseline / seconds if baseline and seconds else None,
+        energy=min(energies, default=None),
+        is_lowest=bool(energies) and min(energies) <= limit,
+        improvement=fmean(changes) if changes else None,
+        reached=len(found),
+        structures=median(found) if found else None,
+    )
+
+
+def values(searches: Sequence[SearchFigures], table: Sequence[ExperimentFigures]) -> dict[str, Any]:
+    """Return a comparison in plain values."""
+    return {"experiments": [asdict(row) for row in table], "searches": [asdict(search) for search in searches]}
+
+
+def render_comparison(
+    searches: Sequence[SearchFigures], table: Sequence[ExperimentFigures], *, baseline: str, tolerance: float
+) -> str:
+    """Return a comparison as one HTML page that loads nothing.
+
+    Args:
+        searches: that were compared.
+        table: of ``compare``.
+        baseline: as for ``compare``.
+        tolerance: as for ``compare``.
+    """
+    payload = values(searches, table) | {"baseline": baseline, "tolerance": tolerance, "version": __version__}
+    rounded = json.loads(json.dumps(payload), parse_float=lambda text: round(float(text), ENERGY_DIGITS))
+    formulas = ", ".join(dict.fromkeys(search.formula for search in searches))
+    return whole_page("comparison.html", title=f"Searches for {formulas}", scripts=["comparison.js"], data=rounded)

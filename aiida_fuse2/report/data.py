@@ -1,0 +1,254 @@
+"""What a report shows, as plain values: free of AiiDA, so that it can be made from anything."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from ase import Atoms
+
+from aiida_fuse2.core.acceptance import ACCEPTED
+from aiida_fuse2.core.decision import CONVERGED, KNOWN
+from aiida_fuse2.core.moves import MOVES
+from aiida_fuse2.core.trials import MOVE_INITIAL, MOVE_RATTLE
+
+from .patterns import Pattern
+
+INITIAL = "initial population"
+RATTLED = "rattled copy"
+
+MIN_CORRELATED = 5
+"""Fewest structures of which a rank correlation is told."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class WalkerTrace:
+    """How one walker went, one value per generation.
+
+    Attributes:
+        tried: structures that the whole search had tried after the generation.
+        energy: of the walker's current structure, eV/atom; None before it has one.
+        temperature: eV/atom.
+    """
+
+    tried: list[int]
+    energy: list[float | None]
+    temperature: list[float]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class ShownStructure:
+    """A structure that the page draws and hands out.
+
+    Attributes:
+        label: of its trial.
+        atoms: as it was relaxed.
+        cif: its content as a CIF in P1.
+        cif_symmetrised: the same with the symmetry of the loose tolerance, or None where none was found.
+        file_name: of the CIF.
+        targets: of those that it equals, name and root-mean-square displacement, Å.
+    """
+
+    label: str
+    atoms: Atoms
+    cif: str
+    cif_symmetrised: str | None
+    file_name: str
+    targets: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class TierFigures:
+    """What one tier of relaxation did.
+
+    Attributes:
+        name: of the tier.
+        entered: structures that it was given.
+        converged: those that it relaxed.
+        cpu_seconds: of all of them.
+        energies: of each structure that all tiers relaxed, in this tier and in the last one, eV/atom.
+    """
+
+    name: str
+    entered: int
+    converged: int
+    cpu_seconds: float
+    energies: Sequence[tuple[float, float]]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class ReportData:
+    """All that a report shows.
+
+    Attributes:
+        formula: of the composition, reduced.
+        pk: of the search.
+        uuid: of the search.
+        status: of the search, for people.
+        has_failed: whether it ended without being usable.
+        created: when it was submitted, ISO 8601.
+        elapsed: wall time, s.
+        settings: of the search.
+        tiers: name and settings of each tier of relaxation, in their order.
+        software: versions of packages by name.
+        rows: of ``conversions.history_rows``, one per trial.
+        ranked: of ``query.ranked``, lowest energy first.
+        walkers: how each went.
+        rejections: rejected attempts at trials by reason.
+        structures: those that are drawn, by label.
+        patterns: of X-ray diffraction.
+        tier_figures: what each tier did, in their order; none where there is only one.
+        targets: known structures, and what the search had to do with them; rows of ``targets.Target``.
+    """
+
+    formula: str
+    pk: int
+    uuid: str
+    status: str
+    has_failed: bool
+    created: str
+    elapsed: float
+    settings: Mapping[str, Any]
+    tiers: Sequence[tuple[str, Mapping[str, Any]]]
+    software: Mapping[str, str]
+    rows: Sequence[Mapping[str, Any]]
+    ranked: Sequence[Mapping[str, Any]]
+    walkers: Sequence[WalkerTrace]
+    rejections: Mapping[str, int] = field(default_factory=dict)
+    structures: Mapping[str, ShownStructure] = field(default_factory=dict)
+    patterns: Sequence[Pattern] = ()
+    tier_figures: Sequence[TierFigures] = ()
+    targets: Sequence[Mapping[str, Any]] = ()
+
+
+def move_name(row: Mapping[str, Any]) -> str:
+    """Return what made a trial: its move, or where a structure of the initial population came from."""
+    number = int(row["move"])
+    if number == MOVE_INITIAL:
+        return f"{INITIAL} ({row['origin']})"
+    if number == MOVE_RATTLE:
+        return RATTLED
+    name = f"{number} {MOVES[number].name}" if number in MOVES else f"{number}"
+    return name if row["origin"] == "move" else f"{name} ({row['origin']})"
+
+
+def is_explored(row: Mapping[str, Any]) -> bool:
+    """Tell whether a trial was relaxed and has an energy."""
+    return bool(row["status"] == CONVERGED)
+
+
+def tier_figures(names: Sequence[str], passed: Iterable[Sequence[Mapping[str, Any]]]) -> list[TierFigures]:
+    """Return what each tier did.
+
+    Args:
+        names: of the tiers, in their order.
+        passed: for each trial, what the tiers that it went through gave (``core.tiers.TIERS``).
+    """
+    rows = [list(row) for row in passed]
+    whole = [row for row in rows if len(row) == len(names) and all(tier["status"] == CONVERGED for tier in row)]
+    figures = []
+    for position, name in enumerate(names):
+        own = [row[position] for row in rows if len(row) > position]
+        figures.append(
+            TierFigures(
+                name=name,
+                entered=len(own),
+                converged=sum(tier["status"] == CONVERGED for tier in own),
+                cpu_seconds=float(sum(tier.get("cpu_seconds") or 0.0 for tier in own)),
+                energies=[(float(row[position]["energy"]), float(row[-1]["energy"])) for row in whole],
+            )
+        )
+    return figures
+
+
+def rank_correlation(pairs: Sequence[tuple[float, float]]) -> float | None:
+    """Return Spearman's rank correlation of two values per structure; None where it is not defined."""
+    from scipy.stats import spearmanr
+
+    if len(pairs) < MIN_CORRELATED:
+        return None
+    first, second = zip(*pairs, strict=True)
+    if len(set(first)) == 1 or len(set(second)) == 1:
+        return None
+    return float(spearmanr(first, second).statistic)
+
+
+def ancestors(rows: Sequence[Mapping[str, Any]], label: str) -> list[Mapping[str, Any]]:
+    """Return the line of a structure from its first ancestor to itself.
+
+    Args:
+        rows: of the history; an ancestor that is not among them ends the line.
+        label: of the structure's trial.
+    """
+    by_label = {row["label"]: row for row in rows}
+    line = []
+    while label in by_label:
+        line.append(by_label.pop(label))
+        label = line[-1]["parent"]
+    return line[::-1]
+
+
+def best_start(rows: Sequence[Mapping[str, Any]]) -> Mapping[str, Any] | None:
+    """Return the structure of lowest energy of the initial population, or None where there is none."""
+    start = [row for row in rows if row["generation"] == 0 and is_explored(row)]
+    return min(start, key=lambda row: (row["energy"], row["number"]), default=None)
+
+
+def walk(rows: Sequence[Mapping[str, Any]], walker: int) -> list[Mapping[str, Any]]:
+    """Return the start and the accepted steps of a walker, in their order."""
+    return [
+        row
+        for row in rows
+        if row["walker"] == walker and is_explored(row) and (row["outcome"] in ACCEPTED or row["outcome"] == "initial")
+    ]
+
+
+def move_counts(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Return, for each move in the order of its number, its name, trials, accepted steps and new lowest energies.
+
+    Trials that make up the initial population are left out: they were made by no move.
+    """
+    found: dict[int, Counter[str]] = {}
+    lowest: float | None = None
+    for row in rows:
+        is_best = is_explored(row) and bool(lowest is None or row["energy"] < lowest)
+        if is_best:
+            lowest = row["energy"]
+        if row["generation"] == 0:
+            continue
+        counts = found.setdefault(int(row["move"]), Counter())
+        counts.update(trials=1, accepted=row["outcome"] in ACCEPTED, best=is_best)
+        counts.update(failed=not is_explored(row) and row["status"] != KNOWN)
+    names = {int(row["move"]): move_name({**row, "origin": "move"}) for row in rows if row["move"] in found}
+    return [
+        {"name": names[number], **{key: int(counts[key]) for key in ("trials", "accepted", "best", "failed")}}
+        for number, counts in sorted(found.items())
+    ]
+
+
+def failure_counts(rows: Sequence[Mapping[str, Any]]) -> dict[str, int]:
+    """Return the failed relaxations by reason, the most frequent first."""
+    counts = Counter(row["status"] for row in rows if row["status"] not in {CONVERGED, KNOWN})
+    return dict(counts.most_common())
+
+
+def labels_to_draw(rows: Sequence[Mapping[str, Any]], ranked: Sequence[Mapping[str, Any]], number: int) -> list[str]:
+    """Return the labels of the structures that a page draws.
+
+    The best ones, the best of the initial population, and the ancestors of the best one, of which the last
+    ``number`` count.
+
+    Args:
+        rows: of the history.
+        ranked: lowest energy first.
+        number: how many of the best, at least 1.
+    """
+    labels = [row["label"] for row in ranked[:number]]
+    start = best_start(rows)
+    if start is not None:
+        labels.append(start["label"])
+    if ranked:
+        labels += [row["label"] for row in ancestors(rows, ranked[0]["label"])[-number:]]
+    return list(dict.fromkeys(labels))

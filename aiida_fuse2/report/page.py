@@ -1,0 +1,248 @@
+"""The page itself: the data of a report in one HTML file, with the library that draws it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from aiida_fuse2 import __version__
+from aiida_fuse2.core.acceptance import ACCEPTED
+from aiida_fuse2.core.decision import CONVERGED
+
+from .data import (
+    ReportData,
+    TierFigures,
+    ancestors,
+    best_start,
+    failure_counts,
+    is_explored,
+    move_counts,
+    move_name,
+    rank_correlation,
+    walk,
+)
+from .template import whole_page
+from .views import view
+
+ENERGY_DIGITS = 5
+"""Decimals of energies on the page, eV/atom."""
+
+SCRIPTS = ("viewer.js", "report.js")
+"""What runs in this page, in this order."""
+
+
+def render(data: ReportData) -> str:
+    """Return a report as one HTML page that loads nothing.
+
+    Args:
+        data: all that it shows.
+    """
+    return whole_page(
+        "report.html",
+        title=f"{data.formula}: search {data.pk}",
+        scripts=SCRIPTS,
+        data=payload(data),
+        drawn="Plots and crystals are",
+    )
+
+
+def payload(data: ReportData) -> dict[str, Any]:
+    """Return what the script of the page reads, in plain values.
+
+    Args:
+        data: of the report.
+    """
+    return {
+        "formula": data.formula,
+        "summary": _summary(data),
+        "settings": [["Search", _flat(data.settings)], *_tiers(data.tiers)],
+        "software": sorted(data.software.items()),
+        "trials": _trials(data.rows),
+        "walkers": [_trace(trace) for trace in data.walkers],
+        "path": _path(data),
+        "moves": move_counts(data.rows),
+        "failures": list(failure_counts(data.rows).items()),
+        "rejections": sorted(data.rejections.items(), key=lambda item: (-item[1], item[0])),
+        "ranked": _ranked(data),
+        "structures": {label: _structure(data, label) for label in data.structures},
+        "lineage": _lineage(data),
+        "patterns": [_pattern(pattern) for pattern in data.patterns],
+        "targets": [_target(target) for target in data.targets],
+        "tiers": [_tier(tier) for tier in data.tier_figures],
+        "version": __version__,
+    }
+
+
+def _tiers(tiers: Sequence[tuple[str, Mapping[str, Any]]]) -> list[list[Any]]:
+    """Return title and settings of each tier; of one alone its settings tell what it is."""
+    if len(tiers) == 1:
+        return [["Relaxation", _flat(tiers[0][1])]]
+    return [[f"Tier {number}: {name}", _flat(settings)] for number, (name, settings) in enumerate(tiers, start=1)]
+
+
+def _summary(data: ReportData) -> dict[str, Any]:
+    rows = data.rows
+    best = data.ranked[0] if data.ranked else None
+    return {
+        "pk": data.pk,
+        "uuid": data.uuid,
+        "status": data.status,
+        "failed": data.has_failed,
+        "created": data.created,
+        "elapsed": round(data.elapsed, 1),
+        "generator": data.settings.get("generator"),
+        "seed": data.settings.get("seed"),
+        "maxAtoms": data.settings.get("max_atoms"),
+        "tried": len(rows),
+        "explored": sum(is_explored(row) for row in rows),
+        "unique": len(data.ranked),
+        "cpu": round(sum(row.get("cpu_seconds") or 0.0 for row in rows), 2),
+        "best": None if best is None else _facts(best) | {"number": _number(rows, best["label"])},
+    }
+
+
+def _number(rows: Sequence[Mapping[str, Any]], label: str) -> int | None:
+    return next((row["number"] for row in rows if row["label"] == label), None)
+
+
+def _facts(row: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what is said about an explored structure wherever it is shown."""
+    return {
+        "label": row["label"],
+        "energy": round(row["energy"], ENERGY_DIGITS),
+        "group": row["spacegroup_symbol_loose"] or "?",
+        "groupNumber": row["spacegroup_loose"],
+        "atoms": row["n_atoms"],
+        "volume": round(row["volume"] / row["n_atoms"], 3),
+    }
+
+
+def _trials(rows: Sequence[Mapping[str, Any]]) -> dict[str, list[Any]]:
+    """Return one column per property of the explored trials."""
+    shown = [row for row in rows if is_explored(row)]
+    return {
+        "number": [row["number"] for row in shown],
+        "energy": [round(row["energy"], ENERGY_DIGITS) for row in shown],
+        "best": [round(row["best_energy"], ENERGY_DIGITS) for row in shown],
+        "volume": [round(row["volume"] / row["n_atoms"], 3) for row in shown],
+        "group": [f"{row['spacegroup_symbol_loose'] or '?'} ({row['spacegroup_loose']})" for row in shown],
+        "accepted": [int(row["outcome"] in ACCEPTED) for row in shown],
+        "cpu": [round(row.get("cpu_seconds") or 0.0, 3) for row in shown],
+        "cpuTotal": _cpu_totals(rows),
+        "walker": [row["walker"] for row in shown],
+    }
+
+
+def _cpu_totals(rows: Sequence[Mapping[str, Any]]) -> list[float]:
+    """Return the CPU time (s) of all trials up to each explored one, failed ones included."""
+    total, totals = 0.0, []
+    for row in rows:
+        total += row.get("cpu_seconds") or 0.0
+        if row["status"] == CONVERGED:
+            totals.append(round(total, 2))
+    return totals
+
+
+def _trace(trace: Any) -> dict[str, Any]:
+    return {
+        "tried": trace.tried,
+        "energy": [None if energy is None else round(energy, ENERGY_DIGITS) for energy in trace.energy],
+        "temperature": [round(temperature, 6) for temperature in trace.temperature],
+    }
+
+
+def _path(data: ReportData) -> dict[str, Any] | None:
+    """Return how the best structure came from the best start (paper, Fig. 7), or None where there is none."""
+    start = best_start(data.rows)
+    if start is None or not data.ranked:
+        return None
+    best = next(row for row in data.rows if row["label"] == data.ranked[0]["label"])
+    steps = walk(data.rows, best["walker"])
+    return {
+        "start": _facts(start) | {"number": start["number"]},
+        "best": _facts(best) | {"number": best["number"]},
+        "walker": best["walker"],
+        "steps": [[row["number"], round(row["energy"], ENERGY_DIGITS), move_name(row)] for row in steps],
+    }
+
+
+def _ranked(data: ReportData) -> list[list[Any]]:
+    """Return the table: one list of cells per structure, in the order of ``columns`` in the script."""
+    return [
+        [
+            row["rank"],
+            round(row["energy"], ENERGY_DIGITS),
+            round(1000 * row["delta"], 2),
+            row["spacegroup_symbol_loose"] or "?",
+            row["spacegroup_loose"],
+            row["spacegroup_symbol"] or "?",
+            row["n_atoms"],
+            row["z"],
+            round(row["volume"] / row["n_atoms"], 3),
+            row["found"],
+            move_name(row),
+            row["label"],
+            row["pk"],
+        ]
+        for row in data.ranked
+    ]
+
+
+def _structure(data: ReportData, label: str) -> dict[str, Any]:
+    shown = data.structures[label]
+    return {
+        **view(shown.atoms),
+        "cif": shown.cif,
+        "cifSymmetrised": shown.cif_symmetrised,
+        "file": shown.file_name,
+        "targets": [[name, round(rms, 4)] for name, rms in shown.targets.items()],
+    }
+
+
+def _target(target: Mapping[str, Any]) -> dict[str, Any]:
+    names = ("name", "energy", "spacegroup", "spacegroup_symbol", "structure_number", "rms", "found_energy")
+    differences = ("found_spacegroup", "found_spacegroup_symbol", "delta_target", "delta_best", "found")
+    return {name: target[name] for name in (*names, *differences)}
+
+
+def _tier(tier: TierFigures) -> dict[str, Any]:
+    return {
+        "name": tier.name,
+        "entered": tier.entered,
+        "converged": tier.converged,
+        "cpu": round(tier.cpu_seconds, 2),
+        "energies": [[round(own, ENERGY_DIGITS), round(last, ENERGY_DIGITS)] for own, last in tier.energies],
+        "correlation": rank_correlation(tier.energies),
+    }
+
+
+def _lineage(data: ReportData) -> list[dict[str, Any]]:
+    if not data.ranked:
+        return []
+    line = ancestors(data.rows, data.ranked[0]["label"])
+    return [
+        _facts(row) | {"how": move_name(row), "number": row["number"], "generation": row["generation"]}
+        for row in line
+        if is_explored(row)
+    ]
+
+
+def _pattern(pattern: Any) -> dict[str, Any]:
+    return {
+        "name": pattern.name,
+        "x": [round(float(value), 3) for value in pattern.two_theta],
+        "y": [round(float(value), 2) for value in pattern.intensity],
+        "peaks": [[round(x, 2), round(y, 1), hkl] for x, y, hkl in pattern.peaks],
+    }
+
+
+def _flat(values: Mapping[str, Any], prefix: str = "") -> list[list[str]]:
+    """Return nested settings as names with dots and values as text."""
+    found: list[list[str]] = []
+    for name, value in values.items():
+        if isinstance(value, Mapping) and value:
+            found += _flat(value, f"{prefix}{name}.")
+        else:
+            found.append([f"{prefix}{name}", json.dumps(value, ensure_ascii=False, default=str)])
+    return found

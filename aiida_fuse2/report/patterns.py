@@ -1,0 +1,126 @@
+"""X-ray diffraction: simulated from structures, and read from files of measured points."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from ase import Atoms
+from numpy.typing import NDArray
+
+from aiida_fuse2.core.errors import InputError, printable
+
+if TYPE_CHECKING:
+    from pymatgen.core import Structure
+
+WAVELENGTH = "CuKa"
+"""Name of the radiation that pymatgen knows; 1.5418 Å."""
+
+TWO_THETA = (10.0, 90.0)
+"""Range that is simulated, degrees."""
+
+STEP = 0.05
+"""Between two points of a simulated pattern, degrees."""
+
+WIDTH = 0.2
+"""Full width at half maximum of a simulated line, degrees."""
+
+MAX_POINTS = 8000
+"""Points of a measured pattern that are kept; of a longer one every k-th."""
+
+COMMENTS = ("#", "!", ";", "'")
+"""What a line begins with that holds no point."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Pattern:
+    """A diffraction pattern.
+
+    Attributes:
+        name: for the legend.
+        two_theta: shape (n,), degrees.
+        intensity: shape (n,), the highest is 100.
+        peaks: two theta (degrees), intensity and indices of the reflections; none where it was measured.
+    """
+
+    name: str
+    two_theta: NDArray[np.float64]
+    intensity: NDArray[np.float64]
+    peaks: tuple[tuple[float, float, str], ...] = ()
+
+
+def simulate(atoms: Atoms, name: str, *, symprec: float) -> Pattern:
+    """Return the powder pattern of a structure (Cu Kα, pymatgen), each line blurred to a width of 0.2°.
+
+    Indices of reflections are those of the conventional cell.
+
+    Args:
+        atoms: the structure.
+        name: for the legend.
+        symprec: tolerance within which its symmetry is found, Å.
+    """
+    from pymatgen.analysis.diffraction.xrd import XRDCalculator
+
+    calculator = XRDCalculator(wavelength=WAVELENGTH)
+    found = calculator.get_pattern(_conventional(atoms, symprec), two_theta_range=TWO_THETA)
+    grid = np.arange(TWO_THETA[0], TWO_THETA[1] + STEP / 2, STEP)
+    sigma = WIDTH / (2 * np.sqrt(2 * np.log(2)))
+    lines = np.exp(-0.5 * ((grid[:, None] - np.asarray(found.x)) / sigma) ** 2)
+    peaks = tuple(
+        (float(x), float(y), " ".join(str(h) for h in hkls[0]["hkl"]) if hkls else "")
+        for x, y, hkls in zip(found.x, found.y, found.hkls, strict=True)
+    )
+    return Pattern(name=name, two_theta=grid, intensity=_scaled(lines @ np.asarray(found.y)), peaks=peaks)
+
+
+def _conventional(atoms: Atoms, symprec: float) -> Structure:
+    """Return the conventional cell with atoms on their symmetry, or the structure itself where it has none."""
+    from pymatgen.io.ase import AseAtomsAdaptor
+    from pymatgen.symmetry.analyzer import SpacegroupAnalyzer, SymmetryUndeterminedError
+
+    structure = AseAtomsAdaptor.get_structure(atoms)
+    try:
+        return SpacegroupAnalyzer(structure, symprec=symprec).get_conventional_standard_structure()
+    except (SymmetryUndeterminedError, ValueError, TypeError):
+        return structure
+
+
+def read_pattern(path: Path) -> Pattern:
+    """Return a measured pattern: a text file with two theta (degrees) and intensity in its first two columns.
+
+    Columns are separated by blanks, tabs, commas or semicolons; lines that hold no numbers are left out.
+
+    Raises:
+        InputError: where the file cannot be read or holds no pattern.
+    """
+    try:
+        text = path.read_text(encoding="utf-8", errors="replace")
+    except (OSError, ValueError) as error:  # a name that no file can have is a ValueError
+        reason = getattr(error, "strerror", None) or error
+        raise InputError("xrd", printable(path), f"it cannot be read: {reason}") from error
+    points = [point for line in text.splitlines() if (point := _point(line)) is not None]
+    if len(points) < 2:
+        raise InputError("xrd", printable(path), "lines with two theta (degrees) and intensity are needed")
+    values = np.array(sorted(points))
+    if values[0, 0] < 0 or values[-1, 0] > 180:
+        raise InputError("xrd", printable(path), "two theta must lie between 0 and 180 degrees")
+    values = values[:: -(-len(values) // MAX_POINTS)]
+    return Pattern(name=path.name, two_theta=values[:, 0], intensity=_scaled(values[:, 1]))
+
+
+def _point(line: str) -> tuple[float, float] | None:
+    if line.strip().startswith(COMMENTS):
+        return None
+    parts = line.replace(",", " ").replace(";", " ").split()
+    try:
+        x, y = float(parts[0]), float(parts[1])
+    except (ValueError, IndexError):
+        return None
+    return (x, y) if np.isfinite(x) and np.isfinite(y) else None
+
+
+def _scaled(intensity: NDArray[np.float64]) -> NDArray[np.float64]:
+    highest = float(intensity.max(initial=0.0))
+    return intensity * (100 / highest) if highest > 0 else intensity

@@ -1,0 +1,52 @@
+"""What the jobs of a search have left behind: results, structures, reasons, folders."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from aiida import orm
+from aiida.common.links import LinkType
+from aiida.manage import get_manager
+
+from aiida_fuse2.parsers.relax import EXTRAS_KEY, structure_extras
+
+from .records import STRUCTURE_LINK
+
+
+def problem_of(job: orm.ProcessNode) -> str:
+    """Return why a job gave no output, or has not finished all."""
+    return str(job.exit_message or f"job {job.pk} is {job.process_state.value}; see `verdi process report {job.pk}`")
+
+
+def results_of(job: orm.ProcessNode) -> dict[str, Any]:
+    """Return the results of a job by label, as far as it got."""
+    return job.outputs.results["by_label"] if "results" in job.outputs else {}
+
+
+def structures_of(jobs: Sequence[orm.ProcessNode]) -> dict[str, orm.StructureData]:
+    """Return the relaxed structures of jobs by label."""
+    found = {}
+    for job in jobs:
+        links = job.base.links.get_outgoing(node_class=orm.StructureData, link_type=(LinkType.CREATE, LinkType.RETURN))
+        found.update({link.link_label.removeprefix(STRUCTURE_LINK): link.node for link in links.all()})
+    return found
+
+
+def complete_extras(rows: Sequence[Mapping[str, Any]], structures: Mapping[str, orm.StructureData]) -> None:
+    """Mark duplicates, and give extras to structures that came out of the cache without them."""
+    with get_manager().get_profile_storage().transaction():  # one commit for all
+        for row in rows:
+            node = structures.get(row["label"])
+            if node is not None and (row["duplicate_of"] or EXTRAS_KEY not in node.base.extras.all):
+                node.base.extras.set(EXTRAS_KEY, structure_extras(row))
+
+
+def remove_folders(process: orm.ProcessNode) -> None:
+    """Remove the folders of all jobs of a process from their computers."""
+    for node in process.called_descendants:
+        if isinstance(node, orm.CalcJobNode):
+            try:
+                node.outputs.remote_folder._clean()  # noqa: SLF001 - AiiDA has no public method for it
+            except (OSError, KeyError, AttributeError):
+                continue  # already gone, or never made

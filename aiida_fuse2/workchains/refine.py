@@ -1,0 +1,188 @@
+"""The best structures of searches through further tiers (``fuse2.refine``)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from aiida import orm
+from aiida.engine import ExitCode, ProcessBuilder, ToContext, WorkChain, while_
+from aiida.engine.processes.workchains.workchain import WorkChainSpec
+
+from aiida_fuse2.calculations.base import validator
+from aiida_fuse2.calculations.refine_functions import (
+    RELAXED_PREFIX,
+    RESULTS_PREFIX,
+    compare_refined,
+    trials_of_structures,
+)
+from aiida_fuse2.core.decision import CONVERGED
+from aiida_fuse2.core.errors import InputError
+from aiida_fuse2.core.refining import RefineSettings, refined_label
+from aiida_fuse2.core.settings import parse_settings
+
+from .orphans import seal_orphans
+from .protocols import protocol_inputs
+from .relax import INPUT_REFUSED, TIERS_HELP, RelaxTiersWorkChain, validate_tiers
+from .software import engine_software
+from .tiers import TierChoice, build_tiers, check_tiers, read_tiers
+
+
+@validator
+def _validate_settings(node: orm.Dict) -> None:
+    """Check the settings."""
+    parse_settings(RefineSettings, node.get_dict())
+
+
+@validator
+def _validate_inputs(inputs: Mapping[str, Any]) -> str | None:
+    """Check the inputs together."""
+    if not {"selection", "structures", "tiers"} <= set(inputs):
+        return None  # reported as a missing input
+    structures = inputs["structures"]
+    if set(structures) != set(inputs["selection"].get_dict()) or not structures:
+        return "selection and structures must have the same labels, at least one"
+    elements = {symbol for node in structures.values() for symbol in node.get_symbols_set()}
+    check_tiers(read_tiers(inputs["tiers"]), elements)
+    return None
+
+
+class Fuse2RefineWorkChain(WorkChain):
+    """Relaxes the best structures of searches in further tiers, and ranks them anew."""
+
+    @classmethod
+    def define(cls, spec: WorkChainSpec) -> None:
+        """Define inputs, outline, outputs and exit codes."""
+        super().define(spec)
+        spec.input("settings", valid_type=orm.Dict, validator=_validate_settings, help="See `RefineSettings`.")
+        spec.input(
+            "selection",
+            valid_type=orm.Dict,
+            help="Row of each structure in the ranking that it comes from, by label: its rank, energy, ...",
+        )
+        spec.input_namespace(
+            "structures", dynamic=True, valid_type=orm.StructureData, help="Explored structures by the same labels."
+        )
+        spec.input_namespace("tiers", dynamic=True, valid_type=orm.Data, validator=validate_tiers, help=TIERS_HELP)
+        spec.inputs.validator = _validate_inputs
+        spec.outline(cls.setup, while_(cls.should_relax)(cls.relax_structures, cls.inspect_relaxation), cls.finalise)
+        spec.output(
+            "ranked",
+            valid_type=orm.Dict,
+            help="Structures by their energy after the tiers, with rank and energy before and after; then what failed.",
+        )
+        spec.output("structure", valid_type=orm.StructureData, required=False, help="That of lowest energy.")
+        spec.output_namespace(
+            "structures", valid_type=orm.StructureData, dynamic=True, help="Refined structures by label."
+        )
+        spec.exit_code(INPUT_REFUSED, "ERROR_INPUT_REFUSED", message="{reason}")
+        spec.exit_code(401, "ERROR_NO_STRUCTURE", message="No structure could be relaxed in all tiers.")
+
+    @classmethod
+    def get_builder_from_protocol(
+        cls,
+        rows: Sequence[Mapping[str, Any]],
+        tiers: TierChoice,
+        code: orm.AbstractCode,
+        protocol: str | None = None,
+        overrides: Mapping[str, Any] | None = None,
+    ) -> ProcessBuilder:
+        """Return a builder for structures of a ranking.
+
+        Args:
+            rows: of ``query.ranked`` or ``query.combined``, in their order.
+            tiers: through which the structures go.
+            code: the worker.
+            protocol: of searches, whose relaxation tiers of the worker begin with.
+            overrides: nested inputs that win: ``settings``, ``relax`` (what those tiers begin with) and ``tiers``.
+
+        Raises:
+            InputError: for the first thing that is wrong.
+        """
+        changes = dict(overrides or {})
+        of_tiers, relax = changes.pop("tiers", None) or {}, changes.pop("relax", None) or {}
+        inputs = protocol_inputs(None, changes, name="refine")
+        parse_settings(RefineSettings, inputs["settings"])
+        if not rows:
+            raise InputError("searches", 0, "none has found a structure")
+        chosen = {refined_label(position): row for position, row in enumerate(rows)}
+        structures = {label: orm.load_node(row["uuid"]) for label, row in chosen.items()}
+        elements = {symbol for node in structures.values() for symbol in node.get_symbols_set()}
+        builder: ProcessBuilder = cls.get_builder()
+        builder.settings = orm.Dict(inputs["settings"])
+        builder.selection = orm.Dict({label: {**row} for label, row in chosen.items()})
+        builder.structures = structures
+        builder.tiers = build_tiers(
+            tiers,
+            worker=code,
+            protocol=protocol,
+            relax=protocol_inputs(protocol, {"relax": relax})["relax"],
+            overrides=of_tiers,
+            elements=elements,
+        )
+        return builder
+
+    # --- outline ------------------------------------------------------------------------------------
+
+    def setup(self) -> None:
+        """Make trials of the structures."""
+        self.ctx.trials = trials_of_structures(selection=self.inputs.selection, **self.inputs.structures).uuid
+        self.ctx.waiting = sorted(self.inputs.structures)
+        self.ctx.relaxed = []
+        self.ctx.attempts = 0
+        self.ctx.failure = None
+
+    def should_relax(self) -> bool:
+        """Tell whether a structure has no result yet."""
+        attempts = parse_settings(RefineSettings, self.inputs.settings.get_dict()).job_attempts
+        return bool(self.ctx.waiting) and self.ctx.attempts < attempts and self.ctx.failure is None
+
+    def relax_structures(self) -> ToContext:
+        """Submit those that have no result."""
+        inputs: dict[str, Any] = {"trials": orm.load_node(self.ctx.trials), "tiers": self.inputs.tiers}
+        if len(self.ctx.waiting) < len(self.inputs.structures):
+            inputs["labels"] = orm.List(self.ctx.waiting)
+        inputs["metadata"] = {"call_link_label": f"relax_{self.ctx.attempts:02d}"}
+        return ToContext(process=self.submit(RelaxTiersWorkChain, **inputs))
+
+    def inspect_relaxation(self) -> None:
+        """Note which have their result; jobs died on the others, and they are tried again."""
+        process = self.ctx.process
+        self.ctx.attempts += 1
+        if not process.is_finished_ok:
+            self.report(f"{process.process_label} {process.pk}: {process.exit_message or process.process_state}")
+        if process.exit_status == INPUT_REFUSED:
+            self.ctx.failure = process.exit_message
+        if "results" in process.outputs:
+            done = process.outputs.results["by_label"]
+            self.ctx.relaxed = [*self.ctx.relaxed, process.uuid]
+            self.ctx.waiting = [label for label in self.ctx.waiting if label not in done]
+
+    def finalise(self) -> ExitCode | None:
+        """Rank what was relaxed, and attach it."""
+        seal_orphans(self.node)
+        if self.ctx.failure is not None:
+            return self.exit_codes.ERROR_INPUT_REFUSED.format(reason=self.ctx.failure)
+        processes = [orm.load_node(uuid) for uuid in self.ctx.relaxed]
+        ranked = compare_refined(
+            settings=self.inputs.settings,
+            selection=self.inputs.selection,
+            software=orm.Dict(engine_software()),
+            **{f"{RESULTS_PREFIX}{i:02d}": node.outputs.results for i, node in enumerate(processes)},
+            **{f"{RELAXED_PREFIX}{i:02d}": node.outputs.relaxed for i, node in enumerate(processes)},
+        )
+        self.out("ranked", ranked)
+        structures = {
+            label: node
+            for process in processes
+            if "structures" in process.outputs
+            for label, node in process.outputs.structures.items()
+        }
+        for label, node in structures.items():
+            self.out(f"structures.{label}", node)
+        best = ranked["structures"][0]
+        if best["status"] != CONVERGED:
+            return self.exit_codes.ERROR_NO_STRUCTURE
+        self.out("structure", structures[best["label"]])
+        self.report(f"lowest {best['energy']:.4f} eV/atom, number {best['rank_before']} before")
+        return None

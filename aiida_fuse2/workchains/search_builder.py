@@ -1,0 +1,125 @@
+"""From a protocol and what a user changes of it to the inputs of a search.
+
+``get_builder_from_protocol`` is a class method of ``Fuse2WorkChain``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from aiida import orm
+from aiida.engine import ProcessBuilder, WorkChain
+
+from aiida_fuse2.calculations.functions import pool_from_structures
+from aiida_fuse2.core.errors import InputError
+from aiida_fuse2.core.settings import RelaxSettings, SearchSettings, check_search, parse_settings
+
+from .protocols import protocol_inputs
+from .search_inputs import fills_pool_by_job
+from .targets import check_targets
+from .tiers import TierChoice, build_tiers
+
+
+def get_builder_from_protocol(  # noqa: D417 - the class is no argument of the method
+    process_class: type[WorkChain],
+    composition: str,
+    code: orm.AbstractCode,
+    protocol: str | None = None,
+    overrides: Mapping[str, Any] | None = None,
+    *,
+    structures: Sequence[orm.StructureData] | None = None,
+    pool: orm.SinglefileData | None = None,
+    weights: orm.SinglefileData | None = None,
+    options: Mapping[str, Any] | None = None,
+    tiers: TierChoice | None = None,
+    targets: Mapping[str, orm.StructureData] | None = None,
+) -> ProcessBuilder:
+    """Return a builder with the inputs of a protocol.
+
+    Args:
+        composition: formula, e.g. ``SrTiO3``.
+        code: the installed command ``aiida-fuse2-worker``.
+        protocol: ``fast``, ``balanced`` (default) or ``stringent``.
+        overrides: nested inputs that win over the protocol, e.g. ``{'settings': {'max_atoms': 10}}``.
+        structures: explicit starting structures in the graph; those that do not fit are left out.
+        pool: starting structures as a pool node, from files or made by ``fuse2.generate``.
+        weights: of the graph network, where the generator needs them.
+        options: options of both jobs, e.g. ``{'queue_name': 'short'}``.
+        tiers: through which trials go; by default there is one, with the settings of ``relax``. Overrides then
+            have the namespace ``tiers``, too: ``{'tiers': {'chgnet': {'settings': {'fmax': 0.02}}}}``.
+        targets: known structures by name.
+
+    Raises:
+        InputError: where a setting is wrong, no given structure fits, or a target cannot be found.
+    """
+    changes, of_tiers = split_overrides(overrides, has_tiers=tiers is not None)
+    inputs = protocol_inputs(protocol, changes)
+    if options:
+        for name in ("relax", "generate"):
+            inputs[name]["metadata"]["options"].update(options)
+    values = {"composition": composition, **inputs["settings"]}
+    settings = parse_settings(SearchSettings, values)
+    check_search(settings)
+    parse_settings(RelaxSettings, inputs["relax"]["settings"], where="relax.settings")
+    builder: ProcessBuilder = process_class.get_builder()
+    if targets:
+        check_targets(settings, targets)
+        builder.targets = dict(targets)
+    values["composition"] = settings.unit.formula
+    builder.settings = orm.Dict(with_text_keys(values))
+    builder.clean_workdir = orm.Bool(inputs["clean_workdir"])
+    if tiers is None:
+        builder.relax.code = code
+        builder.relax.settings = orm.Dict(inputs["relax"]["settings"])
+        builder.relax.metadata.options = inputs["relax"]["metadata"]["options"]
+    else:
+        builder.tiers = build_tiers(
+            tiers,
+            worker=code,
+            protocol=protocol,
+            relax=inputs["relax"],
+            overrides=of_tiers,
+            elements=settings.unit.elements,
+        )
+    if fills_pool_by_job(settings.generator):
+        builder.generate.code = code
+        builder.generate.metadata.options = inputs["generate"]["metadata"]["options"]
+        if weights is not None:
+            builder.generate.weights = weights
+    if structures:
+        pool = _pool_of(builder.settings, structures)
+    if pool is not None:
+        builder.pool = pool
+    return builder
+
+
+def with_text_keys(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return values whose move numbers are texts, as a Dict node stores them anyway."""
+    return {
+        key: {str(k): v for k, v in value.items()} if isinstance(value, Mapping) else value
+        for key, value in values.items()
+    }
+
+
+def split_overrides(overrides: Mapping[str, Any] | None, *, has_tiers: bool) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return overrides of a search without those of its tiers, and the latter.
+
+    Raises:
+        InputError: where there are some of tiers, and no tiers.
+    """
+    if overrides is not None and not isinstance(overrides, Mapping):
+        raise InputError("overrides", overrides, "must be a mapping, e.g. {'settings': {'max_atoms': 10}}")
+    changes = dict(overrides or {})
+    of_tiers = changes.pop("tiers", None) or {}
+    if of_tiers and not has_tiers:
+        raise InputError("tiers", of_tiers, "name the tiers, e.g. --tiers pair,chgnet")
+    return changes, of_tiers
+
+
+def _pool_of(settings: orm.Dict, structures: Sequence[orm.StructureData]) -> orm.SinglefileData:
+    outputs = pool_from_structures(settings, **{f"s{i:05d}": node for i, node in enumerate(structures)})
+    if not outputs["summary"]["kept"]:
+        raise InputError("structures", len(structures), f"none fits: {outputs['summary']['rejected']}")
+    pool: orm.SinglefileData = outputs["pool"]
+    return pool

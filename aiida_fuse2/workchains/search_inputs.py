@@ -1,0 +1,194 @@
+"""Inputs of a search: which there are, and what is refused before anything is submitted."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+from uuid import UUID
+
+from aiida import orm
+from aiida.engine.processes.workchains.workchain import WorkChainSpec
+
+from aiida_fuse2.calculations.base import validator
+from aiida_fuse2.calculations.generate import GenerateCalculation, check_weights, validate_search_settings
+from aiida_fuse2.calculations.relax import RelaxCalculation
+from aiida_fuse2.core.errors import InputError, shown_value
+from aiida_fuse2.core.generators import PROVIDED
+from aiida_fuse2.core.settings import CHGNET, CHGNET_ELEMENTS, RelaxSettings, SearchSettings, parse_settings
+
+from .protocols import completed_settings
+from .records import CONTINUED_LINK, TARGETS_LINK, last_tier, search_of_state
+from .relax import TIERS_HELP, validate_tiers
+from .targets import TARGETS_HELP, check_targets
+from .tiers import check_tiers, energy_identity, read_tiers
+
+IN_PROCESS = frozenset({"fgen"})
+"""Generators cheap enough to run inside a calcfunction; others fill a pool in a job."""
+
+
+def define_inputs(spec: WorkChainSpec) -> None:
+    """Define the inputs of a search."""
+    spec.input(
+        "settings",
+        valid_type=orm.Dict,
+        validator=validate_search_settings,
+        help="Settings of the search: composition, seed, limits, moves, ... (see `SearchSettings`).",
+    )
+    spec.input(
+        "pool",
+        valid_type=orm.SinglefileData,
+        required=False,
+        help="Structures to start from, as extended XYZ, best first.",
+    )
+    spec.input(
+        "state",
+        valid_type=orm.Dict,
+        required=False,
+        help="A state of an earlier search, from which this one goes on. With the same settings it is then equal "
+        "to the earlier one, had that gone on. Structures of `pool` come before those left in the earlier pool.",
+    )
+    spec.input(
+        CONTINUED_LINK,
+        valid_type=orm.Str,
+        serializer=orm.to_aiida_type,
+        required=False,
+        validator=_validate_continued,
+        help="UUID of the search that is continued: this one takes its pool. By default that which made `state`; "
+        "they differ where a search ended before it had made a state of its own.",
+    )
+    spec.input_namespace(TARGETS_LINK, dynamic=True, required=False, valid_type=orm.StructureData, help=TARGETS_HELP)
+    spec.input(
+        "clean_workdir",
+        valid_type=orm.Bool,
+        serializer=orm.to_aiida_type,
+        help="Whether to remove the folders of finished jobs from their computer at the end.",
+    )
+    spec.expose_inputs(
+        RelaxCalculation,
+        namespace="relax",
+        exclude=("trials", "labels", "software"),
+        namespace_options={
+            "required": False,
+            "populate_defaults": False,
+            "help": "The job that relaxes trials, where there is one tier of its kind; else give `tiers`.",
+        },
+    )
+    spec.input_namespace(
+        "tiers", dynamic=True, required=False, valid_type=orm.Data, validator=validate_tiers, help=TIERS_HELP
+    )
+    spec.expose_inputs(
+        GenerateCalculation,
+        namespace="generate",
+        exclude=("settings", "pool_number", "software", "tier", "journal"),
+        namespace_options={
+            "required": False,
+            "populate_defaults": False,
+            "help": "The job that fills the pool; needed by generators that run in a job.",
+        },
+    )
+    spec.inputs.validator = _validate_inputs
+
+
+@validator
+def _validate_inputs(inputs: Mapping[str, Any]) -> None:
+    """Check the inputs together."""
+    if "settings" not in inputs:
+        return  # reported as a missing input
+    settings = parse_settings(SearchSettings, inputs["settings"].get_dict())
+    if settings.generator == PROVIDED and "pool" not in inputs and "state" not in inputs:
+        raise InputError("pool", None, "the generator 'provided' needs structures, e.g. --structures FILE")
+    if fills_pool_by_job(settings.generator) and "code" not in inputs.get("generate", {}):
+        raise InputError("generate.code", None, f"the generator {settings.generator!r} runs in a job: give a code")
+    if fills_pool_by_job(settings.generator):
+        check_weights(settings, inputs["generate"].get("weights"))
+        if settings.pool.ranking != "none" and ranking_settings(inputs) is None:
+            expected = "none of the tiers can rank a pool: the job that makes it has CHGNet or an ASE calculator"
+            raise InputError("settings.pool.ranking", settings.pool.ranking, expected)
+    _check_relaxation(settings, inputs)
+    check_targets(settings, inputs.get(TARGETS_LINK) or {})
+    if "state" in inputs:
+        _check_state(settings, inputs["state"], inputs)
+
+
+def _validate_continued(node: orm.Str | None, _: object) -> str | None:
+    """Return what is wrong with the search that is continued, or None."""
+    if node is None:
+        return None
+    if _is_uuid(node.value):  # PostgreSQL does not compare UUIDs with other text
+        filters = {"uuid": node.value, "attributes.process_label": "Fuse2WorkChain"}
+        if orm.QueryBuilder().append(orm.WorkChainNode, filters=filters).count() > 0:
+            return None
+    return f"must be the UUID of a search of this profile, not {shown_value(node.value)}"
+
+
+def _is_uuid(text: str) -> bool:
+    try:
+        UUID(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _check_relaxation(settings: SearchSettings, inputs: Mapping[str, Any]) -> None:
+    """Refuse what cannot relax the elements of a search, and anything but one way of relaxing."""
+    if bool(inputs.get("tiers")) == bool(inputs.get("relax")):
+        raise InputError("tiers", sorted(inputs.get("tiers", {})), "give either tiers or relax")
+    if inputs.get("tiers"):
+        check_tiers(read_tiers(inputs["tiers"]), settings.unit.elements)
+        return
+    tier = parse_settings(RelaxSettings, inputs["relax"]["settings"].get_dict(), where="relax.settings")
+    unknown = [s for s in settings.unit.elements if s not in CHGNET_ELEMENTS]
+    if tier.calculator == CHGNET and unknown:
+        raise InputError("composition", settings.composition, f"CHGNet does not know {', '.join(unknown)}")
+
+
+def _check_state(settings: SearchSettings, state: orm.Dict, inputs: Mapping[str, Any]) -> None:
+    """Refuse to go on from what is no state of a search, or one with other energies."""
+    earlier = search_of_state(state.uuid) if state.is_stored else None
+    if earlier is None:
+        raise InputError("state", state.pk, "must be a state that a search has made; see its output 'state'")
+    formula = parse_settings(SearchSettings, completed_settings(earlier.inputs.settings.get_dict())).unit.formula
+    if formula != settings.unit.formula:
+        raise InputError("composition", settings.unit.formula, f"the state belongs to a search for {formula}")
+    changed = energy_difference(earlier.inputs, inputs)
+    if changed is not None:
+        name, before, now = changed
+        expected = (
+            f"energies of the state were computed with {before!r} and cannot be compared; "
+            "start a new search from its structures instead"
+        )
+        raise InputError(f"relax.settings.{name}", now, expected)
+
+
+def fills_pool_by_job(generator: str) -> bool:
+    """Tell whether a generator fills the pool with a job."""
+    return generator not in IN_PROCESS and generator != PROVIDED
+
+
+def ranking_settings(inputs: Mapping[str, Any]) -> orm.Dict | None:
+    """Return the settings of the potential that ranks pools: that of the last tier that the worker computes alone.
+
+    Args:
+        inputs: of the search.
+
+    Returns:
+        The node, or None where every tier needs another program or a library.
+    """
+    if not inputs.get("tiers"):
+        node: orm.Dict = inputs["relax"]["settings"]
+        return node
+    tiers = [given for given in read_tiers(inputs["tiers"]) if isinstance(given.settings, RelaxSettings)]
+    able = [given.settings_node for given in tiers if given.potential is None]
+    return able[-1] if able else None
+
+
+def energy_difference(first: Mapping[str, Any], second: Mapping[str, Any]) -> tuple[str, Any, Any] | None:
+    """Return name and both values of the first thing that makes energies of two searches incomparable, or None.
+
+    Args:
+        first: inputs of a search.
+        second: inputs of another one.
+    """
+    a, b = (energy_identity(*last_tier(inputs)) for inputs in (first, second))
+    changed = next((name for name in {**a, **b} if a.get(name) != b.get(name)), None)
+    return None if changed is None else (changed, a.get(changed), b.get(changed))

@@ -1,0 +1,24 @@
+"""Tiers of relaxation as plugins: one class each, found by the entry point group ``aiida_fuse2.tiers``."""
+
+from __future__ import annotations
+
+from .base import BatchTier, SingleTier, Tier, TierInputs, TierResult
+from .building import TierChoice, build_tiers, changes_of_tiers
+from .registry import check_tiers, energy_identity, load_tier, read_tiers, tier_key, tier_names
+
+__all__ = [
+    "BatchTier",
+    "SingleTier",
+    "Tier",
+    "TierChoice",
+    "TierInputs",
+    "TierResult",
+    "build_tiers",
+    "changes_of_tiers",
+    "check_tiers",
+    "energy_identity",
+    "load_tier",
+    "read_tiers",
+    "tier_key",
+    "tier_names",
+]

@@ -1,0 +1,149 @@
+"""Tiers by name, and the inputs of a list of tiers."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from functools import cache
+from importlib.metadata import entry_points
+from typing import Any
+
+from aiida import orm
+
+from aiida_fuse2.core.errors import InputError
+from aiida_fuse2.core.settings import parse_settings
+
+from .base import Tier, TierInputs
+
+GROUP = "aiida_fuse2.tiers"
+"""Group of the entry points."""
+
+PORTS = frozenset({"name", "settings", "codes", "options", "potential", "concurrent"})
+"""Inputs of a tier."""
+
+MAX_TIERS = 10
+"""Most tiers in a list."""
+
+
+def tier_names() -> list[str]:
+    """Return the names of the tiers that are installed."""
+    return sorted({point.name for point in entry_points(group=GROUP)})
+
+
+@cache
+def _load(name: str) -> type[Tier]:
+    (point, *_) = entry_points(group=GROUP, name=name)
+    loaded: type[Tier] = point.load()
+    return loaded
+
+
+def load_tier(name: str, *, where: str = "tiers") -> type[Tier]:
+    """Return a tier.
+
+    Args:
+        name: of its entry point.
+        where: what is named in the error.
+
+    Raises:
+        InputError: where there is no such tier, or a package that it needs is not installed.
+    """
+    known = tier_names()
+    if name not in known:
+        raise InputError(where, name, f"must be one of {', '.join(known)}")
+    try:
+        return _load(name)
+    except ImportError as error:
+        raise InputError(where, name, f"a package that it needs is not installed ({error})") from error
+
+
+def tier_key(position: int) -> str:
+    """Return the key of a tier in the inputs: ``t00``, ``t01``, ..."""
+    return f"t{position:02d}"
+
+
+def read_tiers(ports: Mapping[str, Mapping[str, Any]], *, where: str = "tiers") -> list[TierInputs]:
+    """Return the tiers of an input namespace in their order.
+
+    Args:
+        ports: ``t00``, ``t01``, ..., each with ``name``, ``settings``, ``codes`` and what else it has.
+        where: what is named in errors.
+
+    Raises:
+        InputError: where the keys are others, or an input is missing, wrong, or not taken by its tier.
+    """
+    expected = [tier_key(position) for position in range(len(ports))]
+    if not 1 <= len(ports) <= MAX_TIERS or sorted(ports) != expected:
+        raise InputError(where, sorted(ports), f"must be t00, t01, ... without a gap, at most {MAX_TIERS}")
+    return [_read_tier(ports[key], f"{where}.{key}") for key in expected]
+
+
+def _read_tier(ports: Mapping[str, Any], where: str) -> TierInputs:
+    unknown = sorted(set(ports) - PORTS)
+    if unknown:
+        raise InputError(f"{where}.{unknown[0]}", ports[unknown[0]], f"must be one of {', '.join(sorted(PORTS))}")
+    name = _node(ports, "name", orm.Str, where).value
+    tier = load_tier(name, where=f"{where}.name")
+    node = _node(ports, "settings", orm.Dict, where)
+    settings = parse_settings(tier.settings_model, node.get_dict(), where=f"{where}.settings")
+    codes = ports.get("codes", {})
+    wrong = [code for code in codes if code not in tier.codes]
+    if wrong:
+        raise InputError(f"{where}.codes.{wrong[0]}", str(codes[wrong[0]]), f"{name} has {', '.join(tier.codes)}")
+    for code in tier.codes:
+        _node(codes, code, orm.AbstractCode, f"{where}.codes")
+    potential = _node(ports, "potential", orm.SinglefileData, where) if "potential" in ports else None
+    if tier.takes_potential and potential is None:
+        expected = f"the tier {name!r} needs a library; `aiida-fuse2 potential learn COMPOSITION` makes one"
+        raise InputError(f"{where}.potential", None, expected)
+    if potential is not None and not tier.takes_potential:
+        raise InputError(f"{where}.potential", potential.filename, f"the tier {name!r} takes no library")
+    return TierInputs(
+        name=name,
+        settings_node=node,
+        settings=settings,
+        codes=dict(codes),
+        options=_node(ports, "options", orm.Dict, where).get_dict() if "options" in ports else {},
+        potential=potential,
+        concurrent=_concurrent(ports, where),
+        where=where,
+    )
+
+
+def _concurrent(ports: Mapping[str, Any], where: str) -> int | None:
+    if "concurrent" not in ports:
+        return None
+    number = int(_node(ports, "concurrent", orm.Int, where).value)
+    if number < 1:
+        raise InputError(f"{where}.concurrent", number, "must be at least 1")
+    return number
+
+
+def _node(ports: Mapping[str, Any], key: str, kind: type[orm.Data], where: str) -> Any:
+    """Return an input of the right kind."""
+    if not isinstance(ports.get(key), kind):
+        raise InputError(f"{where}.{key}", ports.get(key), f"must be a node of the kind {kind.__name__}")
+    return ports[key]
+
+
+def check_tiers(tiers: Sequence[TierInputs], elements: Collection[str]) -> None:
+    """Check tiers for the elements of all structures.
+
+    Raises:
+        InputError: for the first thing that a tier refuses.
+    """
+    for given in tiers:
+        load_tier(given.name, where=f"{given.where}.name").check(given, elements)
+
+
+def energy_identity(name: str, settings: Mapping[str, Any], potential: orm.SinglefileData | None) -> dict[str, Any]:
+    """Return what the energies of a tier depend on; only where that is equal can they be compared.
+
+    Args:
+        name: of the tier.
+        settings: of the tier.
+        potential: library of pair potentials, or None.
+    """
+    tier = load_tier(name)
+    identity = {key: settings.get(key) for key in tier.comparable}
+    if "calculator" not in identity:  # whose value tells the tiers of `fuse2.relax` apart
+        identity = {"tier": name, **identity}
+    return identity if potential is None else {**identity, "potential": potential.uuid}

@@ -1,0 +1,159 @@
+"""The structures of ``gnoa`` in one job: units side by side, each written when it is finished."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ase import Atoms
+
+from aiida_fuse2.core.generators import GNOA
+from aiida_fuse2.core.generators.gnoa.networks import Network, load_network
+from aiida_fuse2.core.generators.gnoa.units import Candidate, Unit, UnitResult, plan_units, run_unit, z_values
+from aiida_fuse2.core.pool import ORIGIN
+from aiida_fuse2.core.settings import MEGNET, SearchSettings
+
+from .journal import Journal, atoms_from_dict, atoms_to_dict
+from .names import PROGRESS_FILE
+from .processes import run_all
+
+_NETWORKS: dict[tuple[str, Path | None], Network] = {}
+"""The network of this process; it is loaded once."""
+
+
+@dataclass(frozen=True)
+class _Work:
+    """A unit with all that decides its result."""
+
+    unit: Unit
+    settings: SearchSettings
+    limit: int
+    pool_number: int
+    weights: Path | None
+
+
+def _network(settings: SearchSettings, weights: Path | None) -> Network:
+    key = (settings.gnoa.model_dump_json(), weights)
+    if key not in _NETWORKS:
+        _NETWORKS[key] = load_network(settings.gnoa, weights)
+    return _NETWORKS[key]
+
+
+def _run(work: _Work) -> tuple[str, dict[str, Any]]:
+    network = _network(work.settings, work.weights)
+    return network.name, _to_dict(run_unit(work.unit, work.settings, work.limit, work.pool_number, network))
+
+
+def _to_dict(result: UnitResult) -> dict[str, Any]:
+    return {
+        "tried": result.tried,
+        "scored": result.scored,
+        "penalised": dict(result.penalised),
+        "cpu_seconds": round(result.cpu_seconds, 4),
+        "candidates": [
+            {"score": c.score, "space_group": c.space_group, "wyckoff": c.wyckoff, "atoms": atoms_to_dict(c.atoms)}
+            for c in result.candidates
+        ],
+    }
+
+
+def _from_dict(unit: str, values: dict[str, Any]) -> UnitResult:
+    candidates = [
+        Candidate(atoms_from_dict(c["atoms"]), c["score"], c["space_group"], c["wyckoff"], unit)
+        for c in values["candidates"]
+    ]
+    return UnitResult(
+        unit,
+        candidates,
+        values["tried"],
+        values["scored"],
+        Counter(values["penalised"]),
+        values["cpu_seconds"],
+    )
+
+
+def generate_gnoa(
+    settings: SearchSettings, pool_number: int, limit: int, journal: Journal, *, folder: Path, weights: Path | None
+) -> tuple[list[Atoms], dict[str, Any]]:
+    """Run all units of a pool that the journal does not have.
+
+    Args:
+        settings: of the search.
+        pool_number: how many pools the search has filled before.
+        limit: most atoms of a structure.
+        journal: finished units.
+        folder: where progress is written.
+        weights: file of the network's weights, where it needs one.
+
+    Returns:
+        What the units kept, lowest energy of the network first, duplicates included, and counts.
+
+    Raises:
+        InputError: where the network cannot be loaded.
+    """
+    units = plan_units(settings, limit)
+    results = {unit.key: journal.entries[unit.key] for unit in units if unit.key in journal.entries}
+    missing = [
+        _Work(u, settings, limit, pool_number, weights)
+        for u in sorted(units, key=lambda unit: -unit.z)
+        if u.key not in results
+    ]
+    _write_progress(folder, len(units), results.values())
+    apart = settings.gnoa.network == MEGNET  # TensorFlow must not share a process with PyTorch, which ranks
+    for work, (name, result) in run_all(_run, missing, settings.pool.processes, apart=apart):
+        result["network"] = name
+        journal.add(work.unit.key, result)
+        results[work.unit.key] = result
+        _write_progress(folder, len(units), results.values())
+    ordered = [_from_dict(unit.key, results[unit.key]) for unit in units]
+    names = sorted({str(result["network"]) for result in results.values()})
+    return _structures(ordered), _summary(settings, limit, ordered, names)
+
+
+def _write_progress(folder: Path, total: int, results: Any) -> None:
+    """Write how far the job is; read it with ``verdi calcjob remotecat PK progress.json``."""
+    found = list(results)
+    scores = [candidate["score"] for result in found for candidate in result["candidates"]]
+    progress = {
+        "units": total,
+        "finished": len(found),
+        "remaining": total - len(found),
+        "scored": sum(result["scored"] for result in found),
+        "best": min(scores, default=None),
+    }
+    scratch = folder / f"{PROGRESS_FILE}.new"
+    scratch.write_text(json.dumps(progress) + "\n")
+    scratch.replace(folder / PROGRESS_FILE)
+
+
+def _structures(results: Sequence[UnitResult]) -> list[Atoms]:
+    structures = []
+    for candidate in sorted((c for result in results for c in result.candidates), key=lambda c: c.score):
+        atoms = candidate.atoms
+        atoms.info = {
+            ORIGIN: GNOA,
+            "score": candidate.score,
+            "space_group": candidate.space_group,
+            "wyckoff": candidate.wyckoff,
+            "unit": candidate.unit,
+        }
+        structures.append(atoms)
+    return structures
+
+
+def _summary(settings: SearchSettings, limit: int, results: Sequence[UnitResult], names: list[str]) -> dict[str, Any]:
+    penalised: Counter[str] = sum((result.penalised for result in results), Counter())
+    used = {result.unit.partition("_")[0] for result in results}
+    return {
+        "tried": sum(result.tried for result in results),
+        "scored": sum(result.scored for result in results),
+        "penalised": dict(sorted(penalised.items())),
+        "network": ", ".join(names),
+        "optimizer": settings.gnoa.optimizer,
+        "units": len(results),
+        "z_left_out": [z for z in z_values(settings, limit) if f"z{z:03d}" not in used],
+    }

@@ -1,0 +1,118 @@
+"""Ranking a pool by the potential of the search, and taking duplicates out of it."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from ase import Atoms
+
+from aiida_fuse2.core.decision import CONVERGED
+from aiida_fuse2.core.relaxers import relax, single_point
+from aiida_fuse2.core.settings import RelaxSettings, SearchSettings, UniquenessSettings
+from aiida_fuse2.core.uniqueness import UniqueIndex, fingerprint, match_reduced, reduce_structure
+
+from .journal import Journal, atoms_from_dict, atoms_to_dict
+from .processes import run_all
+from .relaxing import evaluator_of
+
+RELAXED = "relaxed"
+
+
+@dataclass(frozen=True)
+class _Work:
+    """A structure to rank."""
+
+    index: int
+    atoms: Atoms
+    mode: str
+    tier: RelaxSettings
+
+    @property
+    def name(self) -> str:
+        return f"rank_{self.index:06d}"
+
+
+def _rank_one(work: _Work) -> dict[str, Any]:
+    method = relax if work.mode == RELAXED else single_point
+    found = method(work.atoms, evaluator_of(work.tier), work.tier)
+    result: dict[str, Any] = {"status": str(found.status), "cpu_seconds": found.values["cpu_seconds"]}
+    if found.status == CONVERGED:
+        result |= {"energy": found.values["energy"], "potential": found.values["potential"]}
+        result["atoms"] = atoms_to_dict(found.atoms)
+    return result
+
+
+def rank_pool(
+    structures: Sequence[Atoms], settings: SearchSettings, tier: RelaxSettings, journal: Journal
+) -> tuple[list[Atoms], dict[str, Any]]:
+    """Order structures by the energy of a potential, lowest first.
+
+    Args:
+        structures: of a pool; not changed.
+        settings: of the search; ``pool.ranking`` says how.
+        tier: the potential.
+        journal: structures that are ranked already.
+
+    Returns:
+        Those that could be computed, relaxed where the ranking is; their ``info`` has ``energy``, eV/atom. Counts of
+        the others by reason.
+
+    Raises:
+        InputError: where the potential cannot be made.
+    """
+    work = [_Work(i, atoms, settings.pool.ranking, tier) for i, atoms in enumerate(structures)]
+    results = {w.index: journal.entries[w.name] for w in work if w.name in journal.entries}
+    missing = [w for w in work if w.index not in results]
+    for piece, result in run_all(_rank_one, missing, settings.pool.processes):
+        journal.add(piece.name, result)
+        results[piece.index] = result
+    dropped: Counter[str] = Counter(r["status"] for r in results.values() if r["status"] != CONVERGED)
+    ranked = []
+    for index in range(len(structures)):
+        if results[index]["status"] == CONVERGED:
+            atoms = atoms_from_dict(results[index]["atoms"])
+            atoms.info = {**structures[index].info, "energy": results[index]["energy"]}
+            ranked.append(atoms)
+    ranked.sort(key=lambda atoms: float(atoms.info["energy"]))
+    return ranked, {
+        "by": settings.pool.ranking,
+        "potential": next((r["potential"] for r in results.values() if "potential" in r), ""),
+        "dropped": dict(sorted(dropped.items())),
+        "cpu_seconds": round(sum(result["cpu_seconds"] for result in results.values()), 3),
+    }
+
+
+def distinct(structures: Sequence[Atoms], key: str, settings: UniquenessSettings, most: int) -> tuple[list[Atoms], int]:
+    """Return the first structures of which no two are the same crystal, and how many duplicates were left out.
+
+    Args:
+        structures: in order; ``info[key]`` is an energy, eV/atom.
+        key: name of the energy.
+        settings: when two are the same.
+        most: how many are wanted; the rest is not looked at.
+    """
+    index = UniqueIndex()
+    kept: list[Atoms] = []
+    reduced: dict[str, Any] = {}
+    duplicates = 0
+    for atoms in structures:
+        if len(kept) == most:
+            break
+        vector, energy = fingerprint(atoms), float(atoms.info[key])
+        near = index.near(energy, vector, settings.energy_window)
+        own = reduce_structure(atoms) if near else None
+        if own is not None and any(_equal(own, name, kept, reduced, settings.stol) for name in near):
+            duplicates += 1
+            continue
+        index.add(str(len(kept)), energy, vector)
+        kept.append(atoms)
+    return kept, duplicates
+
+
+def _equal(own: Any, name: str, kept: Sequence[Atoms], reduced: dict[str, Any], stol: float) -> bool:
+    if name not in reduced:
+        reduced[name] = reduce_structure(kept[int(name)])
+    return match_reduced(own, reduced[name], stol=stol)

@@ -1,0 +1,125 @@
+"""`report`, `compare` and `hull` on a search that ran."""
+
+from __future__ import annotations
+
+import json
+import re
+
+import pytest
+from ase.io import write
+
+from aiida_fuse2 import query
+from aiida_fuse2.report.collect import collect
+
+
+def data_of(page):
+    text = re.search(r'<script id="data" type="application/json">(.*?)</script>', page, flags=re.DOTALL)
+    return json.loads(text.group(1))
+
+
+def test_page_agrees_with_the_search(call, search, tmp_path):
+    target, pattern = tmp_path / "known.cif", tmp_path / "measured.xy"
+    write(target, search.outputs.structure.get_ase())
+    pattern.write_text("20 1\n30 5\n40 2\n")
+    output = tmp_path / "new" / "page.html"
+    arguments = ("report", search.pk, "-o", output, "-n", 3, "--target", target, "--xrd", pattern)
+    assert call(*arguments).stdout.strip() == str(output)
+    values = data_of(output.read_text())
+    ranked = query.ranked(search)
+    assert [row[11] for row in values["ranked"]] == [row["label"] for row in ranked]
+    assert [row[12] for row in values["ranked"]] == [row["pk"] for row in ranked]
+    assert values["summary"]["best"]["energy"] == pytest.approx(search.outputs.energy.value, abs=1e-5)
+    assert values["summary"]["tried"] == 8
+    assert values["software"]
+    best = values["structures"][ranked[0]["label"]]
+    assert best["targets"] == [["known.cif", pytest.approx(0, abs=1e-3)]]
+    (found,) = values["targets"]
+    assert (found["name"], found["found"], found["energy"]) == ("known.cif", ranked[0]["label"], None)
+    assert values["tiers"] == []
+    assert len(values["structures"]) >= 3
+    assert [p["name"] for p in values["patterns"]] == ["best structure", "target known.cif", "measured.xy"]
+    traces = values["walkers"]
+    assert len(traces) == 2
+    assert traces[0]["tried"][-1] == 8
+    assert values["lineage"][-1]["label"] == ranked[0]["label"]
+    assert "exists; overwrite with --force" in call("report", search.pk, "-o", output, code=1).stderr
+    call("report", search.pk, "-o", output, "--force")
+
+
+@pytest.mark.parametrize(
+    ("option", "content"), [("target", None), ("target", "data_x\n"), ("xrd", None), ("xrd", "no numbers")]
+)
+def test_bad_files_are_refused_before_the_page_is_made(call, search, tmp_path, option, content):
+    path = tmp_path / "file.cif"
+    if content is not None:
+        path.write_text(content)
+    result = call("report", search.pk, "-o", tmp_path / "page.html", f"--{option}", path, code=2)
+    assert f"{option} = " in result.stderr
+    assert not (tmp_path / "page.html").exists()
+
+
+def test_target_of_another_composition_is_refused(call, search, tmp_path, perovskite):
+    write(tmp_path / "other.cif", perovskite)
+    result = call("report", search.pk, "-o", tmp_path / "page.html", "--target", tmp_path / "other.cif", code=2)
+    assert "the search is one for Cu3Au" in result.stderr
+
+
+def test_search_without_a_generation_has_a_page(emt_builder, call, tmp_path):
+    """One that was killed before its first step: nothing but its inputs is there."""
+    from aiida.engine.utils import instantiate_process
+    from aiida.manage import get_manager
+    from plumpy import ProcessState
+
+    node = instantiate_process(get_manager().get_runner(), emt_builder()).node
+    node.set_process_state(ProcessState.KILLED)
+    call("report", node.pk, "-o", tmp_path / "page.html")
+    values = data_of((tmp_path / "page.html").read_text())
+    assert values["ranked"] == values["lineage"] == values["walkers"] == []
+    assert values["summary"]["status"].startswith("killed")
+    assert query.explored(node).empty
+    assert query.best(node) == []
+
+
+@pytest.mark.parametrize("name", ["x" * 300, "file/page.html"])
+def test_page_that_cannot_be_written(call, search, tmp_path, name):
+    (tmp_path / "file").touch()
+    for command in ("report", "compare", "export"):
+        result = call(command, search.pk, "-o", f"{tmp_path}/{name}", code=1)
+        assert "cannot write to" in result.stderr
+        assert len(result.stderr.strip().splitlines()) == 1
+
+
+def test_collect_draws_only_what_is_asked_for(search):
+    data = collect(search, number=1)
+    assert data.ranked[0]["label"] in data.structures
+    assert len(data.structures) <= 3
+
+
+# --- compare and hull ---
+
+
+def test_compare(call, search, tmp_path):
+    page = tmp_path / "compare.html"
+    found = json.loads(call("compare", search.pk, search.uuid, "-o", page, "--json").stdout)
+    (row,) = found["experiments"]
+    assert row["energy"] == search.outputs.energy.value
+    assert (row["formula"], row["searches"], row["tried"], row["speedup"]) == ("Cu3Au", [search.pk], 8, 1)
+    assert row["improvement"] <= 0
+    assert data_of(page.read_text())["baseline"] == found["baseline"] == "fgen, EMT"
+    assert "--force" in call("compare", search.pk, "-o", page, code=1).stderr
+    text = call("compare", search.pk, "--baseline", search.pk).stdout
+    assert f"{search.outputs.energy.value:.4f}" in text
+    assert "1 of 1" in text
+
+
+def test_hull_of_one_composition(call, search, tmp_path):
+    (row,) = json.loads(call("hull", search.pk, "--json").stdout)
+    assert (row["formula"], row["above"], row["formation"]) == ("Cu3Au", 0, None)
+    assert "stable" in call("hull", search.pk).stdout
+    assert "there is no search for it" in call("hull", search.pk, "--end", "Cu", code=2).stderr
+    output = tmp_path / "hull.html"
+    call("hull", search.pk, "-o", output)
+    values = data_of(output.read_text())
+    assert (values["kind"], values["potential"]) == ("bars", "EMT")
+    assert [(r["formula"], r["search"], r["stable"]) for r in values["rows"]] == [("Cu3Au", search.pk, True)]
+    assert "exists; overwrite with --force" in call("hull", search.pk, "-o", output, code=1).stderr

@@ -1,0 +1,110 @@
+"""A search that never ran: rows as the records of a search give them, with structures drawn from a perovskite."""
+
+from __future__ import annotations
+
+import numpy as np
+from ase import Atoms
+
+from aiida_fuse2.core.composition import parse_composition
+from aiida_fuse2.report.data import ReportData, ShownStructure, WalkerTrace, labels_to_draw
+from aiida_fuse2.report.patterns import simulate
+from aiida_fuse2.structure_export import cif_text
+
+GROUPS = (("Pm-3m", 221, -8.42), ("P4/mmm", 123, -8.4), ("Cmc2_1", 36, -8.39), ("Pnma", 62, -8.3), ("P1", 1, -8.0))
+POPULATION, WALKERS = 25, 8
+
+
+def perovskite() -> Atoms:
+    places = [(0, 0, 0), (0.5, 0.5, 0.5), (0.5, 0.5, 0), (0.5, 0, 0.5), (0, 0.5, 0.5)]
+    return Atoms("SrTiO3", scaled_positions=places, cell=[3.905] * 3, pbc=True)
+
+
+def rows_of_search(count: int, *, seed: int = 1) -> list[dict]:
+    """Return the history of a search of SrTiO3: each trial is made from the last accepted one of its walker."""
+    rng = np.random.default_rng(seed)
+    rows, lowest = [], None
+    current: dict[int, dict] = {}
+    for index in range(count):
+        walker = index % WALKERS
+        generation = 0 if index < POPULATION else 1 + (index - POPULATION) // WALKERS
+        trial = index if generation == 0 else 0
+        symbol, number, base = GROUPS[rng.integers(len(GROUPS))]
+        failed = index > 0 and rng.random() < 0.06
+        energy = None if failed else float(base + rng.gamma(2, 0.12) - 0.2 * rng.random() * index / count)
+        n_atoms = 5 * int(rng.integers(1, 5))
+        parent = current.get(walker) if generation else None
+        accepted = not failed and generation > 0 and (parent is None or energy < parent["energy"])
+        outcome = "failed" if failed else "downhill" if accepted else "rejected" if generation else "initial"
+        lowest = lowest if failed else energy if lowest is None else min(lowest, energy)
+        row = {
+            "number": index + 1,
+            "label": f"g{generation:05d}_w{walker:03d}_t{trial:03d}",
+            "generation": generation,
+            "walker": walker,
+            "move": int(rng.integers(1, 15)) if generation else 0,
+            "origin": "move" if generation else "symmetric",
+            "parent": parent["label"] if parent else "",
+            "status": "step_limit" if failed else "converged",
+            "outcome": outcome,
+            "energy": energy,
+            "n_atoms": None if failed else n_atoms,
+            "volume": None if failed else float(n_atoms * (12 + abs(rng.normal()))),
+            "spacegroup": number,
+            "spacegroup_loose": number,
+            "spacegroup_symbol": symbol,
+            "spacegroup_symbol_loose": symbol,
+            "duplicate_of": None,
+            "cpu_seconds": float(rng.gamma(2, 0.4)),
+            "best_energy": lowest,
+        }
+        rows.append(row)
+        if accepted or (outcome == "initial" and walker not in current):
+            current[walker] = row
+    return rows
+
+
+def report_data(count: int, *, drawn: int = 20, **changes) -> ReportData:
+    """Return the data of a report on a search of that many trials."""
+    from aiida_fuse2.calculations.conversions import rank
+
+    rows = rows_of_search(count)
+    ranked = [
+        {**row, "pk": 1000 + row["rank"], "uuid": row["label"]} for row in rank(rows, parse_composition("SrTiO3"))
+    ]
+    structures = {label: _shown(label, index) for index, label in enumerate(labels_to_draw(rows, ranked, drawn))}
+    tried = list(range(POPULATION, max(count, POPULATION + 1), WALKERS))
+    traces = [
+        WalkerTrace(
+            tried=tried,
+            energy=[-7.9 - 0.5 * i / len(tried) - 0.01 * walker for i in range(len(tried))],
+            temperature=[0.02] * len(tried),
+        )
+        for walker in range(WALKERS)
+    ]
+    best = structures[ranked[0]["label"]] if ranked else None
+    values = {
+        "formula": "SrTiO3",
+        "pk": 1234,
+        "uuid": "0f3c",
+        "status": "finished",
+        "has_failed": False,
+        "created": "2025-01-01T00:00:00",
+        "elapsed": 3000.0,
+        "settings": {"generator": "symmetric", "seed": 7, "max_atoms": 20, "moves": {"weights": [1] * 14}},
+        "tiers": [("chgnet", {"fmax": 0.05})],
+        "software": {"ase": "3.26"},
+        "rows": rows,
+        "ranked": ranked,
+        "walkers": traces if rows else [],
+        "rejections": {"short_contact": 1234, "density_too_low": 120} if rows else {},
+        "structures": structures,
+        "patterns": [simulate(best.atoms, "best structure", symprec=0.1)] if best else [],
+    }
+    return ReportData(**{**values, **changes})
+
+
+def _shown(label: str, index: int) -> ShownStructure:
+    atoms = perovskite().repeat((1, 1 + index % 2, 1 + (index // 2) % 2))
+    atoms.rattle(0.002 * index, seed=index)
+    cif = cif_text(atoms)
+    return ShownStructure(label=label, atoms=atoms, cif=cif, cif_symmetrised=cif, file_name=f"SrTiO3_{label}.cif")

@@ -1,0 +1,168 @@
+"""Searches side by side, and the convex hull over compositions."""
+
+from __future__ import annotations
+
+from itertools import combinations
+
+import pytest
+from pymatgen.analysis.phase_diagram import PhaseDiagram
+from pymatgen.core import Composition
+from pymatgen.entries.computed_entries import ComputedEntry
+
+from aiida_fuse2.core.composition import parse_composition
+from aiida_fuse2.core.errors import InputError
+from aiida_fuse2.report.comparison import compare, figures_of_rows, render_comparison
+from aiida_fuse2.report.hull import Phase, convex_hull
+from aiida_fuse2.report.hull_page import payload, render_hull, tie_lines
+
+from .synthetic import rows_of_search
+
+
+def search(pk, *, seed, generator="fgen", count=100, formula="SrTiO3", potential="chgnet 0.3.0"):
+    identity = {"pk": pk, "formula": formula, "generator": generator, "potential": potential, "seed": seed}
+    return figures_of_rows(rows_of_search(count, seed=seed), **identity)
+
+
+SEARCHES = [
+    search(1, seed=1),
+    search(2, seed=2),
+    search(3, seed=3, generator="symmetric", count=300),
+    search(4, seed=4, formula="TiO2", count=50),
+]
+
+
+def test_figures_of_one_search():
+    rows = rows_of_search(100, seed=1)
+    figures = SEARCHES[0]
+    energies = [row["energy"] for row in rows if row["energy"] is not None]
+    assert figures.energy == min(energies)
+    assert figures.start_energy == min(row["energy"] for row in rows[:25] if row["energy"] is not None)
+    assert figures.cpu_seconds == pytest.approx(sum(row["cpu_seconds"] for row in rows))
+    assert [energy for _, energy in figures.steps] == sorted({row["best_energy"] for row in rows}, reverse=True)
+    assert figures_of_rows([], pk=1, formula="X", generator="g", potential="p", seed=0).energy is None
+
+
+def test_experiments_against_the_baseline():
+    table = compare(SEARCHES, baseline="fgen, chgnet 0.3.0", tolerance=0.001)
+    assert [(row.formula, row.searches) for row in table] == [("SrTiO3", (1, 2)), ("SrTiO3", (3,)), ("TiO2", (4,))]
+    first, second, other = table
+    assert first.speedup == 1
+    assert second.speedup == pytest.approx(first.seconds / second.seconds)
+    lowest = min(search.energy for search in SEARCHES[:3])
+    assert [row.is_lowest for row in (first, second)] == [row.energy <= lowest + 0.001 for row in (first, second)]
+    gains = [1000 * (search.energy - search.start_energy) for search in SEARCHES[:2]]
+    assert first.improvement == pytest.approx(sum(gains) / 2)
+    assert other.reached == 1
+    assert other.structures == SEARCHES[3].steps[-1][0]
+
+
+def test_energies_of_different_potentials_are_not_compared():
+    others = [search(1, seed=1), search(2, seed=2, potential="EMT")]
+    assert all(row.is_lowest for row in compare(others, baseline="fgen, EMT", tolerance=0.001))
+
+
+def test_search_without_a_structure():
+    empty = figures_of_rows([], pk=9, formula="SrTiO3", generator="fgen", potential="EMT", seed=0)
+    (row,) = compare([empty], baseline="fgen, EMT", tolerance=0.001)
+    assert (row.energy, row.seconds, row.speedup, row.reached, row.is_lowest) == (None, None, None, 0, False)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("width", [1280, 390])
+def test_page_of_a_comparison(opened, width):
+    open_page, complaints, requests = opened
+    table = compare(SEARCHES, baseline="fgen, chgnet 0.3.0", tolerance=0.001)
+    html = render_comparison(SEARCHES, table, baseline="fgen, chgnet 0.3.0", tolerance=0.001)
+    page = open_page(html, width=width)
+    assert page.locator(".js-plotly-plot").count() == 2
+    assert page.locator("#experiments tbody tr").count() == 3
+    assert page.locator("#searches tbody tr").count() == 4
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    assert complaints == []
+    assert [url for url in requests if not url.startswith(("file:", "data:"))] == []
+
+
+# --- hull ---
+
+ENERGIES = {"Sr": -1.6, "Ti": -7.9, "O": -4.9, "SrO": -6.0, "TiO2": -8.8, "SrTiO3": -8.0, "Sr2TiO4": -7.4, "SrO2": -5.0}
+
+
+def phases(names):
+    return [Phase(unit=parse_composition(n), energy=ENERGIES[n], search=i) for i, n in enumerate(names)]
+
+
+def test_hull_agrees_with_pymatgen():
+    entries = [ComputedEntry(n, e * Composition(n).num_atoms) for n, e in ENERGIES.items()]
+    diagram = PhaseDiagram(entries)
+    rows = {row.formula: row for row in convex_hull(phases(ENERGIES)).rows}
+    for entry in entries:
+        row = rows[entry.composition.reduced_formula if entry.composition.reduced_formula != "O2" else "O"]
+        assert row.above == pytest.approx(diagram.get_e_above_hull(entry), abs=1e-8)
+        assert row.formation == pytest.approx(diagram.get_form_energy_per_atom(entry), abs=1e-8)
+        assert sum(row.decomposition.values()) == pytest.approx(1)
+
+
+def test_hull_of_a_cut_needs_no_elements():
+    cut = ["SrO", "TiO2", "SrTiO3", "Sr2TiO4"]
+    hull = convex_hull(phases(cut), ["SrO", "TiO2"])
+    rows = {row.formula: row for row in hull.rows}
+    assert rows["SrO"].formation == pytest.approx(0)
+    assert rows["SrTiO3"].formation == pytest.approx(-8.0 - (2 * -6.0 + 3 * -8.8) / 5)
+    assert rows["SrTiO3"].parts == pytest.approx((0.4, 0.6))
+    assert convex_hull(phases(cut)) == hull  # the ends of a line need not be named
+    assert all(row.formation is None for row in convex_hull(phases(["SrO2", "TiO2", "SrTiO3"])).rows)
+
+
+def test_lowest_of_a_composition_counts():
+    twice = [*phases(["SrO"]), Phase(unit=parse_composition("OSr"), energy=-6.5, search=7)]
+    (row,) = convex_hull(twice).rows
+    assert (row.search, row.energy, row.above) == (7, -6.5, 0)
+
+
+def test_bad_end_members_are_named():
+    with pytest.raises(InputError, match=r"end = 'Al2O3': there is no search for it; there are"):
+        convex_hull(phases(["SrO", "TiO2"]), ["Al2O3"])
+    with pytest.raises(InputError, match="SrO2"):
+        convex_hull(phases(["SrO", "TiO2", "SrO2"]), ["SrO", "TiO2"])
+
+
+def test_tie_lines_are_those_of_pymatgen():
+    diagram = PhaseDiagram([ComputedEntry(n, e * Composition(n).num_atoms) for n, e in ENERGIES.items()])
+    names = [diagram.qhull_entries[i].name for i in range(len(diagram.qhull_entries))]
+    expected = {frozenset((names[a], names[b])) for facet in diagram.facets for a, b in combinations(facet, 2)}
+    rows = sorted(convex_hull(phases(ENERGIES)).rows, key=lambda row: row.above)
+    found = {frozenset(rows[i].formula for i in line) for line in tie_lines(rows)}
+    as_pymatgen = {"O": "O2"}
+    assert {frozenset(as_pymatgen.get(name, name) for name in pair) for pair in found} == expected
+
+
+def test_tie_lines_where_nothing_is_formed():
+    ends = phases(["Sr", "Ti", "O"])
+    assert tie_lines(convex_hull(ends).rows) == [[0, 1], [0, 2], [1, 2]]
+    assert tie_lines(convex_hull(phases(["SrO", "TiO2"])).rows) == [[0, 1]]
+    assert tie_lines(convex_hull(phases(["SrO"])).rows) == []
+
+
+CUT = ["SrO", "TiO2", "SrTiO3", "Sr2TiO4"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("width", [1280, 390])
+@pytest.mark.parametrize(
+    ("names", "kind"), [(CUT, "binary"), (list(ENERGIES), "ternary"), (["SrO2", "TiO2", "SrTiO3"], "bars")]
+)
+def test_page_of_a_hull(opened, names, kind, width):
+    open_page, complaints, requests = opened
+    hull = convex_hull(phases(names))
+    assert payload(hull, potential="EMT")["kind"] == kind
+    page = open_page(render_hull(hull, potential="</script>EMT"), width=width)
+    assert page.locator(".js-plotly-plot").count() == 1
+    data = "document.getElementById('plot-hull').data"
+    drawn = page.evaluate(f"{data}.filter(t => t.customdata).flatMap(t => t.customdata.map(c => c[0]))")
+    assert sorted(drawn) == sorted(names)
+    assert page.locator("#phases tbody tr").count() == len(names)
+    text = page.locator("#phases tbody").inner_text()
+    assert text.count("stable") == sum(row.is_stable for row in hull.rows)
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    assert complaints == []
+    assert [url for url in requests if not url.startswith(("file:", "data:"))] == []

@@ -1,0 +1,483 @@
+"""Structures through tiers: what each gave, what fails and goes on, one process per structure, searches with tiers."""
+
+from __future__ import annotations
+
+import pytest
+from aiida import orm
+from aiida.engine import run_get_node
+from aiida.engine.utils import instantiate_process
+from aiida.manage import get_manager
+from ase import Atoms
+from ase.build import bulk
+
+from aiida_fuse2 import query
+from aiida_fuse2.calculations.gulp import GulpOptimizeCalculation
+from aiida_fuse2.continuation import prepare_continuation
+from aiida_fuse2.core.errors import InputError
+from aiida_fuse2.core.state import SearchState
+from aiida_fuse2.core.tiers import SingleTierSettings
+from aiida_fuse2.core.trials import trial_label
+from aiida_fuse2.launch import check_inputs
+from aiida_fuse2.report.collect import collect, search_figures
+from aiida_fuse2.targets import search_targets
+from aiida_fuse2.workchains.protocols import merge, protocol_inputs
+from aiida_fuse2.workchains.records import explored_structures
+from aiida_fuse2.workchains.relax import STOP_EXTRA, STOP_NOW, RelaxTiersWorkChain
+from aiida_fuse2.workchains.search import Fuse2WorkChain
+from aiida_fuse2.workchains.tiers import SingleTier, TierChoice, TierResult, build_tiers, registry
+from aiida_fuse2.worker.files import from_extxyz, trials_to_text
+from tests.conftest import emt_overrides
+from tests.trials import make_trial
+from tests.workchains.comparing import rows_of
+from tests.workchains.tiers.changes import ASE, EMT, faulty
+from tests.worker.test_gulp import stand_in
+
+
+def label(index):
+    return trial_label(0, 0, index)
+
+
+@pytest.fixture
+def trials(aiida_profile):
+    """CuAu in two cells of different size, and Cu3Au."""
+    tetragonal = Atoms("CuAu", scaled_positions=[(0, 0, 0), (0.5, 0.5, 0.45)], cell=[2.8, 2.8, 3.7], pbc=True)
+    double = tetragonal.repeat((1, 1, 2))
+    cubic = bulk("Cu", cubic=True, a=3.8)
+    cubic.symbols[0] = "Au"
+    frames = [tetragonal, double, cubic]
+    text = trials_to_text(make_trial(i, atoms, parent="p" if i else "") for i, atoms in enumerate(frames))
+    return orm.SinglefileData.from_string(text, filename="trials.extxyz").store()
+
+
+@pytest.fixture
+def build(worker_code, potential):
+    """A factory of inputs of tiers for Cu and Au."""
+
+    def make(names, *, codes=None, **overrides):
+        choice = TierChoice(
+            names=names, codes=codes or {}, potential=potential if {"pair", "gulp", "stand_in"} & set(names) else None
+        )
+        return build_tiers(choice, worker=worker_code, protocol="fast", overrides=overrides, elements={"Cu", "Au"})
+
+    return make
+
+
+def run(trials, tiers, **inputs):
+    _, node = run_get_node(RelaxTiersWorkChain, trials=trials, tiers=tiers, **inputs)
+    return node
+
+
+# --- batches ------------------------------------------------------------------------------------
+
+
+def test_two_tiers_give_what_the_job_of_one_gives(build, trials):
+    node = run(trials, build(["pair", "ase"], ase=ASE))
+    assert node.is_finished_ok, node.exit_message
+    rows = node.outputs.results["by_label"]
+    assert list(rows) == [label(0), label(1), label(2)]
+    for row in rows.values():
+        pair, ase = row["tiers"]
+        assert [pair["name"], ase["name"], row["tier"]] == ["pair", "ase", "ase"]
+        assert row["status"] == pair["status"] == ase["status"] == "converged"
+        assert row["energy"] == ase["energy"] != pair["energy"]
+        assert row["potential"] == EMT
+        assert row["evaluations"] == pair["evaluations"] + ase["evaluations"]
+        assert row["cpu_seconds"] == pytest.approx(pair["cpu_seconds"] + ase["cpu_seconds"])
+    assert sorted(node.outputs.structures) == list(rows)
+    for name, structure in node.outputs.structures.items():
+        assert structure.label == name
+        assert structure.base.extras.get("fuse2")["tier"] == "ase"
+        assert structure.base.extras.get("fuse2")["energy"] == rows[name]["energy"]
+    first, second = [job for job in node.called if isinstance(job, orm.CalcJobNode)]
+    assert "structures" not in first.outputs
+    assert second.inputs.trials.creator.process_label == "next_trials"
+    assert second.inputs.trials.creator.inputs.relaxed.uuid == first.outputs.relaxed.uuid
+    begun = {f.info["label"]: f for f in from_extxyz(second.inputs.trials.get_content())}
+    ended = {f.info["label"]: f for f in from_extxyz(first.outputs.relaxed.get_content())}
+    assert begun[label(1)].cell.array == pytest.approx(ended[label(1)].cell.array)
+    assert begun[label(1)].info["parent"] == "p"
+    last = {f.info["label"]: f for f in from_extxyz(node.outputs.relaxed.get_content())}
+    assert last[label(2)].cell.array == pytest.approx(node.outputs.structures[label(2)].get_ase().cell.array, abs=1e-6)
+
+
+def test_structures_that_fail_leave_with_tier_and_reason(build, trials):
+    tiers = build(["ase", "pair", "ase"], t00=faulty("NotFinite", limit=3), t01={}, t02=ASE)
+    node = run(trials, tiers)
+    assert node.is_finished_ok, node.exit_message
+    rows = node.outputs.results["by_label"]
+    assert [rows[label(i)]["tier"] for i in range(3)] == ["ase", "ase", "ase"]
+    assert [len(rows[label(i)]["tiers"]) for i in range(3)] == [3, 1, 1]
+    assert rows[label(0)]["status"] == "converged"
+    assert {rows[label(i)]["status"] for i in (1, 2)} == {"energy_not_finite"}
+    assert list(node.outputs.structures) == [label(0)]
+
+
+def test_nothing_is_relaxed_further_where_all_have_failed(build, trials):
+    node = run(trials, build(["ase", "pair"], ase=faulty("NotFinite", limit=0)))
+    assert node.is_finished_ok, node.exit_message
+    assert {row["tier"] for row in node.outputs.results["by_label"].values()} == {"ase"}
+    assert "structures" not in node.outputs
+    assert [n.process_label for n in node.called if isinstance(n, orm.CalcJobNode)] == ["RelaxCalculation"]
+
+
+def test_what_a_dead_job_had_finished_goes_on(build, trials):
+    node = run(
+        trials, build(["ase", "pair"], ase=faulty("DiesOfLargeCells", limit=3)), labels=orm.List([label(0), label(2)])
+    )
+    assert node.exit_status == 320
+    assert "1 of 2" in node.exit_message
+    assert "ase" in node.exit_message
+    rows = node.outputs.results["by_label"]
+    assert list(rows) == [label(0)]
+    assert rows[label(0)]["tier"] == "pair"
+    node = run(trials, build(["ase", "pair"], ase=faulty("DiesOfLargeCells", limit=0)))
+    assert node.exit_status == 310
+    assert "results" not in node.outputs
+
+
+def test_a_refused_input_is_told_as_such(build, trials):
+    tiers = build(["ase"], ase={"settings": {**ASE["settings"], "calculator": "no.such.Calculator"}})
+    node = run(trials, tiers)
+    assert node.exit_status == 311
+    assert "no.such" in node.exit_message
+
+
+# --- one process per structure --------------------------------------------------------------------
+
+
+class StandInSettings(SingleTierSettings):
+    """Settings of the tier below."""
+
+    electrostatics: bool
+
+
+class StandInTier(SingleTier):
+    """Structures one by one through the stand-in of GULP, whose outputs are those of a community plugin in kind."""
+
+    name = "stand_in"
+    settings_model = StandInSettings
+    codes = ("worker", "gulp")
+    takes_potential = True
+    comparable = ("pressure",)
+
+    @classmethod
+    def check(cls, given, elements):
+        if "Cl" in elements:
+            raise InputError(given.where, cls.name, "no pseudopotential for Cl")
+
+    @classmethod
+    def inputs(cls, given, structure):
+        parameters = protocol_inputs("optimize", name="gulp")["parameters"]
+        parameters = merge(parameters, {"stages": [{"keywords": ["opti", "conp"]}], "min_contact": 0.1})
+        return GulpOptimizeCalculation, {
+            "code": given.codes["worker"],
+            "gulp": given.codes["gulp"],
+            "structure": structure,
+            "potential": given.potential,
+            "parameters": orm.Dict(parameters),
+            "metadata": {"options": dict(given.options)},
+        }
+
+    @classmethod
+    def collect(cls, node):
+        if not node.is_finished_ok:
+            return TierResult(status=f"exit_{node.exit_status}", detail=str(node.exit_message))
+        return TierResult(status="converged", results=node.outputs.results, structure=node.outputs.structure)
+
+    @classmethod
+    def values(cls, results, **_):
+        energy = results["energy"] * results["n_atoms"]
+        return {"energy": energy, "cpu_seconds": results["cpu_seconds"], "evaluations": results["evaluations"]}
+
+
+@pytest.fixture
+def single(monkeypatch, tmp_path, worker_code):
+    """Settings and codes of a tier that takes one structure at a time; ``fault`` is that of its program."""
+    load = registry._load
+    monkeypatch.setattr(registry, "_load", lambda name: StandInTier if name == StandInTier.name else load(name))
+    monkeypatch.setattr(registry, "tier_names", lambda: ["ase", "pair", StandInTier.name])
+
+    def make(fault=""):
+        program = stand_in(tmp_path, fault)
+        gulp = orm.InstalledCode(computer=worker_code.computer, filepath_executable=str(program), label="gulp").store()
+        settings = {
+            "pressure": 0.0,
+            "min_contact": 0.1,
+            "isolated_distance": 6.0,
+            "report_symprec": [0.01, 0.1],
+            "electrostatics": False,
+        }
+        return {"settings": settings}, {"stand_in.gulp": gulp}
+
+    return make
+
+
+def test_a_tier_of_single_structures_in_the_middle(build, trials, single):
+    changes, codes = single()
+    node = run(trials, build(["pair", "stand_in", "ase"], codes=codes, stand_in={**changes, "concurrent": 2}, ase=ASE))
+    assert node.is_finished_ok, node.exit_message
+    rows = node.outputs.results["by_label"]
+    for row in rows.values():
+        pair, one, ase = row["tiers"]
+        assert [pair["status"], one["status"], ase["status"]] == ["converged"] * 3
+        assert one["energy"] == pytest.approx(pair["energy"], abs=2e-3)  # the same potentials
+        assert row["evaluations"] == pair["evaluations"] + one["evaluations"] + ase["evaluations"]
+    singles = [job for job in node.called if job.process_label == "GulpOptimizeCalculation"]
+    assert len(singles) == 3
+    assert {job.inputs.structure.creator.process_label for job in singles} == {"split_trials"}
+
+
+def test_a_last_tier_of_single_structures(build, trials, single):
+    changes, codes = single()
+    node = run(trials, build(["stand_in"], codes=codes, stand_in=changes), labels=orm.List([label(1)]))
+    assert node.is_finished_ok, node.exit_message
+    (structure,) = node.outputs.structures.values()
+    assert structure.creator.process_label == "GulpOptimizeCalculation"
+    assert structure.base.extras.get("fuse2")["label"] == label(1)
+    row = node.outputs.results["by_label"][label(1)]
+    assert row["energy"] == pytest.approx(structure.creator.outputs.results["energy"])
+    assert row["n_atoms"] == 4
+    assert row["fingerprint"]
+
+
+def test_processes_that_fail_are_results(build, trials, single):
+    changes, codes = single("error")
+    node = run(trials, build(["stand_in", "ase"], codes=codes, stand_in=changes, ase=ASE))
+    assert node.is_finished_ok, node.exit_message
+    rows = node.outputs.results["by_label"]
+    assert len(rows) == 3
+    assert {row["tier"] for row in rows.values()} == {"stand_in"}
+    assert "converged" not in {row["status"] for row in rows.values()}
+    assert all(row["detail"] for row in rows.values())
+
+
+def test_tiers_that_are_asked_to_stop_submit_nothing_else(build, trials, single, monkeypatch):
+    changes, codes = single()
+    begin_tier = RelaxTiersWorkChain.begin_tier
+
+    def stop(self):
+        begin_tier(self)
+        if self.ctx.position == 1:
+            self.node.base.extras.set(STOP_EXTRA, STOP_NOW)
+
+    monkeypatch.setattr(RelaxTiersWorkChain, "begin_tier", stop)
+    monkeypatch.delattr(RelaxTiersWorkChain, "_spec", raising=False)  # its outline holds the steps as they were
+    node = run(trials, build(["pair", "stand_in"], codes=codes, stand_in=changes))
+    assert node.exit_status == 310
+    assert "GulpOptimizeCalculation" not in {called.process_label for called in node.called}
+
+
+# --- input that is refused ------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("names", "overrides", "message"),
+    [
+        (["spp"], {}, "must be one of ase, chgnet, gulp, pair"),
+        ([], {}, "must name 1 to"),
+        (["ase"], {}, "import path of a class"),
+        (["chgnet"], {"chgnet": {"settings": {"calculator": EMT}}}, "other calculators are for the tier 'ase'"),
+        (["chgnet"], {"pair": {}}, r"tiers.pair.*must be one of chgnet"),
+        (["chgnet"], {"chgnet": {"setting": {}}}, r"tiers.chgnet.setting"),
+        (["chgnet"], {"chgnet": {"settings": {"fmx": 1}}}, r"tiers.chgnet.settings.fmx"),
+        (["chgnet"], {"chgnet": {"settings": {"fmax": -1}}}, r"tiers.chgnet.settings.fmax"),
+        (["chgnet"], {"chgnet": {"concurrent": 2}}, "a process for each structure"),
+        (["gulp"], {}, "needs the code of gulp: --tier-code gulp=LABEL"),
+    ],
+)
+def test_bad_tiers_are_refused(build, names, overrides, message):
+    with pytest.raises(InputError, match=message):
+        build(names, **overrides)
+
+
+def test_what_a_tier_cannot_do_is_refused_before_anything_runs(worker_code, potential, trials, build):
+    with pytest.raises(InputError, match="aiida-fuse2 potential learn"):
+        build_tiers(TierChoice(names=["pair"]), worker=worker_code, elements={"Cu"})
+    with pytest.raises(InputError, match="no potential for Ag-Ag, Ag-Cu"):
+        build_tiers(TierChoice(names=["pair"], potential=potential), worker=worker_code, elements={"Cu", "Ag"})
+    with pytest.raises(InputError, match="takes a library"):
+        build_tiers(TierChoice(names=["chgnet"], potential=potential), worker=worker_code, elements={"Cu"})
+    with pytest.raises(InputError, match="CHGNet does not know Ra"):
+        build_tiers(TierChoice(names=["chgnet"]), worker=worker_code, elements={"Cu", "Ra"})
+    with pytest.raises(InputError, match="codes of ase are worker"):
+        build(["ase"], codes={"ase.vasp": worker_code}, ase=ASE)
+    tiers = build(["ase"], ase=ASE)
+    with pytest.raises(ValueError, match="without a gap"):
+        run(trials, {"t01": tiers["t00"]})
+    with pytest.raises(ValueError, match="must be one of"):
+        run(trials, {"t00": {**tiers["t00"], "nonsense": orm.Int(1)}})
+    with pytest.raises(ValueError, match="at least one of the trials"):
+        run(trials, tiers, labels=orm.List(["g00009_w000_t000"]))
+
+
+# --- searches -----------------------------------------------------------------------------------
+
+
+_FINISHED: dict[str, int] = {}
+
+
+def made_once(key, builder):
+    """Return a search that several tests look at; ``builder`` gives its inputs where it has not been run yet."""
+    if key not in _FINISHED:
+        _, search = run_get_node(builder())
+        assert search.is_finished_ok, search.exit_message
+        _FINISHED[key] = search.pk
+    return orm.load_node(_FINISHED[key])
+
+
+@pytest.fixture
+def searched(tiers_builder):
+    """A search of two generations with tiers and a target."""
+
+    def builder():
+        inputs = tiers_builder(max_structures=6)
+        known = Atoms("CuAu", scaled_positions=[(0, 0, 0), (0.5, 0.5, 0.5)], cell=[2.8, 2.8, 3.7], pbc=True)
+        inputs.targets = {"known": orm.StructureData(ase=known)}
+        return inputs
+
+    return made_once("tiers", builder)
+
+
+@pytest.fixture
+def single_tier_search(emt_builder):
+    """A search of one generation with one tier."""
+    return made_once("one", lambda: emt_builder("CuAu", max_atoms=4, max_structures=4, relax={"max_steps": 150}))
+
+
+@pytest.mark.slow
+def test_a_search_with_tiers(searched):
+    search = searched
+    assert "relax" not in search.inputs
+    (target,) = search_targets(search)
+    assert (target.energy is not None, target.spacegroup) == (True, 123)
+    rows = rows_of(search)
+    assert len(rows) == 6
+    relaxed = [row for row in rows if row["status"] == "converged"]
+    explored = explored_structures(search.pk)
+    assert sorted(explored) == sorted(row["label"] for row in relaxed)
+    assert orm.Group.collection.get(label=f"fuse2/{search.uuid}").count() == len(explored)
+    history = search.outputs.history
+    assert {"energy_pair", "energy_ase", "status_pair", "status_ase", "tier"} <= set(history.get_arraynames())
+    best = search.outputs.structure
+    assert best.pk in {found["pk"] for found in explored.values()}
+    assert best.creator.caller.process_label == "RelaxTiersWorkChain"
+    assert query.ranked(search)[0]["pk"] == best.pk
+    assert query.progress(search.pk).best.pk == best.pk
+    first, last = collect(search, number=1).tier_figures
+    assert (first.name, first.entered, last.name) == ("pair", 6, "ase")
+    assert last.entered == first.converged
+    assert sorted(energy for _, energy in last.energies) == sorted(row["energy"] for row in relaxed)
+    assert search_figures(search).potential == "EMT"
+    continued = prepare_continuation(search, more=2)
+    _, later = run_get_node(continued.builder)
+    assert later.is_finished_ok, later.exit_message
+    assert len(rows_of(later)) == 8
+    assert later.inputs.tiers.t00.settings.uuid == search.inputs.tiers.t00.settings.uuid
+    changed = prepare_continuation(search, more=2, overrides={"tiers": {"ase": {"settings": {"fmax": 0.2}}}}).builder
+    before = search.inputs.tiers.t01.settings.get_dict()
+    assert changed.tiers["t01"]["settings"].get_dict() == {**before, "fmax": 0.2}
+    assert changed.tiers["t00"]["settings"].get_dict() == search.inputs.tiers.t00.settings.get_dict()
+    assert changed.tiers["t00"]["potential"].uuid == search.inputs.tiers.t00.potential.uuid
+    with pytest.raises(InputError, match="the search has tiers: change their inputs"):
+        prepare_continuation(search, more=2, overrides={"relax": {"settings": {"fmax": 0.2}}})
+    with pytest.raises(InputError, match=f"calculator was '{EMT}', and is 'pair' now.*aiida-fuse2 refine {search.pk}"):
+        prepare_continuation(search, more=2, tiers=TierChoice(names=["ase", "pair"]))
+    with pytest.raises(InputError, match=r"pressure was 0.0, and is 5 now"):
+        prepare_continuation(search, more=2, overrides={"tiers": {"ase": {"settings": {"pressure": 5}}}})
+    with pytest.raises(InputError, match=r"tiers.chgnet"):
+        prepare_continuation(search, more=2, overrides={"tiers": {"chgnet": {"settings": {}}}})
+
+
+@pytest.mark.slow
+def test_a_search_goes_on_with_a_tier_before_that_which_gives_the_energies(single_tier_search, potential):
+    search = single_tier_search
+    choice = TierChoice(names=["pair", "ase"], potential=potential)
+    builder = prepare_continuation(search, more=2, tiers=choice).builder
+    assert builder.tiers["t01"]["settings"].get_dict() == search.inputs.relax.settings.get_dict()
+    assert builder.tiers["t01"]["codes"]["worker"].uuid == search.inputs.relax.code.uuid
+    _, later = run_get_node(builder)
+    assert later.is_finished_ok, later.exit_message
+    explored = query.explored(later)
+    assert explored["energy_pair"].notna().tolist() == [False] * 4 + [True] * 2
+    assert later.outputs.history.get_array("energy_pair").shape == (6,)
+    assert query.combined([search, later])
+    builder = prepare_continuation(later, more=2, tiers=TierChoice(names=["ase"])).builder  # and without it again
+    assert builder.tiers["t00"]["settings"].get_dict() == search.inputs.relax.settings.get_dict()
+    changes = {"relax": {"settings": {"pressure": 5.0}}}
+    with pytest.raises(InputError, match=r"pressure was 0.0, and is 5.0 now"):
+        prepare_continuation(search, more=2, tiers=choice, overrides=changes)
+
+
+@pytest.mark.slow
+def test_what_a_search_does_names_the_tier(tiers_builder, monkeypatch):
+    """Looked at when the second tier has been submitted."""
+    seen = []
+    end_tier = RelaxTiersWorkChain.end_tier
+
+    def look(self):
+        seen.append(query.progress(self.node.caller.pk).phase)
+        end_tier(self)
+
+    monkeypatch.setattr(RelaxTiersWorkChain, "end_tier", look)
+    monkeypatch.delattr(RelaxTiersWorkChain, "_spec", raising=False)  # its outline holds the steps as they were
+    _, search = run_get_node(tiers_builder(max_structures=4, population_size=4))
+    assert search.is_finished_ok, search.exit_message
+    assert [text.partition(" (")[0] for text in seen] == [
+        "relaxing generation 0 by pair",
+        "relaxing generation 0 by ase",
+    ]
+
+
+@pytest.mark.slow
+def test_a_search_counts_what_fails_in_its_tiers_and_goes_on(tiers_builder):
+    """NaN energies in the first tier, and a job that dies of four atoms in the second."""
+    builder = tiers_builder(
+        ("ase", "ase"),
+        tiers={"t00": faulty("NotFinite", limit=2), "t01": ASE},
+        population_size=6,
+        max_structures=6,
+    )
+    _, search = run_get_node(builder)
+    assert search.is_finished_ok, search.exit_message
+    state = SearchState.from_dict(search.outputs.state.get_dict())
+    assert state.tried == 6
+    assert state.failures == {"ase: energy_not_finite": 6 - state.explored}
+    assert 1 <= state.explored < 6
+
+
+@pytest.mark.slow
+def test_trials_of_a_job_that_died_in_a_tier_go_through_again(tiers_builder, tmp_path):
+    marker = tmp_path / "died"
+    builder = tiers_builder(
+        tiers={"ase": faulty("DiesOnce", marker=str(marker), structure=1)}, population_size=4, max_structures=4
+    )
+    _, search = run_get_node(builder)
+    assert search.is_finished_ok, search.exit_message
+    assert marker.exists()
+    first, second = [n for n in search.called if n.process_label == "RelaxTiersWorkChain"]
+    assert first.exit_status == 320
+    done = set(first.outputs.results["by_label"])
+    assert len(done) == 1
+    assert set(second.inputs.labels.get_list()).isdisjoint(done)
+    assert len(rows_of(search)) == 4
+    assert "job_ended_early" not in {row["status"] for row in rows_of(search)}
+
+
+def test_a_search_has_either_tiers_or_one_relaxation(tiers_builder, emt_builder):
+    builder, other = tiers_builder(), emt_builder("CuAu")
+    for name, value in (("code", other.relax.code), ("settings", other.relax.settings)):
+        builder.relax[name] = value
+    with pytest.raises(ValueError, match="give either tiers or relax"):
+        check_inputs(builder)
+    changes = {**emt_overrides(), "tiers": {"ase": ASE}}
+    with pytest.raises(InputError, match="name the tiers"):
+        Fuse2WorkChain.get_builder_from_protocol("CuAu", other.relax.code, "fast", changes)
+
+
+@pytest.mark.slow
+def test_energies_of_other_tiers_are_not_compared(searched, single_tier_search, tiers_builder):
+    found = query.combined([searched, single_tier_search])  # both are energies of EMT
+    assert {run for row in found for run in row["runs"]} == {0, 1}
+    other = instantiate_process(get_manager().get_runner(), tiers_builder(("pair",), tiers={})).node
+    with pytest.raises(InputError, match="cannot be compared"):
+        query.combined([searched, other])
