@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
@@ -13,14 +14,14 @@ from pathlib import Path
 import psutil
 from aiida import orm
 from aiida.brokers.zeromq.broker import ZeromqBroker
-from aiida.brokers.zeromq.service import ZeromqBrokerService
 from aiida.common.exceptions import AiidaException
 from aiida.engine.daemon.client import DaemonException, get_daemon_client
 from aiida.engine.processes.control import get_process_tasks
-from aiida.manage import get_config, get_manager
+from aiida.manage import get_manager
 
 import aiida_fuse2
 
+from .broker import broker_layout, empty_sockets_file, exposed_folder
 from .disk import data_folders, existing, free_space, job_folders
 from .environment import (
     WORKER,
@@ -139,6 +140,7 @@ def _can_write(folder: Path) -> bool:
 
 def check_daemon() -> Iterator[Finding]:
     """Look at daemon and broker: both are needed for anything to advance."""
+    yield from _check_sockets_file()
     problem = daemon_problem()
     if problem is not None:
         text, _, command = problem.partition("; ")
@@ -161,6 +163,23 @@ def check_daemon() -> Iterator[Finding]:
     else:
         yield _fine("daemon", f"running with {len(workers)} worker{'' if len(workers) == 1 else 's'}")
     yield _check_broker(started)
+    yield from _check_folder()
+
+
+def _check_sockets_file() -> Iterator[Finding]:
+    """Look for what makes the broker delete files when it starts (``broker``)."""
+    path = empty_sockets_file()
+    if path is not None:
+        text = f"{path} was written empty on a full disk: a broker that starts now deletes the files in its folder"
+        yield _problem("broker", text, f"rm -f {shlex.quote(str(path))}")
+
+
+def _check_folder() -> Iterator[Finding]:
+    """Look whether the broker was started where there are files."""
+    folder = exposed_folder()
+    if folder is not None:
+        text = f"the daemon was started in {folder}: if the disk runs full, AiiDA's broker may delete what is in there"
+        yield _note("broker", text, f"{_verdi('daemon stop')}; {start_command()}")
 
 
 def _process_start(pid: int) -> float | None:
@@ -311,7 +330,7 @@ def _without_task() -> Iterator[Finding]:
         time.sleep(LOOK_AGAIN)
         still = _lost_processes()
         lost = {pk: label for pk, label in lost.items() if pk in still}
-    mend = f"{_verdi('daemon stop')}; {_verdi('process repair')}; {_verdi('daemon start')}"
+    mend = f"{_verdi('daemon stop')}; {_verdi('process repair')}; {start_command()}"
     for pk, label in lost.items():
         yield _problem("process", f"{label} {pk} is not in the queue of the broker", mend, _search_of(pk))
 
@@ -346,8 +365,7 @@ def _queued_processes() -> set[int] | None:
 
 def _tasks_on_disk() -> set[int]:
     """Return the processes in the queue of the ZeroMQ broker, whether they wait or a worker has them."""
-    folder = get_config().filepaths(get_manager().get_profile())["broker_service"]["dir"]
-    queue = ZeromqBrokerService.FilepathLayout(folder).storage_path / "tasks"
+    queue = broker_layout().storage_path / "tasks"
     found = set()
     for path in [*queue.glob("pending/*.json"), *queue.glob("processing/*.json")]:
         try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import shutil
 from pathlib import Path
 from urllib.parse import urlparse
@@ -9,8 +10,26 @@ from urllib.request import url2pathname
 
 from aiida import orm
 from aiida.manage import get_manager
+from sqlalchemy.exc import SQLAlchemyError
 
 from aiida_fuse2.environment import configuration_folder
+
+FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
+"""Errors of the system that mean a full disk, or a used-up quota."""
+
+FULL_TEXTS = ("database or disk is full", "disk i/o error", "no space left on device", "disk quota exceeded")
+"""What SQLite (the second where it cannot make a file of its own) and PostgreSQL say then; SQLAlchemy repeats it."""
+
+
+def is_disk_full(error: BaseException | None) -> bool:
+    """Tell whether an error, or what has caused it, means that a disk is full."""
+    if error is None:
+        return False
+    if isinstance(error, OSError) and error.errno in FULL:
+        return True
+    if isinstance(error, SQLAlchemyError) and any(text in str(error).lower() for text in FULL_TEXTS):
+        return True
+    return is_disk_full(error.__cause__ or error.__context__)
 
 
 def data_folders() -> dict[str, Path]:

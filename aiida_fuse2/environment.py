@@ -5,8 +5,10 @@ Everything here can be called twice: what is there already is left as it is, and
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
+import shlex
 import sys
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -25,6 +27,7 @@ from aiida.manage import configuration, get_manager
 from aiida.manage.configuration import Profile
 from aiida.plugins import BrokerFactory
 
+from aiida_fuse2.broker import harmless_folder, has_zeromq_broker, remove_empty_sockets_file
 from aiida_fuse2.core.errors import Fuse2Error
 from aiida_fuse2.core.settings import CHGNET, PAIR
 
@@ -57,6 +60,9 @@ STATUS_TIMEOUT = 5
 
 LARGEST_KEY = 2**63 - 1
 """Largest primary key; databases hold whole numbers of 64 bits."""
+
+UUID_BEGINNING = 8
+"""Digits that are more likely the beginning of a UUID, as it is shown, than a primary key that does not exist."""
 
 _NAME = re.compile(r"[A-Za-z0-9][\w-]*")
 """Names of profiles that are also good names of folders."""
@@ -271,6 +277,22 @@ def node_identifier(text: str) -> int | str:
     return number
 
 
+def load_node(identifier: int | str) -> orm.Node:
+    """Return a node by primary key, by UUID or by the beginning of that, also where this has no letter in it.
+
+    Raises:
+        NotExistent: where there is none.
+        ValueError: where the text is a number that no key can be, or several nodes begin with it.
+    """
+    text = str(identifier)
+    try:
+        return orm.load_node(node_identifier(text))
+    except NotExistent:
+        if not (text.isdecimal() and len(text) >= UUID_BEGINNING):
+            raise
+        return orm.load_node(uuid=text)
+
+
 def load_code(identifier: str = CODE_LABEL) -> orm.AbstractCode:
     """Return a code by label, ``label@computer``, primary key or UUID.
 
@@ -338,8 +360,9 @@ def _can_be_found(module: str) -> bool:
 
 
 def start_command(n_workers: int = 1) -> str:
-    """Return the command that starts the daemon of the loaded profile."""
-    return f"verdi -p {get_manager().get_profile().name} daemon start {n_workers}"
+    """Return the command that starts the daemon of the loaded profile, where files are safe from it (``broker``)."""
+    command = f"verdi -p {get_manager().get_profile().name} daemon start {n_workers}"
+    return f"(cd {shlex.quote(str(harmless_folder()))} && {command})" if has_zeromq_broker() else command
 
 
 def ensure_daemon(n_workers: int) -> Step:
@@ -355,7 +378,9 @@ def ensure_daemon(n_workers: int) -> Step:
             running = client.get_number_of_workers()
             text = f"daemon is running with {running} worker{'' if running == 1 else 's'}"
             return Step(changed=False, text=text)
-        client.start_daemon(number_workers=n_workers)
+        remove_empty_sockets_file()
+        with contextlib.chdir(harmless_folder()):
+            client.start_daemon(number_workers=n_workers)
     except (DaemonException, ConfigurationError) as error:
         raise SetupError(f"the daemon does not start: {error}; try `{start_command(n_workers)}`") from error
     return Step(changed=True, text=f"started the daemon with {n_workers} worker{'' if n_workers == 1 else 's'}")

@@ -22,7 +22,7 @@ from aiida_fuse2.calculations.train import TrainCalculation
 from aiida_fuse2.core.errors import Fuse2Error, InputError, one_line, printable, shown_value
 from aiida_fuse2.core.generators import PROVIDED
 from aiida_fuse2.core.settings import SearchSettings, TrainSettings, check_search, parse_settings
-from aiida_fuse2.environment import node_identifier
+from aiida_fuse2.environment import load_node, node_identifier
 from aiida_fuse2.models import find_model
 from aiida_fuse2.targets import targets_of_files
 from aiida_fuse2.workchains.protocols import MAX_DEPTH, check_extent, merge, protocol_inputs
@@ -360,7 +360,7 @@ def load_pool(identifier: str) -> orm.SinglefileData:
         InputError: where there is none.
     """
     try:
-        node = orm.load_node(node_identifier(identifier))
+        node = load_node(identifier)
     except (AiidaException, ValueError) as error:
         raise InputError("--pool", identifier, f"cannot be loaded ({one_line(error)})") from error
     if isinstance(node, orm.CalcJobNode) and "pool" in node.outputs:

@@ -18,7 +18,7 @@ from aiida_fuse2.calculations.train import TrainCalculation
 from aiida_fuse2.core.errors import InputError, one_line
 from aiida_fuse2.core.potentials.megnet.archive import MAX_BYTES, make_archive, read_archive
 from aiida_fuse2.core.settings import CHGNET_ELEMENTS
-from aiida_fuse2.environment import node_identifier
+from aiida_fuse2.environment import load_node
 from aiida_fuse2.worker.names import WEIGHTS_FILE
 
 GROUP = "fuse2/models"
@@ -170,7 +170,7 @@ def find_model(identifier: str | None) -> orm.SinglefileData:
     if named:
         return named[0]
     try:
-        node = orm.load_node(node_identifier(identifier))
+        node = load_node(identifier)
     except (AiidaException, ValueError) as error:
         expected = f"there is no such model; `aiida-fuse2 model list` shows all ({one_line(error)})"
         raise InputError("--model", identifier, expected) from error

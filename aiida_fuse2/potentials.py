@@ -16,7 +16,7 @@ from aiida_fuse2.core.errors import InputError
 from aiida_fuse2.core.potentials.pair import PairLibrary, read_library, write_library
 from aiida_fuse2.core.potentials.pair.settings import LearnSettings, check_learning
 from aiida_fuse2.core.settings import CHGNET, CHGNET_ELEMENTS, RelaxSettings, parse_settings
-from aiida_fuse2.environment import node_identifier
+from aiida_fuse2.environment import load_node
 from aiida_fuse2.workchains.protocols import merge, protocol_inputs
 from aiida_fuse2.workchains.software import worker_software
 from aiida_fuse2.worker.potential_files import read_potentials
@@ -117,7 +117,7 @@ def load_potential(identifier: str) -> orm.SinglefileData:
     Raises:
         InputError: where there is no library.
     """
-    node = orm.load_node(node_identifier(identifier))
+    node = load_node(identifier)
     if isinstance(node, orm.CalcJobNode) and "potential" in node.outputs:
         node = node.outputs.potential
     if not isinstance(node, orm.SinglefileData):

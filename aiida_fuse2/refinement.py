@@ -13,7 +13,7 @@ from aiida.engine import ProcessBuilder, ProcessState
 
 from aiida_fuse2 import query
 from aiida_fuse2.core.errors import InputError
-from aiida_fuse2.environment import node_identifier
+from aiida_fuse2.environment import load_node
 from aiida_fuse2.launch import RefusedInputsError, check_inputs
 from aiida_fuse2.workchains.protocols import merge, protocol_inputs
 from aiida_fuse2.workchains.records import last_tier
@@ -142,7 +142,7 @@ def under_way() -> list[int]:
 def load_refinement(identifier: str) -> orm.WorkChainNode | None:
     """Return a refinement by primary key or UUID, or None where the node is another one or none."""
     try:
-        node = orm.load_node(node_identifier(identifier))
+        node = load_node(identifier)
     except (AiidaException, ValueError):
         return None
     return node if isinstance(node, orm.WorkChainNode) and node.process_type == PROCESS_TYPE else None

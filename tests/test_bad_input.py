@@ -10,6 +10,7 @@ import time
 import numpy as np
 import pytest
 from aiida import orm
+from aiida.common.exceptions import NotExistent
 from ase import Atoms
 from ase.io import write
 
@@ -591,6 +592,18 @@ def test_calculator_of_no_module(aiida_profile, aiida_localhost, calculator):
     ).store()
     assert "there is no Python package" in environment.calculator_problem(code, calculator)
     assert environment.calculator_problem(code, "ase.calculators.emt.EMT") is None
+
+
+def test_beginning_of_a_uuid_without_letters(aiida_profile):
+    """Two in a hundred are so; a key that is there comes first."""
+    node = orm.Int(1)
+    node.backend_entity.bare_model.uuid = "85694679-0000-4000-8000-000000000000"
+    node.store()
+    assert environment.load_node("85694679").pk == node.pk
+    assert environment.load_node(str(node.pk)).pk == node.pk
+    for text in ("85694678", "8569467", "856946"):
+        with pytest.raises(NotExistent):
+            environment.load_node(text)
 
 
 def test_identifiers_of_nodes():

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import functools
 import json
 import logging
@@ -23,12 +22,9 @@ FAILED = 1
 BAD_INPUT = 2
 """Exit code for bad input, as click has it."""
 
-DISK_IS_FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
-"""Errors of the system that mean a full disk, or a used-up quota."""
-
 MAKE_ROOM = (
-    "nothing that was stored is lost: make room, then run "
-    "`verdi daemon stop; verdi process repair; verdi daemon start`, and searches go on"
+    "nothing that was stored is lost: make room, then do what `aiida-fuse2 doctor` says; a search that has ended "
+    "goes on with `aiida-fuse2 continue`"
 )
 """What mends it."""
 
@@ -111,17 +107,19 @@ class CommandError(click.ClickException):
 def reported_errors() -> Iterator[None]:
     """Show errors that are meant for people in one line, without a traceback."""
     from aiida.common.exceptions import AiidaException
+    from sqlalchemy.exc import SQLAlchemyError
+
+    from aiida_fuse2.disk import is_disk_full
 
     try:
         yield
     except (Fuse2Error, AiidaException) as error:
         raise CommandError(str(error), BAD_INPUT if isinstance(error, ValueError) else FAILED) from error
-    except OSError as error:  # AiiDA cannot even open a profile then
-        if error.errno not in DISK_IS_FULL:
+    except (OSError, SQLAlchemyError) as error:  # AiiDA cannot even open a profile then
+        if not is_disk_full(error):
             raise
-        raise CommandError(
-            f"no space is left on the disk ({error.filename or 'of the profile'}); {MAKE_ROOM}"
-        ) from error
+        place = (error.filename if isinstance(error, OSError) else None) or "of the profile"
+        raise CommandError(f"no space is left on the disk ({place}); {MAKE_ROOM}") from error
 
 
 def given_profile(profile: str | None) -> str | None:

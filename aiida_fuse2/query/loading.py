@@ -11,7 +11,7 @@ from plumpy import ProcessState
 
 from aiida_fuse2.core.errors import Fuse2Error
 from aiida_fuse2.core.settings import SearchSettings, parse_settings
-from aiida_fuse2.environment import node_identifier
+from aiida_fuse2.environment import load_node
 from aiida_fuse2.workchains.protocols import completed_settings
 from aiida_fuse2.workchains.runs import searches_of_runs
 
@@ -57,7 +57,7 @@ def load_search_or_runs(identifier: int | str | None = None) -> orm.WorkChainNod
         return caller if caller is not None and is_runs(caller) else newest
     text = str(identifier)
     try:
-        node = orm.load_node(node_identifier(text))
+        node = load_node(text)
     except (NotExistent, ValueError) as error:
         raise NoSearchError(f"there is no node {text!r} in this profile") from error
     except MultipleObjectsError as error:

@@ -14,8 +14,8 @@ from aiida_fuse2.core.settings import SearchSettings
 from aiida_fuse2.core.state import SearchState
 from aiida_fuse2.parsers.relax import EXTRAS_KEY
 from aiida_fuse2.workchains.records import find_structures, given_targets
-from aiida_fuse2.workchains.relax import STOP_EXTRA
 from aiida_fuse2.workchains.runs import searches_of_runs
+from aiida_fuse2.workchains.stopping import STOP_EXTRA
 
 from .loading import TERMINATED
 from .phases import search_phase

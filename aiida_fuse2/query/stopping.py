@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from aiida import orm
 
-from aiida_fuse2.workchains.relax import STOP_EXTRA, STOP_NOW
+from aiida_fuse2.workchains.stopping import STOP_EXTRA, STOP_NOW, jobs_to_kill
 
-from .loading import TERMINATED, active_searches
+from .loading import active_searches
 
 KILL_TIMEOUT = 30
 """How long the daemon may take to kill a job, s."""
@@ -31,17 +31,7 @@ def kill_jobs(search: orm.WorkChainNode) -> int:
     """
     from aiida.engine.processes.control import kill_processes
 
-    searches = [search.pk, *(active.pk for active in active_searches(search))]
-    builder = orm.QueryBuilder().append(orm.WorkChainNode, filters={"id": {"in": searches}}, tag="search")
-    running = {"attributes.process_state": {"!in": sorted(TERMINATED)}}
-    builder.append(orm.ProcessNode, with_incoming="search", filters=running)
-    called = builder.all(flat=True)
-    jobs = [node for node in called if isinstance(node, orm.CalcJobNode)]
-    for tiers in (node for node in called if isinstance(node, orm.WorkChainNode)):
-        tiers.base.extras.set(STOP_EXTRA, STOP_NOW)  # first: it is to submit nothing else
-        builder = orm.QueryBuilder().append(orm.WorkChainNode, filters={"id": tiers.pk}, tag="tiers")
-        builder.append((orm.CalcJobNode, orm.WorkChainNode), with_incoming="tiers", filters=running)
-        jobs += builder.all(flat=True)
+    jobs = jobs_to_kill([search.pk, *(active.pk for active in active_searches(search))])
     if jobs:
         kill_processes(jobs, msg_text="the search was asked to stop at once", timeout=KILL_TIMEOUT)
     return len(jobs)

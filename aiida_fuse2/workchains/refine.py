@@ -20,6 +20,7 @@ from aiida_fuse2.core.decision import CONVERGED
 from aiida_fuse2.core.errors import InputError
 from aiida_fuse2.core.refining import RefineSettings, refined_label
 from aiida_fuse2.core.settings import parse_settings
+from aiida_fuse2.reserve import StoresItsEnd
 
 from .orphans import seal_orphans
 from .protocols import protocol_inputs
@@ -47,7 +48,7 @@ def _validate_inputs(inputs: Mapping[str, Any]) -> str | None:
     return None
 
 
-class Fuse2RefineWorkChain(WorkChain):
+class Fuse2RefineWorkChain(StoresItsEnd, WorkChain):
     """Relaxes the best structures of searches in further tiers, and ranks them anew."""
 
     @classmethod

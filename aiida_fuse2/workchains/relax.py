@@ -21,25 +21,18 @@ from aiida_fuse2.calculations.tier_functions import (
 from aiida_fuse2.core.decision import CONVERGED
 from aiida_fuse2.core.errors import InputError
 from aiida_fuse2.parsers.relax import EXTRAS_KEY, structure_extras
+from aiida_fuse2.reserve import StoresItsEnd
 from aiida_fuse2.worker.files import select_trials, trials_from_text
 
 from .job_outputs import problem_of
 from .orphans import ENDED, ORPHAN, seal_orphans
 from .software import add_worker_software
+from .stopping import STOP_NOW, stop_request
 from .tiers import BatchTier, SingleTier, TierInputs, check_tiers, load_tier, read_tiers
 from .tiers.base import WORKER
 from .tiers.gathering import RESULTS_PREFIX as GATHERED_RESULTS
 from .tiers.gathering import STRUCTURE_PREFIX, gather, load_single_tier
 from .tiers.registry import tier_key
-
-STOP_EXTRA = "fuse2_stop"
-"""Extra of a search that asks it to stop after the present generation, or at once if it is ``STOP_NOW``.
-
-Of tiers it asks them to submit nothing else.
-"""
-
-STOP_NOW = "now"
-"""Value of the extra for a search that is to leave its present generation out."""
 
 INPUT_REFUSED = 311
 """Exit status of a job, and of this WorkChain, that another attempt would not help."""
@@ -49,16 +42,6 @@ TIERS_HELP = (
     "needs them `options` of its jobs (Dict), `potential` (SinglefileData), `concurrent` (Int): most processes at a "
     "time where each structure has its own."
 )
-
-
-def stop_request(process: int) -> Any:
-    """Return what the extra of a process asks for now, or None: it is set while the process runs.
-
-    Args:
-        process: primary key of a search, runs or tiers.
-    """
-    builder = orm.QueryBuilder().append(orm.WorkChainNode, filters={"id": process}, project="extras")
-    return builder.first(flat=True).get(STOP_EXTRA) or None
 
 
 @validator
@@ -80,7 +63,7 @@ def _validate_inputs(inputs: Mapping[str, Any]) -> None:
     check_tiers(read_tiers(inputs["tiers"]), {symbol for trial in trials for symbol in trial.atoms.symbols})
 
 
-class RelaxTiersWorkChain(WorkChain):
+class RelaxTiersWorkChain(StoresItsEnd, WorkChain):
     """Relaxes a batch of structures in an ordered list of tiers.
 
     Inputs, outputs and the exit codes that another attempt depends on are those of ``fuse2.relax``. A structure that

@@ -14,11 +14,12 @@ from aiida_fuse2.calculations.base import validator
 from aiida_fuse2.calculations.run_functions import compare_runs, settings_of_run
 from aiida_fuse2.core.errors import InputError, shown_value
 from aiida_fuse2.core.settings import MAX_SEED
+from aiida_fuse2.reserve import StoresItsEnd
 
 from .orphans import ENDED, ORPHAN, seal_orphans
-from .relax import STOP_EXTRA, stop_request
 from .search import Fuse2WorkChain
 from .software import software_node
+from .stopping import STOP_EXTRA, stop_request
 
 PAPER_RUNS = 3
 """Runs per experiment in the paper."""
@@ -103,7 +104,7 @@ def _check_seeds(settings: orm.Dict, runs: int) -> None:
         raise InputError("settings.seed", seed, f"run {runs - 1} has it plus {runs - 1}: at most {MAX_SEED - runs + 1}")
 
 
-class Fuse2RunsWorkChain(WorkChain):
+class Fuse2RunsWorkChain(StoresItsEnd, WorkChain):
     """Makes several independent runs of one search and compares what they find."""
 
     @classmethod

@@ -18,7 +18,7 @@ from aiida_fuse2.cli import progress as live
 from aiida_fuse2.core.state import FoundTarget
 from aiida_fuse2.core.symmetry import find_symmetry
 from aiida_fuse2.structure_export import file_name, to_text
-from aiida_fuse2.workchains.relax import STOP_EXTRA
+from aiida_fuse2.workchains.stopping import STOP_EXTRA
 from aiida_fuse2.worker.files import from_extxyz
 
 

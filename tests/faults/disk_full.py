@@ -1,20 +1,23 @@
-"""Let the disk run full under a search, at several moments or nearly so, and see what becomes of it.
+"""Let the disk run full under a search, at several moments and in three ways, and see what becomes of it.
 
 The profile lies on a small file system in memory. It is mounted in a namespace of its own (``unshare``): nothing else
 on the machine sees it, and it is gone with the last process. Run by hand::
 
     python -m tests.faults.disk_full /tmp/full
 
-For each moment a ballast file takes all the space that is left, and what is given back meanwhile. A while later it is
-removed, and what the documentation tells a user to try follows, until the search has ended well: nothing, ``verdi
-process repair`` with the daemon stopped, ``verdi process play --all``, ``aiida-fuse2 continue``. For ``nearly`` some
-space is left, but less than the search wants (``min_free_disk``, 0 for the others): it ends, and is continued. One line
-of JSON for each moment goes to FOLDER.jsonl. Ends with 1 where a search came out different.
+``once``: at each moment all space that is left is taken, and stays so. The search gives back what it had set aside,
+and ends while the disk is full (``settings.disk_reserve``). ``taken``: for a while that is taken as well, and whatever
+else is given back; nothing can be stored, so nothing can end. Room is made, and what the doctor says is done.
+``nearly``: some space is left, but less than the search wants (``settings.min_free_disk``). Each search is then
+continued, and compared with one that was not disturbed. One line of JSON for each goes to FOLDER.jsonl, what the
+daemon logged to FOLDER.logs. Ends with 1 where one came out different.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
+import itertools
 import json
 import os
 import shutil
@@ -24,21 +27,26 @@ import sys
 import time
 from pathlib import Path
 
-from .harness import ENDED, Trials
+from .harness import Trials
 
 OWN_MOUNTS = "FUSE2_OWN_MOUNTS"
 """Environment variable that is set in the namespace."""
 
-MOMENTS = ("propose", "uploading", "withscheduler", "retrieving", "parsing", "decide", "nearly")
+MOMENTS = ("propose", "uploading", "withscheduler", "retrieving", "parsing", "decide")
+
+WAYS = ("once", "taken", "nearly")
 
 LEAST = 0.016
 """Free space below which a search ends, GB; the profile takes about a quarter of the disk."""
 
-QUIET = 30
-"""A search that has stored nothing for this long is stuck, s; AiiDA tries again after 20 s first."""
+RESERVE = 0.012
+"""What a search sets aside, GB."""
 
-BLOCK = 4096
-"""The smallest amount of space of the file system, bytes."""
+TAKES = 5
+"""How often what is left is taken at once, at most: it all takes less than a millisecond."""
+
+TEXT = "no space is left"
+"""What every command says where nothing can be stored."""
 
 
 def with_mounts_of_its_own(*command):
@@ -67,28 +75,21 @@ class Ballast:
     def __init__(self, folder: Path) -> None:
         self.path = folder / "ballast"
 
-    def fill(self):
-        """Take what is left."""
-        with self.path.open("ab", buffering=0) as stream:
-            size = 1024 * BLOCK
-            while size >= BLOCK:
-                try:
-                    written = stream.write(b"\0" * size)
-                except OSError:
-                    written = 0
-                if written < size:
-                    size //= 2
-
-    def leave(self, space):
-        """Take all but some space, bytes."""
+    def take(self, leave=0):
+        """Take all but some space, bytes; as others write meanwhile, what they leave."""
         with self.path.open("ab") as stream:
-            stream.write(bytes(shutil.disk_usage(self.path.parent).free - int(space)))
+            for _ in range(TAKES):
+                free = shutil.disk_usage(self.path.parent).free
+                if free <= leave:
+                    return
+                with contextlib.suppress(OSError):  # some of it was taken in this moment
+                    os.posix_fallocate(stream.fileno(), os.fstat(stream.fileno()).st_size, int(free - leave))
 
     def hold(self, seconds):
-        """Keep the file system full for a while."""
+        """Take everything for a while, and what is given back meanwhile."""
         end = time.monotonic() + seconds
         while time.monotonic() < end:
-            self.fill()
+            self.take()
             time.sleep(0.05)
 
     def drop(self):
@@ -119,117 +120,84 @@ def condition(trials, search):
     return " ".join(words) + (f", {paused} paused" if paused else "")
 
 
-def settle(trials, search, quiet):
-    """Wait until a search has ended, or nothing has been stored for a while; tell whether it has ended."""
-    from aiida import orm
-
-    last, since = None, time.monotonic()
-    while time.monotonic() - since < quiet:
-        if trials.state(search) in ENDED:
-            return True
-        newest = (
-            orm.QueryBuilder().append(orm.ProcessNode, project="mtime").order_by({orm.ProcessNode: {"mtime": "desc"}})
-        )
-        newest = newest.first(flat=True)
-        if newest != last:
-            last, since = newest, time.monotonic()
-        time.sleep(0.5)
-    return False
-
-
-def actions(trials):
-    """Return what a user would try, by name, in this order."""
-    return {
-        "nothing": lambda: None,
-        "repair": trials.mend,
-        "play": lambda: trials.run("verdi", "process", "play", "--all", check=False),
-    }
-
-
-def recover(trials, search, quiet):
-    """Do what a user would, step by step; return the search that ended and the steps that it took."""
-    steps = []
-    for name, action in actions(trials).items():
-        action()
-        if name != "nothing":
-            steps.append(name)
-        if settle(trials, search, quiet):
-            break
-    for _ in range(2):
-        if trials.state(search) not in ENDED or condition(trials, search).startswith("finished [0]"):
-            break
-        steps.append("continue")
-        done = trials.run("aiida-fuse2", "continue", search, "--no-wait", "--json")
-        search = json.loads(done.stdout)["pk"]
-        settle(trials, search, quiet)
-    return search, steps
-
-
 def told(trials, search):
-    """Return whether each command for users says that the disk is full, and how to go on."""
+    """Return whether each command for users says that the disk is full, and who knows how to go on."""
     commands = {"doctor": ["doctor"], "status": ["status", search], "show": ["show", search]}
     answers = {name: trials.run("aiida-fuse2", *words, check=False).stderr for name, words in commands.items()}
-    return {name: "no space is left" in text and "process repair" in text for name, text in answers.items()}
+    return {name: TEXT in text and "aiida-fuse2 doctor" in text for name, text in answers.items()}
 
 
-def disk_full(trials, moment, options, reference):
-    """Fill the disk at a moment of a search; return the row."""
+def submit(trials, way, options):
+    """Submit the search of a trial."""
+    if way == "nearly":
+        return trials.submit(options.structures, least=LEAST)
+    return trials.submit(options.structures, reserve=RESERVE)
+
+
+def fill(trials, way, search, options):
+    """Let the disk run full, and see what is then the case; return the rest of the row."""
     ballast = Ballast(trials.folder)
-    first = trials.submit(options.structures)
-    reached = trials.wait_for_phase(first, moment)
-    ballast.hold(options.hold)
-    row = {"moment": moment, "search": first, "reached": reached, "while full": condition(trials, first)}
-    ballast.fill()
-    row["told"] = told(trials, first)
+    row = {"different": []}
+    if way == "taken":
+        ballast.hold(options.hold)
+        row["while full"] = condition(trials, search)
+        ballast.take()
+        row["told"] = told(trials, search)
+        row["different"] += [f"{name} says nothing" for name, said in row["told"].items() if not said]
+    else:
+        ballast.take(LEAST * 1e9 / 2 if way == "nearly" else 0)
+        trials.wait(search)
+        row["while full"] = condition(trials, search)
+        row["different"] += [] if trials.unsealed(search) == 0 else ["not sealed while full"]
     row["integrity"] = [integrity(trials)]
     ballast.drop()
-    last, row["steps"] = recover(trials, first, options.quiet)
-    row["first search"], row["last search"] = condition(trials, first), condition(trials, last)
-    row["integrity"].append(integrity(trials))
-    outcome = trials.outcome(last)
-    row["different"] = [f"{name} says nothing" for name, said in row["told"].items() if not said]
-    row["different"] += [key for key, value in outcome.items() if value != reference[key]]
-    if trials.state(last) in ENDED and not trials.archive(last):
-        row["different"].append("archive")
     return row
 
 
-def disk_nearly_full(trials, moment, options, reference):
-    """Leave a search less space than it wants; return the row."""
-    ballast = Ballast(trials.folder)
-    first = trials.submit(options.structures, least=LEAST)
-    reached = trials.wait_for_phase(first, "decide")
-    ballast.leave(LEAST * 1e9 / 2)
-    trials.wait(first)
-    row = {"moment": moment, "search": first, "reached": reached, "integrity": [integrity(trials)]}
-    row["while full"] = condition(trials, first).partition("]")[0] + "]"  # what follows has the folder
-    row["different"] = [] if trials.archive(first) else ["archive while full"]
-    row["different"] += [] if row["while full"] == "finished [303]" else ["no end while full"]
-    ballast.drop()
-    done = trials.run("aiida-fuse2", "continue", first, "--no-wait", "--json")
-    last, row["steps"] = json.loads(done.stdout)["pk"], ["continue"]
-    trials.wait(last)
-    row["last search"] = condition(trials, last)
+def go_on(trials, search):
+    """Wait for a search and continue it where it ended without all structures; return the one that ended, and steps."""
+    trials.wait(search)
+    steps = list(trials.advice)
+    if not condition(trials, search).startswith("finished [0]"):
+        steps.append("aiida-fuse2 continue")
+        done = trials.run("aiida-fuse2", "continue", search, "--no-wait", "--json")
+        search = json.loads(done.stdout)["pk"]
+        trials.wait(search)
+    return search, steps
+
+
+def disk_full(trials, way, moment, options, reference):
+    """Fill the disk at a moment of a search; return the row."""
+    trials.advice = []
+    first = submit(trials, way, options)
+    row = {"way": way, "moment": moment, "search": first, "reached": trials.wait_for_phase(first, moment)}
+    row |= fill(trials, way, first, options)
+    last, row["steps"] = go_on(trials, first)
+    row["first search"], row["last search"] = condition(trials, first), condition(trials, last)
     row["integrity"].append(integrity(trials))
     row["different"] += [key for key, value in trials.outcome(last).items() if value != reference[key]]
+    row["different"] += [f"archive of {search}" for search in sorted({first, last}) if not trials.archive(search)]
+    row["different"] += [] if trials.is_safe else ["files of the user"]
     return row
 
 
 def run_moments(options):
-    """Run the reference and one search for each moment; return the rows."""
+    """Run the reference, and one search for each way and moment; return the rows."""
     rows = []
     trials = Trials(options.folder)
     try:
         reference = trials.run_reference(options.structures)
-        for moment in options.moments:
-            disturb = disk_nearly_full if moment == "nearly" else disk_full
-            rows.append(disturb(trials, moment, options, reference))
+        for way, moment in itertools.product(options.ways, options.moments):
+            if way == "nearly" and moment != options.moments[-1]:
+                continue  # looked at between generations
+            rows.append(disk_full(trials, way, moment, options, reference))
             print(json.dumps(rows[-1]), flush=True)
             with options.output.open("a") as stream:
                 stream.write(json.dumps(rows[-1]) + "\n")
     finally:
         Ballast(options.folder).drop()
         trials.close()
+        shutil.copytree(options.folder / ".aiida" / "daemon" / "log", options.logs, dirs_exist_ok=True)
     return rows
 
 
@@ -238,15 +206,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path, help="where the file system is mounted")
     parser.add_argument("--moments", nargs="+", default=MOMENTS, choices=MOMENTS)
+    parser.add_argument("--ways", nargs="+", default=WAYS, choices=WAYS)
     parser.add_argument("--megabytes", type=int, default=64, help="size of the file system")
-    parser.add_argument("--hold", type=float, default=20, help="how long the disk stays full, s")
-    parser.add_argument(
-        "--quiet", type=float, default=QUIET, help="a search that stores nothing for this long is stuck, s"
-    )
+    parser.add_argument("--hold", type=float, default=20, help="how long everything is taken, s")
     parser.add_argument("--structures", type=int, default=8)
     options = parser.parse_args()
     options.folder = options.folder.resolve()
-    options.output = options.folder.with_suffix(".jsonl")
+    options.output, options.logs = options.folder.with_suffix(".jsonl"), options.folder.with_suffix(".logs")
     if OWN_MOUNTS not in os.environ:
         os.environ[OWN_MOUNTS] = "1"
         again = [sys.executable, "-m", "tests.faults.disk_full", *sys.argv[1:]]
@@ -254,8 +220,8 @@ def main() -> None:
     options.folder.mkdir(parents=True, exist_ok=True)
     subprocess.run(mount(options.folder, options.megabytes), check=True)
     rows = run_moments(options)
-    bad = [row["moment"] for row in rows if row["different"] or set(row["integrity"]) != {"ok"}]
-    print(f"{len(rows)} moments, {len(bad)} different: {bad}", flush=True)
+    bad = [(row["way"], row["moment"]) for row in rows if row["different"] or set(row["integrity"]) != {"ok"}]
+    print(f"{len(rows)} searches, {len(bad)} different: {bad}", flush=True)
     sys.exit(bool(bad))
 
 

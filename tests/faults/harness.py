@@ -17,6 +17,9 @@ import psutil
 ROOT = Path(__file__).resolve().parents[2]
 BIN = Path(sys.executable).parent
 
+VALUABLE = "valuable.txt"
+"""A file of the user, in the folder that the commands are run in."""
+
 POLL = 0.02
 """How often a moment is waited for, s: calcfunctions take a few tenths of a second."""
 
@@ -51,7 +54,9 @@ class Trials:
         self.search = None
         self.generations = 0
         self.seconds = 0.0
-        folder.mkdir(parents=True, exist_ok=True)
+        self.working = folder / "working"
+        self.working.mkdir(parents=True, exist_ok=True)
+        (self.working / VALUABLE).write_text("must stay")
         os.environ["AIIDA_PATH"] = str(folder)
         os.environ["PYTHONPATH"] = str(ROOT)
         os.environ["PATH"] = f"{BIN}{os.pathsep}{os.environ['PATH']}"
@@ -62,10 +67,16 @@ class Trials:
         orm.load_computer("localhost").set_minimum_job_poll_interval(0.2)
 
     def run(self, *command, check=True):
-        """Run a command as a user would."""
-        done = subprocess.run([str(c) for c in command], capture_output=True, text=True, check=False)
+        """Run a command as a user would, in a folder where something is that must stay (``is_safe``)."""
+        command = [str(c) for c in command]
+        done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=self.working)
         assert done.returncode == 0 or not check, (command, done.stdout, done.stderr)
         return done
+
+    @property
+    def is_safe(self):
+        """Whether the file of the user is still there; see ``aiida_fuse2.broker``."""
+        return (self.working / VALUABLE).is_file()
 
     def close(self):
         """Stop the daemon."""
@@ -73,8 +84,11 @@ class Trials:
 
     # --- searches ---
 
-    def submit(self, structures, delay=0.3, least=0.0):
-        """Submit a search of Cu3Au, which ends where less GB than the least are free; return its primary key."""
+    def submit(self, structures, delay=0.3, least=0.0, reserve=0.0):
+        """Submit a search of Cu3Au; return its primary key.
+
+        It ends where less GB than ``least`` are free, and sets ``reserve`` GB aside.
+        """
         from aiida.engine import submit
         from aiida.manage import get_manager
 
@@ -88,6 +102,7 @@ class Trials:
             "walkers": 2,
             "max_structures": structures,
             "min_free_disk": least,
+            "disk_reserve": reserve,
         }
         tier = {
             "calculator": "tests.faults.slow_emt.SlowEMT",
@@ -150,7 +165,7 @@ class Trials:
         if len(self.advice) >= ROUNDS:
             raise TimeoutError(f"the doctor does not help: {self.advice}, {problems}")
         self.advice.append(f"{problems[0]['text']}: {problems[0]['command']}")
-        self.run("bash", "-c", problems[0]["command"])
+        self.run("bash", "-c", problems[0]["command"], check=False)  # the doctor ends with 1 for the small disk
         return True
 
     def run_reference(self, structures):
@@ -290,12 +305,6 @@ class Trials:
         from aiida import orm
 
         return sum(not node.is_sealed for node in [orm.load_node(search), *orm.load_node(search).called_descendants])
-
-    def mend(self):
-        """Do what the documentation tells to do about processes that the daemon has forgotten."""
-        self.run("verdi", "daemon", "stop")
-        self.run("verdi", "process", "repair")
-        self.run("verdi", "daemon", "start")
 
     def archive(self, search):
         """Export a search that has ended, after what the doctor says; tell whether that could be done."""

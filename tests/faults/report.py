@@ -39,11 +39,15 @@ CAUSED = {
 }
 """What each trial does to a search."""
 
-MOMENTS = {"nearly": "little left, before decide"}
-"""What else than a step a full disk is counted from."""
+WAYS = {
+    "once": "all space is taken",
+    "taken": "all space is taken, also what the search gives back",
+    "nearly": "less is left than `min_free_disk`",
+}
+"""How a disk runs full."""
 
-STEPS = {"repair": "`verdi process repair`", "play": "`verdi process play`", "continue": "`aiida-fuse2 continue`"}
-"""What a user does after a full disk; to repair takes a daemon that is stopped, and started again."""
+STEPS = {"process repair": "daemon restarted, `verdi process repair`", "daemon restart": "daemon restarted"}
+"""What the doctor says, by what is in the command."""
 
 
 def rows_of(name):
@@ -74,16 +78,22 @@ def trials_table(rows):
         yield line(caused, len(found), struck, different, mended)
 
 
+def step_text(step):
+    """Return in short what was done."""
+    return next((text for word, text in STEPS.items() if word in step), f"`{step.rpartition(': ')[2]}`")
+
+
 def disk_table(rows):
     """Yield the lines of the table of full disks."""
-    yield line("disk full from", "while full", "after space was made", "end", "database", "different")
-    yield line(*["---"] * 6)
+    yield line("full disk", "struck while", "the search", "after space was made", "end", "database", "different")
+    yield line(*["---"] * 7)
     for row in rows:
-        steps = ", ".join(STEPS[step] for step in row["steps"]) or "nothing to do"
+        steps = ", ".join(dict.fromkeys(map(step_text, row["steps"]))) or "nothing to do"
         integrity = ", ".join(sorted(set(row["integrity"])))
         different = ", ".join(row["different"]) or "no"
-        moment = MOMENTS.get(row["moment"], row["moment"])
-        yield line(moment, row["while full"], steps, row["last search"].strip(), integrity, different)
+        state = row["while full"].partition("]")
+        then = state[0] + state[1] if state[1] else state[0].partition(",")[0]
+        yield line(WAYS[row["way"]], row["moment"], then, steps, row["last search"].strip(), integrity, different)
 
 
 def text():

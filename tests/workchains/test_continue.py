@@ -17,8 +17,8 @@ from aiida_fuse2.calculations.functions import begin
 from aiida_fuse2.core.errors import InputError
 from aiida_fuse2.core.state import SearchState
 from aiida_fuse2.workchains.records import GROUP_PREFIX, added_files, generation_records, segments
-from aiida_fuse2.workchains.relax import STOP_EXTRA, STOP_NOW
 from aiida_fuse2.workchains.search import Fuse2WorkChain
+from aiida_fuse2.workchains.stopping import STOP_EXTRA, STOP_NOW
 from tests.workchains.comparing import comparable, rows_of
 
 _FINISHED: dict[str, int] = {}

@@ -16,9 +16,9 @@ from aiida_fuse2.core.errors import InputError
 from aiida_fuse2.core.settings import MAX_SEED, SearchSettings, parse_settings
 from aiida_fuse2.core.uniqueness import are_equal
 from aiida_fuse2.launch import RefusedInputsError, check_inputs
-from aiida_fuse2.workchains.relax import STOP_EXTRA, STOP_NOW
 from aiida_fuse2.workchains.runs import PAPER_RUNS, Fuse2RunsWorkChain, searches_of_runs
 from aiida_fuse2.workchains.search import Fuse2WorkChain
+from aiida_fuse2.workchains.stopping import STOP_EXTRA, STOP_NOW
 from tests.workchains.comparing import comparable, rows_of
 from tests.workchains.test_faults import faulty
 

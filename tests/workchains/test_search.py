@@ -14,8 +14,8 @@ from aiida.engine import run_get_node
 from aiida_fuse2.core.state import SearchState
 from aiida_fuse2.parsers.relax import EXTRAS_KEY
 from aiida_fuse2.workchains.records import GROUP_PREFIX, find_structures, generation_records
-from aiida_fuse2.workchains.relax import STOP_EXTRA, STOP_NOW
 from aiida_fuse2.workchains.search import Fuse2WorkChain
+from aiida_fuse2.workchains.stopping import STOP_EXTRA, STOP_NOW
 from aiida_fuse2.worker.files import to_extxyz, trials_from_text
 from tests.workchains.comparing import comparable, rows_of
 

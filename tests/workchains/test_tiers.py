@@ -22,8 +22,9 @@ from aiida_fuse2.report.collect import collect, search_figures
 from aiida_fuse2.targets import search_targets
 from aiida_fuse2.workchains.protocols import merge, protocol_inputs
 from aiida_fuse2.workchains.records import explored_structures
-from aiida_fuse2.workchains.relax import STOP_EXTRA, STOP_NOW, RelaxTiersWorkChain
+from aiida_fuse2.workchains.relax import RelaxTiersWorkChain
 from aiida_fuse2.workchains.search import Fuse2WorkChain
+from aiida_fuse2.workchains.stopping import STOP_EXTRA, STOP_NOW
 from aiida_fuse2.workchains.tiers import SingleTier, TierChoice, TierResult, build_tiers, registry
 from aiida_fuse2.worker.files import from_extxyz, trials_to_text
 from tests.conftest import emt_overrides
