@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict
 from statistics import fmean, stdev
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 
     from aiida_fuse2.core.settings import SearchSettings
     from aiida_fuse2.query.status import Progress, RunsProgress
+    from aiida_fuse2.targets import Target
 
 PANEL_WIDTH = 88
 """Columns of the live panel, where the terminal has as many."""
@@ -34,15 +36,17 @@ def show_runs(node: orm.WorkChainNode, number: int | None, *, as_json: bool) -> 
         number: structures in the table.
         as_json: whether to print JSON.
     """
-    from aiida_fuse2 import query
+    from aiida_fuse2 import query, targets
 
     from .show import DEFAULT_ROWS, print_ranked, status_text
     from .tables import make_console
 
     settings, reached = query.runs_settings(node), query.runs_progress(node.pk)
+    looked_for = [targets.search_targets(search) for search in query.run_searches(node)]
     if as_json:
         rows = query.combined(query.run_searches(node), number)
-        echo_json(_values(settings, reached, rows, uuid=node.uuid))
+        found = [{"run": run, **asdict(target)} for run, known in enumerate(looked_for) for target in known]
+        echo_json({**_values(settings, reached, rows, uuid=node.uuid), "targets": found})
         return
     limit = number or DEFAULT_ROWS
     rows = query.combined(query.run_searches(node), limit + 1)  # one more tells that there are more
@@ -56,6 +60,8 @@ def show_runs(node: orm.WorkChainNode, number: int | None, *, as_json: bool) -> 
     )
     console.print(status_text(reached), soft_wrap=True)
     print_runs(console, settings, reached, rows)
+    for line in target_lines(looked_for):
+        console.print(line, markup=False, soft_wrap=True)
     print_ranked(console, rows, limit, total_is_known=False)
 
 
@@ -200,6 +206,21 @@ def summary_lines(reached: RunsProgress, rows: list[dict[str, Any]]) -> Iterator
             f"lowest energies: spread {spread:.1f} meV/atom, mean {values['mean']:.4f} eV/atom, "
             f"standard deviation {deviation:.1f} meV/atom"
         )
+
+
+def target_lines(looked_for: Sequence[Sequence[Target]]) -> Iterator[str]:
+    """Yield in how many runs each target was found, and when.
+
+    Args:
+        looked_for: the targets of each run.
+    """
+    by_name: dict[str, list[Target]] = {}
+    for target in (target for known in looked_for for target in known):
+        by_name.setdefault(target.name, []).append(target)
+    for name, known in by_name.items():
+        after = [str(target.structure_number) for target in known if target.structure_number is not None]
+        when = f", after {', '.join(after)} structures" if after else ""
+        yield f"target {name}: found by {len(after)} of {len(known)} run{'' if len(known) == 1 else 's'}{when}"
 
 
 def runs_table(reached: RunsProgress, settings: SearchSettings, *, width: int) -> Table:

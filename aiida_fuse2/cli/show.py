@@ -43,7 +43,8 @@ def cmd_show(*, search: str | None, number: int | None, paths: tuple[Path, ...],
     Of several runs of a search (`run --runs`), PK shows each run, how far their lowest energies lie apart, and
     what they have found together. Of a refinement, each structure before and after.
 
-    Targets (`run --target`, or those named here) are marked with their names, and told when they were found.
+    Targets (`run --target`, or those named here) are marked with their names, and told when they were found; of
+    runs, in how many of them.
 
     Structures that are equal count once; "found" says how often. "space group" is the one at the loose
     tolerance (0.1 Å unless set), "tight" that at the tight one (0.01 Å). Works while the search runs.

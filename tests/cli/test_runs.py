@@ -9,7 +9,10 @@ from aiida import orm
 from aiida.common.links import LinkType
 
 from aiida_fuse2 import diagnosis, query
+from aiida_fuse2.cli.runs import target_lines
 from aiida_fuse2.core.settings import MAX_SEED
+from aiida_fuse2.targets import Target
+from aiida_fuse2.workchains.records import TARGETS_LINK
 
 
 @pytest.fixture
@@ -17,7 +20,7 @@ def make_runs(search):
     """A factory of runs whose searches have certain process states, as far as the graph can tell; ended afterwards."""
     made = []
 
-    def make(*states, n_runs=3, state="waiting"):
+    def make(*states, n_runs=3, state="waiting", target=None):
         runs = orm.WorkChainNode(process_type=query.RUNS_PROCESS_TYPE)
         runs.base.links.add_incoming(orm.Int(n_runs).store(), LinkType.INPUT_WORK, "runs")
         runs.base.links.add_incoming(search.inputs.settings, LinkType.INPUT_WORK, "search__settings")
@@ -29,6 +32,9 @@ def make_runs(search):
             one.base.links.add_incoming(runs, LinkType.CALL_WORK, f"run_{number:02d}")
             one.base.links.add_incoming(search.inputs.settings, LinkType.INPUT_WORK, "settings")
             one.base.links.add_incoming(search.outputs.state, LinkType.INPUT_WORK, "state")
+            one.base.links.add_incoming(search.inputs.relax.settings, LinkType.INPUT_WORK, "relax__settings")
+            if target is not None:
+                one.base.links.add_incoming(target, LinkType.INPUT_WORK, f"{TARGETS_LINK}__known")
             one.set_process_label("Fuse2WorkChain")
             one.set_process_state(state_of_run)
             made.append(one.store())
@@ -138,3 +144,26 @@ def test_one_of_the_runs_has_to_be_named(call, make_runs, command):
     verb, *rest = command
     message = call(verb, runs.pk, *rest, code=1).stderr
     assert f"is not one search but several runs; name one of them: {first.pk}, {second.pk}" in message
+
+
+# --- targets ---
+
+
+def test_targets_of_runs_are_counted():
+    found = [Target(name="rutile", pk=1, structure_number=4), Target(name="anatase", pk=2)]
+    also = [Target(name="rutile", pk=1, structure_number=17), Target(name="anatase", pk=2)]
+    assert list(target_lines([found, also, [Target(name="rutile", pk=1)]])) == [
+        "target rutile: found by 2 of 3 runs, after 4, 17 structures",
+        "target anatase: found by 0 of 2 runs",
+    ]
+    assert list(target_lines([[], []])) == []
+
+
+def test_show_tells_the_targets_of_each_run(call, make_runs, search):
+    runs, _ = make_runs("finished", "finished", target=search.outputs.structure)
+    targets = json.loads(call("show", runs.pk, "--json").stdout)["targets"]
+    assert [(target["run"], target["name"], target["found"]) for target in targets] == [
+        (0, "known", None),
+        (1, "known", None),
+    ]
+    assert "target known: found by 0 of 2 runs\n" in call("show", runs.pk).stdout
