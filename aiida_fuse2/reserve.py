@@ -58,14 +58,15 @@ class Reserve:
             gigabytes: size on each disk, GB.
         """
         by_disk = {existing(folder).stat().st_dev: folder for folder in data_folders().values()}
-        paths = tuple(folder / FOLDER / search for folder in by_disk.values())
+        profile = get_manager().get_profile().uuid  # profiles share the folder of the configuration
+        paths = tuple(folder / FOLDER / profile / search for folder in by_disk.values())
         return cls(paths=paths, size=round(gigabytes * 1e9))
 
     def hold(self) -> bool:
         """Take the space; tell whether there was enough."""
         try:
             for path in self.paths:
-                path.parent.mkdir(exist_ok=True)
+                path.parent.mkdir(parents=True, exist_ok=True)
                 _allocate(path, self.size)
         except OSError:
             self.give_back()
@@ -142,10 +143,17 @@ class Watch:
             self._searches.pop(search, None)
 
     def look(self, *_: Any) -> None:
-        """Give back what is needed, and keep a broker that has met the full disk from deleting files."""
+        """Give back what is needed."""
+        self._give_back(lambda reserve: reserve.is_needed)
+
+    def give_back_all(self) -> None:
+        """Give back everything: storing has failed, be it for a quota, which the free space does not show."""
+        self._give_back(lambda _: True)
+
+    def _give_back(self, is_wanted: Callable[[Reserve], bool]) -> None:
         with self._lock:
             held = {search: entry for search, entry in self._searches.items() if entry is not None}
-            needed = {search: entry for search, entry in held.items() if entry[0].is_needed}
+            needed = {search: entry for search, entry in held.items() if is_wanted(entry[0])}
             self._searches.update(dict.fromkeys(needed))
         for reserve, tell in needed.values():
             reserve.give_back()
@@ -166,6 +174,7 @@ class Watch:
             pause.wait(LOOK)
 
     def _look_once(self) -> None:
+        """Look at the disk, and keep a broker that has met a full one from deleting files."""
         self.look()
         if self._sockets_file is not None and is_empty(self._sockets_file):
             self._sockets_file.unlink(missing_ok=True)
@@ -176,8 +185,11 @@ WATCH = Watch()
 
 
 def make_way() -> None:
-    """Wait until what was set aside is given back, and let this process store again: a failure has left its mark."""
-    WATCH.look()
+    """Make room after a failure for a full disk, and let this process of the system store again.
+
+    Searches of other ones give back what they have set aside meanwhile.
+    """
+    WATCH.give_back_all()
     time.sleep(2 * LOOK)
     roll_back()
 

@@ -85,13 +85,22 @@ def test_watch_gives_back_and_tells_once(aiida_profile, held, monkeypatch):
 
 def test_disk_is_looked_at_before_anything_is_stored(aiida_profile, held, monkeypatch):
     watch, told = Watch(), []
-    monkeypatch.setattr(reserve, "LOOK", 3600)
+    monkeypatch.setattr(Watch, "_look_at_times", lambda _: None)
     watch.add("search", held, lambda: told.append(1))
     monkeypatch.setattr(reserve, "_left", lambda _: 0)
     orm.QueryBuilder().append(orm.Int).count()
     assert told == []
     orm.Int(1).store()
     assert told == [1]
+    watch.remove("search")
+
+
+def test_all_is_given_back_where_storing_has_failed(aiida_profile, held):
+    """A quota does not show as free space."""
+    watch, told = Watch(), []
+    watch.add("search", held, lambda: told.append(1))
+    watch.give_back_all()
+    assert (held.is_held, told) == (False, [1])
     watch.remove("search")
 
 
@@ -131,8 +140,7 @@ def test_errors_of_a_full_disk(error, expected):
 def test_session_can_store_again_after_a_failure(aiida_profile):
     """As a failure in the middle of storing leaves it."""
     session = get_manager().get_profile_storage().get_session()
-    reserve.roll_back()
-    session.begin()
+    session.rollback()
     nested = session.begin_nested()
     session.add(orm.Int(1).backend_entity.bare_model)
     nested._state = type(nested._state).DEACTIVE
@@ -144,6 +152,6 @@ def test_session_can_store_again_after_a_failure(aiida_profile):
 
 def test_reserves_lie_where_aiida_stores(aiida_profile):
     (path,) = Reserve.of("search", 0.001).paths
-    folder = Path(aiida_profile.storage_config.get("filepath", path.parent.parent))
-    assert path.parent.name == FOLDER
-    assert path.parent.parent.stat().st_dev == folder.stat().st_dev
+    folder = Path(aiida_profile.storage_config.get("filepath", path.parents[2]))
+    assert path.parts[-3:] == (FOLDER, aiida_profile.uuid, "search")
+    assert path.parents[2].stat().st_dev == folder.stat().st_dev

@@ -8,6 +8,7 @@ from typing import Any
 
 from aiida import orm
 from aiida.engine import WorkChain
+from kiwipy import UnroutableError  # type: ignore[import-untyped]
 
 from aiida_fuse2.disk import is_disk_full
 from aiida_fuse2.reserve import WATCH, Reserve, StoresItsEnd, make_way, roll_back
@@ -30,6 +31,9 @@ class ReservingWorkChain(StoresItsEnd, WorkChain):
 
     _kills: dict[int, Any] | None = None
     """Futures of the answers to attempts to kill jobs, by primary key; never stored."""
+
+    _revived: set[int]
+    """Jobs that were given to a worker again, so that they can be killed."""
 
     def set_space_aside(self) -> None:
         """Hold what it takes to end where the disk runs full; where there is not enough, nothing is held."""
@@ -80,7 +84,7 @@ class ReservingWorkChain(StoresItsEnd, WorkChain):
 
     def _watch_disk(self) -> None:
         if self.is_reserve_spent():
-            self._on_full_disk()
+            self.loop.call_soon(self._on_full_disk)
         elif self.ctx.get("has_reserve"):
             WATCH.add(str(self.node.uuid), self._reserve(), self._tell)
 
@@ -92,26 +96,30 @@ class ReservingWorkChain(StoresItsEnd, WorkChain):
             return
 
     def _on_full_disk(self) -> None:
-        """Kill what the process waits for, again until it has ended in the storage, too."""
-        if self.runner.is_closed():
-            return
+        """Kill what the process waits for, again until it has ended."""
+        is_over = False
         try:
-            roll_back()
-            if self.has_terminated():
-                self._revive()
-                return
-            if self._kills is None:
-                self._kills = {}
-                self.report(f"{SPENT}: jobs are killed")
-            for job in jobs_to_kill([self.node.pk]):
-                self._kill(int(job.pk))
+            is_over = self.runner.is_closed() or self._end_jobs()
         finally:
-            self.loop.call_later(KILL_AGAIN, self._on_full_disk)
+            if not is_over:
+                self.loop.call_later(KILL_AGAIN, self._on_full_disk)
+
+    def _end_jobs(self) -> bool:
+        """Kill the jobs that run; tell whether there is nothing left to do for this process."""
+        roll_back()
+        if self.has_terminated():
+            self._revive()
+            return True
+        if self._kills is None:
+            self._kills, self._revived = {}, set()
+            self.report(f"{SPENT}: jobs are killed")
+        for job in jobs_to_kill([self.node.pk]):
+            self._kill(int(job.pk))
+        return False
 
     def _revive(self) -> None:
         """Let a worker take the process up again, from its last stored step, where not even its end could be stored."""
-        node = orm.load_node(self.node.pk)
-        if not node.is_terminated and self.runner.controller is not None:
+        if not orm.load_node(self.node.pk).is_terminated and self.runner.controller is not None:
             self.close()
             self.runner.controller.continue_process(self.node.pk, nowait=False, no_reply=True)
 
@@ -123,9 +131,15 @@ class ReservingWorkChain(StoresItsEnd, WorkChain):
         answer = self._kills.get(job)
         if answer is not None and not answer.done():
             return
-        if answer is not None and answer.exception() is not None:
+        if answer is not None and _is_unheard(answer.exception()) and job not in self._revived:
+            self._revived.add(job)  # once: two workers must not have it
             controller.continue_process(job, nowait=False, no_reply=True)
         self._kills[job] = controller.kill_process(job, msg_text=KILLED)
+
+
+def _is_unheard(error: BaseException | None) -> bool:
+    """Tell whether a message had nobody to go to, as RabbitMQ or the ZeroMQ broker says it."""
+    return isinstance(error, UnroutableError) or "not found" in str(error)
 
 
 def remove_left_over(folders: Iterable[Path]) -> None:
