@@ -73,7 +73,7 @@ def test_daemon_is_started_where_nothing_is(aiida_profile, monkeypatch):
     )
 
 
-def test_doctor_tells_where_there_is_something_to_be_lost(aiida_profile, monkeypatch, tmp_path):
+def test_doctor_tells_where_files_are_in_danger(aiida_profile, monkeypatch, tmp_path):
     broker_process = type(broker.get_manager().get_broker())
     monkeypatch.setattr(broker_process, "probe_service_status", lambda _: {"pid": 1})
     monkeypatch.setattr(broker.psutil, "Process", lambda _: SimpleNamespace(cwd=lambda: str(tmp_path)))

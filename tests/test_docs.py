@@ -51,6 +51,8 @@ CAUSED_BY = {
     "workers are not connected to the broker": "test_doctor.py::test_broker_and_daemon_of_before",
     "a process is paused": "test_doctor.py::test_job_that_its_computer_does_not_take",
     "a process is not in the queue of the broker": "faults/test_faults.py::test_disturbed_searches_find_the_same",
+    "a file of the broker was written empty": "test_broker.py::test_doctor_tells_of_it_first",
+    "the daemon was started where there are files": "test_broker.py::test_doctor_tells_where_files_are_in_danger",
     "a step was cut off by a kill and done again": "cli/test_status.py::test_step_that_was_cut_off_is_named",
     "little space is free": "cli/test_status.py::test_full_disk",
     "cannot write": "cli/test_status.py::test_folder_that_cannot_be_written",

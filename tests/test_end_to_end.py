@@ -144,13 +144,3 @@ def test_a_search_whose_energies_are_those_of_quantum_espresso(shell, quantum_es
     assert (best["spacegroup"], best["n_atoms"]) == (225, 2)
     assert 17 < best["volume"] < 20  # rocksalt; caesium chloride is denser
     assert best["energy"] == pytest.approx(energy_of_pw(shell, best["pk"]), abs=1e-4)
-
-
-def test_the_best_of_a_search_refined_with_quantum_espresso(shell, quantum_espresso):
-    searched = json.loads(shell("aiida-fuse2", "run", "MgO", *LIMITS, "--json").stdout)
-    assert searched["structures"][0]["energy"] > -7  # of CHGNet
-    refine = ("refine", str(searched["pk"]), "--best", "1", "--tiers", "qe", *quantum_espresso)
-    found = json.loads(shell("aiida-fuse2", *refine, "--json").stdout)
-    (best,) = found["structures"]
-    assert best["spacegroup"] == 225
-    assert best["energy"] == pytest.approx(energy_of_pw(shell, best["pk"]), abs=1e-4)

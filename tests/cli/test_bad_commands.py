@@ -161,7 +161,7 @@ def test_a_full_disk_is_told_with_what_mends_it(call, monkeypatch, command):
     result = call(*command, code=1)
     assert is_one_line(result.stderr.strip())
     assert "no space is left on the disk (/data/access.pid)" in result.stderr
-    assert "verdi process repair" in result.stderr
+    assert "do what `aiida-fuse2 doctor` says" in result.stderr
 
 
 def test_other_errors_of_the_system_are_not_hidden(call, monkeypatch):

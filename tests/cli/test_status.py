@@ -14,6 +14,7 @@ from types import SimpleNamespace
 import pytest
 from aiida import orm
 from aiida.brokers.zeromq.queue import PersistentQueue
+from aiida.brokers.zeromq.service import ZeromqBrokerService
 from aiida.common.links import LinkType
 from rich.console import Console
 from sqlalchemy import event
@@ -287,8 +288,8 @@ def test_process_on_its_way_to_the_broker_is_not_named(running, monkeypatch):
 
 def test_looking_at_the_queue_takes_nothing_from_workers(tmp_path, monkeypatch):
     """A task is lost where the broker does not find it among those that workers hold when one of them dies."""
-    folder = SimpleNamespace(filepaths=lambda _: {"broker_service": {"dir": tmp_path}})
-    monkeypatch.setattr(diagnosis, "get_config", lambda: folder)
+    layout = ZeromqBrokerService.FilepathLayout(tmp_path)
+    monkeypatch.setattr(diagnosis, "broker_layout", lambda: layout)
     queue = PersistentQueue(tmp_path / "storage" / "tasks")
     for pk in (11, 12):
         queue.push(f"task{pk}", {"body": {"task": "continue", "args": {"pid": pk}}})
