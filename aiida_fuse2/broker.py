@@ -8,6 +8,7 @@ folder where there is nothing, and such a file is removed as soon as it is seen.
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 
 import psutil
@@ -31,9 +32,10 @@ def broker_layout() -> ZeromqBrokerService.FilepathLayout:
 
 
 def harmless_folder() -> Path:
-    """Return an empty folder that a daemon can be started in; made where it is not there."""
+    """Return an empty folder that a daemon can be started in; made where it is not there and the disk is not full."""
     folder = Path(configuration.get_config().dirpath) / DAEMON_FOLDER
-    folder.mkdir(parents=True, exist_ok=True)
+    with contextlib.suppress(OSError):
+        folder.mkdir(parents=True, exist_ok=True)
     return folder
 
 
