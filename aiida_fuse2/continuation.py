@@ -11,10 +11,11 @@ from aiida import orm
 from aiida.engine import ProcessBuilder
 
 from aiida_fuse2.calculations.conversions import POOL_FILE
-from aiida_fuse2.core.errors import InputError
+from aiida_fuse2.core.errors import InputError, RefusedInputsError
 from aiida_fuse2.core.settings import CHGNET, PAIR, RelaxSettings, SearchSettings, check_search, parse_settings
-from aiida_fuse2.launch import Prepared, RefusedInputsError, check_inputs, screen_starts
+from aiida_fuse2.launch import Prepared, check_inputs
 from aiida_fuse2.query.loading import search_settings
+from aiida_fuse2.starts import screen_starts
 from aiida_fuse2.targets import targets_of_files
 from aiida_fuse2.workchains.protocols import check_overrides, completed_settings, merge, protocol_inputs
 from aiida_fuse2.workchains.records import (

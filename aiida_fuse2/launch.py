@@ -1,31 +1,29 @@
-"""From what a user asks for to the inputs of a search: overrides, starting structures, checks."""
+"""From what a user asks for to the inputs of a search, and their checks."""
 
 from __future__ import annotations
 
 import json
 import warnings
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import psutil
-import yaml
 from aiida import orm
 from aiida.common.exceptions import AiidaException
 from aiida.engine import ProcessBuilder
-from ase import Atoms
 
-from aiida_fuse2.calculations.conversions import POOL_FILE, provided_pool
 from aiida_fuse2.calculations.generate import GenerateCalculation, needs_weights
 from aiida_fuse2.calculations.train import TrainCalculation
-from aiida_fuse2.core.errors import Fuse2Error, InputError, one_line, printable, shown_value
+from aiida_fuse2.core.errors import InputError, RefusedInputsError, one_line
 from aiida_fuse2.core.generators import PROVIDED
 from aiida_fuse2.core.settings import SearchSettings, TrainSettings, check_search, parse_settings
-from aiida_fuse2.environment import load_node, node_identifier
+from aiida_fuse2.environment import load_node
 from aiida_fuse2.models import find_model
+from aiida_fuse2.starts import Starts, add_starts, load_group, name_of
 from aiida_fuse2.targets import targets_of_files
-from aiida_fuse2.workchains.protocols import MAX_DEPTH, check_extent, merge, protocol_inputs
+from aiida_fuse2.workchains.protocols import check_extent, merge, protocol_inputs
 from aiida_fuse2.workchains.runs import Fuse2RunsWorkChain, pruned
 from aiida_fuse2.workchains.search import Fuse2WorkChain
 from aiida_fuse2.workchains.search_builder import split_overrides
@@ -33,11 +31,7 @@ from aiida_fuse2.workchains.tiers import TierChoice
 from aiida_fuse2.workchains.tiers.base import WORKER
 from aiida_fuse2.worker.cores import usable_cores
 from aiida_fuse2.worker.files import from_extxyz
-from aiida_fuse2.worker.structure_files import read_structures
 from aiida_fuse2.worker.training import read_training_set
-
-SKIPPED_IN_ERROR = 3
-"""Structures named in the message where none can be used."""
 
 MEMORY_PER_PROCESS = 1_500_000_000
 """Memory that a process which relaxes with CHGNet is given, bytes."""
@@ -45,17 +39,6 @@ MEMORY_PER_PROCESS = 1_500_000_000
 LOCAL_TRANSPORT = "core.local"
 DIRECT_SCHEDULER = "core.direct"
 """Of a computer whose jobs start on this machine at once, however many there are."""
-
-
-MAX_OVERRIDES_LENGTH = 100_000
-"""Longest YAML that is read, characters; the whole default protocol has three thousand."""
-
-
-class RefusedInputsError(Fuse2Error, ValueError):
-    """AiiDA refuses the inputs."""
-
-    def __init__(self, message: str) -> None:
-        super().__init__(one_line(message))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,102 +67,6 @@ class Prepared:
     def runs(self) -> int | None:
         """How many runs of the search there are to be, or None for a single search."""
         return self.builder.runs.value if "runs" in self.builder else None
-
-
-# --- overrides ----------------------------------------------------------------------------------
-
-
-def parse_assignment(text: str) -> dict[str, Any]:
-    """Return nested values for an assignment such as ``settings.acceptance.temperature=0.05``.
-
-    Raises:
-        InputError: where it is no assignment, or its value is no YAML.
-    """
-    path, equals, value = text.partition("=")
-    keys = path.strip().split(".")
-    if not equals or not all(keys):
-        raise InputError("--set", text, "must be KEY=VALUE, e.g. settings.acceptance.temperature=0.05")
-    if len(keys) > MAX_DEPTH:
-        raise InputError("--set", text, f"is nested deeper than {MAX_DEPTH} levels")
-    nested = load_yaml(value, field="--set", shown=text)
-    for key in reversed(keys):
-        nested = {key: nested}
-    return dict(nested)
-
-
-def read_overrides(path: Path) -> dict[str, Any]:
-    """Read nested inputs from a YAML file.
-
-    Raises:
-        InputError: where the file cannot be read, or does not hold a mapping.
-    """
-    try:
-        if not path.is_file():  # reading a pipe or a device may never end
-            raise InputError("--overrides", str(path), "is not a file" if path.exists() else "there is no such file")
-        with path.open(encoding="utf-8") as stream:
-            text = stream.read(MAX_OVERRIDES_LENGTH + 1)
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError("--overrides", str(path), f"cannot be read as YAML ({one_line(error)})") from error
-    values = load_yaml(text, field="--overrides", shown=str(path))
-    if values is not None and not isinstance(values, Mapping):
-        raise InputError("--overrides", str(path), "must hold a mapping, e.g. `settings: {max_atoms: 10}`")
-    return dict(values or {})
-
-
-def load_yaml(text: str, *, field: str, shown: str) -> Any:
-    """Return the plain values of a YAML text; none that costs more to read than its length promises.
-
-    Args:
-        text: YAML without anchors, tags of Python or keys given twice.
-        field: what is named in the error.
-        shown: value that is named in the error.
-
-    Raises:
-        InputError: where the text is anything else, too long or too deep.
-    """
-    if len(text) > MAX_OVERRIDES_LENGTH:
-        raise InputError(field, shown, f"is longer than {MAX_OVERRIDES_LENGTH} characters")
-    try:
-        _check_events(text)
-        return yaml.load(text, Loader=_UniqueKeysLoader)  # noqa: S506 - a safe loader
-    except (yaml.YAMLError, ValueError, TypeError, OverflowError) as error:  # dates that do not exist, ...
-        raise InputError(field, shown, f"cannot be read as YAML ({one_line(error)})") from error
-
-
-def _check_events(text: str) -> None:
-    """Refuse aliases, which multiply what a text holds, and depth, before anything is built."""
-    depth = 0
-    for event in yaml.parse(text, Loader=yaml.SafeLoader):
-        if isinstance(event, yaml.AliasEvent):
-            raise yaml.YAMLError(f"the alias *{event.anchor} is not taken; write its value out")
-        if isinstance(event, yaml.CollectionStartEvent):
-            depth += 1
-        elif isinstance(event, yaml.CollectionEndEvent):
-            depth -= 1
-        if depth > MAX_DEPTH:
-            raise yaml.YAMLError(f"it is nested deeper than {MAX_DEPTH} levels")
-
-
-class _UniqueKeysLoader(yaml.SafeLoader):
-    """A safe loader that refuses a key given twice, of which the first would be lost."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
-        mapping = super().construct_mapping(node, deep=deep)
-        seen = set()
-        for key_node, _ in node.value:
-            key = self.construct_object(key_node, deep=True)
-            if key in seen:
-                raise yaml.YAMLError(f"the key {shown_value(key)} is given twice")
-            seen.add(key)
-        return mapping
-
-
-def merge_all(*changes: Mapping[str, Any]) -> dict[str, Any]:
-    """Return nested values merged from left to right: the last one wins."""
-    merged: dict[str, Any] = {}
-    for values in changes:
-        merged = merge(merged, values)
-    return merged
 
 
 # --- several runs -------------------------------------------------------------------------------
@@ -320,15 +207,15 @@ def prepare_search(
     messages = tuple(dict.fromkeys(str(w.message) for w in caught if w.category is UserWarning))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        starts = _Starts.from_paths(paths) if paths else _Starts.from_nodes(nodes)
-        kept, skipped = _add_starts(builder, starts)
+        starts = Starts.from_paths(paths) if paths else Starts.from_nodes(nodes)
+        kept, skipped = add_starts(builder, starts)
         if pool is not None:
             builder.pool = load_pool(pool)
             kept = _count_fitting(builder)
         _add_weights(builder, model)
         if nodes and store:  # the same, with its provenance
             readable = {name for name, _ in starts.structures}
-            usable = [node for node in nodes if _name_of(node) in readable]
+            usable = [node for node in nodes if name_of(node) in readable]
             builder = _builder(composition, code, protocol, changes, usable, tiers=tiers, targets=known)
             _add_weights(builder, model)
     _share_cores(builder, 1)
@@ -469,95 +356,6 @@ def _builder(
         raise
     except (ValueError, TypeError, AiidaException) as error:  # an input that does not exist, or is of the wrong type
         raise RefusedInputsError(f"AiiDA refuses an input: {error}") from error
-
-
-def load_group(label: str) -> list[orm.StructureData]:
-    """Return the structures of a group in the order in which they were stored.
-
-    Raises:
-        InputError: where there is no such group, or it holds no structure.
-    """
-    try:
-        group = orm.load_group(node_identifier(label))
-    except (AiidaException, ValueError) as error:
-        raise InputError("--group", label, f"cannot be loaded ({error})") from error
-    builder = orm.QueryBuilder().append(orm.Group, filters={"id": group.pk}, tag="group")
-    builder.append(orm.StructureData, with_group="group", tag="structure").order_by({"structure": {"id": "asc"}})
-    found: list[orm.StructureData] = builder.all(flat=True)
-    if not found:
-        raise InputError("--group", label, "holds no structure")
-    return found
-
-
-@dataclass(frozen=True)
-class _Starts:
-    """Named starting structures, and what could not be read."""
-
-    structures: list[tuple[str, Atoms]]
-    problems: list[tuple[str, str]]
-
-    @classmethod
-    def from_paths(cls, paths: Sequence[Path]) -> _Starts:
-        structures, problems = [], []
-        for found in read_structures(paths):
-            name = str(found.path) if found.index == 0 else f"{found.path}[{found.index}]"
-            if found.atoms is None:
-                problems.append((name, str(found.problem)))
-            else:
-                structures.append((name, found.atoms))
-        return cls(structures, problems)
-
-    @classmethod
-    def from_nodes(cls, nodes: Sequence[orm.StructureData]) -> _Starts:
-        structures, problems = [], []
-        for node in nodes:
-            try:
-                structures.append((_name_of(node), node.get_ase()))
-            except ValueError as error:  # sites that are shared or not full
-                problems.append((_name_of(node), one_line(error)))
-        return cls(structures, problems)
-
-
-def _name_of(node: orm.StructureData) -> str:
-    return f"structure {node.pk}"
-
-
-def _add_starts(builder: ProcessBuilder, starts: _Starts) -> tuple[int, tuple[tuple[str, str], ...]]:
-    """Add those that fit as the pool; return their number, and why others were skipped."""
-    if not starts.structures and not starts.problems:
-        return 0, ()
-    settings = parse_settings(SearchSettings, builder.settings.get_dict())
-    text, kept, skipped = _screen(settings, starts)
-    builder.pool = orm.SinglefileData.from_string(text, filename=POOL_FILE)
-    return kept, skipped
-
-
-def screen_starts(settings: SearchSettings, paths: Sequence[Path]) -> tuple[str, int, tuple[tuple[str, str], ...]]:
-    """Read structures from files and keep those that fit a search.
-
-    Args:
-        settings: of the search.
-        paths: files or directories, best first.
-
-    Returns:
-        Those that fit as extended XYZ, their number, and the others by name with the reason.
-
-    Raises:
-        RefusedInputsError: where none fits.
-    """
-    return _screen(settings, _Starts.from_paths(paths))
-
-
-def _screen(settings: SearchSettings, starts: _Starts) -> tuple[str, int, tuple[tuple[str, str], ...]]:
-    text, summary = provided_pool(settings, starts.structures)
-    skipped = (*starts.problems, *((name, reason) for name, reason in summary["rejected"]))
-    kept = int(summary["kept"])
-    if not kept:
-        shown = "; ".join(f"{printable(name)}: {reason}" for name, reason in skipped[:SKIPPED_IN_ERROR])
-        many = len(skipped) > 1
-        tried = f"none of {len(skipped)} starting structures can" if many else "the starting structure cannot"
-        raise RefusedInputsError(f"{tried} be used for {settings.unit.formula}: {shown}")
-    return text, kept, skipped
 
 
 def check_inputs(builder: ProcessBuilder) -> None:

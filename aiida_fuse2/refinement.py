@@ -12,9 +12,9 @@ from aiida.common.exceptions import AiidaException
 from aiida.engine import ProcessBuilder, ProcessState
 
 from aiida_fuse2 import query
-from aiida_fuse2.core.errors import InputError
+from aiida_fuse2.core.errors import InputError, RefusedInputsError
 from aiida_fuse2.environment import load_node
-from aiida_fuse2.launch import RefusedInputsError, check_inputs
+from aiida_fuse2.launch import check_inputs
 from aiida_fuse2.workchains.protocols import merge, protocol_inputs
 from aiida_fuse2.workchains.records import last_tier
 from aiida_fuse2.workchains.refine import Fuse2RefineWorkChain

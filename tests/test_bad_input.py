@@ -17,11 +17,12 @@ from ase.io import write
 from aiida_fuse2 import environment
 from aiida_fuse2.cli.options import CommandError
 from aiida_fuse2.core.composition import parse_composition
-from aiida_fuse2.core.errors import InputError, one_line, printable, shown_value
+from aiida_fuse2.core.errors import InputError, RefusedInputsError, one_line, printable, shown_value
 from aiida_fuse2.core.generators.provided import MAX_REDUCTION, screen_provided
 from aiida_fuse2.core.settings import RelaxSettings, SearchSettings, check_search, parse_settings
 from aiida_fuse2.environment import node_identifier
-from aiida_fuse2.launch import RefusedInputsError, load_yaml, parse_assignment, prepare_search, read_overrides
+from aiida_fuse2.launch import prepare_search
+from aiida_fuse2.overrides import load_yaml, parse_assignment, read_overrides
 from aiida_fuse2.workchains.protocols import protocol_inputs
 from aiida_fuse2.worker import structure_files
 from aiida_fuse2.worker.structure_files import read_structures

@@ -169,7 +169,8 @@ def check_message(message):
 @fuzz(100)
 @given(composition=compositions, overrides=overrides)
 def test_builder_is_refused_or_valid(worker_code, composition, overrides):
-    from aiida_fuse2.launch import RefusedInputsError, check_inputs, plain_inputs, prepare_search
+    from aiida_fuse2.core.errors import RefusedInputsError
+    from aiida_fuse2.launch import check_inputs, plain_inputs, prepare_search
 
     before = copy.deepcopy(overrides) if not holds_object(overrides) else None
     with soon():

@@ -13,8 +13,8 @@ from ase.io import write
 
 from aiida_fuse2 import models
 from aiida_fuse2.calculations.generate import GenerateCalculation
-from aiida_fuse2.core.errors import InputError
-from aiida_fuse2.launch import RefusedInputsError, prepare_pool, prepare_search, prepare_training
+from aiida_fuse2.core.errors import InputError, RefusedInputsError
+from aiida_fuse2.launch import prepare_pool, prepare_search, prepare_training
 from aiida_fuse2.workchains.records import find_structures, generation_records
 from aiida_fuse2.worker.files import from_extxyz, trials_from_text
 from aiida_fuse2.worker.names import JOURNAL_FILE

@@ -336,7 +336,7 @@ def _tasks(compositions: Sequence[str], targets: Any, options: dict[str, Any]) -
     """Return the searches that options ask for, each checked."""
     from aiida_fuse2.benchmarks import searches
     from aiida_fuse2.core.errors import InputError
-    from aiida_fuse2.launch import merge_all, parse_assignment
+    from aiida_fuse2.overrides import merge_all, parse_assignment
 
     fixed = merge_all(*(parse_assignment(text) for text in options["assignments"]))
     combinations = searches.expand([parse_assignment(text) for text in options["varied"]])

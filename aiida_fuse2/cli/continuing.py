@@ -80,12 +80,13 @@ def cmd_continue(
     Targets are kept; for those that are added, the structures found so far count, too.
     With --tiers, trials go through other tiers from now on; the last one has to stay, since it gives the energies.
     """
-    from aiida_fuse2 import continuation, environment, launch, query
+    from aiida_fuse2 import continuation, environment, query
+    from aiida_fuse2.overrides import merge_all, parse_assignment
 
     if more is not None and options["max_structures"] is not None:
         raise click.UsageError("--more and --max-structures both set the budget: give one of them")
     node = query.load_search(search)
-    changes = launch.merge_all(changes_of_options(options), *(launch.parse_assignment(text) for text in assignments))
+    changes = merge_all(changes_of_options(options), *(parse_assignment(text) for text in assignments))
     code = None if code_label is None else environment.load_code(code_label)
     choice = tiers_of_options(tiers, tier_codes, potential)
     prepared = continuation.prepare_continuation(

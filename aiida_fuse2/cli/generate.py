@@ -64,10 +64,11 @@ def cmd_generate(
     A search starts from it with `aiida-fuse2 run COMPOSITION --pool PK`.
     """
     from aiida_fuse2 import environment, launch
+    from aiida_fuse2.overrides import merge_all, parse_assignment
 
     if output is not None and not wait:
         raise click.UsageError("--output needs the pool: leave --no-wait out")
-    changes = launch.merge_all(changes_of_options(options), *(launch.parse_assignment(text) for text in assignments))
+    changes = merge_all(changes_of_options(options), *(parse_assignment(text) for text in assignments))
     code = environment.load_code(code_label)
     environment.require_daemon()
     builder = launch.prepare_pool(composition, code=code, protocol=protocol, overrides=changes, model=model)

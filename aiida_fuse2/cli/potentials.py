@@ -55,12 +55,13 @@ def cmd_learn(
     One job relaxes a handful of random structures with CHGNet and fits splines to them. They serve this
     composition only: to rank and relax random structures of it before CHGNet does.
     """
-    from aiida_fuse2 import environment, launch, potentials
+    from aiida_fuse2 import environment, potentials
+    from aiida_fuse2.overrides import merge_all, parse_assignment
 
     options = {"max_atoms": max_atoms, "seed": seed}
-    changes = launch.merge_all(
+    changes = merge_all(
         {"settings": {key: value for key, value in options.items() if value is not None}},
-        *(launch.parse_assignment(text) for text in assignments),
+        *(parse_assignment(text) for text in assignments),
     )
     code = environment.load_code(code_label)
     environment.require_daemon()

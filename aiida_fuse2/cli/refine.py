@@ -58,14 +58,15 @@ def cmd_refine(
     PK may be several runs. All must be for one composition and with one potential. `aiida-fuse2 show PK`
     shows the result again.
     """
-    from aiida_fuse2 import environment, launch, query, refinement
+    from aiida_fuse2 import environment, query, refinement
+    from aiida_fuse2.overrides import merge_all, parse_assignment, read_overrides
 
     choice = tiers_of_options(tiers, tier_codes, potential)
     if choice is None:
         raise click.UsageError("name the tiers: --tiers chgnet, or --tiers vasp, ...")
-    changes = launch.merge_all(
-        {} if overrides is None else launch.read_overrides(overrides),
-        *(launch.parse_assignment(text) for text in assignments),
+    changes = merge_all(
+        {} if overrides is None else read_overrides(overrides),
+        *(parse_assignment(text) for text in assignments),
     )
     builder = refinement.prepare_refinement(
         [query.load_search_or_runs(search) for search in searches],

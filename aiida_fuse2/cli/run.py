@@ -167,6 +167,7 @@ def cmd_run(
     `aiida-fuse2 watch PK` brings it back.
     """
     from aiida_fuse2 import environment, launch
+    from aiida_fuse2.overrides import merge_all, parse_assignment, read_overrides
     from aiida_fuse2.workchains import protocols
 
     paper: dict[str, Any] = {}
@@ -175,11 +176,11 @@ def cmd_run(
         runs = runs or runs_of_paper
     if concurrent is not None and runs is None:
         raise click.UsageError("--concurrent is about several runs: give --runs, too")
-    changes = launch.merge_all(
+    changes = merge_all(
         paper,
-        {} if overrides is None else launch.read_overrides(overrides),
+        {} if overrides is None else read_overrides(overrides),
         changes_of_options(options),
-        *(launch.parse_assignment(text) for text in assignments),
+        *(parse_assignment(text) for text in assignments),
     )
     code = environment.load_code(code_label)
     if not dry_run:
@@ -206,7 +207,7 @@ def cmd_run(
 
 def changes_of_options(options: dict[str, Any]) -> dict[str, Any]:
     """Return the nested inputs that options set."""
-    from aiida_fuse2.launch import merge_all
+    from aiida_fuse2.overrides import merge_all
 
     nested: list[dict[str, Any]] = []
     for name, value in options.items():

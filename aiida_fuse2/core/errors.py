@@ -111,3 +111,10 @@ class MoveError(ReasonedError):
 
 class RelaxationError(ReasonedError):
     """A structure could not be relaxed."""
+
+
+class RefusedInputsError(Fuse2Error, ValueError):
+    """Inputs that AiiDA refuses, or of which none can be used."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(one_line(message))

@@ -14,8 +14,8 @@ from hypothesis import event, example, given
 from hypothesis import strategies as st
 
 from aiida_fuse2 import continuation
-from aiida_fuse2.core.errors import InputError
-from aiida_fuse2.launch import RefusedInputsError, check_inputs
+from aiida_fuse2.core.errors import InputError, RefusedInputsError
+from aiida_fuse2.launch import check_inputs
 from tests.test_fuzz import check_message, compositions, fuzz, known_paths, overrides, soon
 
 PK = "PK"

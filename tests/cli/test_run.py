@@ -10,7 +10,8 @@ from aiida import orm
 from ase.io import write
 
 from aiida_fuse2.core.errors import InputError
-from aiida_fuse2.launch import merge_all, parse_assignment, prepare_search, read_overrides
+from aiida_fuse2.launch import prepare_search
+from aiida_fuse2.overrides import merge_all, parse_assignment, read_overrides
 
 EMT_OPTIONS = ("--protocol", "fast", "--set", "relax.settings.calculator=ase.calculators.emt.EMT")
 

@@ -12,10 +12,10 @@ from aiida.engine import run_get_node
 from ase.build import bulk
 
 from aiida_fuse2 import query
-from aiida_fuse2.core.errors import InputError
+from aiida_fuse2.core.errors import InputError, RefusedInputsError
 from aiida_fuse2.core.settings import MAX_SEED, SearchSettings, parse_settings
 from aiida_fuse2.core.uniqueness import are_equal
-from aiida_fuse2.launch import RefusedInputsError, check_inputs
+from aiida_fuse2.launch import check_inputs
 from aiida_fuse2.workchains.runs import PAPER_RUNS, Fuse2RunsWorkChain, searches_of_runs
 from aiida_fuse2.workchains.search import Fuse2WorkChain
 from aiida_fuse2.workchains.stopping import STOP_EXTRA, STOP_NOW

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 from aiida.engine import run_get_node
 
-from aiida_fuse2.core.errors import InputError
-from aiida_fuse2.launch import RefusedInputsError, check_inputs
+from aiida_fuse2.core.errors import InputError, RefusedInputsError
+from aiida_fuse2.launch import check_inputs
 from aiida_fuse2.workchains.search_inputs import ranking_settings
 
 

@@ -10,8 +10,7 @@ from ase.io import write
 
 from aiida_fuse2 import query
 from aiida_fuse2.continuation import prepare_continuation
-from aiida_fuse2.core.errors import InputError
-from aiida_fuse2.launch import RefusedInputsError
+from aiida_fuse2.core.errors import InputError, RefusedInputsError
 from aiida_fuse2.targets import find_in_search, marked_rows, search_targets
 from aiida_fuse2.workchains.records import explored_structures, generation_records
 from tests.workchains.comparing import comparable, rows_of
