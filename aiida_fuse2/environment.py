@@ -282,7 +282,8 @@ def load_node(identifier: int | str) -> orm.Node:
 
     Raises:
         NotExistent: where there is none.
-        ValueError: where the text is a number that no key can be, or several nodes begin with it.
+        MultipleObjectsError: where several begin so.
+        ValueError: where the text is a number that no key can be.
     """
     text = str(identifier)
     try:
