@@ -87,10 +87,10 @@ def test_disk_is_looked_at_before_anything_is_stored(aiida_profile, held, monkey
     watch, told = Watch(), []
     monkeypatch.setattr(Watch, "_look_at_times", lambda _: None)
     watch.add("search", held, lambda: told.append(1))
-    monkeypatch.setattr(reserve, "_left", lambda _: 0)
-    orm.QueryBuilder().append(orm.Int).count()
-    assert told == []
     orm.Int(1).store()
+    assert told == []
+    monkeypatch.setattr(reserve, "_left", lambda _: 0)
+    orm.Int(2).store()
     assert told == [1]
     watch.remove("search")
 
