@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -52,7 +54,7 @@ def cmd_structures(
     SrTiO3_01_Pm-3m_-8.4236.cif. The space group is the one found at --symprec, or at the loose tolerance of
     the search (0.1 Å unless set).
     """
-    from aiida_fuse2 import query, structure_export
+    from aiida_fuse2 import query
 
     node = query.load_search_or_runs(search)
     is_runs = query.is_runs(node)
@@ -60,8 +62,9 @@ def cmd_structures(
     if not rows:
         raise CommandError(f"the search {node.pk} has no structure yet")
     formula = (query.runs_settings(node) if is_runs else query.search_settings(node)).unit.formula
-    paths = {output / structure_export.file_name(formula, row, file_format, symprec=symprec): row for row in rows}
-    texts = {path: structure_export.to_text(row, file_format, symprec=symprec) for path, row in paths.items()}
+    written = [(*_content(formula, row, file_format, symprec), row) for row in rows]
+    paths = {output / name: row for name, _, row in written}
+    texts = {output / name: text for name, text, _ in written}
     with reported_writing(output):
         check_absent(list(paths), force=force)
         output.mkdir(parents=True, exist_ok=True)
@@ -71,3 +74,18 @@ def cmd_structures(
                 click.echo(click.format_filename(path))
     if as_json:
         echo_json([{"path": str(path), **row} for path, row in paths.items()])
+
+
+def _content(formula: str, row: Mapping[str, Any], file_format: str, symprec: float | None) -> tuple[str, str]:
+    """Return name and content of a file; a structure that its symmetry makes another crystal of stays as relaxed."""
+    from aiida_fuse2.core.symmetry import SymmetryError
+    from aiida_fuse2.structure_export import file_name, to_text
+
+    try:
+        text = to_text(row, file_format, symprec=symprec)
+    except SymmetryError as error:
+        if symprec is None:
+            raise CommandError(f"structure {row['rank']} cannot be written: {error.detail}") from error
+        click.echo(f"structure {row['rank']} is written as relaxed, in P1: {error.detail}", err=True)
+        return _content(formula, row, file_format, None)
+    return file_name(formula, row, file_format, symprec=symprec), text

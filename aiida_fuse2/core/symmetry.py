@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache
 from itertools import product
 
 import numpy as np
@@ -17,6 +18,9 @@ from ase import Atoms
 from numpy.typing import NDArray
 
 from .errors import ReasonedError
+
+MAX_MISFIT = 2.0
+"""How far an operation may move an atom of spglib's idealised cell beside another one, in units of its tolerance."""
 
 
 class SymmetryError(ReasonedError):
@@ -36,6 +40,24 @@ class Symmetry:
     number: int
     symbol: str
     n_rotations: int
+
+
+@dataclass(frozen=True, eq=False)
+class StandardCell:
+    """The conventional cell of a structure, atoms and lattice moved onto their symmetry.
+
+    Attributes:
+        atoms: the cell in the standard setting of the group (monoclinic axis b, hexagonal axes, and origin choice 2,
+            at a centre of inversion).
+        number: space-group number, 1-230.
+        hall_symbol: of the setting.
+        orbits: atoms that the operations of the group make equal, each as indices; the first is its representative.
+    """
+
+    atoms: Atoms
+    number: int
+    hall_symbol: str
+    orbits: tuple[tuple[int, ...], ...]
 
 
 def _spglib_cell(atoms: Atoms) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.int64]]:
@@ -62,9 +84,9 @@ def find_symmetry(atoms: Atoms, symprec: float) -> Symmetry:
     return Symmetry(int(dataset.number), str(dataset.international), len(rotations))
 
 
-def _dataset(atoms: Atoms, symprec: float) -> spglib.SpglibDataset:
+def _dataset(atoms: Atoms, symprec: float, hall_number: int = 0) -> spglib.SpglibDataset:
     try:
-        dataset = spglib.get_symmetry_dataset(_spglib_cell(atoms), symprec=symprec)
+        dataset = spglib.get_symmetry_dataset(_spglib_cell(atoms), symprec=symprec, hall_number=hall_number)
     except Exception as error:
         raise SymmetryError("no_symmetry", str(error)) from error
     if dataset is None:
@@ -95,6 +117,76 @@ def symmetrise(atoms: Atoms, symprec: float) -> Atoms:
         SymmetryError: where spglib fails.
     """
     return _standardize(atoms, symprec, primitive=True, idealize=True)
+
+
+@cache
+def _standard_setting(number: int) -> int:
+    """Return spglib's number of the standard setting of a space group: the one that it takes, or origin choice 2."""
+    own, *others = _settings_of_groups()[number]
+    choices = {spglib.get_spacegroup_type(hall).choice: hall for hall in (own, *others)}
+    return choices.get("2", own)
+
+
+@cache
+def _settings_of_groups() -> dict[int, list[int]]:
+    """Return spglib's numbers of the 530 settings, by space group."""
+    found: dict[int, list[int]] = {}
+    for hall in range(1, 531):
+        found.setdefault(int(spglib.get_spacegroup_type(hall).number), []).append(hall)
+    return found
+
+
+def standard_cell(atoms: Atoms, symprec: float) -> StandardCell:
+    """Return the conventional cell in the standard setting, with the operations of the group that it is named after.
+
+    Args:
+        atoms: the structure; not changed.
+        symprec: how far an atom may be from its symmetric place, Å.
+
+    Raises:
+        SymmetryError: ``no_symmetry`` where spglib fails, ``broken_symmetry`` where an operation of the group that it
+            names does not map its cell onto itself.
+    """
+    hall = _standard_setting(int(_dataset(atoms, symprec).number))
+    dataset = _dataset(atoms, symprec, hall)
+    cell = _from_spglib((dataset.std_lattice, dataset.std_positions, dataset.std_types))
+    projected, orbits = _project(cell, hall, MAX_MISFIT * symprec)
+    symbol = str(spglib.get_spacegroup_type(hall).hall_symbol)
+    return StandardCell(atoms=projected, number=int(dataset.number), hall_symbol=symbol, orbits=orbits)
+
+
+def _project(cell: Atoms, hall_number: int, tolerance: float) -> tuple[Atoms, tuple[tuple[int, ...], ...]]:
+    """Return a cell whose atoms are where the operations of a setting demand, and the atoms that these make equal.
+
+    spglib's own places can be off by as much as its tolerance.
+
+    Args:
+        cell: near to such places.
+        hall_number: of the setting.
+        tolerance: how far an operation may move an atom beside another one, Å.
+
+    Raises:
+        SymmetryError: ``broken_symmetry``.
+    """
+    operations = spglib.get_symmetry_from_database(hall_number)
+    places, orbits, seen = cell.get_scaled_positions(), [], set[int]()
+    shifts = np.zeros_like(places)
+    for index, place in enumerate(places):
+        images = operations["rotations"] @ place + operations["translations"]
+        away = images[:, None] - places[None]
+        away -= np.round(away)
+        distances = np.linalg.norm(away @ cell.cell.array, axis=2)
+        distances[:, cell.numbers != cell.numbers[index]] = np.inf
+        equal = distances.argmin(axis=1)
+        if distances.min(axis=1).max() > tolerance:
+            raise SymmetryError("broken_symmetry", "an operation of the space group does not map the cell onto itself")
+        np.add.at(shifts, equal, away[np.arange(len(images)), equal])
+        if index not in seen:
+            orbits.append((index, *sorted({int(i) for i in equal} - {index})))
+            seen.update(orbits[-1])
+    projected = cell.copy()
+    projected.set_scaled_positions((places + shifts / len(operations["rotations"])) % 1.0)
+    return projected, tuple(orbits)
 
 
 def primitive_cell(atoms: Atoms, symprec: float) -> Atoms:

@@ -17,6 +17,7 @@ from aiida_fuse2.calculations.conversions import history_rows, rank
 from aiida_fuse2.core.errors import printable
 from aiida_fuse2.core.settings import CHGNET, SearchSettings
 from aiida_fuse2.core.state import SearchState
+from aiida_fuse2.core.symmetry import SymmetryError
 from aiida_fuse2.core.tiers import TIERS
 from aiida_fuse2.core.uniqueness import displacement
 from aiida_fuse2.structure_export import cif_text, file_name
@@ -189,19 +190,18 @@ def _shown(
     return ShownStructure(
         label=row["label"],
         atoms=atoms,
-        cif=cif_text(atoms),
-        cif_symmetrised=_symmetrised(atoms, settings.symmetry.report_symprec[1]),
+        cif=_cif(atoms, None),
+        cif_symmetrised=_cif(atoms, settings.symmetry.report_symprec[1]),
         file_name=file_name(formula, row, "cif"),
         targets={name: value for name, value in rms.items() if value is not None},
     )
 
 
-def _symmetrised(atoms: Atoms, symprec: float) -> str | None:
-    from pymatgen.symmetry.analyzer import SymmetryUndeterminedError
-
+def _cif(atoms: Atoms, symprec: float | None) -> str | None:
+    """Return the CIF of a structure, or None where it would be that of another crystal."""
     try:
         return cif_text(atoms, symprec=symprec)
-    except (SymmetryUndeterminedError, ValueError, TypeError):  # pymatgen's answers where spglib finds no symmetry
+    except SymmetryError:
         return None
 
 

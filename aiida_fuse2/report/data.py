@@ -45,15 +45,15 @@ class ShownStructure:
     Attributes:
         label: of its trial.
         atoms: as it was relaxed.
-        cif: its content as a CIF in P1.
-        cif_symmetrised: the same with the symmetry of the loose tolerance, or None where none was found.
+        cif: its content as a CIF in P1, or None where it cannot be written as one.
+        cif_symmetrised: the same with the symmetry of the loose tolerance, or None where that is another crystal.
         file_name: of the CIF.
         targets: of those that it equals, name and root-mean-square displacement, Å.
     """
 
     label: str
     atoms: Atoms
-    cif: str
+    cif: str | None
     cif_symmetrised: str | None
     file_name: str
     targets: Mapping[str, float] = field(default_factory=dict)

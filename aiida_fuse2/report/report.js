@@ -129,7 +129,7 @@ function fillTable() {
 }
 function rowHtml(r, index) {
   const shown = DATA.structures[r[11]];
-  const cif = shown ? `<a href="#" class="cif" data-label="${text(r[11])}">CIF</a>` : "–";
+  const cif = shown?.cif ? `<a href="#" class="cif" data-label="${text(r[11])}">CIF</a>` : "–";
   const cells = columns.map(([title, key, isNumber, format]) => title === "CIF" ? `<span role="cell">${cif}</span>`
     : `<span role="cell" class="${isNumber ? "n" : ""}" title="${key === 10 ? text(r[key]) : ""}">${format ? format(r[key], r) : text(r[key] ?? "–")}</span>`);
   const classes = ["row", shown ? "drawn" : "", shown && shown.targets.length ? "target" : "", table.chosen === r[11] ? "chosen" : ""].join(" ");
@@ -180,6 +180,7 @@ function choose(label) {
     ? `<b>Rank ${number(r[0])}: ${group(r[3])} (${text(r[4])})</b>, <b>${signed(r[1], 4)} eV/atom</b>, ${r[2].toFixed(1)} meV/atom above the lowest, ${plural(r[6], "atom")}, ${r[8].toFixed(2)} Å³/atom.${match}`
     : `<b>${group(found.group)} (${text(found.groupNumber)})</b>, <b>${signed(found.energy, 4)} eV/atom</b>, ${text(label)}, ${plural(found.atoms, "atom")}.${match}`;
   const buttons = byId("buttons-view");
+  buttons.querySelector("[data-do=cif]").disabled = !shown.cif;
   buttons.querySelector("[data-do=symmetrised]").disabled = !shown.cifSymmetrised;
 }
 function startViewer() {

@@ -16,8 +16,8 @@ from rich.console import Console
 from aiida_fuse2 import query
 from aiida_fuse2.cli import progress as live
 from aiida_fuse2.core.state import FoundTarget
-from aiida_fuse2.core.symmetry import find_symmetry
-from aiida_fuse2.structure_export import file_name, to_text
+from aiida_fuse2.core.symmetry import SymmetryError, find_symmetry
+from aiida_fuse2.structure_export import cif_text, file_name, to_text
 from aiida_fuse2.workchains.stopping import STOP_EXTRA
 from aiida_fuse2.worker.files import from_extxyz
 
@@ -109,7 +109,7 @@ def test_symmetrised_files(call, search, tmp_path):
     row = query.ranked(search)[0]
     expected = find_symmetry(orm.load_node(row["pk"]).get_ase(), 0.1)
     text = next(tmp_path.glob("*.cif")).read_text()
-    assert f"_symmetry_Int_Tables_number   {expected.number}\n" in text
+    assert re.search(rf"_space_group_IT_number +{expected.number}\n", text)
     call("structures", search.pk, "-n", 1, "-o", tmp_path, "--symprec", 0.1, "--format", "poscar")
     atoms = read(next(tmp_path.glob("*.vasp")), format="vasp")
     assert find_symmetry(atoms, 1e-4).number == expected.number
@@ -138,8 +138,8 @@ def test_name_has_the_space_group_of_the_content(distorted, symprec, symbol):
     name = file_name("SrTiO3", distorted, "cif", symprec=symprec)
     assert name == f"SrTiO3_01_{symbol}_-8.4000.cif"
     text = to_text(distorted, "cif", symprec=symprec)
-    written = "P 1" if symprec is None else symbol  # as relaxed, the cell is written without symmetry
-    assert re.search(rf"_symmetry_space_group_name_H-M\s+'?{re.escape(written)}'?\n", text)
+    written = "P 1" if symprec is None or symbol == "P1" else "P m -3 m"  # as relaxed, it is written without symmetry
+    assert re.search(rf"_space_group_name_H-M(_alt)?\s+'{re.escape(written)}'\n", text)
 
 
 def test_space_groups_in_an_extended_xyz_file(distorted):
@@ -161,6 +161,22 @@ def test_files_are_not_overwritten(call, search, tmp_path):
     assert len(list(tmp_path.iterdir())) == 1
     call("structures", search.pk, "-n", 2, "-o", tmp_path, "--force")
     assert path.read_text() != "mine"
+
+
+def test_a_structure_that_symmetry_makes_another_crystal_of_is_written_as_relaxed(call, search, tmp_path, monkeypatch):
+    best = search.outputs.structure.get_ase()
+
+    def refuse_best(atoms, *, symprec=None):
+        if symprec is not None and len(atoms) == len(best) and np.allclose(atoms.positions, best.positions):
+            raise SymmetryError("another_crystal", "why")
+        return cif_text(atoms, symprec=symprec)
+
+    monkeypatch.setattr("aiida_fuse2.structure_export.cif_text", refuse_best)
+    result = call("structures", search.pk, "-n", 2, "-o", tmp_path, "--symprec", 0.1)
+    assert result.stderr == "structure 1 is written as relaxed, in P1: why\n"
+    first, second = (path.read_text() for path in sorted(tmp_path.glob("*.cif")))
+    assert "'P 1'" in first
+    assert "_space_group_IT_number" in second
 
 
 def test_symbol_in_a_file_name():
