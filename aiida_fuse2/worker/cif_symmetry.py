@@ -191,10 +191,10 @@ def _listed(triplets: Sequence[str]) -> Operations:
     for triplet in triplets:
         try:
             operation = gemmi.Op(triplet).wrap()
+            is_sound = abs(operation.det_rot()) == gemmi.Op.DEN**3 and re.fullmatch(r"[xyz\d\s.,/+-]+", triplet.lower())
         except (RuntimeError, ValueError):
-            operation = None
-        is_sound = operation is not None and abs(operation.det_rot()) == gemmi.Op.DEN**3
-        if not is_sound or not re.fullmatch(r"[xyz\d\s.,/+-]+", triplet.lower()):
+            is_sound = False
+        if not is_sound:
             raise UnusableTextError(f"lists a symmetry operation that cannot be read: {shown(triplet)}")
         operations.append(operation)
     try:

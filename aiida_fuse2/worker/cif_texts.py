@@ -106,20 +106,17 @@ class Block:
         except (RuntimeError, ValueError) as error:
             place = re.match(r"string:(\d+)", str(error))
             lines = plain.split("\n")
-            words = lines[min(int(place[1]), len(lines)) - 1] if place else ""
+            words = "" if place is None else lines[min(int(place[1]), len(lines)) - 1]
             at = f" (at {shown(words)})" if words.strip() else ""
             raise UnusableTextError(f"cannot be read: is not a CIF, or a broken one{at}") from None
         values: dict[str, list[str]] = {}
         for block in document:
             for item in block:
-                columns = []
+                tags, texts = ([], []) if item.loop is None else (item.loop.tags, item.loop.values)
                 if item.pair is not None:
-                    columns = [(item.pair[0], [item.pair[1]])]
-                elif item.loop is not None:
-                    width = len(item.loop.tags)
-                    columns = [(tag, list(item.loop.values)[i::width]) for i, tag in enumerate(item.loop.tags)]
-                for tag, texts in columns:
-                    strings = [gemmi.cif.as_string(text).strip() for text in texts]
+                    tags, texts = [item.pair[0]], [item.pair[1]]  # type: ignore[index]
+                for i, tag in enumerate(tags):
+                    strings = [gemmi.cif.as_string(text).strip() for text in texts[i :: len(tags)]]
                     values.setdefault(tag.lower().replace(".", "_"), []).extend(strings)
         return cls(values)
 
@@ -358,18 +355,16 @@ def _filled(operations: Operations, sites: _Sites, cell: NDArray[np.float64]) ->
         raise UnusableTextError(
             f"has {len(sites.places)} sites and {n_operations} symmetry operations, which is too many atoms"
         )
-    images, owners = [], []
+    places, owners = np.empty((0, 3)), []
     for i, place in enumerate(sites.places):
-        own = _images(operations, place, cell)
-        if own is None:
-            raise UnusableTextError(
-                f"has images of {sites.labels[i]} that overlap: it is near a symmetry element, not on it"
-            )
-        images.append(own)
-        owners += [i] * len(own)
-    places = np.concatenate([np.empty((0, 3)), *images])
-    if len(places) > MAX_ATOMS_READ:
-        raise UnusableTextError(too_many(len(places)))
+        images = _images(operations, place, cell)
+        if images is None:
+            label = sites.labels[i]
+            raise UnusableTextError(f"has images of {label} that overlap: it is near a symmetry element, not on it")
+        places = np.concatenate([places, images])
+        owners += [i] * len(images)
+        if len(places) > MAX_ATOMS_READ:
+            raise UnusableTextError(too_many(n_operations * len(sites.places)))
     pair = _overlap(places, cell)
     if pair is not None:
         names = " and ".join(sorted(sites.labels[owners[i]] for i in pair))

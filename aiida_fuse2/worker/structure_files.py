@@ -18,7 +18,7 @@ import numpy as np
 from ase import Atoms
 from ase.data import chemical_symbols
 
-from aiida_fuse2.core.errors import one_line
+from aiida_fuse2.core.errors import one_line, printable
 from aiida_fuse2.core.generators.provided import has_partial_occupancy
 from aiida_fuse2.core.validity import MAX_POSITION
 
@@ -70,6 +70,11 @@ class ReadStructure:
     atoms: Atoms | None
     problem: str | None
     warnings: tuple[str, ...] = ()
+
+    @property
+    def name(self) -> str:
+        """What it is called in messages: its file, and which structure of it."""
+        return str(self.path) if self.index == 0 else f"{self.path}[{self.index}]"
 
 
 def _failed(path: Path, problem: str, index: int = 0) -> ReadStructure:
@@ -210,6 +215,13 @@ def _read_file(path: Path) -> Iterator[ReadStructure]:
                 found += 1
     except Exception as error:  # noqa: BLE001 - whatever the system or a reader raises
         yield _failed(path, _reader_problem(path, error), found)
+
+
+def warn_of(structures: Iterable[ReadStructure]) -> None:
+    """Warn of what the user should know of how structures were read."""
+    for structure in structures:
+        for text in structure.warnings:
+            warnings.warn(f"{printable(structure.name)}: {text}", UserWarning, stacklevel=3)
 
 
 def read_text(text: str, file_format: str) -> list[ReadStructure]:

@@ -39,8 +39,8 @@ HYDROGEN = {"D", "T"}
 
 HYDROGEN_WARNING = "deuterium and tritium (D, T) are read as H"
 
-_POSCAR_HEAD = 7
-"""Lines of a POSCAR down to the numbers of atoms."""
+_POSCAR_HEAD = 8
+"""Lines of a POSCAR down to the kind of coordinates."""
 
 _TYPE = re.compile(r"([A-Za-z]{1,2})(?:\d*\.?\d*[+-]?|[+-]\d*)")
 """A species: an element, perhaps with a number or a charge, such as ``Sr``, ``Sr1``, ``O2-`` or ``Fe+3``."""
@@ -75,7 +75,8 @@ def too_many(n_atoms: int) -> str:
 
 def broken(expected: str, text: object) -> UnusableTextError:
     """Return an error that names what stands where something else should be."""
-    return UnusableTextError(f"cannot be read: {shown(text)} where {expected} should be")
+    found = shown(text) if str(text).strip() else "nothing"
+    return UnusableTextError(f"cannot be read: {found} where {expected} should be")
 
 
 def read_lines(stream: TextIO) -> Iterator[str]:
@@ -147,18 +148,17 @@ def poscar_texts(stream: TextIO) -> Iterator[str | UnusableTextError]:
 
 
 def _is_head(lines: Sequence[str]) -> bool:
-    """Tell whether lines are the first ones of a POSCAR: comment, scale, three vectors, elements and numbers of atoms.
+    """Tell whether lines are the first ones of a POSCAR.
 
-    Before VASP 5 there were no elements, and the last line begins with a letter.
+    Comment, scale, three vectors, elements (since VASP 5), numbers of atoms, and a word such as ``Direct``.
     """
     words = [_words(line) for line in lines]
-    if len(words[1]) not in {1, 3} or any(len(vector) != 3 for vector in words[2:5]):
+    if len(words) < _POSCAR_HEAD or len(words[1]) not in {1, 3} or any(len(vector) != 3 for vector in words[2:5]):
         return False
     if not all(_is_number(word) for line in words[1:5] for word in line):
         return False
-    if _is_counts(words[5]):
-        return lines[6].strip()[:1].isalpha()
-    return _is_counts(words[6]) and len(words[5]) == len(words[6]) and words[5][0][:1].isalpha()
+    place = 5 if _is_counts(words[5]) else 6
+    return _is_counts(words[place]) and lines[place + 1].strip()[:1].lower() in {"s", "d", "c", "k"}
 
 
 def _words(line: str) -> list[str]:
@@ -180,9 +180,10 @@ def _ended(lines: list[str], length: int) -> Iterator[str | UnusableTextError]:
         return
     end = len(lines)
     if _is_head(lines[:_POSCAR_HEAD]) and _is_counts(counts := _words(lines[6])):
-        is_selective = lines[7:] and lines[7].strip()[:1].lower() == "s"
-        end = _POSCAR_HEAD + 1 + bool(is_selective) + sum(int(word) for word in counts)
-    yield "".join(lines[:end])
+        is_selective = lines[7].strip()[:1].lower() == "s"
+        end = _POSCAR_HEAD + is_selective + sum(int(word) for word in counts)
+    if any(line.strip() for line in lines[:end]):
+        yield "".join(lines[:end])
     rest = lines[end:]
     while rest and _belongs_to_velocities(rest[0]):
         del rest[0]
@@ -203,7 +204,7 @@ def read_poscar(text: str) -> Parsed:
     Raises:
         UnusableTextError: where it cannot be read.
     """
-    lines = [*text.split("\n"), *[""] * (_POSCAR_HEAD + 2)]
+    lines = [*text.split("\n"), *[""] * _POSCAR_HEAD]
     total = max(_sum_of(line) for line in lines[5:7])
     if total > MAX_ATOMS_READ:
         raise UnusableTextError(too_many(total))
@@ -259,14 +260,16 @@ def _sum_of(line: str) -> int:
 def xyz_texts(stream: TextIO) -> Iterator[str | UnusableTextError]:
     """Yield the frames of an XYZ file: number of atoms, comment, atoms, and lattice vectors (``VEC1`` ...).
 
-    A line with nothing but a number begins a frame, unless it is the second line of one.
+    A line with nothing but a number begins a frame, unless it is the second line of one. So does any single word behind
+    the last atom, though it should be a number.
     """
     frame: list[str] = []
     length, is_skipping = 0, False
     for line in read_lines(stream):
         is_start = re.fullmatch(r"\s*\d+\s*", line, re.ASCII) is not None
         length += len(line)
-        if len(frame) == 1 or (frame and not is_start):
+        is_behind = len(frame) >= 2 and len(frame) >= int(frame[0]) + 2 and len(line.split()) == 1
+        if len(frame) == 1 or (frame and not is_start and not is_behind):
             frame.append(line)
             if length > MAX_STRUCTURE_LENGTH:
                 yield too_long()
