@@ -38,6 +38,9 @@ MAX_FIELD_LENGTH = 1000
 MAX_MERGE_DISTANCE = 0.1
 """Images of one site that are nearer to each other are one atom, Å: 1/3 is written as 0.333, or 0.33."""
 
+MIN_IMAGE_DISTANCE = 0.5
+"""Least distance of the others, Å: two atoms of hydrogen are 0.74 Å apart."""
+
 MAX_COMPARED = 400
 """Most atoms of crystals that are compared where a name stands for several settings."""
 
@@ -391,7 +394,7 @@ def _images(
     first = np.unique(is_equal.argmax(axis=1))
     distances = np.linalg.norm(away[np.ix_(first, first)] @ cell, axis=2)
     np.fill_diagonal(distances, np.inf)
-    if is_equal.sum() * len(first) != len(images) ** 2 or distances.min() <= MAX_MERGE_DISTANCE:
+    if is_equal.sum() * len(first) != len(images) ** 2 or distances.min() < MIN_IMAGE_DISTANCE:
         return None
     unique: NDArray[np.float64] = images[first]
     return unique

@@ -182,9 +182,11 @@ def _ended(lines: list[str], length: int) -> Iterator[str | UnusableTextError]:
     if _is_head(lines[:_POSCAR_HEAD]) and _is_counts(counts := _words(lines[6])):
         is_selective = lines[7].strip()[:1].lower() == "s"
         end = _POSCAR_HEAD + is_selective + sum(int(word) for word in counts)
-    if any(line.strip() for line in lines[:end]):
-        yield "".join(lines[:end])
     rest = lines[end:]
+    if rest and len(words := rest[0].split()) >= 3 and all(_is_number(word) for word in words[:3]):
+        yield UnusableTextError("cannot be read: has more positions than atoms")
+    elif any(line.strip() for line in lines[:end]):
+        yield "".join(lines[:end])
     while rest and _belongs_to_velocities(rest[0]):
         del rest[0]
     if rest:
@@ -314,7 +316,11 @@ def read_xyz(text: str) -> Parsed:
     place = columns["pos"][0]
     places = [numbers_of(row[place:], 3, "a position") for row in rows]
     cell, pbc = _lattice(values, [line for line in lines[1:] if line.startswith("VEC")])
-    info = {name: values[name] for name in ("occupancy", "occupancies") if name in values}
+    info = {
+        name: [numbers_of([str(value)], 1, "an occupancy")[0] for value in np.ravel(values[name]).tolist()]
+        for name in ("occupancy", "occupancies")
+        if name in values
+    }
     read = parsed(_xyz_symbols(rows, columns), positions=places or None, cell=cell, pbc=pbc, info=info)
     for name in {"occupancy", "occupancies"} & set(columns):
         start, width = columns[name]
