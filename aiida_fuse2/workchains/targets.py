@@ -61,7 +61,9 @@ def check_targets(settings: SearchSettings, targets: Mapping[str, orm.StructureD
 
 
 def target_misfit(settings: SearchSettings, atoms: Atoms) -> str | None:
-    """Return why a structure that is known cannot be a target, in the words that starting structures are refused with.
+    """Return why a structure is no crystal to look for, in the words that starting structures are refused with.
+
+    One with too many atoms can be compared all the same.
 
     Args:
         settings: of the search.
@@ -70,7 +72,7 @@ def target_misfit(settings: SearchSettings, atoms: Atoms) -> str | None:
     reason = misfit(settings, atoms)
     if reason == Rejection.SIZE:  # its primitive cell is that of a search
         reason = misfit(settings, relaxed_cell(atoms, settings.symmetry.report_symprec[1]))
-    return reason
+    return None if reason == Rejection.SIZE else reason
 
 
 def find_earlier(search: int, targets: Mapping[str, str], stol: float) -> dict[str, FoundTarget]:
