@@ -200,14 +200,14 @@ def prepare_search(
     if paths or group is not None or pool is not None:
         changes = _with_provided(changes)
     nodes = [] if group is None else load_group(group)
-    known = _read_targets(composition, protocol, changes, targets)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", UserWarning)
+        known = _read_targets(composition, protocol, changes, targets)
         builder = _builder(composition, code, protocol, changes, tiers=tiers, targets=known)
+        starts = Starts.from_paths(paths) if paths else Starts.from_nodes(nodes)
     messages = tuple(dict.fromkeys(str(w.message) for w in caught if w.category is UserWarning))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        starts = Starts.from_paths(paths) if paths else Starts.from_nodes(nodes)
         kept, skipped = add_starts(builder, starts)
         if pool is not None:
             builder.pool = load_pool(pool)
@@ -234,7 +234,7 @@ def _read_targets(
         warnings.simplefilter("ignore", UserWarning)  # the search says it
         settings = parse_settings(SearchSettings, {**inputs["settings"], "composition": composition})
         check_search(settings)
-        return targets_of_files(paths, settings)
+    return targets_of_files(paths, settings)
 
 
 def load_pool(identifier: str) -> orm.SinglefileData:

@@ -15,7 +15,7 @@ from aiida_fuse2.calculations.conversions import POOL_FILE, provided_pool
 from aiida_fuse2.core.errors import InputError, RefusedInputsError, one_line, printable
 from aiida_fuse2.core.settings import SearchSettings, parse_settings
 from aiida_fuse2.environment import node_identifier
-from aiida_fuse2.worker.structure_files import read_structures
+from aiida_fuse2.worker.structure_files import read_structures, warn_of
 
 SKIPPED_IN_ERROR = 3
 """Structures named in the message where none can be used."""
@@ -53,14 +53,15 @@ class Starts:
 
     @classmethod
     def from_paths(cls, paths: Sequence[Path]) -> Starts:
-        """Read them from files and directories, each with its path as its name."""
+        """Read them from files and directories, each with its path as its name; warns of how some were understood."""
         structures, problems = [], []
-        for found in read_structures(paths):
-            name = str(found.path) if found.index == 0 else f"{found.path}[{found.index}]"
+        read = read_structures(paths)
+        warn_of(read)
+        for found in read:
             if found.atoms is None:
-                problems.append((name, str(found.problem)))
+                problems.append((found.name, str(found.problem)))
             else:
-                structures.append((name, found.atoms))
+                structures.append((found.name, found.atoms))
         return cls(structures, problems)
 
     @classmethod

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,7 +29,8 @@ from aiida_fuse2.workchains.records import (
     generation_records,
     given_targets,
 )
-from aiida_fuse2.worker.structure_files import read_structures
+from aiida_fuse2.workchains.targets import target_misfit
+from aiida_fuse2.worker.structure_files import read_structures, warn_of
 
 MAX_NAME_LENGTH = 40
 """Longest name of a target."""
@@ -84,18 +86,26 @@ def read_target(path: Path, settings: SearchSettings) -> Atoms:
         settings: of the search.
 
     Raises:
-        InputError: where the file cannot be read, holds several, or one of another composition.
+        InputError: where the file cannot be read, holds several, one of another composition, or one that the checks of
+            every trial refuse.
     """
     found = read_structures([path])
+    warn_of(found)
     structures = [structure.atoms for structure in found if structure.atoms is not None]
     if not structures:
         problem = found[0].problem if found else None
         raise InputError("target", printable(path), problem or "it holds no structure")
     if len(structures) > 1:
         raise InputError("target", printable(path), f"holds {len(structures)} structures; give each in a file")
+    for other in found:
+        if other.problem is not None:
+            warnings.warn(f"{other.name}: {other.problem}", UserWarning, stacklevel=2)
     if settings.unit.z_of(structures[0]) is None:
         expected = f"the search is one for {settings.unit.formula}"
         raise InputError("target", structures[0].get_chemical_formula(), expected)
+    reason = target_misfit(settings, structures[0])
+    if reason is not None:
+        raise InputError("target", printable(path), reason)
     return structures[0]
 
 

@@ -260,7 +260,19 @@ O 1.9525 0.0 1.9525
 O 0.0 1.9525 1.9525
 """
 
-SEEDS = {"a.cif": CIF, "POSCAR": POSCAR, "a.xyz": XYZ}
+LISTED = (
+    CIF.replace("'P m -3 m'", "'P -1' ").replace("_symmetry_Int_Tables_number 221\n", "")
+    + """O2 O 0.5 0 0.5 1
+O3 O 0 0.5 0.5 1
+loop_
+_symmetry_equiv_pos_as_xyz
+x,y,z
+-x,-y,-z
+_space_group_name_Hall -P_1
+"""
+)
+
+SEEDS = {"a.cif": CIF, "b.cif": LISTED, "POSCAR": POSCAR * 2, "a.xyz": XYZ * 2}
 
 pieces = st.one_of(
     st.sampled_from(

@@ -140,6 +140,17 @@ def provided_pool(settings: SearchSettings, structures: Sequence[tuple[str, Atom
     return text, {"generator": PROVIDED, "kept": len(screened.kept), "rejected": rejected}
 
 
+def misfit(settings: SearchSettings, atoms: Atoms) -> str | None:
+    """Return why a structure is none that a search can start from or find, as ``provided_pool`` does; None if it is.
+
+    Args:
+        settings: of the search.
+        atoms: the structure, in any cell.
+    """
+    rejected = provided_pool(settings, [("", atoms)])[1]["rejected"]
+    return str(rejected[0][1]) if rejected else None
+
+
 def pool_number(node: orm.SinglefileData) -> int:
     """Return the number of a pool: how many the search had before."""
     with node.open(mode="r") as handle:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import json
 import logging
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -104,6 +105,22 @@ class CommandError(click.ClickException):
 
 
 @contextmanager
+def _warnings_for_people() -> Iterator[None]:
+    """Show warnings that are meant for people in one line, without the line of code."""
+    shown = warnings.showwarning
+
+    def show(message: Warning | str, category: type[Warning], *place: Any, **options: Any) -> None:
+        if category is UserWarning:
+            click.echo(f"Warning: {one_line(message)}", err=True)
+        else:
+            shown(message, category, *place, **options)
+
+    with warnings.catch_warnings():
+        warnings.showwarning = show
+        yield
+
+
+@contextmanager
 def reported_errors() -> Iterator[None]:
     """Show errors that are meant for people in one line, without a traceback."""
     from aiida.common.exceptions import AiidaException
@@ -112,7 +129,8 @@ def reported_errors() -> Iterator[None]:
     from aiida_fuse2.disk import is_disk_full
 
     try:
-        yield
+        with _warnings_for_people():
+            yield
     except (Fuse2Error, AiidaException) as error:
         raise CommandError(str(error), BAD_INPUT if isinstance(error, ValueError) else FAILED) from error
     except (OSError, SQLAlchemyError) as error:  # AiiDA cannot even open a profile then

@@ -7,12 +7,15 @@ from collections.abc import Mapping
 from typing import Any
 
 from aiida import orm
+from ase import Atoms
 
-from aiida_fuse2.calculations.conversions import explored_of_records
-from aiida_fuse2.core.errors import InputError
+from aiida_fuse2.calculations.conversions import explored_of_records, misfit
+from aiida_fuse2.core.errors import InputError, one_line
+from aiida_fuse2.core.generators.provided import ProvidedRejection
 from aiida_fuse2.core.settings import SearchSettings
 from aiida_fuse2.core.state import FoundTarget
 from aiida_fuse2.core.targets import TargetFinder, relaxed_cell
+from aiida_fuse2.core.validity import Rejection
 
 from .records import TARGETS_LINK, explored_structures, generation_records
 
@@ -32,7 +35,8 @@ def check_targets(settings: SearchSettings, targets: Mapping[str, orm.StructureD
         targets: by name.
 
     Raises:
-        InputError: where one has another composition or too many atoms, or there are none to stop at.
+        InputError: where one has another composition or too many atoms, fails the checks of every trial, or there are
+            none to stop at.
     """
     if settings.target.stop and not targets:
         expected = "there is no target to stop at: give one, e.g. --target known.cif"
@@ -41,13 +45,34 @@ def check_targets(settings: SearchSettings, targets: Mapping[str, orm.StructureD
         field = f"{TARGETS_LINK}.{name}"
         if not _NAME.fullmatch(name):
             raise InputError(field, name, "must be letters and digits, with single underscores between them")
-        atoms = node.get_ase()
+        try:
+            atoms = node.get_ase()
+        except ValueError as error:  # sites that are shared or not full
+            raise InputError(field, name, f"{ProvidedRejection.PARTIAL}: {one_line(error)}") from error
         if settings.unit.z_of(atoms) is None:
             raise InputError(field, atoms.get_chemical_formula(), f"the search is one for {settings.unit.formula}")
         n_atoms = len(relaxed_cell(atoms, settings.symmetry.report_symprec[1]))
         if n_atoms > settings.max_atoms:
             expected = f"more atoms in its primitive cell than max_atoms = {settings.max_atoms}: it cannot be found"
             raise InputError(field, n_atoms, expected)
+        reason = target_misfit(settings, atoms)
+        if reason is not None:
+            raise InputError(field, atoms.get_chemical_formula(), reason)
+
+
+def target_misfit(settings: SearchSettings, atoms: Atoms) -> str | None:
+    """Return why a structure is no crystal to look for, in the words that starting structures are refused with.
+
+    One with too many atoms can be compared all the same.
+
+    Args:
+        settings: of the search.
+        atoms: the structure, in any cell.
+    """
+    reason = misfit(settings, atoms)
+    if reason == Rejection.SIZE:  # its primitive cell is that of a search
+        reason = misfit(settings, relaxed_cell(atoms, settings.symmetry.report_symprec[1]))
+    return None if reason == Rejection.SIZE else reason
 
 
 def find_earlier(search: int, targets: Mapping[str, str], stol: float) -> dict[str, FoundTarget]:

@@ -1,12 +1,11 @@
 """Reading the user's structures: CIF, POSCAR and (extended) XYZ. Nothing is written.
 
-A file that cannot be used is reported with its reason and the others are read on. A file is cut into the
-texts of its structures first, and each is looked over before ASE reads it: a few bytes can ask for
-thousands of millions of atoms, columns or symmetry operations.
+A file or a structure that cannot be used is reported with its reason and the others are read on.
 """
 
 from __future__ import annotations
 
+import codecs
 import io
 import stat
 import warnings
@@ -18,61 +17,40 @@ from typing import TextIO
 import numpy as np
 from ase import Atoms
 from ase.data import chemical_symbols
-from ase.io import read
-from ase.io.cif import CIFBlock, parse_cif
-from ase.io.extxyz import key_val_str_to_dict
 
 from aiida_fuse2.core.errors import one_line, printable
 from aiida_fuse2.core.generators.provided import has_partial_occupancy
-from aiida_fuse2.core.settings import MAX_ATOMS_LIMIT
 from aiida_fuse2.core.validity import MAX_POSITION
+
+from .cif_texts import cif_texts, read_block
+from .structure_texts import (
+    MAX_ATOMS_READ,
+    Parsed,
+    UnusableTextError,
+    poscar_texts,
+    read_poscar,
+    read_xyz,
+    too_many,
+    xyz_texts,
+)
 
 MAX_FILE_BYTES = 100 * 1024**2
 """Largest file that is read: some hundred thousand small structures."""
 
-MAX_STRUCTURE_LENGTH = 10**6
-"""Longest text of one structure, characters; 4000 atoms need a third of it."""
-
-MAX_COMMENT_LENGTH = 20_000
-"""Longest second line of an XYZ structure, characters."""
-
-MAX_COLUMNS = 1000
-"""Most columns of an XYZ structure."""
-
-MAX_ATOMS_READ = 4 * MAX_ATOMS_LIMIT
-"""Most atoms of a structure that is read: four primitive cells, as in a face-centred lattice."""
-
-MAX_EQUIVALENT = 10 * MAX_ATOMS_READ
-"""Most sites times symmetry operations of a CIF; atoms on special positions are fewer."""
-
 MAX_BARREN = 200
 """Structures in a row of one file that cannot be used, after which the rest of it is not read."""
-
-MAX_OPERATIONS = 1000
-"""Most symmetry operations of a CIF; a space group has 192 at most."""
 
 MAX_PROBLEM_LENGTH = 200
 """Longest text taken over from an error of a reader."""
 
-MAX_WORDS_LENGTH = 30
-"""Longest text taken over from a file, characters."""
-
 _SUFFIXES = {".cif": "cif", ".vasp": "vasp", ".poscar": "vasp", ".xyz": "extxyz", ".extxyz": "extxyz"}
 
-_NAMES = {"cif": "a CIF", "vasp": "a POSCAR", "extxyz": "extended XYZ"}
+_NAMES = {"": "a file of structures", "cif": "a CIF", "vasp": "a POSCAR", "extxyz": "extended XYZ"}
 
 _KNOWN = "CIF (.cif), VASP (POSCAR*, CONTCAR*, .vasp) or extended XYZ (.xyz, .extxyz)"
 
-_OPERATIONS = (
-    "_space_group_symop_operation_xyz",
-    "_space_group_symop.operation_xyz",
-    "_symmetry_equiv_pos_as_xyz",
-)
-"""Tags of a CIF that list symmetry operations."""
-
-
-class UnusableTextError(ValueError):
-    """The text of a structure that is not worth reading; the message says why."""
+BROKEN = "cannot be read: is not {}, or a broken one"
+"""What is said of a file that its reader does not understand."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,12 +62,19 @@ class ReadStructure:
         index: which structure of the file, from 0.
         atoms: the structure, or None.
         problem: why there is no structure, or None.
+        warnings: what the user should know of how it was read.
     """
 
     path: Path
     index: int
     atoms: Atoms | None
     problem: str | None
+    warnings: tuple[str, ...] = ()
+
+    @property
+    def name(self) -> str:
+        """What it is called in messages: its file, and which structure of it."""
+        return str(self.path) if self.index == 0 else f"{self.path}[{self.index}]"
 
 
 def _failed(path: Path, problem: str, index: int = 0) -> ReadStructure:
@@ -126,13 +111,13 @@ def _short(error: Exception) -> str:
 
 
 def _reader_problem(path: Path, error: Exception) -> str:
-    """Return what is wrong with a file that its reader gave up, whatever it raised.
+    """Return what is wrong with a file that could not be read to its end.
 
-    What it stumbles over in a file of another kind tells nothing: an assertion, an index or a key of its own.
+    What a reader stumbles over tells nothing: an assertion, an index or a key of its own.
     """
-    if isinstance(error, AssertionError | LookupError | AttributeError) or not str(error).strip():
-        return f"cannot be read: is not {_NAMES[_format_of(path) or '']}, or a broken one"
-    return f"cannot be read: {_short(error)}"
+    if isinstance(error, OSError):
+        return f"cannot be read: {_short(error)}"
+    return BROKEN.format(_NAMES[_format_of(path) or ""])
 
 
 def _structure_problem(atoms: Atoms) -> str | None:
@@ -140,7 +125,7 @@ def _structure_problem(atoms: Atoms) -> str | None:
     if len(atoms) == 0:
         return "has no atoms"
     if len(atoms) > MAX_ATOMS_READ:
-        return _too_many(len(atoms))
+        return too_many(len(atoms))
     checks = (
         (not np.isfinite(atoms.cell.array).all(), "has lattice vectors that are no numbers"),
         (not np.isfinite(atoms.positions).all(), "has positions that are no numbers"),
@@ -152,187 +137,104 @@ def _structure_problem(atoms: Atoms) -> str | None:
     return next((problem for is_wrong, problem in checks if is_wrong), None)
 
 
-def _too_many(n_atoms: int) -> str:
-    return f"has {printable(n_atoms, 20)} atoms; at most {MAX_ATOMS_READ} are read"
+# --- reading --------------------------------------------------------------------------------------
 
-
-# --- the texts of single structures ---------------------------------------------------------------
-
-
-def _lines(stream: TextIO) -> Iterator[str]:
-    """Yield the lines of a file; a line that is too long for any structure comes in pieces."""
-    while line := stream.readline(MAX_STRUCTURE_LENGTH):
-        yield line
-
-
-def _check_length(length: int) -> None:
-    if length > MAX_STRUCTURE_LENGTH:
-        raise UnusableTextError(f"a structure has more than {MAX_STRUCTURE_LENGTH} characters")
-
-
-def _whole_text(stream: TextIO) -> Iterator[str]:
-    """Yield the text of a file that holds one structure."""
-    text = stream.read(MAX_STRUCTURE_LENGTH + 1)
-    _check_length(len(text))
-    yield text
-
-
-def _cif_blocks(stream: TextIO) -> Iterator[str]:
-    """Yield the data blocks of a CIF, without the content of text fields (reflections, whole papers)."""
-    block: list[str] = []
-    length, in_field, has_begun = 0, False, False
-    for line in _lines(stream):
-        if line.startswith(";"):
-            in_field = not in_field
-            block.append(";\n")
-            continue
-        if in_field:
-            continue
-        if line[:5].lower() == "data_":
-            if has_begun:
-                yield "".join(block)
-                block, length = [], 0
-            has_begun = True
-        length += len(line)
-        _check_length(length)
-        block.append(line)
-    yield "".join(block)
-
-
-def _xyz_frames(stream: TextIO) -> Iterator[str]:
-    """Yield the frames of an XYZ file: number of atoms, comment, atoms, and lattice vectors (``VEC1`` ...)."""
-    lines = _lines(stream)
-    header = next(lines, "")
-    while header:
-        if not header.strip():
-            header = next(lines, "")
-            continue
-        n_atoms = _number_of_atoms(header)
-        if n_atoms > MAX_ATOMS_READ:
-            raise UnusableTextError(_too_many(n_atoms))
-        frame = [header]
-        length, header = len(header), ""
-        for line in lines:
-            if len(frame) >= n_atoms + 2 and not line.startswith("VEC"):
-                header = line
-                break
-            length += len(line)
-            _check_length(length)
-            frame.append(line)
-        yield "".join(frame)
-
-
-def _number_of_atoms(header: str) -> int:
-    try:
-        return int(header)
-    except ValueError:
-        words = one_line(header, MAX_WORDS_LENGTH)
-        raise UnusableTextError(f"cannot be read: {words!r} where the number of atoms should be") from None
-
-
-# --- reading them with ASE ------------------------------------------------------------------------
-
-
-def _read_poscar(text: str) -> Iterator[Atoms]:
-    n_atoms = max((_sum_of(line) for line in text.split("\n", 7)[5:7]), default=0)
-    if n_atoms > MAX_ATOMS_READ:
-        raise UnusableTextError(_too_many(n_atoms))
-    try:
-        yield read(io.StringIO(text), format="vasp")
-    except AttributeError as error:  # ASE then looks beside the file for the output of a calculation
-        raise UnusableTextError("names no elements; they belong on the line above the numbers of atoms") from error
-
-
-def _sum_of(line: str) -> int:
-    """Return the sum of the whole numbers of a line."""
-    total = 0
-    for word in line.split():
-        try:
-            total += abs(int(word))
-        except ValueError:
-            continue
-    return total
-
-
-def _read_cif(text: str) -> Iterator[Atoms]:
-    for block in parse_cif(io.StringIO(text)):
-        if block.has_structure():
-            _check_symmetry(block)
-            yield block.get_atoms()
-
-
-def _check_symmetry(block: CIFBlock) -> None:
-    """Refuse a block whose symmetry would make too many atoms."""
-    listed = max((len(block[tag]) for tag in _OPERATIONS if isinstance(block.get(tag), list)), default=0)
-    if listed > MAX_OPERATIONS:
-        raise UnusableTextError(f"has {listed} symmetry operations; at most {MAX_OPERATIONS} are read")
-    n_sites = len(block.get_symbols())
-    if n_sites > MAX_ATOMS_READ:
-        raise UnusableTextError(_too_many(n_sites))
-    operations = len(block.get_spacegroup(subtrans_included=True).get_symop()) if block.get_cell().rank == 3 else 1
-    if n_sites * operations > MAX_EQUIVALENT:
-        raise UnusableTextError(f"has {n_sites} sites and {operations} symmetry operations, which is too many atoms")
-
-
-def _read_xyz(text: str) -> Iterator[Atoms]:
-    comment = text.split("\n", 2)[1] if "\n" in text else ""
-    if len(comment) > MAX_COMMENT_LENGTH:
-        raise UnusableTextError(f"has a second line of more than {MAX_COMMENT_LENGTH} characters")
-    columns = str(key_val_str_to_dict(comment).get("Properties", "")).split(":")[2::3]
-    if sum(abs(int(number)) for number in columns) > MAX_COLUMNS:
-        raise UnusableTextError(f"has more than {MAX_COLUMNS} columns")
-    yield read(io.StringIO(text), format="extxyz")
-
-
-_READERS: dict[str, tuple[Callable[[TextIO], Iterator[str]], Callable[[str], Iterator[Atoms]]]] = {
-    "cif": (_cif_blocks, _read_cif),
-    "vasp": (_whole_text, _read_poscar),
-    "extxyz": (_xyz_frames, _read_xyz),
+_READERS: dict[str, tuple[Callable[[TextIO], Iterator[str | UnusableTextError]], Callable[[str], Parsed | None]]] = {
+    "cif": (cif_texts, read_block),
+    "vasp": (poscar_texts, read_poscar),
+    "extxyz": (xyz_texts, read_xyz),
 }
 """What cuts a file into texts, and what reads a text, by format."""
 
 
-def _structures_of(path: Path) -> Iterator[ReadStructure]:
-    """Yield the structures of a file that can be opened; raises what its readers raise."""
-    cut, read_text = _READERS[_format_of(path) or ""]
+def _structures_of(stream: TextIO, path: Path, file_format: str) -> Iterator[ReadStructure]:
+    """Yield the structures of a text."""
+    cut, read_one = _READERS[file_format]
     index = barren = 0
-    # An open file, not its name: ASE reads '@' and '*' in names as an index and a pattern.
-    with path.open(encoding="utf-8", errors="replace") as stream:
-        for text in cut(stream):
-            barren += 1
-            try:
-                for atoms in read_text(text):
-                    wrong = _structure_problem(atoms)
-                    yield ReadStructure(path=path, index=index, atoms=None if wrong else atoms, problem=wrong)
-                    index += 1
-                    barren = barren if wrong else 0
-            except UnusableTextError as error:
-                yield _failed(path, str(error), index)
-                index += 1
-            if barren >= MAX_BARREN:
-                yield _failed(path, f"{barren} structures in a row cannot be used; the rest is not read", index)
-                return
+    for text in cut(stream):
+        found = _structure(text, read_one, path, index)
+        barren = 0 if found is not None and found.problem is None else barren + 1
+        if found is not None:
+            yield found
+            index += 1
+        if barren >= MAX_BARREN:
+            yield _failed(path, f"{barren} structures in a row cannot be used; the rest is not read", index)
+            return
     if index == 0:
         yield _failed(path, "holds no structure")
 
 
+def _structure(
+    text: str | UnusableTextError, read_one: Callable[[str], Parsed | None], path: Path, index: int
+) -> ReadStructure | None:
+    """Return the structure of a text, or why there is none; None where the text is of something else."""
+    try:
+        if isinstance(text, UnusableTextError):
+            raise text
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of numpy and spglib; what the user should know is in what is returned
+            read = read_one(text)
+        problem = None if read is None else _structure_problem(read.atoms)
+    except UnusableTextError as error:
+        return _failed(path, str(error), index)
+    except Exception:  # noqa: BLE001 - whatever a broken text makes of it, its words tell nothing
+        return _failed(path, BROKEN.format(_NAMES[_format_of(path) or ""]), index)
+    if read is None:
+        return None
+    atoms = None if problem else read.atoms
+    return ReadStructure(path=path, index=index, atoms=atoms, problem=problem, warnings=tuple(read.warnings))
+
+
+def _encoding(path: Path) -> str:
+    """Return the encoding that the first bytes of a file tell: of its byte order mark, or where every second is 0."""
+    with path.open("rb") as stream:
+        head = stream.read(64)
+    marks = {codecs.BOM_UTF8: "utf-8-sig", codecs.BOM_UTF32_LE: "utf-32", codecs.BOM_UTF32_BE: "utf-32"}
+    marks |= {codecs.BOM_UTF16_LE: "utf-16", codecs.BOM_UTF16_BE: "utf-16"}
+    for mark, encoding in marks.items():
+        if head.startswith(mark):
+            return encoding
+    if len(head) > 4 and not any(head[1::2]) and all(head[::2]):
+        return "utf-16-le"
+    if len(head) > 4 and not any(head[::2]) and all(head[1::2]):
+        return "utf-16-be"
+    return "utf-8"
+
+
 def _read_file(path: Path) -> Iterator[ReadStructure]:
-    """Yield the structures of a file, up to the first that cannot be read."""
+    """Yield the structures of a file."""
     problem = _file_problem(path)
     if problem is not None:
         yield _failed(path, problem)
         return
     found = 0
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            for structure in _structures_of(path):
+        with path.open(encoding=_encoding(path), errors="replace") as stream:
+            for structure in _structures_of(stream, path, _format_of(path) or ""):
                 yield structure
                 found += 1
-    except UnusableTextError as error:
-        yield _failed(path, str(error), found)
-    except Exception as error:  # noqa: BLE001 - readers raise whatever a broken file makes them raise
+    except Exception as error:  # noqa: BLE001 - whatever the system or a reader raises
         yield _failed(path, _reader_problem(path, error), found)
+
+
+def warn_of(structures: Iterable[ReadStructure]) -> None:
+    """Warn of what the user should know of how structures were read."""
+    for structure in structures:
+        for text in structure.warnings:
+            warnings.warn(f"{printable(structure.name)}: {text}", UserWarning, stacklevel=3)
+
+
+def read_text(text: str, file_format: str) -> list[ReadStructure]:
+    """Read structures from the content of a file.
+
+    Args:
+        text: the content.
+        file_format: cif, vasp or extxyz.
+
+    Returns:
+        As for ``read_structures``; the path is empty.
+    """
+    return list(_structures_of(io.StringIO(text, newline=None), Path(), file_format))
 
 
 def _is_directory(path: Path) -> bool:

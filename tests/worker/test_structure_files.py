@@ -6,7 +6,7 @@ import pytest
 from ase import Atoms
 from ase.io import write
 
-from aiida_fuse2.worker import structure_files
+from aiida_fuse2.worker import structure_files, structure_texts
 from aiida_fuse2.worker.structure_files import read_structures
 
 CIF = """data_{name}
@@ -190,6 +190,7 @@ def test_a_pipe_is_not_opened(tmp_path):
 def test_size_limits(tmp_path, monkeypatch):
     path = tmp_path / "a.cif"
     path.write_text(cif())
+    monkeypatch.setattr(structure_texts, "MAX_ATOMS_READ", 4)
     monkeypatch.setattr(structure_files, "MAX_ATOMS_READ", 4)
     assert problem_of(path) == "has 5 atoms; at most 4 are read"
     monkeypatch.setattr(structure_files, "MAX_FILE_BYTES", 10)
