@@ -15,6 +15,7 @@ from aiida_fuse2.calculations.conversions import POOL_FILE, provided_pool
 from aiida_fuse2.core.errors import InputError, RefusedInputsError, one_line, printable
 from aiida_fuse2.core.settings import SearchSettings, parse_settings
 from aiida_fuse2.environment import node_identifier
+from aiida_fuse2.workchains.records import EARLIEST_FIRST
 from aiida_fuse2.worker.structure_files import read_structures
 
 SKIPPED_IN_ERROR = 3
@@ -32,7 +33,7 @@ def load_group(label: str) -> list[orm.StructureData]:
     except (AiidaException, ValueError) as error:
         raise InputError("--group", label, f"cannot be loaded ({error})") from error
     builder = orm.QueryBuilder().append(orm.Group, filters={"id": group.pk}, tag="group")
-    builder.append(orm.StructureData, with_group="group", tag="structure").order_by({"structure": {"id": "asc"}})
+    builder.append(orm.StructureData, with_group="group", tag="structure").order_by({"structure": EARLIEST_FIRST})
     found: list[orm.StructureData] = builder.all(flat=True)
     if not found:
         raise InputError("--group", label, "holds no structure")
