@@ -182,7 +182,10 @@ def test_processes_that_call_each_other():
 
 
 def test_structure_and_refinement_below_themselves():
-    loop, structure = ended("aiida.workflows:fuse2.refine"), orm.StructureData(cell=[[3, 0, 0], [0, 3, 0], [0, 0, 3]]).store()
+    loop, structure = (
+        ended("aiida.workflows:fuse2.refine"),
+        orm.StructureData(cell=[[3, 0, 0], [0, 3, 0], [0, 0, 3]]).store(),
+    )
     link(loop, loop, LinkType.CALL_WORK, "tiers")
     job = orm.CalcFunctionNode().store()
     link(loop, job, LinkType.CALL_CALC, "join_tiers")

@@ -18,7 +18,7 @@ from ase.io import write
 from click.testing import CliRunner
 from sqlalchemy import text
 
-from aiida_fuse2 import continuation, publishing, query
+from aiida_fuse2 import continuation, models, publishing, query, refinement
 from aiida_fuse2.cli import cmd_root
 from aiida_fuse2.report.collect import search_figures
 from aiida_fuse2.starts import load_group
@@ -26,7 +26,7 @@ from aiida_fuse2.targets import search_targets
 from aiida_fuse2.workchains.records import added_files
 from aiida_fuse2.workchains.runs import Fuse2RunsWorkChain
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]  # searches, and every command twice for each
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]  # searches, and every command twice for each
 
 KEY = re.compile(r"(?<![\d.])[1-9]\d{5}(?!\d|\.\d)")
 """A primary key in what a command prints: here all have six digits, and numbers of structures have fewer."""
@@ -221,7 +221,19 @@ def test_an_imported_search_says_the_same(searches, folders, monkeypatch, aiida_
         after = answers(target)
     assert after.keys() == before.keys()
     different = {key: (before[key], after[key]) for key in before if before[key] != after[key]}
-    for key, (one, two) in different.items():
-        import difflib
-        print(key); print("\n".join(list(difflib.unified_diff(one.split("\n"), two.split("\n"), lineterm="", n=0))[:12])[:1500])
-    assert not list(different)
+    assert not different
+
+
+def test_the_newest_is_what_was_made_last(aiida_config_tmp, aiida_profile_factory):
+    with aiida_profile_factory(aiida_config_tmp):
+        weights = [orm.SinglefileData.from_string(str(i), filename="weights").store() for i in range(3)]
+        orm.Group(label=models.GROUP).store().add_nodes(weights)
+        refinements = [orm.WorkChainNode(process_type=refinement.PROCESS_TYPE) for _ in range(3)]
+        for node in refinements:
+            node.set_process_state("running")
+            node.store()
+        made = [[node.uuid for node in nodes] for nodes in (weights, refinements)]
+        shuffle()
+        assert [model.node.uuid for model in models.installed_models()] == made[0][::-1]
+        assert [model.node.uuid for model in models.all_models()] == made[0][::-1]
+        assert [orm.load_node(pk).uuid for pk in refinement.under_way()] == made[1][::-1]
