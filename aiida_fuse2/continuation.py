@@ -19,6 +19,7 @@ from aiida_fuse2.starts import screen_starts
 from aiida_fuse2.targets import targets_of_files
 from aiida_fuse2.workchains.protocols import check_overrides, completed_settings, merge, protocol_inputs
 from aiida_fuse2.workchains.records import (
+    NEWEST_FIRST,
     TARGETS_LINK,
     GenerationRecord,
     add_file,
@@ -82,8 +83,8 @@ def _first_state(search: orm.WorkChainNode) -> orm.Dict:
     builder.append(
         orm.CalcFunctionNode, filters={"attributes.process_label": "begin"}, with_incoming="search", tag="begin"
     )
-    builder.append(orm.Dict, with_incoming="begin")
-    found: orm.Dict | None = builder.first(flat=True)
+    builder.append(orm.Dict, with_incoming="begin", tag="state").order_by({"state": NEWEST_FIRST})
+    found: orm.Dict | None = builder.first(flat=True)  # of a step that ran twice the newest
     if found is None:
         raise InputError("search", search.pk, "has not begun; start it again with `aiida-fuse2 run`")
     return found

@@ -31,6 +31,7 @@ from .environment import (
     start_command,
 )
 from .query import PROCESS_TYPE, RUNS_PROCESS_TYPE, TERMINATED
+from .query.loading import with_callers
 from .refinement import PROCESS_TYPE as REFINE_PROCESS_TYPE
 from .workchains.orphans import Orphan, orphans_below, seal_orphans
 from .workchains.software import worker_software
@@ -377,7 +378,5 @@ def _tasks_on_disk() -> set[int]:
 
 def _search_of(pk: int) -> int | None:
     """Return the search, the runs or the refinement that a process belongs to, itself included."""
-    node = orm.load_node(pk)
-    while node is not None and node.process_type not in {PROCESS_TYPE, RUNS_PROCESS_TYPE, REFINE_PROCESS_TYPE}:
-        node = node.caller
-    return None if node is None else int(node.pk)
+    types = {PROCESS_TYPE, RUNS_PROCESS_TYPE, REFINE_PROCESS_TYPE}
+    return next((int(node.pk) for node in with_callers(orm.load_node(pk)) if node.process_type in types), None)

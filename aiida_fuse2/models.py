@@ -19,6 +19,7 @@ from aiida_fuse2.core.errors import InputError, one_line
 from aiida_fuse2.core.potentials.megnet.archive import MAX_BYTES, make_archive, read_archive
 from aiida_fuse2.core.settings import CHGNET_ELEMENTS
 from aiida_fuse2.environment import load_node
+from aiida_fuse2.workchains.records import NEWEST_FIRST
 from aiida_fuse2.worker.names import WEIGHTS_FILE
 
 GROUP = "fuse2/models"
@@ -133,7 +134,7 @@ def install_megnet(
 def installed_models() -> list[Model]:
     """Return the installed models, newest first."""
     builder = orm.QueryBuilder().append(orm.Group, filters={"label": GROUP}, tag="group")
-    builder.append(orm.SinglefileData, with_group="group", tag="node").order_by({"node": {"id": "desc"}})
+    builder.append(orm.SinglefileData, with_group="group", tag="node").order_by({"node": NEWEST_FIRST})
     return [Model(node=node, name=node.label, origin="installed", mae=None) for node in builder.all(flat=True)]
 
 
@@ -142,13 +143,13 @@ def trained_models() -> list[Model]:
     builder = orm.QueryBuilder().append(TrainCalculation, tag="job", project="label")
     builder.append(orm.SinglefileData, with_incoming="job", edge_filters={"label": "weights"}, tag="node", project="*")
     builder.append(orm.Dict, with_incoming="job", edge_filters={"label": "summary"}, project="attributes.mae")
-    builder.order_by({"node": {"id": "desc"}})
+    builder.order_by({"node": NEWEST_FIRST})
     return [Model(node=node, name=label, origin="trained", mae=mae) for label, node, mae in builder.all()]
 
 
 def all_models() -> list[Model]:
     """Return all models, newest first."""
-    return sorted([*installed_models(), *trained_models()], key=lambda model: -model.node.pk)
+    return sorted([*installed_models(), *trained_models()], key=lambda model: model.node.ctime, reverse=True)
 
 
 def find_model(identifier: str | None) -> orm.SinglefileData:

@@ -113,22 +113,27 @@ def paths_of(archive: Path) -> tuple[Path, Path, Path]:
 def processes_below(pks: Iterable[int]) -> list[dict[str, Any]]:
     """Return all processes that some processes have called, directly or through others.
 
+    Links are followed once, wherever they lead.
+
     Args:
-        pks: primary keys of the callers.
+        pks: primary keys of the callers, which are left out themselves.
 
     Returns:
         For each its ``pk``, ``process_type``, ``process_state`` and whether it is ``sealed``; a query per level.
     """
     found: list[dict[str, Any]] = []
     level = list(pks)
+    seen = set(level)
     names = ("pk", "process_type", "process_state", "sealed")
     while level:
         builder = orm.QueryBuilder().append(orm.ProcessNode, filters={"id": {"in": level}}, tag="caller")
         project = ["id", "process_type", "attributes.process_state", "attributes.sealed"]
         builder.append(orm.ProcessNode, with_incoming="caller", project=project, tag="called")
         rows = [dict(zip(names, row, strict=True)) for row in builder.all()]
-        found += rows
-        level = [row["pk"] for row in rows]
+        fresh = {row["pk"]: row for row in rows if row["pk"] not in seen}
+        found += fresh.values()
+        seen |= fresh.keys()
+        level = list(fresh)
     return found
 
 
@@ -357,7 +362,8 @@ def _how(node: orm.WorkChainNode, archive: Path, group: orm.Group, best: int | N
         "",
         "load_profile()",
         f'group = orm.load_group("{group.label}")',
-        "for structure in group.nodes:",
+        "# a group has no order of its own",
+        'for structure in sorted(group.nodes, key=lambda node: node.base.extras.get("fuse2")["energy"]):',
         '    known = structure.base.extras.get("fuse2")',
         '    print(known["energy"], known["spacegroup_symbol_loose"], structure.get_formula())',
         "    print(structure.creator)  # the job that relaxed it",

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import Any
 
 from aiida import orm
@@ -15,8 +14,9 @@ from aiida_fuse2 import query
 from aiida_fuse2.core.errors import InputError, RefusedInputsError
 from aiida_fuse2.environment import load_node
 from aiida_fuse2.launch import check_inputs
+from aiida_fuse2.query.status import elapsed
 from aiida_fuse2.workchains.protocols import merge, protocol_inputs
-from aiida_fuse2.workchains.records import last_tier
+from aiida_fuse2.workchains.records import NEWEST_FIRST, last_tier
 from aiida_fuse2.workchains.refine import Fuse2RefineWorkChain
 from aiida_fuse2.workchains.tiers import TierChoice
 
@@ -119,7 +119,7 @@ def progress(refinement: int) -> RefinementProgress:
         is_paused=bool(attributes.get("paused", False)),
         exit_status=attributes.get("exit_status"),
         phase="" if has_ended else _phase(refinement),
-        elapsed=((mtime if has_ended else datetime.now(tz=UTC)) - ctime).total_seconds(),
+        elapsed=elapsed(refinement, ctime, mtime, has_ended=has_ended),
     )
 
 
@@ -127,7 +127,7 @@ def _phase(refinement: int) -> str:
     """Return what a refinement is doing, from the tiers that it called last."""
     builder = orm.QueryBuilder().append(orm.WorkChainNode, filters={"id": refinement}, tag="refinement")
     builder.append(orm.WorkChainNode, with_incoming="refinement", project="id", tag="tiers")
-    newest = builder.order_by({"tiers": {"id": "desc"}}).first(flat=True)
+    newest = builder.order_by({"tiers": NEWEST_FIRST}).first(flat=True)
     return "starting" if newest is None else f"relaxing {query.tiers_phase([newest])}"
 
 
@@ -135,7 +135,7 @@ def under_way() -> list[int]:
     """Return the primary keys of the refinements that have not ended, newest first."""
     filters = {"process_type": PROCESS_TYPE, "attributes.process_state": {"!in": sorted(query.TERMINATED)}}
     builder = orm.QueryBuilder().append(orm.WorkChainNode, filters=filters, project="id", tag="refinement")
-    found: list[int] = builder.order_by({"refinement": {"id": "desc"}}).all(flat=True)
+    found: list[int] = builder.order_by({"refinement": NEWEST_FIRST}).all(flat=True)
     return found
 
 

@@ -16,6 +16,7 @@ from aiida_fuse2.core.errors import InputError, RefusedInputsError, one_line, pr
 from aiida_fuse2.core.settings import SearchSettings, parse_settings
 from aiida_fuse2.environment import node_identifier
 from aiida_fuse2.worker.structure_files import read_structures, warn_of
+from aiida_fuse2.workchains.records import EARLIEST_FIRST
 
 SKIPPED_IN_ERROR = 3
 """Structures named in the message where none can be used."""
@@ -32,7 +33,7 @@ def load_group(label: str) -> list[orm.StructureData]:
     except (AiidaException, ValueError) as error:
         raise InputError("--group", label, f"cannot be loaded ({error})") from error
     builder = orm.QueryBuilder().append(orm.Group, filters={"id": group.pk}, tag="group")
-    builder.append(orm.StructureData, with_group="group", tag="structure").order_by({"structure": {"id": "asc"}})
+    builder.append(orm.StructureData, with_group="group", tag="structure").order_by({"structure": EARLIEST_FIRST})
     found: list[orm.StructureData] = builder.all(flat=True)
     if not found:
         raise InputError("--group", label, "holds no structure")

@@ -22,6 +22,7 @@ from aiida_fuse2.core.symmetry import find_symmetry
 from aiida_fuse2.core.targets import TARGET_PREFIX, TargetFinder
 from aiida_fuse2.core.trials import generation_of_label
 from aiida_fuse2.workchains.records import (
+    NEWEST_FIRST,
     STRUCTURE_LINK,
     TARGETS_LINK,
     GenerationRecord,
@@ -306,4 +307,4 @@ def _rows_of_targets(search: int) -> dict[str, dict[str, Any]]:
 def _target_job(search: int) -> orm.QueryBuilder:
     builder = orm.QueryBuilder().append(orm.WorkChainNode, filters={"id": search}, tag="search")
     builder.append(orm.ProcessNode, with_incoming="search", edge_filters={"label": TARGETS_LINK}, tag="job")
-    return builder.order_by({"job": {"id": "desc"}})
+    return builder.order_by({"job": NEWEST_FIRST})

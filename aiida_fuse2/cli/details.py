@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from aiida import orm
 from rich.columns import Columns
 from rich.console import Group
 from rich.markup import escape
@@ -16,10 +15,9 @@ from rich.text import Text
 from aiida_fuse2.calculations.conversions import history_rows
 from aiida_fuse2.core.settings import SearchSettings
 from aiida_fuse2.core.state import SearchState
-from aiida_fuse2.parsers.relax import EXTRAS_KEY
 from aiida_fuse2.query.status import Progress
 from aiida_fuse2.report.data import move_counts
-from aiida_fuse2.workchains.records import find_structures, generation_records
+from aiida_fuse2.workchains.records import generation_records
 
 from .progress import acceptance_text, best_text, speed_text, targets_text
 from .tables import counts_text, duration_text, spacegroup_text
@@ -93,17 +91,18 @@ def details(reached: Progress, settings: SearchSettings) -> Details:
         return Details(walkers=(), moves=(), per_cpu_hour=None, seconds_left=None, cpu_seconds_left=None)
     seconds = state.cpu_seconds / state.tried if state.tried else 0.0
     left = 0 if reached.is_terminated else max(settings.max_structures - state.tried, 0)
+    rows = history_rows(record.columns for record in generation_records(reached.pk))
     return Details(
-        walkers=tuple(_walkers(reached.pk, state, settings)),
-        moves=tuple(_moves(reached.pk)),
+        walkers=tuple(_walkers(rows, state, settings)),
+        moves=tuple(move_counts(rows)),
         per_cpu_hour=HOUR / seconds if seconds else None,
         seconds_left=reached.seconds_left(settings),
         cpu_seconds_left=left * seconds if seconds and left else None,
     )
 
 
-def _walkers(search: int, state: SearchState, settings: SearchSettings) -> list[WalkerNow]:
-    groups = _space_groups(search, sorted({walker.current for walker in state.walkers if walker.current}))
+def _walkers(rows: Sequence[Mapping[str, Any]], state: SearchState, settings: SearchSettings) -> list[WalkerNow]:
+    groups = {row["label"]: row for row in rows}
     return [
         WalkerNow(
             walker=index,
@@ -118,21 +117,6 @@ def _walkers(search: int, state: SearchState, settings: SearchSettings) -> list[
         )
         for index, walker in enumerate(state.walkers)
     ]
-
-
-def _space_groups(search: int, labels: Sequence[str]) -> dict[str, Mapping[str, Any]]:
-    uuids = find_structures(search, labels)
-    if not uuids:
-        return {}
-    builder = orm.QueryBuilder()
-    filters = {"uuid": {"in": list(uuids.values())}}
-    builder.append(orm.StructureData, filters=filters, project=["uuid", f"extras.{EXTRAS_KEY}"])
-    extras = {uuid: found or {} for uuid, found in builder.all()}
-    return {label: extras[uuid] for label, uuid in uuids.items() if uuid in extras}
-
-
-def _moves(search: int) -> list[dict[str, Any]]:
-    return move_counts(history_rows(record.columns for record in generation_records(search)))
 
 
 # --- texts --------------------------------------------------------------------------------------

@@ -72,12 +72,13 @@ def cmd_status(
     of_refinements = [node.pk for node in refined.values() if node is not None]
 
     def look() -> Look:
-        rows = _rows(
-            named if searches else _chosen(None if show_all else number), with_ended=bool(searches) or show_all
-        )
-        pks = of_refinements if searches else refinement.under_way()
-        is_one = len(searches) == 1
-        return Look.of(rows, [refinement.progress(pk) for pk in pks], in_full=is_one)
+        if not searches:
+            rows, damaged = _readable_rows(_chosen(None if show_all else number), with_ended=show_all)
+            return Look(
+                rows=rows, refinements=[refinement.progress(pk) for pk in refinement.under_way()], damaged=damaged
+            )
+        rows = [row for pk in named for row in _rows(pk, with_ended=True)]
+        return Look.of(rows, [refinement.progress(pk) for pk in of_refinements], in_full=len(searches) == 1)
 
     if watch:
         _watch(look, interval)
@@ -108,11 +109,13 @@ class Look:
         rows: of the table.
         refinements: those under way, or named.
         details: of the search, where one was named.
+        damaged: what is wrong with searches that cannot be shown.
     """
 
     rows: Sequence[Row]
     refinements: Sequence[RefinementProgress] = ()
     details: Details | None = None
+    damaged: Sequence[Finding] = ()
 
     @classmethod
     def of(cls, rows: Sequence[Row], refinements: Sequence[RefinementProgress], *, in_full: bool) -> Look:
@@ -155,7 +158,7 @@ class Look:
         from .details import details_view
         from .refine import refinement_text
 
-        if not self.reached:
+        if not self.reached and not self.damaged:
             return "there is no search in this profile yet; start one with `aiida-fuse2 run`"
         parts: list[RenderableType] = [status_table(self.rows)] if self.rows else []
         if self.details is not None and isinstance(self.rows[0].reached, Progress):
@@ -164,13 +167,14 @@ class Look:
 
 
 def _problems(seen: Look) -> list[Finding]:
-    """Return what holds up the searches that run."""
+    """Return what is wrong with searches that cannot be shown, and what holds up those that run."""
     from aiida_fuse2 import diagnosis
 
     checks = (diagnosis.check_disk, diagnosis.check_daemon, diagnosis.check_processes)
     findings = [finding for check in checks for finding in check()] if seen.is_running else []
     listed = {None, *(one.pk for one in seen.reached)}
-    return [f for f in findings if f.severity is diagnosis.Severity.PROBLEM and f.search in listed]
+    holding = [f for f in findings if f.severity is diagnosis.Severity.PROBLEM and f.search in listed]
+    return [*seen.damaged, *holding]
 
 
 def _watch(look: Callable[[], Look], interval: float) -> None:
@@ -213,7 +217,7 @@ def _views(look: Callable[[], Look], interval: float) -> Iterator[RenderableType
         seen = look()
         if number % CHECK_LOOKS == 0:
             problems = _problems(seen)
-        yield Group(seen.view(), *(finding_text(finding) for finding in problems if seen.is_running))
+        yield Group(seen.view(), *(finding_text(f) for f in (problems if seen.is_running else seen.damaged)))
         if not seen.is_running:
             return
         time.sleep(interval)
@@ -272,24 +276,36 @@ class Row:
         return common | {"generation": None if self.state is None else self.state.generation, "runs": self.of_runs}
 
 
-def _rows(pks: Sequence[int], *, with_ended: bool) -> list[Row]:
-    """Return the rows of searches and runs; below runs their searches, at least those under way."""
+def _readable_rows(pks: Sequence[int], *, with_ended: bool) -> tuple[list[Row], list[Finding]]:
+    """Return the rows of searches and runs, and what is wrong with those that cannot be read."""
+    from aiida_fuse2.core.errors import Fuse2Error
+    from aiida_fuse2.diagnosis import Finding, Severity
+
+    rows: list[Row] = []
+    damaged = []
+    for pk in pks:
+        try:
+            rows += _rows(pk, with_ended=with_ended)
+        except Fuse2Error as error:  # one bad archive must not hide the other searches
+            text = f"{pk} cannot be shown: {error}"
+            damaged.append(Finding(subject="search", severity=Severity.PROBLEM, text=text, command=None, search=pk))
+    return rows, damaged
+
+
+def _rows(pk: int, *, with_ended: bool) -> list[Row]:
+    """Return the row of a search, or those of runs and of their searches, at least those under way."""
     from aiida import orm
 
     from aiida_fuse2 import query
 
-    rows = []
-    for pk in pks:
-        node = orm.load_node(pk)
-        if query.is_runs(node):
-            settings, runs = query.runs_settings(node), query.runs_progress(pk)
-            rows.append(Row(settings=settings, reached=runs, n_runs=runs.n_runs))
-            shown = [search for search in runs.searches if with_ended or not search.is_terminated]
-            rows += [Row(settings=settings, reached=search, state=search.state, of_runs=pk) for search in shown]
-        else:
-            search = query.progress(pk)
-            rows.append(Row(settings=query.search_settings_of(pk), reached=search, state=search.state))
-    return rows
+    node = orm.load_node(pk)
+    if not query.is_runs(node):
+        search = query.progress(pk)
+        return [Row(settings=query.search_settings_of(pk), reached=search, state=search.state)]
+    settings, runs = query.runs_settings(node), query.runs_progress(pk)
+    shown = [search for search in runs.searches if with_ended or not search.is_terminated]
+    below = [Row(settings=settings, reached=search, state=search.state, of_runs=pk) for search in shown]
+    return [Row(settings=settings, reached=runs, n_runs=runs.n_runs), *below]
 
 
 def status_table(rows: Sequence[Row]) -> Table:

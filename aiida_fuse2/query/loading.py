@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from aiida import orm
@@ -13,6 +13,7 @@ from aiida_fuse2.core.errors import Fuse2Error
 from aiida_fuse2.core.settings import SearchSettings, parse_settings
 from aiida_fuse2.environment import load_node
 from aiida_fuse2.workchains.protocols import completed_settings
+from aiida_fuse2.workchains.records import NEWEST_FIRST
 from aiida_fuse2.workchains.runs import searches_of_runs
 
 PROCESS_TYPE = "aiida.workflows:fuse2.search"
@@ -73,6 +74,15 @@ def load_search_or_runs(identifier: int | str | None = None) -> orm.WorkChainNod
     return node
 
 
+def with_callers(process: orm.ProcessNode | None) -> Iterator[orm.ProcessNode]:
+    """Yield a process, what called it, what called that, and so on; each once, whatever the links are."""
+    seen: set[int] = set()
+    while process is not None and process.pk not in seen:
+        seen.add(process.pk)
+        yield process
+        process = process.caller
+
+
 def is_runs(node: orm.WorkChainNode) -> bool:
     """Tell whether a node stands for several runs of a search."""
     return bool(node.process_type == RUNS_PROCESS_TYPE)
@@ -95,7 +105,7 @@ def _with_settings(*process_types: str, pk: int | None = None, project: Sequence
     )
     labels = {"label": {"in": ["settings", "search__settings"]}}
     builder.append(orm.Dict, with_outgoing="search", edge_filters=labels)
-    return builder.order_by({"search": {"id": "desc"}})
+    return builder.order_by({"search": NEWEST_FIRST})
 
 
 def _newest(*process_types: str) -> orm.WorkChainNode:
@@ -148,7 +158,7 @@ def listed() -> tuple[list[int], list[int]]:
     rows = _with_settings(PROCESS_TYPE, RUNS_PROCESS_TYPE, project=["id", "attributes.process_state"]).all()
     builder = orm.QueryBuilder()
     builder.append(orm.WorkChainNode, filters={"process_type": RUNS_PROCESS_TYPE}, project="id", tag="runs")
-    builder.append(orm.WorkChainNode, with_incoming="runs", project="id")
+    builder.append(orm.WorkChainNode, filters={"process_type": PROCESS_TYPE}, with_incoming="runs", project="id")
     runs_of = {search: runs for runs, search in builder.all()}
     active = {runs_of.get(pk, pk) for pk, state in rows if state not in TERMINATED}
     own = [pk for pk, _ in rows if pk not in runs_of]

@@ -10,7 +10,7 @@ from typing import Any
 from aiida import orm
 
 from aiida_fuse2.core.state import SearchState
-from aiida_fuse2.workchains.records import TARGETS_LINK
+from aiida_fuse2.workchains.records import NEWEST_FIRST, TARGETS_LINK
 from aiida_fuse2.worker.names import RESULTS_FILE
 
 from .loading import TERMINATED
@@ -44,7 +44,7 @@ def search_phase(search: int, state: SearchState | None) -> str:
     builder.append(orm.WorkChainNode, filters={"id": search}, tag="search")
     project = ["id", "attributes"]
     builder.append(orm.ProcessNode, with_incoming="search", project=project, edge_project="label", tag="child")
-    builder.order_by({"child": {"id": "desc"}}).limit(MAX_CHILDREN)
+    builder.order_by({"child": NEWEST_FIRST}).limit(MAX_CHILDREN)
     children = builder.all()
     if not children:
         return "starting"

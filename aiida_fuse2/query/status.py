@@ -12,8 +12,7 @@ from plumpy import ProcessState
 
 from aiida_fuse2.core.settings import SearchSettings
 from aiida_fuse2.core.state import SearchState
-from aiida_fuse2.parsers.relax import EXTRAS_KEY
-from aiida_fuse2.workchains.records import find_structures, given_targets
+from aiida_fuse2.workchains.records import NEWEST_FIRST, find_structures, given_targets
 from aiida_fuse2.workchains.runs import searches_of_runs
 from aiida_fuse2.workchains.stopping import STOP_EXTRA
 
@@ -56,7 +55,7 @@ class ProcessProgress:
         pk: of the search or the runs.
         process_state: of AiiDA: created, running, waiting, finished, excepted or killed.
         is_paused: whether the process is paused.
-        is_stopping: whether it was asked to stop.
+        is_stopping: whether it was asked to stop, and has not ended.
         exit_status: once it has finished.
         exit_message: once it has finished.
         elapsed: since it was submitted, or until it ended, s.
@@ -171,6 +170,9 @@ def progress(search: int) -> Progress:
 
     Args:
         search: primary key of the search.
+
+    Raises:
+        CyclicSearchError: where it goes on from itself.
     """
     builder = orm.QueryBuilder()
     builder.append(orm.WorkChainNode, filters={"id": search}, project=["attributes", "extras", "ctime", "mtime"])
@@ -214,16 +216,35 @@ def _process_values(
 ) -> dict[str, Any]:
     """Return the values of ``ProcessProgress`` by their names, from what a query projects of a process."""
     process_state = attributes.get("process_state") or ProcessState.CREATED.value
-    end = mtime if process_state in TERMINATED else datetime.now(tz=UTC)
+    has_ended = process_state in TERMINATED
     return {
         "pk": pk,
         "process_state": process_state,
         "is_paused": bool(attributes.get("paused", False)),
-        "is_stopping": bool(extras.get(STOP_EXTRA, False)),
+        "is_stopping": bool(extras.get(STOP_EXTRA, False)) and not has_ended,
         "exit_status": attributes.get("exit_status"),
         "exit_message": attributes.get("exit_message") or attributes.get("exception"),
-        "elapsed": (end - ctime).total_seconds(),
+        "elapsed": elapsed(pk, ctime, mtime, has_ended=has_ended),
     }
+
+
+def elapsed(process: int, ctime: datetime, mtime: datetime, *, has_ended: bool) -> float:
+    """Return how long a process has gone on until now, or until it ended, s.
+
+    Its last output was made as it ended. Only where there is none does the time when its node was changed last tell
+    the end: a label, or an archive that is imported over it, changes the node later on.
+
+    Args:
+        process: primary key of a search, runs or a refinement.
+        ctime: when its node was made.
+        mtime: when its node was changed last.
+        has_ended: whether it has ended, well or badly.
+    """
+    if not has_ended:
+        return (datetime.now(tz=UTC) - ctime).total_seconds()
+    builder = orm.QueryBuilder().append(orm.ProcessNode, filters={"id": process}, tag="process")
+    builder.append(orm.Data, with_incoming="process", project="ctime", tag="output").order_by({"output": NEWEST_FIRST})
+    return ((builder.limit(1).first(flat=True) or mtime) - ctime).total_seconds()
 
 
 def present_state(search: int) -> SearchState | None:
@@ -238,7 +259,7 @@ def present_state(search: int) -> SearchState | None:
 
 
 def _last_generations(search: int) -> list[tuple[datetime, dict[str, Any]]]:
-    """Return when the last generations were decided and the states that followed, newest first.
+    """Return when the last generations were decided and the states that followed, the last generation first.
 
     A step that ran twice gives the same state twice, so the newest is right whichever branch survives.
     """
@@ -251,8 +272,10 @@ def _last_generations(search: int) -> list[tuple[datetime, dict[str, Any]]]:
         project="ctime",
         tag="decide",
     )
-    builder.append(orm.Dict, with_incoming="decide", edge_filters={"label": "state"}, project="attributes")
-    builder.order_by({"decide": {"id": "desc"}}).limit(RATE_WINDOW)
+    edge = {"label": "state"}
+    builder.append(orm.Dict, with_incoming="decide", edge_filters=edge, project="attributes", tag="state")
+    by_generation = {"attributes.generation": {"order": "desc", "cast": "i"}}
+    builder.order_by([{"state": by_generation}, {"decide": NEWEST_FIRST}]).limit(RATE_WINDOW)
     return [(time, values) for time, values in builder.all()]
 
 
@@ -262,7 +285,7 @@ def _start_values(search: int) -> dict[str, Any] | None:
     resume = {"attributes.process_label": "resume"}
     builder.append(orm.CalcFunctionNode, with_incoming="search", filters=resume, tag="resume")
     builder.append(orm.Dict, with_incoming="resume", project="attributes")
-    fitted: dict[str, Any] | None = builder.order_by({"resume": {"id": "desc"}}).first(flat=True)
+    fitted: dict[str, Any] | None = builder.order_by({"resume": NEWEST_FIRST}).first(flat=True)
     if fitted is not None:
         return fitted
     builder = orm.QueryBuilder().append(orm.Dict, project="attributes", tag="state")
@@ -288,11 +311,13 @@ def _find_best(search: int, state: SearchState) -> BestFound | None:
     uuid = find_structures(search, [state.best.label]).get(state.best.label)
     if uuid is None:
         return None
-    builder = orm.QueryBuilder().append(orm.StructureData, filters={"uuid": uuid}, project=["id", "extras"])
-    pk, extras = builder.first()
-    known = extras.get(EXTRAS_KEY, {})
+    builder = orm.QueryBuilder().append(orm.StructureData, filters={"uuid": uuid}, project="id", tag="structure")
+    builder.append(orm.ProcessNode, with_outgoing="structure", tag="job")  # a job, or tiers
+    row = f"attributes.by_label.{state.best.label}"
+    builder.append(orm.Dict, with_incoming="job", edge_filters={"label": "results"}, project=row)
+    known: dict[str, Any] = next((found for _, found in builder.all() if found), {})
     return BestFound(
-        pk=pk,
+        pk=orm.load_node(uuid).pk,
         energy=state.best.energy,
         symbol=known.get("spacegroup_symbol_loose") or "",
         number=known.get("spacegroup_loose"),

@@ -11,9 +11,9 @@ from aiida_fuse2.calculations.conversions import history_rows
 from aiida_fuse2.core.composition import parse_composition
 from aiida_fuse2.core.decision import CONVERGED
 from aiida_fuse2.core.errors import InputError
-from aiida_fuse2.workchains.records import explored_structures, generation_records
+from aiida_fuse2.workchains.records import EARLIEST_FIRST, explored_structures, generation_records
 
-from .loading import PROCESS_TYPE, NoSearchError, load_search
+from .loading import PROCESS_TYPE, NoSearchError, load_search, with_callers
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -85,9 +85,7 @@ def lineage(structure: orm.StructureData | int | str) -> DataFrame:
         NoSearchError: where the structure does not come from a search.
     """
     node = structure if isinstance(structure, orm.Node) else orm.load_node(structure)
-    process = node.creator
-    while process is not None and process.process_type != PROCESS_TYPE:
-        process = process.caller
+    process = next((one for one in with_callers(node.creator) if one.process_type == PROCESS_TYPE), None)
     if process is None:
         raise NoSearchError(f"node {node.pk} was not made by a search")
     frame = explored(process)
@@ -125,7 +123,7 @@ def searches(composition: str | None = None) -> DataFrame:
     project = [f"attributes.{name}" for name in names]
     builder.append(orm.Dict, with_outgoing="search", edge_filters={"label": "settings"}, project=project)
     columns = ["pk", "uuid", "ctime", "process_state", "exit_status", *names]
-    frame = pd.DataFrame(builder.order_by({"search": {"id": "asc"}}).all(), columns=columns)
+    frame = pd.DataFrame(builder.order_by({"search": EARLIEST_FIRST}).all(), columns=columns)
     if composition is not None:
         wanted = _formula_counts(composition)
         frame = frame[[_formula_counts(text) == wanted for text in frame["composition"]]]

@@ -23,6 +23,7 @@ from aiida_fuse2.core.uniqueness import displacement
 from aiida_fuse2.structure_export import cif_text, file_name
 from aiida_fuse2.targets import find_in_search, read_target, search_targets, target_nodes
 from aiida_fuse2.workchains.records import (
+    NEWEST_FIRST,
     GenerationRecord,
     UsedTier,
     explored_structures,
@@ -132,7 +133,7 @@ def software(search: int) -> dict[str, str]:
     builder.append(orm.ProcessNode, with_incoming="search", tag="job")  # a job, or tiers
     edge = {"label": "results"}
     builder.append(orm.Dict, with_incoming="job", edge_filters=edge, project="attributes.software", tag="results")
-    found = builder.order_by({"results": {"id": "desc"}}).limit(1).first(flat=True) or {}
+    found = builder.order_by({"results": NEWEST_FIRST}).limit(1).first(flat=True) or {}
     by_tier = [value for value in found.values() if isinstance(value, dict)] or [found]
     names = sorted({name for versions in by_tier for name in versions})
     return {

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -46,30 +45,33 @@ class Orphan:
 
 
 def orphans_below(filters: Mapping[str, Any]) -> Iterator[Orphan]:
-    """Yield what no worker will ever end below some processes, those next to them first; a query or two for each level.
+    """Yield what no worker will ever end below some processes, those next to them first; two queries for each level.
 
-    Below a process that is alive nothing is looked for: what that calls may be alive, too.
+    Below a process that is alive nothing is looked for: what that calls may be alive, too. Links are followed once,
+    wherever they lead: what belongs to several of the processes is told of the nearest.
 
     Args:
         filters: of the processes on top. Of these themselves one may be alive: see ``seal_orphans`` for when.
     """
-    for depth in itertools.count():
-        builder = _called_by(filters, depth)
-        if builder.first() is None:
-            return
+    project = ["id", "process_type", "attributes.process_state"]
+    rows = orm.QueryBuilder().append(orm.WorkChainNode, filters=dict(filters), project=project).all()
+    tops: dict[int, tuple[int, str | None, str | None]] = {pk: (pk, kind, state) for pk, kind, state in rows}
+    level = list(tops)
+    while level:
+        builder = _callers(level)
         project = ["id", "attributes.process_label", "attributes.process_state"]
-        builder.append(orm.ProcessNode, filters=UNFINISHED, with_incoming=f"level_{depth}", project=project)
-        for top, kind, top_state, pk, label, state in builder.all():
+        builder.append(orm.ProcessNode, filters=UNFINISHED, with_incoming="caller", project=project)
+        for caller, pk, label, state in builder.all():
+            top, kind, top_state = tops[caller]
             yield Orphan(top=top, top_type=kind, top_state=top_state, pk=pk, label=label, state=state)
+        builder = _callers(level).append(orm.WorkChainNode, filters=OVER, with_incoming="caller", project="id")
+        below = {pk: tops[caller] for caller, pk in builder.all() if pk not in tops}
+        tops |= below
+        level = list(below)
 
 
-def _called_by(filters: Mapping[str, Any], depth: int) -> orm.QueryBuilder:
-    """Return what asks for the WorkChains so many calls below some processes that do not call anything any more."""
-    top = ["id", "process_type", "attributes.process_state"]
-    builder = orm.QueryBuilder().append(orm.WorkChainNode, filters=dict(filters), project=top, tag="level_0")
-    for level in range(depth):
-        builder.append(orm.WorkChainNode, filters=OVER, with_incoming=f"level_{level}", tag=f"level_{level + 1}")
-    return builder
+def _callers(pks: Sequence[int]) -> orm.QueryBuilder:
+    return orm.QueryBuilder().append(orm.WorkChainNode, filters={"id": {"in": pks}}, project="id", tag="caller")
 
 
 def seal_orphans(search: orm.WorkChainNode) -> list[int]:

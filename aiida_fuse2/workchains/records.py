@@ -3,6 +3,9 @@
 Questions follow the chain of states from the first to the last: a step that ran twice, because a
 worker was killed in between, leaves a second branch that leads nowhere and is not counted. A search
 that goes on from a state of another one has the other's generations up to that state before its own.
+
+Where there is no such chain, times of creation tell what came first: primary keys do not, since the import of an
+archive deals them out anew. Links are followed until one comes back to where it was: an archive may hold any.
 """
 
 from __future__ import annotations
@@ -15,6 +18,7 @@ from typing import Any
 from aiida import orm
 from aiida.common.exceptions import IntegrityError
 
+from aiida_fuse2.core.errors import Fuse2Error
 from aiida_fuse2.core.settings import CHGNET
 from aiida_fuse2.core.state import SearchState
 from aiida_fuse2.core.trials import generation_of_label
@@ -36,6 +40,19 @@ ADDED_SUFFIX = "/added"
 
 ADD_TO_POOL = "add_to_pool"
 """Name of the calcfunction that puts structures into the pool."""
+
+EARLIEST_FIRST = [{"ctime": "asc"}, {"id": "asc"}]
+"""Order of nodes in a query, for ``order_by``; an import keeps it."""
+
+NEWEST_FIRST = [{"ctime": "desc"}, {"id": "desc"}]
+"""The same, backwards."""
+
+
+class CyclicSearchError(Fuse2Error):
+    """A search that goes on from itself, by its links: they were damaged, or made up."""
+
+    def __init__(self, search: int) -> None:
+        super().__init__(f"search {search} goes on from itself: its links in the graph were damaged, or are made up")
 
 
 @dataclass(frozen=True)
@@ -91,10 +108,15 @@ def segments(search: int) -> list[Segment]:
 
     Args:
         search: primary key of the search.
+
+    Raises:
+        CyclicSearchError: where one of them goes on from itself.
     """
     found: list[Segment] = []
     current, end_state, stop = search, None, None
     while True:
+        if any(segment.search == current for segment in found):
+            raise CyclicSearchError(current)
         start = _start_state(current)
         first = 0 if start is None else int(start[1])
         found.append(Segment(current, first, end_state, stop))
@@ -122,7 +144,11 @@ def state_maker(state: str) -> tuple[int, str] | None:
 
     Args:
         state: UUID of a state node.
+
+    Raises:
+        CyclicSearchError: where it was made from itself.
     """
+    seen: set[str] = set()
     while True:
         builder = orm.QueryBuilder()
         builder.append(orm.WorkChainNode, project="id", tag="search")
@@ -135,6 +161,9 @@ def state_maker(state: str) -> tuple[int, str] | None:
             return None
         if row[2] == "decide":
             return row[0], state
+        if state in seen:
+            raise CyclicSearchError(row[0])
+        seen.add(state)
         builder = orm.QueryBuilder().append(orm.CalcFunctionNode, filters={"id": row[1]}, tag="maker")
         builder.append(orm.Dict, with_outgoing="maker", edge_filters={"label": "state"}, project="uuid")
         state = builder.first(flat=True)
@@ -197,9 +226,16 @@ def pool_of_state(state: str, search: int | None = None) -> orm.SinglefileData |
     Args:
         state: UUID of a state node.
         search: primary key of the search that is continued; by default the one that made the state.
+
+    Raises:
+        CyclicSearchError: where a search goes on from itself.
     """
     owner = _owner(state, search)
+    seen: set[int] = set()
     while owner is not None:
+        if owner in seen:
+            raise CyclicSearchError(owner)
+        seen.add(owner)
         call = _last_pool_call(owner, _resumed(owner, state))
         if call is not None:
             return _pool_of_call(call)
@@ -271,7 +307,7 @@ def _last_pool_call(search: int, states: Sequence[str]) -> orm.CalcFunctionNode 
     filters = {"attributes.process_label": {"in": ["propose", ADD_TO_POOL]}}
     builder.append(orm.CalcFunctionNode, filters=filters, with_incoming="search", project="*", tag="call")
     builder.append(orm.Dict, filters={"uuid": {"in": list(states)}}, with_outgoing="call", tag="state")
-    builder.order_by({"call": {"id": "desc"}})
+    builder.order_by({"call": NEWEST_FIRST})
     calls: list[orm.CalcFunctionNode] = builder.all(flat=True)
     # a kill may have left one without its outputs
     return next((call for call in calls if call.process_label == "propose" or "pool" in call.outputs), None)
@@ -320,7 +356,7 @@ def added_files(search: str) -> list[orm.SinglefileData]:
         search: UUID of the search.
     """
     builder = orm.QueryBuilder().append(orm.Group, filters={"label": _added_label(search)}, tag="group")
-    builder.append(orm.SinglefileData, with_group="group", project="*", tag="file").order_by({"file": {"id": "asc"}})
+    builder.append(orm.SinglefileData, with_group="group", project="*", tag="file").order_by({"file": EARLIEST_FIRST})
     files: list[orm.SinglefileData] = builder.all(flat=True)
     return files
 
@@ -348,7 +384,11 @@ def taken_files(search: int, state: str, pool: orm.SinglefileData | None) -> set
 
 def _files_in_pool(pool: orm.SinglefileData | None) -> set[str]:
     found: set[str] = set()
+    seen: set[str] = set()
     while pool is not None and pool.creator is not None and pool.creator.process_label == ADD_TO_POOL:
+        if pool.uuid in seen:
+            break
+        seen.add(pool.uuid)
         inputs = pool.creator.inputs
         found.add(inputs.added.uuid)
         pool = inputs.pool if "pool" in inputs else None
@@ -365,6 +405,9 @@ def generation_records(search: int, end_state: str | None = None) -> list[Genera
         search: primary key of the search.
         end_state: UUID of the state of this search that they lead to; by default its last one. A search that comes back
             after a kill must name it: a decision that it does not know of may have been stored already.
+
+    Raises:
+        CyclicSearchError: where a search goes on from itself.
     """
     *earlier, own = segments(search)
     chain = [*earlier, replace(own, end_state=end_state)]
@@ -389,7 +432,7 @@ def _segment_records(segment: Segment) -> list[GenerationRecord]:
     builder.append(
         orm.Dict, with_incoming="decide", edge_filters={"label": "record"}, project=["uuid", "attributes"], tag="record"
     )
-    builder.order_by({"decide": {"id": "asc"}})
+    builder.order_by({"decide": EARLIEST_FIRST})
     found = [
         GenerationRecord(record, before, after, columns, state)
         for _, before, after, state, record, columns in builder.iterall()
@@ -409,9 +452,8 @@ def _surviving_chain(found: Sequence[GenerationRecord], end_state: str | None) -
         end_state = max(reversed(found), key=lambda record: record.next_generation).state
     chain = []
     while end_state in by_state:
-        record = by_state[end_state]
-        chain.append(record)
-        end_state = record.before
+        chain.append(by_state.pop(end_state))
+        end_state = chain[-1].before
     return chain[::-1]
 
 
@@ -430,6 +472,9 @@ def find_structures(search: int, labels: Sequence[str]) -> dict[str, str]:
     Args:
         search: primary key of the search.
         labels: of the trials; of this search, or of those that it goes on from.
+
+    Raises:
+        CyclicSearchError: where a search goes on from itself.
     """
     if not labels:
         return {}
@@ -437,7 +482,9 @@ def find_structures(search: int, labels: Sequence[str]) -> dict[str, str]:
     by_search: dict[int, list[str]] = defaultdict(list)
     for label in labels:
         generation = generation_of_label(label)
-        by_search[next(s.search for s in chain if s.holds(generation))].append(label)
+        owner = next((s.search for s in chain if s.holds(generation)), None)
+        if owner is not None:  # else it belongs to a search that is not here
+            by_search[owner].append(label)
     found: dict[str, str] = {}
     for owner, own in by_search.items():
         found |= _find_own_structures(owner, own)
@@ -456,7 +503,7 @@ def _find_own_structures(search: int, labels: Sequence[str]) -> dict[str, str]:
         project="uuid",
         tag="structure",
     )
-    builder.order_by({"structure": {"id": "asc"}})  # of a step that ran twice the newest is taken
+    builder.order_by({"structure": EARLIEST_FIRST})  # of a step that ran twice the newest is taken
     return {label.removeprefix(STRUCTURE_LINK): uuid for uuid, label in builder.iterall()}
 
 
@@ -465,6 +512,9 @@ def explored_structures(search: int) -> dict[str, dict[str, Any]]:
 
     Args:
         search: primary key of the search.
+
+    Raises:
+        CyclicSearchError: where a search goes on from itself.
     """
     found: dict[str, dict[str, Any]] = {}
     for segment in segments(search):
@@ -479,7 +529,7 @@ def explored_structures(search: int) -> dict[str, dict[str, Any]]:
             project=["id", "uuid"],
             tag="structure",
         )
-        builder.order_by({"structure": {"id": "asc"}})
+        builder.order_by({"structure": EARLIEST_FIRST})
         for pk, uuid, link in builder.all():
             label = link.removeprefix(STRUCTURE_LINK)
             if segment.holds(generation_of_label(label)):

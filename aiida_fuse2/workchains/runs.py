@@ -67,7 +67,7 @@ def searches_of_runs(runs: int) -> list[RunSearch]:
         with_incoming="runs",
         edge_filters={"label": {"like": f"{RUN_LINK}%"}},
         edge_project="label",
-        filters={"attributes": {"has_key": "process_state"}},
+        filters={"process_type": Fuse2WorkChain.build_process_type(), "attributes": {"has_key": "process_state"}},
         project=["id", "attributes.process_state", "attributes.exception"],
     )
     found = [

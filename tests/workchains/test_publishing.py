@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -22,6 +23,8 @@ from aiida_fuse2.report.page import payload, render
 from aiida_fuse2.workchains.runs import Fuse2RunsWorkChain
 
 _SEARCH: list[int] = []
+
+MANUAL = Path(__file__).resolve().parents[2] / "docs" / "howto" / "export.md"
 
 
 @pytest.fixture
@@ -135,6 +138,24 @@ def test_description_has_numbers_versions_and_works_to_cite(search, tmp_path):
         builder = orm.QueryBuilder().append(orm.Group, filters={"label": written.group}, tag="group")
         builder.append(orm.StructureData, with_group="group", project=item["project"])
         assert all(value is not None for value in builder.all(flat=True))
+
+
+def test_ways_to_the_best_that_are_written_down(search, tmp_path, capsys):
+    """A group has no order: neither the description nor the manual may rely on one."""
+    written = publishing.export(search, tmp_path / "search.aiida")
+    group = orm.load_group(written.group)
+    nodes = list(group.nodes)
+    group.clear()
+    for row in query.ranked(search)[::-1]:
+        group.add_nodes(orm.load_node(row["uuid"]))
+    (code,) = re.findall(r"```python\n(.*?)```", written.readme.read_text(), flags=re.DOTALL)
+    exec(code.replace("load_profile()\n", ""), {})  # noqa: S102 - our own
+    energies = [float(line.split()[0]) for line in capsys.readouterr().out.splitlines() if line.startswith(("-", "0"))]
+    assert energies[: len(nodes)] == [row["energy"] for row in query.ranked(search)]
+    (code,) = re.findall(r"```python\n(.*?)```", MANUAL.read_text(), flags=re.DOTALL)
+    found = {}
+    exec(code.replace("fuse2/UUID/best", written.group), found)  # noqa: S102 - our own
+    assert found["structure"].uuid == search.outputs.structure.uuid
 
 
 def test_works_to_cite_follow_what_was_used():
