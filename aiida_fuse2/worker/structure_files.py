@@ -259,23 +259,6 @@ def _files_of(path: Path) -> Iterator[Path | ReadStructure]:
     yield from names
 
 
-def read_text(text: str, file_format: str) -> list[ReadStructure]:
-    """Read structures from the content of a file.
-
-    Args:
-        text: the content.
-        file_format: cif, vasp or extxyz.
-
-    Returns:
-        As for ``read_structures``; the path is empty.
-    """
-    found = []
-    for index, atoms in enumerate(_READERS[file_format][1](text)):
-        problem = _structure_problem(atoms)
-        found.append(ReadStructure(path=Path(), index=index, atoms=None if problem else atoms, problem=problem))
-    return found
-
-
 def read_structures(paths: Iterable[Path]) -> list[ReadStructure]:
     """Read structures from files and directories.
 
