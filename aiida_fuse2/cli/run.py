@@ -31,7 +31,7 @@ from .options import (
     with_profile,
 )
 from .root import cmd_root
-from .submitting import print_inputs, submit_inputs
+from .submitting import print_inputs, say_composition, submit_inputs
 from .tier_options import tier_options, tiers_of_options
 
 if TYPE_CHECKING:
@@ -252,6 +252,7 @@ def print_or_submit(prepared: Prepared, *, dry_run: bool, wait: bool, as_json: b
     """Submit a search, or several runs of one, and show progress if wanted; in a dry run only print the inputs."""
     from .watch import watch_node
 
+    say_composition(prepared.settings.unit, to_stderr=dry_run or as_json)
     if dry_run:
         print_inputs(prepared.builder, as_json=as_json)
         return

@@ -128,7 +128,7 @@ def searches(composition: str | None = None) -> DataFrame:
     frame = pd.DataFrame(builder.order_by({"search": {"id": "asc"}}).all(), columns=columns)
     if composition is not None:
         wanted = _formula_counts(composition)
-        frame = frame[[_formula_counts(text) == wanted for text in frame["composition"]]]
+        frame = frame[[_known_counts(text) == wanted for text in frame["composition"]]]
     return frame.merge(_outcomes(), on="pk", how="left").reset_index(drop=True)
 
 
@@ -136,6 +136,14 @@ def _formula_counts(composition: str) -> dict[str, int]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # that it is a multiple of a formula unit
         return parse_composition(composition).as_dict()
+
+
+def _known_counts(composition: str) -> dict[str, int] | None:
+    """Return the counts of a composition in the graph, or None where an earlier version took what is no formula."""
+    try:
+        return _formula_counts(composition)
+    except InputError:
+        return None
 
 
 def _outcomes() -> DataFrame:
