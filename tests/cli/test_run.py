@@ -215,7 +215,7 @@ def test_the_composition_is_shown_as_it_was_understood_before_it_is_submitted(
 @pytest.mark.parametrize("command", [("run",), ("generate",), ("potential", "learn")])
 def test_a_zero_for_the_letter_is_refused_before_anything_is_submitted(call, worker_code, daemon_up, command):
     before = n_nodes()
-    assert "did you mean SrTiO3?" in call(*command, "SrTi03", code=2).stderr
+    assert "did you mean SrTiO3?" in call(*command, "SrTi03", "--no-wait", code=2).stderr
     assert n_nodes() == before
 
 
