@@ -92,6 +92,7 @@ def collect(
         patterns=[*patterns, *measured],
         tier_figures=_tier_figures(search.inputs, records),
         targets=[asdict(target) for target in found],
+        relaxed_to=query.relaxed_to(search),
     )
 
 

@@ -34,6 +34,7 @@ def test_page_agrees_with_the_search(call, search, tmp_path):
     assert values["summary"]["best"]["energy"] == pytest.approx(search.outputs.energy.value, abs=1e-5)
     assert values["summary"]["tried"] == 8
     assert values["software"]
+    assert values["relaxedTo"].startswith("relaxed to 0.1 eV/Å with EMT; saddle points")
     best = values["structures"][ranked[0]["label"]]
     assert best["targets"] == [["known.cif", pytest.approx(0, abs=1e-3)]]
     (found,) = values["targets"]
