@@ -11,6 +11,7 @@ from aiida_fuse2.calculations.conversions import history_rows
 from aiida_fuse2.core.composition import parse_composition
 from aiida_fuse2.core.decision import CONVERGED
 from aiida_fuse2.core.errors import InputError
+from aiida_fuse2.environment import load_node
 from aiida_fuse2.workchains.records import explored_structures, generation_records
 
 from .loading import PROCESS_TYPE, NoSearchError, load_search
@@ -84,7 +85,7 @@ def lineage(structure: orm.StructureData | int | str) -> DataFrame:
     Raises:
         NoSearchError: where the structure does not come from a search.
     """
-    node = structure if isinstance(structure, orm.Node) else orm.load_node(structure)
+    node = structure if isinstance(structure, orm.Node) else load_node(structure)
     process = node.creator
     while process is not None and process.process_type != PROCESS_TYPE:
         process = process.caller
