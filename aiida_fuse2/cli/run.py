@@ -89,7 +89,11 @@ INPUT_OF_OPTION = {
     "repeated. They enter the initial population first and fgen fills it up; with --generator, that generator makes "
     "more when they are used up.",
 )
-@click.option("--group", metavar="LABEL", help="Start from the structures of this group, as with --structures.")
+@click.option(
+    "--group",
+    metavar="LABEL",
+    help="Start from the structures of this group, as with --structures; a label comes before PK and UUID.",
+)
 @click.option("--pool", metavar="PK", help="Start from a pool that `generate`, or another search, has made.")
 @TARGET
 @STOP_AT_TARGET
