@@ -6,10 +6,11 @@ import json
 import shlex
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
+from typing import TypeVar
 
 import psutil
 from aiida import orm
@@ -25,9 +26,12 @@ from .broker import broker_layout, empty_sockets_file, exposed_folder
 from .disk import data_folders, existing, free_space, job_folders
 from .environment import (
     WORKER,
+    broker_problem,
     calculator_problem,
     code_problem,
     daemon_problem,
+    is_made_here,
+    runs_commands,
     start_command,
 )
 from .query import PROCESS_TYPE, RUNS_PROCESS_TYPE, TERMINATED
@@ -53,6 +57,9 @@ HANDED_OVER = 5
 
 LOOK_AGAIN = 0.5
 """Time between two looks at processes that the broker does not know, s."""
+
+
+T = TypeVar("T")
 
 
 class Severity(StrEnum):
@@ -141,6 +148,10 @@ def _can_write(folder: Path) -> bool:
 
 def check_daemon() -> Iterator[Finding]:
     """Look at daemon and broker: both are needed for anything to advance."""
+    without_broker = broker_problem()
+    if without_broker is not None:
+        yield _problem("broker", *without_broker)
+        return
     yield from _check_sockets_file()
     problem = daemon_problem()
     if problem is not None:
@@ -255,6 +266,9 @@ def _check_code(code: orm.InstalledCode, *, connect: bool) -> Finding:
         return _note(
             "code", f"{code.full_label} is on another machine and was not tried", "aiida-fuse2 doctor --connect"
         )
+    if runs_commands(code) and not is_made_here(code):
+        text = f"{code.full_label} was not tried: it has commands of its own, and may have come with an archive"
+        return _note("code", text, _verdi(f"code show {code.pk}"))
     versions = worker_software(code)
     if versions is None:
         computer = f"verdi computer test {code.computer.label}"
@@ -268,7 +282,7 @@ def _check_code(code: orm.InstalledCode, *, connect: bool) -> Finding:
 
 def check_processes() -> list[Finding]:
     """Look for processes that will not advance by themselves."""
-    found = [*_paused(), *_left_behind(), *_without_task()]
+    found = [*_paused(), *_left_behind(), *_outliving(), *_without_task()]
     if found:
         return found
     active = orm.QueryBuilder().append(orm.WorkChainNode, filters={"process_type": PROCESS_TYPE, **_active()}).count()
@@ -305,6 +319,33 @@ def _left_behind() -> Iterator[Finding]:
             yield _note("process", f"{text}; it is sealed when the {kind} ends")
 
 
+def _outliving() -> Iterator[Finding]:
+    """Find what waits or runs although the process that called it has ended."""
+    found = _lasting(_called_by_ended)
+    for pk, (label, caller, kind) in found.items():
+        top = _search_of(pk)
+        if top is None:
+            continue  # not of this package
+        if kind == PROCESS_TYPE:
+            yield _note(
+                "process", f"search {pk} goes on although runs {caller} have ended", f"aiida-fuse2 stop {caller}"
+            )
+            continue
+        text = f"{label} {pk} waits or runs although its caller {caller} has ended"
+        yield _problem("process", text, _verdi(f"process kill {pk}"), top)
+
+
+def _called_by_ended() -> dict[int, tuple[str, int, str | None]]:
+    """Return label, caller and identifier of active processes whose caller has ended, by primary key."""
+    builder = orm.QueryBuilder()
+    project = ["id", "attributes.process_label", "process_type"]
+    filters = {**_active(), "attributes": {"has_key": "checkpoints"}}  # what has none is found as left behind
+    builder.append(orm.ProcessNode, filters=filters, project=project, tag="called")
+    ended = {"attributes.process_state": {"in": sorted(TERMINATED)}}
+    builder.append(orm.WorkChainNode, with_outgoing="called", filters=ended, project="id")
+    return {pk: (label, caller, kind) for pk, label, kind, caller in builder.all()}
+
+
 def mend() -> list[Finding]:
     """Seal what kills have left behind in searches that have ended; return what was done."""
     ended = {finding.search for finding in _left_behind() if finding.severity is Severity.PROBLEM}
@@ -325,15 +366,24 @@ def _has_called_since(pk: int) -> bool:
 
 def _without_task() -> Iterator[Finding]:
     """Find processes that no worker will ever take up, since the broker does not know them."""
-    lost = _lost_processes()
-    end = time.monotonic() + HANDED_OVER
-    while lost and time.monotonic() < end:  # one that was just submitted may be on its way to the broker
-        time.sleep(LOOK_AGAIN)
-        still = _lost_processes()
-        lost = {pk: label for pk, label in lost.items() if pk in still}
+    lost = _lasting(_lost_processes)
     mend = f"{_verdi('daemon stop')}; {_verdi('process repair')}; {start_command()}"
     for pk, label in lost.items():
         yield _problem("process", f"{label} {pk} is not in the queue of the broker", mend, _search_of(pk))
+
+
+def _lasting(look: Callable[[], dict[int, T]]) -> dict[int, T]:
+    """Return the processes that a look finds, and finds again for a while.
+
+    One that was just submitted may be on its way to the broker, and one whose search has just ended on its way out.
+    """
+    found = look()
+    end = time.monotonic() + HANDED_OVER
+    while found and time.monotonic() < end:
+        time.sleep(LOOK_AGAIN)
+        still = look()
+        found = {pk: known for pk, known in found.items() if pk in still}
+    return found
 
 
 def _lost_processes() -> dict[int, str]:

@@ -10,9 +10,11 @@ import os
 import re
 import shlex
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
+from typing import TypeVar
 
 from aiida import orm
 from aiida.brokers.zeromq.broker import ZeromqBroker
@@ -66,6 +68,17 @@ UUID_BEGINNING = 8
 
 _NAME = re.compile(r"[A-Za-z0-9][\w-]*")
 """Names of profiles that are also good names of folders."""
+
+OTHER_COMPUTER_LABEL = "localhost-fuse2"
+"""Label of this machine where an imported archive has brought a computer with the usual one."""
+
+MADE_HERE = "fuse2|codes"
+"""Global variable of the storage with the UUIDs of the codes that `setup` has made or found to be its own. No archive
+can bring it, as it can bring extras."""
+
+_HEXADECIMAL = re.compile(r"[0-9a-f-]+", re.IGNORECASE)
+
+T = TypeVar("T")
 
 POLL_SECONDS = 5
 """Time between two looks at the jobs on this machine, s. Each look starts a shell; at one per second these
@@ -171,6 +184,19 @@ def default_worker() -> Path:
     return Path(sys.executable).with_name(WORKER)
 
 
+def computer_label(label: str = COMPUTER_LABEL) -> str:
+    """Return the label of the computer that is meant by one.
+
+    An archive that is imported before a profile is set up may bring a computer ``localhost``. It is left alone, since
+    its folders, and commands before each job, are those of somebody else.
+    """
+    try:
+        known = orm.load_computer(label=label)
+    except NotExistent:
+        return label
+    return OTHER_COMPUTER_LABEL if label == COMPUTER_LABEL and not known.is_configured else label
+
+
 def ensure_computer(label: str = COMPUTER_LABEL) -> Step:
     """Make this machine a computer, unless there is one of that label.
 
@@ -178,9 +204,9 @@ def ensure_computer(label: str = COMPUTER_LABEL) -> Step:
         SetupError: where another machine is named that is not set up, which takes more than a label.
     """
     try:
-        computer = orm.load_computer(label)
+        computer = orm.load_computer(label=label)
     except NotExistent:
-        if label != COMPUTER_LABEL:
+        if label not in {COMPUTER_LABEL, OTHER_COMPUTER_LABEL}:
             raise SetupError(
                 f"there is no computer {label!r}; set it up with `verdi computer setup` and `verdi computer configure`"
             ) from None
@@ -221,15 +247,17 @@ def ensure_code(
     Raises:
         SetupError: where the path is not given, or there is no such program.
     """
-    machine = orm.load_computer(computer)
+    machine = orm.load_computer(label=computer)
     is_local = machine.transport_type == "core.local"
     if worker is None and not is_local:
         raise SetupError(f"say where {WORKER} is on {computer!r}: --worker /absolute/path/to/{WORKER}")
     path = default_worker() if worker is None else worker
     if not path.is_absolute():
         raise SetupError(f"the path of the worker must be absolute, not {path}")
-    existing = _find_code(label, machine)
+    existing = _find_code(label, machine, path)
     if existing is not None:
+        if _is_plain_worker(existing, path):
+            _remember(existing)
         return existing, _compare_code(existing, path)
     if is_local and not os.access(path, os.X_OK):
         raise SetupError(f"there is no program {path}; install aiida-fuse2 there, or give --worker")
@@ -240,14 +268,43 @@ def ensure_code(
         default_calc_job_plugin=CALCULATION,
         description="Relaxes and generates structures for aiida-fuse2",
     ).store()
+    _remember(code)
     return code, Step(changed=True, text=f"made code {code.full_label!r}: {path}")
 
 
-def _find_code(label: str, computer: orm.Computer) -> orm.AbstractCode | None:
+def _find_code(label: str, computer: orm.Computer, path: Path) -> orm.InstalledCode | None:
+    """Return the code of a label on a computer: one made here, else one that is no more than the program, else any."""
     builder = orm.QueryBuilder().append(orm.Computer, filters={"id": computer.pk}, tag="computer")
     builder.append(orm.InstalledCode, filters={"label": label}, with_computer="computer")
-    builder.order_by({orm.InstalledCode: {"id": "desc"}})
-    return builder.first(flat=True)
+    found = builder.order_by({orm.InstalledCode: {"id": "desc"}}).all(flat=True)
+    return max(found, key=lambda code: (is_made_here(code), _is_plain_worker(code, path)), default=None)
+
+
+def _is_plain_worker(code: orm.InstalledCode, path: Path) -> bool:
+    """Tell whether a code does what one would that is made here: run the program at this path, and nothing else."""
+    return str(code.filepath_executable) == str(path) and not runs_commands(code)
+
+
+def runs_commands(code: orm.AbstractCode) -> bool:
+    """Tell whether a code has commands of its own before or after its program."""
+    return bool(code.prepend_text or code.append_text)
+
+
+def _made_here() -> set[str]:
+    try:
+        return set(str(get_manager().get_profile_storage().get_global_variable(MADE_HERE) or "").split())
+    except KeyError:
+        return set()
+
+
+def is_made_here(code: orm.AbstractCode) -> bool:
+    """Tell whether `setup` has made a code in this profile, or has found it to be no more than the program."""
+    return code.uuid in _made_here()
+
+
+def _remember(code: orm.AbstractCode) -> None:
+    known = _made_here() | {code.uuid}
+    get_manager().get_profile_storage().set_global_variable(MADE_HERE, " ".join(sorted(known)))
 
 
 def _compare_code(code: orm.InstalledCode, path: Path) -> Step:
@@ -277,25 +334,68 @@ def node_identifier(text: str) -> int | str:
     return number
 
 
-def load_node(identifier: int | str) -> orm.Node:
-    """Return a node by primary key, by UUID or by the beginning of that, also where this has no letter in it.
+def _identified(text: str, load: Callable[..., T], *, by_label: Callable[[str], T], label_first: bool) -> T:
+    """Return what a text names: by primary key, by UUID or its beginning, by label.
+
+    A number is a primary key where there is such a one, then the beginning of a UUID if it has at least eight digits.
+
+    Args:
+        text: written by a user.
+        load: a loader of AiiDA, which takes ``pk`` and ``uuid``.
+        by_label: loads by label.
+        label_first: whether a label comes before the others rather than after them. ``2024!`` is a label in any case.
 
     Raises:
         NotExistent: where there is none.
-        MultipleObjectsError: where several begin so.
+        MultipleObjectsError: where several have this label or begin so.
         ValueError: where the text is a number that no key can be.
     """
-    text = str(identifier)
+    if text.endswith("!"):
+        return by_label(text[:-1])
+    if label_first:
+        with contextlib.suppress(NotExistent):
+            return by_label(text)
     try:
-        return orm.load_node(node_identifier(text))
-    except NotExistent:
-        if not (text.isdecimal() and len(text) >= UUID_BEGINNING):
-            raise
-        return orm.load_node(uuid=text)
+        number = node_identifier(text)
+    except ValueError:
+        with contextlib.suppress(NotExistent):
+            return by_label(text)
+        raise
+    if isinstance(number, int):
+        with contextlib.suppress(NotExistent):
+            return load(pk=number)
+    if _HEXADECIMAL.fullmatch(text) and (isinstance(number, str) or len(text) >= UUID_BEGINNING):
+        with contextlib.suppress(NotExistent):
+            return load(uuid=text)
+    return by_label(text)
+
+
+def load_node(identifier: int | str) -> orm.Node:
+    """Return a node by primary key, by UUID or by the beginning of that, also where this has no letter, or by label.
+
+    Raises:
+        NotExistent: where there is none.
+        MultipleObjectsError: where several begin so, or have this label.
+        ValueError: where the text is a number that no key can be.
+    """
+    return _identified(
+        str(identifier), orm.load_node, by_label=lambda label: orm.load_node(label=label), label_first=False
+    )
+
+
+def load_group(identifier: str) -> orm.Group:
+    """Return a group by label, which may be a number, by primary key, by UUID or by the beginning of that.
+
+    Raises:
+        NotExistent: where there is none.
+        MultipleObjectsError: where several have this label or begin so.
+        ValueError: where the text is a number that no key can be.
+    """
+    return _identified(identifier, orm.load_group, by_label=lambda label: orm.load_group(label=label), label_first=True)
 
 
 def load_code(identifier: str = CODE_LABEL) -> orm.AbstractCode:
-    """Return a code by label, ``label@computer``, primary key or UUID.
+    """Return a code by label, ``label@computer``, primary key or UUID; see ``load_tier_code`` for which of several.
 
     Raises:
         SetupError: where there is none, or there are several.
@@ -310,17 +410,53 @@ def load_code(identifier: str = CODE_LABEL) -> orm.AbstractCode:
 def load_tier_code(identifier: str) -> orm.AbstractCode:
     """Return a code of any program by label, ``label@computer``, primary key or UUID.
 
+    Of several with one label, those are left out that are hidden or whose computer is not configured here: an imported
+    archive brings such. A code that `setup` has made here comes before others, which may have come with an archive
+    that knew the UUID of a computer of this profile.
+
     Raises:
         SetupError: where there is none, or there are several.
     """
     try:
-        return orm.load_code(node_identifier(identifier))
+        return _identified(identifier, orm.load_code, by_label=_code_of_label, label_first=True)
     except NotExistent:
         raise SetupError(
             f"there is no code {identifier!r}; `aiida-fuse2 setup` makes {CODE_LABEL!r} (`verdi code list` lists all)"
         ) from None
-    except (ValueError, TypeError) as error:  # several codes of that label raise a ValueError
+    except (ValueError, TypeError) as error:  # several codes whose UUIDs begin so raise a ValueError
         raise SetupError(f"the code {identifier!r} cannot be used: {error}") from error
+
+
+def _code_of_label(identifier: str) -> orm.AbstractCode:
+    """Return the code of a label, or of ``label@computer``, that can be used.
+
+    Raises:
+        NotExistent: where there is none.
+        SetupError: where there are several.
+    """
+    label, _, computer = identifier.partition("@")
+    builder = orm.QueryBuilder().append(orm.AbstractCode, filters={"label": label}, project="*", tag="code")
+    if computer:
+        builder.append(orm.Computer, filters={"label": computer}, with_node="code")
+    found = builder.order_by({"code": {"id": "desc"}}).all(flat=True)
+    if not found:
+        raise NotExistent(f"there is no code {identifier!r}")
+    configured = [code for code in found if code.computer is None or code.computer.is_configured]
+    for narrower in (
+        [code for code in found if not code.is_hidden],
+        configured,
+        [code for code in configured if not code.is_hidden],
+        [code for code in configured if not code.is_hidden and is_made_here(code)],
+    ):
+        found = narrower or found
+    if len(found) > 1:
+        each = "; ".join(f"{code.full_label} (PK {code.pk}): {_program(code)}" for code in found)
+        raise SetupError(f"several codes are {identifier!r}, name one by its PK or hide the others: {each}")
+    return found[0]
+
+
+def _program(code: orm.AbstractCode) -> str:
+    return str(code.filepath_executable) if isinstance(code, orm.InstalledCode) else type(code).__name__
 
 
 def code_problem(code: orm.AbstractCode) -> str | None:
@@ -330,10 +466,10 @@ def code_problem(code: orm.AbstractCode) -> str | None:
         return f"code {code.full_label!r} is for {plugin!r} and is not {WORKER}"
     if not isinstance(code, orm.InstalledCode):
         return None
-    if code.computer.transport_type == "core.local" and not os.access(code.filepath_executable, os.X_OK):
-        return f"code {code.full_label!r} points to {code.filepath_executable}, which is not a program (any more)"
     if not code.computer.is_configured:
         return f"the computer {code.computer.label!r} of code {code.full_label!r} is not configured"
+    if code.computer.transport_type == "core.local" and not os.access(code.filepath_executable, os.X_OK):
+        return f"code {code.full_label!r} points to {code.filepath_executable}, which is not a program (any more)"
     return None
 
 
@@ -387,13 +523,19 @@ def ensure_daemon(n_workers: int) -> Step:
     return Step(changed=True, text=f"started the daemon with {n_workers} worker{'' if n_workers == 1 else 's'}")
 
 
-def _require_broker() -> None:
+def broker_problem() -> tuple[str, str] | None:
+    """Return what the loaded profile lacks where it has no broker, and the commands that mend it, or None."""
     profile = get_manager().get_profile()
-    if profile.process_control_backend is None:
-        raise SetupError(
-            f"the profile {profile.name!r} has no broker, so it can have no daemon; give it one with "
-            "`verdi profile configure-broker`, or make another profile with `aiida-fuse2 setup --new-profile NAME`"
-        )
+    if profile.process_control_backend is not None:
+        return None
+    command = f"verdi profile configure-broker core.zeromq -n {profile.name} && aiida-fuse2 -p {profile.name} setup -n"
+    return f"the profile {profile.name!r} has no broker, so it can have no daemon", command
+
+
+def _require_broker() -> None:
+    problem = broker_problem()
+    if problem is not None:
+        raise SetupError(f"{problem[0]}; give it one with `{problem[1]}`")
 
 
 def _responds(client: DaemonClient) -> bool:
@@ -406,6 +548,9 @@ def _responds(client: DaemonClient) -> bool:
 
 def daemon_problem() -> str | None:
     """Return why processes do not advance in the loaded profile, or None where daemon and broker are up."""
+    without_broker = broker_problem()
+    if without_broker is not None:
+        return f"{without_broker[0]}; give it one with `{without_broker[1]}`"
     client = get_daemon_client()
     try:
         client.get_status(timeout=STATUS_TIMEOUT)

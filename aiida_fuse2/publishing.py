@@ -292,7 +292,7 @@ def _readme(
             f"Starting structures: {settings.generator}; at most {settings.max_atoms} atoms in a cell; energies from "
             f"{_potentials(tiers)}. All settings are in the node `settings` of the search."
         ),
-        f"## The best structures\n\nThey are in the group `{group.label}`.",
+        f"## The best structures\n\nThey are in the group `{group.label}`; {query.relaxed_to(node)}.",
         _table(_BEST, [_best_row(row) for row in ranked]),
         "## Software\n\n" + _software_text(searches),
         "## How to look at it\n\n" + _how(node, archive, group, best),

@@ -11,25 +11,25 @@ from aiida.common.exceptions import AiidaException
 from aiida.engine import ProcessBuilder
 from ase import Atoms
 
+from aiida_fuse2 import environment
 from aiida_fuse2.calculations.conversions import POOL_FILE, provided_pool
 from aiida_fuse2.core.errors import InputError, RefusedInputsError, one_line, printable
 from aiida_fuse2.core.settings import SearchSettings, parse_settings
-from aiida_fuse2.environment import node_identifier
-from aiida_fuse2.worker.structure_files import read_structures, warn_of
 from aiida_fuse2.workchains.records import EARLIEST_FIRST
+from aiida_fuse2.worker.structure_files import read_structures, warn_of
 
 SKIPPED_IN_ERROR = 3
 """Structures named in the message where none can be used."""
 
 
 def load_group(label: str) -> list[orm.StructureData]:
-    """Return the structures of a group in the order in which they were stored.
+    """Return the structures of a group, by label, primary key or UUID, in the order in which they were stored.
 
     Raises:
         InputError: where there is no such group, or it holds no structure.
     """
     try:
-        group = orm.load_group(node_identifier(label))
+        group = environment.load_group(label)
     except (AiidaException, ValueError) as error:
         raise InputError("--group", label, f"cannot be loaded ({error})") from error
     builder = orm.QueryBuilder().append(orm.Group, filters={"id": group.pk}, tag="group")

@@ -15,6 +15,7 @@ from typing import Any
 from aiida import load_profile, orm
 from aiida.engine import run_get_node
 
+from aiida_fuse2.environment import load_code
 from aiida_fuse2.query import ranked
 from aiida_fuse2.workchains.search import Fuse2WorkChain
 
@@ -41,7 +42,7 @@ def main(
         overrides: inputs that win over the protocol ``fast``.
     """
     builder = Fuse2WorkChain.get_builder_from_protocol(
-        composition, orm.load_code(code), protocol="fast", overrides=overrides
+        composition, load_code(code), protocol="fast", overrides=overrides
     )
     _, search = run_get_node(builder)
     print(f"search {search.pk} ended with exit status {search.exit_status}")

@@ -16,6 +16,7 @@ from aiida import load_profile, orm
 from aiida.engine import run_get_node
 from ase import Atoms
 
+from aiida_fuse2.environment import load_code
 from aiida_fuse2.workchains.search import Fuse2WorkChain
 
 PEROVSKITE = [(0, 0, 0), (0.5, 0.5, 0.5), (0.5, 0.5, 0), (0.5, 0, 0.5), (0, 0.5, 0.5)]
@@ -58,7 +59,7 @@ def main(
     """
     builder = Fuse2WorkChain.get_builder_from_protocol(
         composition,
-        orm.load_code(code),
+        load_code(code),
         protocol="fast",
         overrides=overrides,
         structures=[orm.StructureData(ase=atoms).store() for atoms in guesses],

@@ -23,7 +23,7 @@ from .options import (
 )
 from .root import cmd_root
 from .run import changes_of_options
-from .submitting import submit_inputs
+from .submitting import say_composition, submit_inputs
 
 if TYPE_CHECKING:
     from aiida import orm
@@ -64,6 +64,7 @@ def cmd_generate(
     A search starts from it with `aiida-fuse2 run COMPOSITION --pool PK`.
     """
     from aiida_fuse2 import environment, launch
+    from aiida_fuse2.core.composition import parse_composition
     from aiida_fuse2.overrides import merge_all, parse_assignment
 
     if output is not None and not wait:
@@ -72,6 +73,7 @@ def cmd_generate(
     code = environment.load_code(code_label)
     environment.require_daemon()
     builder = launch.prepare_pool(composition, code=code, protocol=protocol, overrides=changes, model=model)
+    say_composition(parse_composition(builder.settings["composition"]), to_stderr=as_json)
     node = submit_inputs(builder)
     click.echo(f"Pool of {composition} submitted: PK {node.pk}", err=as_json)
     if not wait:

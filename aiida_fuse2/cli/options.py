@@ -54,7 +54,7 @@ CODE = click.option(
     default="fuse2-worker",
     show_default=True,
     metavar="LABEL",
-    help="The worker; see setup.",
+    help="The worker, by label (which comes first), label@computer, PK or UUID; see setup.",
 )
 WALKERS = click.option("--walkers", type=int, metavar="N", help="Basin-hopping chains.")
 TRIALS_PER_STEP = click.option(

@@ -9,7 +9,7 @@ import click
 
 from .options import JSON, MAX_ATOMS, SEED, CommandError, echo_json, hint, with_profile
 from .root import cmd_root
-from .submitting import submit_inputs
+from .submitting import say_composition, submit_inputs
 
 if TYPE_CHECKING:
     from aiida_fuse2.core.potentials.pair import PairLibrary
@@ -56,6 +56,7 @@ def cmd_learn(
     composition only: to rank and relax random structures of it before CHGNet does.
     """
     from aiida_fuse2 import environment, potentials
+    from aiida_fuse2.core.composition import parse_composition
     from aiida_fuse2.overrides import merge_all, parse_assignment
 
     options = {"max_atoms": max_atoms, "seed": seed}
@@ -69,6 +70,7 @@ def cmd_learn(
     problem = environment.calculator_problem(code, builder.relax["calculator"])
     if problem is not None:
         raise CommandError(problem)
+    say_composition(parse_composition(builder.settings["composition"]), to_stderr=as_json)
     node = submit_inputs(builder)
     click.echo(f"Potentials of {composition} are being learned: PK {node.pk}", err=as_json)
     if wait:

@@ -134,7 +134,7 @@ def show_refinement(node: orm.WorkChainNode, number: int | None = None, *, as_js
     Raises:
         CommandError: where it has ended badly.
     """
-    from aiida_fuse2 import refinement
+    from aiida_fuse2 import query, refinement
 
     from .tables import make_console
 
@@ -142,13 +142,14 @@ def show_refinement(node: orm.WorkChainNode, number: int | None = None, *, as_js
     state = node.process_state.value if node.process_state else "created"
     if as_json:
         values = {"pk": node.pk, "uuid": node.uuid, "process_state": state, "exit_status": node.exit_status}
-        echo_json({**values, "structures": rows[:number]})
+        echo_json({**values, "relaxed_to": query.relaxed_to(node), "structures": rows[:number]})
     else:
         console = make_console()
         tiers = ", ".join(node.inputs.tiers[key]["name"].value for key in sorted(node.inputs.tiers))
         console.print(f"refinement {node.pk} by {tiers}: {state}", soft_wrap=True)
         if rows:
             console.print()
+            console.print(query.relaxed_to(node), markup=False, soft_wrap=True)
             console.print(refined_table(rows[:number]))
     if node.is_terminated and not node.is_finished_ok:
         raise CommandError(f"the refinement {node.pk} failed: {node.exit_message or state}")

@@ -17,6 +17,9 @@ Examples:
   aiida-fuse2 show PK           what was found, ranked
   aiida-fuse2 structures PK     the best as CIF files
   aiida-fuse2 status            all searches, and what holds them up
+
+PK stands for a primary key, a UUID or its beginning, or a label. A number is a primary key if there is such a one, then
+the beginning of a UUID if it has eight digits or more, then a label; 2024! is a label in any case.
 """
 
 

@@ -31,7 +31,7 @@ from .options import (
     with_profile,
 )
 from .root import cmd_root
-from .submitting import print_inputs, submit_inputs
+from .submitting import print_inputs, say_composition, submit_inputs
 from .tier_options import tier_options, tiers_of_options
 
 if TYPE_CHECKING:
@@ -89,7 +89,11 @@ INPUT_OF_OPTION = {
     "repeated. They enter the initial population first and fgen fills it up; with --generator, that generator makes "
     "more when they are used up.",
 )
-@click.option("--group", metavar="LABEL", help="Start from the structures of this group, as with --structures.")
+@click.option(
+    "--group",
+    metavar="LABEL",
+    help="Start from the structures of this group, as with --structures; a label comes before PK and UUID.",
+)
 @click.option("--pool", metavar="PK", help="Start from a pool that `generate`, or another search, has made.")
 @TARGET
 @STOP_AT_TARGET
@@ -252,6 +256,7 @@ def print_or_submit(prepared: Prepared, *, dry_run: bool, wait: bool, as_json: b
     """Submit a search, or several runs of one, and show progress if wanted; in a dry run only print the inputs."""
     from .watch import watch_node
 
+    say_composition(prepared.settings.unit, to_stderr=dry_run or as_json)
     if dry_run:
         print_inputs(prepared.builder, as_json=as_json)
         return

@@ -62,7 +62,7 @@ def show_runs(node: orm.WorkChainNode, number: int | None, *, as_json: bool) -> 
     print_runs(console, settings, reached, rows)
     for line in target_lines(looked_for):
         console.print(line, markup=False, soft_wrap=True)
-    print_ranked(console, rows, limit, total_is_known=False)
+    print_ranked(console, rows, limit, relaxed=query.relaxed_to(node), total_is_known=False)
 
 
 def watch_runs(node: orm.WorkChainNode, *, as_json: bool) -> None:
@@ -87,7 +87,7 @@ def watch_runs(node: orm.WorkChainNode, *, as_json: bool) -> None:
         console = make_console()
         console.print(f"runs {node.pk}: {status_text(reached)}", soft_wrap=True)
         print_runs(console, settings, reached, rows)
-        print_ranked(console, rows, FINAL_ROWS, total_is_known=False)
+        print_ranked(console, rows, FINAL_ROWS, relaxed=query.relaxed_to(node), total_is_known=False)
     if reached.has_failed:
         click.get_current_context().exit(FAILED)
 

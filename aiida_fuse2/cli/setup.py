@@ -96,6 +96,7 @@ def _setup_rest(computer: str, code_label: str, worker: Path | None, daemon_work
     """Set up computer, code and daemon, and yield what was done as it is done."""
     from aiida_fuse2 import environment
 
+    computer = environment.computer_label(computer)
     yield environment.ensure_computer(computer)
     _, code = environment.ensure_code(code_label, computer=computer, worker=worker)
     yield code

@@ -77,7 +77,7 @@ def cmd_show(*, search: str | None, number: int | None, paths: tuple[Path, ...],
     console = make_console()
     print_header(console, settings, reached)
     print_targets(console, looked_for)
-    print_ranked(console, rows, number or DEFAULT_ROWS)
+    print_ranked(console, rows, number or DEFAULT_ROWS, relaxed=query.relaxed_to(node))
 
 
 def _refuse_targets(paths: tuple[Path, ...], what: str) -> None:
@@ -125,6 +125,8 @@ def summary_values(settings: SearchSettings, reached: Progress, *, uuid: str) ->
 
 def common_values(settings: SearchSettings, reached: Progress | RunsProgress, *, uuid: str) -> dict[str, Any]:
     """Return what a search, and several runs of one, have in common in plain values."""
+    from aiida_fuse2 import query
+
     return {
         "pk": reached.pk,
         "uuid": uuid,
@@ -134,6 +136,7 @@ def common_values(settings: SearchSettings, reached: Progress | RunsProgress, *,
         "process_state": reached.process_state,
         "exit_status": reached.exit_status,
         "exit_message": reached.exit_message,
+        "relaxed_to": query.relaxed_to(reached.pk),
     }
 
 
@@ -183,13 +186,16 @@ def _last_line(text: str) -> str:
     return text.strip().splitlines()[-1]
 
 
-def print_ranked(console: Console, rows: list[dict[str, Any]], limit: int, *, total_is_known: bool = True) -> None:
+def print_ranked(
+    console: Console, rows: list[dict[str, Any]], limit: int, *, relaxed: str, total_is_known: bool = True
+) -> None:
     """Print the ranked table and say what was left out.
 
     Args:
         console: to print to.
         rows: lowest energy first.
         limit: how many to print.
+        relaxed: to what the structures were relaxed.
         total_is_known: whether these are all rows; otherwise one beyond the limit tells that there are more.
     """
     from .tables import ranked_table
@@ -198,6 +204,7 @@ def print_ranked(console: Console, rows: list[dict[str, Any]], limit: int, *, to
         console.print("no structure explored yet")
         return
     console.print()
+    console.print(relaxed, markup=False, soft_wrap=True)
     console.print(ranked_table(rows, limit, width=console.width))
     if len(rows) > limit:
         more = f"and {len(rows) - limit} more (-n {len(rows)})" if total_is_known else f"and more (-n {2 * limit})"

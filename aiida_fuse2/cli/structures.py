@@ -72,8 +72,11 @@ def cmd_structures(
             path.write_text(text)
             if not as_json:
                 click.echo(click.format_filename(path))
+    relaxed = query.relaxed_to(node)
     if as_json:
-        echo_json([{"path": str(path), **row} for path, row in paths.items()])
+        echo_json([{"path": str(path), **row, "relaxed_to": relaxed} for path, row in paths.items()])
+    else:
+        click.echo(f"All were {relaxed}", err=True)
 
 
 def _content(formula: str, row: Mapping[str, Any], file_format: str, symprec: float | None) -> tuple[str, str]:

@@ -11,6 +11,13 @@ from .options import BAD_INPUT, CommandError, echo_json
 if TYPE_CHECKING:
     from aiida.engine import ProcessBuilder
 
+    from aiida_fuse2.core.composition import FormulaUnit
+
+
+def say_composition(unit: FormulaUnit, *, to_stderr: bool) -> None:
+    """Say how a composition was understood, before anything is made of it."""
+    click.echo(f"Composition: {unit.description}", err=to_stderr)
+
 
 def submit_inputs(builder: ProcessBuilder) -> Any:
     """Submit a process and return its node.

@@ -75,7 +75,7 @@ def watch_search(node: orm.WorkChainNode, *, as_json: bool) -> None:
         console = make_console()
         console.print(f"search {node.pk}: {status_text(reached)}", soft_wrap=True)
         print_targets(console, targets)
-        print_ranked(console, rows, FINAL_ROWS)
+        print_ranked(console, rows, FINAL_ROWS, relaxed=query.relaxed_to(node))
     if reached.has_failed:
         click.get_current_context().exit(FAILED)
 

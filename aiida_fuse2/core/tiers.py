@@ -13,7 +13,7 @@ from .decision import CONVERGED
 from .errors import RelaxationError
 from .relaxers.driver import RelaxedStructure, check_contacts, check_geometry, describe
 from .relaxers.failures import Failure
-from .settings import NotNegative, Positive, Settings, Symprecs
+from .settings import CHGNET, PAIR, NotNegative, Positive, Settings, Symprecs
 from .uniqueness import fingerprint
 
 TIERS = "tiers"
@@ -27,6 +27,36 @@ SUMMED = ("cpu_seconds", "evaluations", "prerelax_evaluations", "steps")
 
 SHOWN = ("status", "energy", "cpu_seconds", "evaluations")
 """Values of each tier that the history has."""
+
+
+NOT_ALL_MINIMA = "saddle points and shallow slopes may be among them"
+"""What a limit of forces leaves open."""
+
+PROGRAMS = {PAIR: "pair potentials", "gulp": "GULP", "vasp": "VASP", "qe": "Quantum ESPRESSO"}
+"""Names of what computes, for people, by calculator or tier."""
+
+
+def relaxed_to(name: str, settings: Mapping[str, Any]) -> str:
+    """Return to what a tier relaxes structures and with what, such as ``0.05 eV/Å with CHGNet 0.3.0``.
+
+    Args:
+        name: of the tier.
+        settings: of the tier; of one that another package brings, its own criterion where it has no ``fmax``.
+    """
+    calculator = str(settings.get("calculator", name))
+    short = calculator.rpartition(".")[2]
+    program = f"CHGNet {settings.get('model')}" if calculator == CHGNET else PROGRAMS.get(calculator, short)
+    if "max_gnorm" in settings:
+        limit = f"GULP's tolerances or a gradient norm of {settings['max_gnorm']:g}"
+    elif "fmax" in settings:
+        limit = f"{settings['fmax']:g} eV/Å"
+    else:
+        limit = "its own criterion"
+    if settings.get("overrides"):  # of the protocol of its plugin, which win
+        limit += " (unless its overrides say otherwise)"
+    if settings.get("relax_cell") is False:
+        limit += " in cells that were kept"
+    return f"{limit} with {program}"
 
 
 class SingleTierSettings(Settings):

@@ -23,6 +23,7 @@ from .loading import (
 )
 from .phases import tiers_phase
 from .ranking import combined, ranked
+from .relaxation import relaxed_to
 from .status import STOPPED_EXIT, BestFound, Progress, RunsProgress, present_state, progress, runs_progress
 from .stopping import ask_to_stop, kill_jobs
 from .tables import best, explored, lineage, searches
@@ -50,6 +51,7 @@ __all__ = [
     "present_state",
     "progress",
     "ranked",
+    "relaxed_to",
     "run_searches",
     "runs_progress",
     "runs_settings",

@@ -11,6 +11,7 @@ from aiida_fuse2.calculations.conversions import history_rows
 from aiida_fuse2.core.composition import parse_composition
 from aiida_fuse2.core.decision import CONVERGED
 from aiida_fuse2.core.errors import InputError
+from aiida_fuse2.environment import load_node
 from aiida_fuse2.workchains.records import EARLIEST_FIRST, explored_structures, generation_records
 
 from .loading import PROCESS_TYPE, NoSearchError, load_search, with_callers
@@ -84,7 +85,7 @@ def lineage(structure: orm.StructureData | int | str) -> DataFrame:
     Raises:
         NoSearchError: where the structure does not come from a search.
     """
-    node = structure if isinstance(structure, orm.Node) else orm.load_node(structure)
+    node = structure if isinstance(structure, orm.Node) else load_node(structure)
     process = next((one for one in with_callers(node.creator) if one.process_type == PROCESS_TYPE), None)
     if process is None:
         raise NoSearchError(f"node {node.pk} was not made by a search")
@@ -126,7 +127,7 @@ def searches(composition: str | None = None) -> DataFrame:
     frame = pd.DataFrame(builder.order_by({"search": EARLIEST_FIRST}).all(), columns=columns)
     if composition is not None:
         wanted = _formula_counts(composition)
-        frame = frame[[_formula_counts(text) == wanted for text in frame["composition"]]]
+        frame = frame[[_known_counts(text) == wanted for text in frame["composition"]]]
     return frame.merge(_outcomes(), on="pk", how="left").reset_index(drop=True)
 
 
@@ -134,6 +135,14 @@ def _formula_counts(composition: str) -> dict[str, int]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # that it is a multiple of a formula unit
         return parse_composition(composition).as_dict()
+
+
+def _known_counts(composition: str) -> dict[str, int] | None:
+    """Return the counts of a composition in the graph, or None where an earlier version took what is no formula."""
+    try:
+        return _formula_counts(composition)
+    except InputError:
+        return None
 
 
 def _outcomes() -> DataFrame:

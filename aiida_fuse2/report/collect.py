@@ -40,6 +40,9 @@ from .patterns import Pattern, read_pattern, simulate
 DIGEST_LENGTH = 8
 """Characters of a digest, or of a UUID, that tell potentials apart."""
 
+ASE_CALCULATORS = "ase.calculators."
+"""Start of the import paths of calculators whose class alone is their name."""
+
 STATUS_LENGTH = 300
 """Longest text about the state of a search, characters."""
 
@@ -91,6 +94,7 @@ def collect(
         patterns=[*patterns, *measured],
         tier_figures=_tier_figures(search.inputs, records),
         targets=[asdict(target) for target in found],
+        relaxed_to=query.relaxed_to(search),
     )
 
 
@@ -245,7 +249,9 @@ def potential_name(tier: UsedTier) -> str:
         identity = {key: value for key, value in energy_identity(*tier).items() if key != "pressure"}
         digest = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
         return f"{name} {digest[:DIGEST_LENGTH]}{pressure}"
-    calculator = str(settings["calculator"]).rpartition(".")[2]
+    calculator = str(settings["calculator"])
+    if calculator.startswith(ASE_CALCULATORS):  # other packages may have classes of the same name
+        calculator = calculator.rpartition(".")[2]
     version = f" {settings.get('model')}" if calculator == CHGNET else ""
     arguments = f" {json.dumps(settings['arguments'], sort_keys=True)}" if settings.get("arguments") else ""
     of_library = "" if library is None else f" {library.uuid[:DIGEST_LENGTH]}"

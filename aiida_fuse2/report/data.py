@@ -101,6 +101,7 @@ class ReportData:
         patterns: of X-ray diffraction.
         tier_figures: what each tier did, in their order; none where there is only one.
         targets: known structures, and what the search had to do with them; rows of ``targets.Target``.
+        relaxed_to: to what the structures were relaxed, for people.
     """
 
     formula: str
@@ -121,6 +122,7 @@ class ReportData:
     patterns: Sequence[Pattern] = ()
     tier_figures: Sequence[TierFigures] = ()
     targets: Sequence[Mapping[str, Any]] = ()
+    relaxed_to: str = ""
 
 
 def move_name(row: Mapping[str, Any]) -> str:

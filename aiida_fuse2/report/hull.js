@@ -44,12 +44,13 @@ function drawBars() {
 const kinds = {
   binary: ["Energy of formation", "Phases on the line are stable against mixtures of the others; those above it are not.", drawBinary],
   ternary: ["Phases and tie lines", "Phases on tie lines are stable against mixtures of the others; colours tell how far the others lie above the hull.", drawTernary],
-  bars: ["Energy above the hull", "Compositions are neither on a line nor in a triangle of end members that were searched: name such with --end to see them in a plane.", drawBars],
+  bars: ["Energy above the hull", "There are more than three end members: name two or three with --end to see compositions on a line or in a triangle.", drawBars],
 };
 function start() {
   const [title, note, drawHull] = kinds[DATA.kind];
   byId("title").innerHTML = (DATA.ends.length ? DATA.ends : DATA.elements).map(formula).join(" – ");
-  byId("status").textContent = `Convex hull of the lowest energies of searches with ${DATA.potential}.`;
+  byId("status").textContent = `Convex hull of the lowest energies of searches with ${DATA.potential}. End members: ${DATA.ends.join(", ")}.`;
+  byId("notes").textContent = DATA.notes.join(" ");
   const lowest = rows.reduce((a, b) => (b.formation ?? 0) < (a.formation ?? 0) ? b : a);
   const facts = [["Compositions", number(rows.length)], ["On the hull", number(stable.length)], ["Lowest formation, meV/atom", lowest.formation === null ? "–" : `${meV(lowest.formation, 0)} <small>${formula(lowest.formula)}</small>`],
     ["Farthest above, meV/atom", meV(Math.max(...rows.map(r => r.above)), 0)]];
@@ -58,7 +59,7 @@ function start() {
   byId("note").textContent = note;
   byId("phases").innerHTML = rowsTable(["Composition", "E, eV/atom", "Formation, meV/atom", "Above hull, meV/atom", "Becomes", "Search"],
     rows.map(r => [r.stable ? `<b>${formula(r.formula)}</b>` : formula(r.formula), signed(r.energy, 4), meV(r.formation), meV(r.above),
-      r.stable ? "stable" : r.becomes.map(([name, part]) => `${number(part, 3)} ${formula(name)}`).join(" + "), text(r.search)]));
+      r.stable ? (r.end ? "stable (end member)" : "stable") : r.becomes.map(([name, part]) => `${number(part, 3)} ${formula(name)}`).join(" + "), text(r.search)]));
   byId("made").textContent = `Made by aiida-fuse2 ${DATA.version}.`;
   drawHull();
 }

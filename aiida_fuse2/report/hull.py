@@ -46,7 +46,7 @@ class HullRow:
         formation: energy of formation from the end members, eV/atom, or None where there are none.
         above: energy above the hull, eV/atom; 0 for a stable phase.
         decomposition: moles of atoms of each phase that one mole of atoms becomes; the phase itself where stable.
-        parts: share of each end member in its atoms, in their order; empty where there are none.
+        parts: share of each end member in its atoms, in their order.
     """
 
     formula: str
@@ -62,6 +62,11 @@ class HullRow:
         """Whether no mixture of others is lower."""
         return set(self.decomposition) == {self.formula}
 
+    @property
+    def is_end(self) -> bool:
+        """Whether it is an end member, with which nothing is compared."""
+        return max(self.parts, default=0.0) > 1 - NEGLIGIBLE
+
 
 @dataclass(frozen=True, kw_only=True)
 class Hull:
@@ -69,8 +74,7 @@ class Hull:
 
     Attributes:
         rows: the phases.
-        ends: formulas of the end members; none where elements were not searched and no others are named, unless
-            all compositions lie on one line.
+        ends: formulas of the end members.
         elements: of all phases.
     """
 
@@ -83,16 +87,18 @@ def convex_hull(phases: Sequence[Phase], ends: Sequence[str] = ()) -> Hull:
     """Return each phase with its energy above the hull of all, and its energy of formation.
 
     The mixture of lowest energy with the composition of a phase is a linear programme, which needs no elements among
-    the phases; a cut through a phase field, such as SrO and TiO2, will do.
+    the phases; a cut through a phase field, such as SrO and TiO2, will do. But it needs references: without, each
+    phase would be compared with itself alone, and be stable.
 
     Args:
         phases: the lowest of each composition is kept.
         ends: formulas of the end members that energies of formation refer to; they must be among the phases. The
-            elements where they are all there, if left out; else, where all compositions lie on one line, its two
-            ends.
+            elements where they are all there, if left out; else, where three compositions or more lie on one line,
+            its two ends.
 
     Raises:
-        InputError: where an end member is not among the phases, or a phase is no mixture of them.
+        InputError: where there are no end members, one is not among the phases or a mixture of the others, or a phase
+            is no mixture of them.
         HullError: where the linear programme fails.
     """
     lowest: dict[str, Phase] = {}
@@ -104,16 +110,17 @@ def convex_hull(phases: Sequence[Phase], ends: Sequence[str] = ()) -> Hull:
     fractions = np.array([[phase.unit.as_dict().get(e, 0) / phase.unit.n_atoms for e in elements] for phase in kept])
     energies = np.array([phase.energy for phase in kept])
     chosen = _ends(kept, ends, elements) or _ends_of_line(fractions)
+    if not chosen:
+        raise InputError("PK", [phase.unit.formula for phase in kept], _no_references(kept, elements))
     rows = []
-    for phase, target in zip(kept, fractions, strict=True):
+    for phase, target, parts in zip(kept, fractions, _parts(kept, fractions, chosen), strict=True):
         mixture = _mixture(fractions, energies, target)
-        parts = _parts(phase, target, fractions[chosen]) if chosen else np.empty(0)
         rows.append(
             HullRow(
                 formula=phase.unit.formula,
                 search=phase.search,
                 energy=phase.energy,
-                formation=float(phase.energy - parts @ energies[chosen]) if chosen else None,
+                formation=float(phase.energy - parts @ energies[chosen]),
                 parts=tuple(float(part) for part in parts),
                 above=max(0.0, phase.energy - float(mixture @ energies)),
                 decomposition={
@@ -133,16 +140,30 @@ def _key(unit: FormulaUnit) -> str:
 def _ends(kept: Sequence[Phase], ends: Sequence[str], elements: Sequence[str]) -> list[int]:
     """Return the places of the end members among the phases; none where elements are missing."""
     places = {_key(phase.unit): index for index, phase in enumerate(kept)}
-    wanted = [_key(parse_composition(end)) for end in ends] or [f"{element}1" for element in elements]
-    missing = [index for index, key in enumerate(wanted) if key not in places]
+    named = dict.fromkeys(_key(parse_composition(end)) for end in ends)
+    wanted = list(named) or [f"{element}1" for element in elements]
+    missing = [key for key in wanted if key not in places]
     if missing and ends:
+        absent = next(end for end in ends if _key(parse_composition(end)) == missing[0])
         present = ", ".join(phase.unit.formula for phase in kept)
-        raise InputError("end", ends[missing[0]], f"there is no search for it; there are {present}")
+        raise InputError("end", absent, f"there is no search for it; there are {present}")
     return [] if missing else [places[key] for key in wanted]
 
 
+def _no_references(kept: Sequence[Phase], elements: Sequence[str]) -> str:
+    """Return which references are missing, and how to give them."""
+    searched = {phase.unit.formula for phase in kept}
+    missing = ", ".join(element for element in elements if element not in searched)
+    return (
+        f"there is no hull without references: search the elements that are missing, {missing}, too; or compositions "
+        "that all the others are mixtures of, and name these with --end"
+    )
+
+
 def _ends_of_line(fractions: NDArray[np.float64]) -> list[int]:
-    """Return the places of the two outermost compositions where all lie on one line, else none."""
+    """Return the places of the two outermost compositions where three or more lie on one line, else none."""
+    if len(fractions) < 3:
+        return []
     centred = fractions - fractions.mean(axis=0)
     if np.linalg.matrix_rank(centred, tol=NEGLIGIBLE) != 1:
         return []
@@ -161,10 +182,20 @@ def _mixture(
     return mixture
 
 
-def _parts(phase: Phase, target: NDArray[np.float64], fractions: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return how much of each end member is in a composition, in shares of its atoms; shape (n,)."""
-    parts, residue = nnls(fractions.T, target)
-    if residue > NEGLIGIBLE:
-        raise InputError("end", phase.unit.formula, "is no mixture of the end members; name others, or none")
-    shares: NDArray[np.float64] = parts
-    return shares
+def _parts(kept: Sequence[Phase], fractions: NDArray[np.float64], chosen: Sequence[int]) -> list[NDArray[np.float64]]:
+    """Return how much of each end member is in each phase, in shares of its atoms; shape (n,) each.
+
+    Raises:
+        InputError: where an end member is a mixture of others, or a phase is none of them.
+    """
+    ends = fractions[chosen]
+    names = [kept[place].unit.formula for place in chosen]
+    if np.linalg.matrix_rank(ends, tol=NEGLIGIBLE) < len(ends):
+        raise InputError("end", names, "one of them is a mixture of others: leave it out")
+    found = [nnls(ends.T, target) for target in fractions]
+    outside = [phase.unit.formula for phase, (_, residue) in zip(kept, found, strict=True) if residue > NEGLIGIBLE]
+    if outside:
+        are = f"is no mixture of the end members {', '.join(names)}"
+        expected = f"{are}: search what is missing and name it with --end, or leave this search out"
+        raise InputError("end", ", ".join(outside), expected)
+    return [parts for parts, _ in found]

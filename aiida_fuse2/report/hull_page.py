@@ -19,23 +19,27 @@ BINARY, TERNARY, BARS = "binary", "ternary", "bars"
 """Ways to draw a hull: over two end members, over three, or as bars where there is no such plane."""
 
 
-def render_hull(hull: Hull, *, potential: str) -> str:
+def render_hull(hull: Hull, *, potential: str, notes: Sequence[str] = ()) -> str:
     """Return a hull as one HTML page that loads nothing.
 
     Args:
         hull: of ``convex_hull``.
         potential: that gave the energies.
+        notes: on searches, e.g. those that were left out.
     """
     title = "Convex hull of " + ", ".join(row.formula for row in hull.rows)
-    return whole_page("hull.html", title=title, scripts=["hull.js"], data=payload(hull, potential=potential))
+    return whole_page(
+        "hull.html", title=title, scripts=["hull.js"], data=payload(hull, potential=potential, notes=notes)
+    )
 
 
-def payload(hull: Hull, *, potential: str) -> dict[str, Any]:
+def payload(hull: Hull, *, potential: str, notes: Sequence[str] = ()) -> dict[str, Any]:
     """Return what the script of the page reads, in plain values.
 
     Args:
         hull: of ``convex_hull``.
         potential: that gave the energies.
+        notes: on searches, e.g. those that were left out.
     """
     kind = {2: BINARY, 3: TERNARY}.get(len(hull.ends), BARS)
     rows = sorted(hull.rows, key=lambda row: (row.above, row.formula))
@@ -46,6 +50,7 @@ def payload(hull: Hull, *, potential: str) -> dict[str, Any]:
         "lines": [] if kind == BARS else tie_lines(rows),
         "rows": [_row(row) for row in rows],
         "potential": potential,
+        "notes": list(notes),
         "version": __version__,
     }
 
@@ -58,6 +63,7 @@ def _row(row: HullRow) -> dict[str, Any]:
         "formation": None if row.formation is None else round(row.formation, ENERGY_DIGITS),
         "above": round(row.above, ENERGY_DIGITS),
         "stable": row.is_stable,
+        "end": row.is_end,
         "becomes": [[name, round(part, 3)] for name, part in sorted(row.decomposition.items())],
         "parts": [round(part, 6) for part in row.parts],
     }
@@ -70,7 +76,7 @@ def tie_lines(rows: Sequence[HullRow]) -> list[list[int]]:
         rows: with their parts of two or three end members.
     """
     stable = [place for place, row in enumerate(rows) if row.is_stable and row.parts and row.formation is not None]
-    if not stable:
+    if not stable or len(rows[stable[0]].parts) < 2:
         return []
     if len(rows[stable[0]].parts) == 2:
         ordered = sorted(stable, key=lambda place: rows[place].parts[1])

@@ -70,6 +70,7 @@ def payload(data: ReportData) -> dict[str, Any]:
         "patterns": [_pattern(pattern) for pattern in data.patterns],
         "targets": [_target(target) for target in data.targets],
         "tiers": [_tier(tier) for tier in data.tier_figures],
+        "relaxedTo": data.relaxed_to,
         "version": __version__,
     }
 

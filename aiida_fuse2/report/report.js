@@ -206,6 +206,7 @@ function writeHero() {
   const s = DATA.summary, b = s.best;
   byId("title").innerHTML = formula(DATA.formula);
   byId("status").textContent = `Search ${s.pk}: ${s.status}. ${s.generator} starts, seed ${s.seed}, at most ${s.maxAtoms} atoms.`;
+  byId("relaxed-to").textContent = DATA.relaxedTo && `All were ${DATA.relaxedTo}.`;
   byId("status").classList.toggle("failed", s.failed);
   const facts = [
     ["Energy, eV/atom", b ? signed(b.energy, 4) : "–"], ["Space group", b ? `${group(b.group)} <small>${text(b.groupNumber)}</small>` : "–"],

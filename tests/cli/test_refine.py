@@ -100,6 +100,8 @@ def test_the_best_structures_go_through_a_tier_and_are_ranked(call, search, work
     assert f"refinement {node.pk} by ase: finished" in output
     shown = json.loads(call("show", node.pk, "--json").output)
     assert shown["structures"] == rows
+    assert shown["relaxed_to"].startswith("relaxed to 0.01 eV/Å with EMT; saddle points")
+    assert f"\n{shown['relaxed_to']}\n" in output
     assert call("refine", search.pk, "--tiers", "chgnet,", "--dry-run", code=2)
     assert f"refinement {node.pk} by ase: finished" in call("watch", node.pk).output
     assert json.loads(call("watch", node.pk, "--json").stdout) == shown

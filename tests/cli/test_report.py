@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import replace
 
 import pytest
+from aiida import orm
+from aiida.engine import run_get_node
 from ase.io import write
 
 from aiida_fuse2 import query
-from aiida_fuse2.report.collect import collect
+from aiida_fuse2.report.collect import collect, potential_name
 
 
 def data_of(page):
@@ -31,6 +34,7 @@ def test_page_agrees_with_the_search(call, search, tmp_path):
     assert values["summary"]["best"]["energy"] == pytest.approx(search.outputs.energy.value, abs=1e-5)
     assert values["summary"]["tried"] == 8
     assert values["software"]
+    assert values["relaxedTo"].startswith("relaxed to 0.1 eV/Å with EMT; saddle points")
     best = values["structures"][ranked[0]["label"]]
     assert best["targets"] == [["known.cif", pytest.approx(0, abs=1e-3)]]
     (found,) = values["targets"]
@@ -112,14 +116,95 @@ def test_compare(call, search, tmp_path):
     assert "1 of 1" in text
 
 
-def test_hull_of_one_composition(call, search, tmp_path):
-    (row,) = json.loads(call("hull", search.pk, "--json").stdout)
-    assert (row["formula"], row["above"], row["formation"]) == ("Cu3Au", 0, None)
-    assert "stable" in call("hull", search.pk).stdout
-    assert "there is no search for it" in call("hull", search.pk, "--end", "Cu", code=2).stderr
+_ELEMENTS = {}
+
+
+@pytest.fixture
+def elements(emt_builder):
+    """Finished searches of Cu and Au with EMT, run once in this process."""
+    for formula in {"Cu", "Au"} - set(_ELEMENTS):
+        _, node = run_get_node(emt_builder(formula, seed=1, max_structures=2, population_size=2, max_atoms=2))
+        _ELEMENTS[formula] = node.pk
+    return [orm.load_node(_ELEMENTS[formula]) for formula in ("Cu", "Au")]
+
+
+def test_hull_of_one_composition_is_refused(call, search, tmp_path):
     output = tmp_path / "hull.html"
-    call("hull", search.pk, "-o", output)
+    refused = call("hull", search.pk, search.pk, "-o", output, code=2)
+    assert "search the elements that are missing, Au, Cu, too" in refused.stderr
+    assert (refused.stdout, output.exists()) == ("", False)
+    assert "there is no search for it" in call("hull", search.pk, "--end", "Cu", code=2).stderr
+
+
+def test_hull_over_the_elements_names_them_and_what_was_left_out(call, search, elements, tmp_path):
+    copper, gold = elements
+    refused = call("hull", search.pk, copper.pk, code=2)
+    assert "search the elements that are missing, Au, too" in refused.stderr
+    output = tmp_path / "hull.html"
+    shown = call("hull", search.pk, copper.pk, gold.pk, "-o", output)
+    assert "End members: Au, Cu\n" in shown.stdout
+    assert "Left out" not in shown.output
+    found = json.loads(call("hull", search.pk, copper.pk, gold.pk, "--json").stdout)
+    assert [(row["formula"], row["is_end"]) for row in found] == [("Cu3Au", False), ("Cu", True), ("Au", True)]
+    alloy = found[0]
+    expected = search.outputs.energy.value - (3 * copper.outputs.energy.value + gold.outputs.energy.value) / 4
+    assert alloy["formation"] == pytest.approx(expected)
     values = data_of(output.read_text())
-    assert (values["kind"], values["potential"]) == ("bars", "EMT")
-    assert [(r["formula"], r["search"], r["stable"]) for r in values["rows"]] == [("Cu3Au", search.pk, True)]
+    assert (values["kind"], values["potential"], values["ends"]) == ("binary", "EMT", ["Au", "Cu"])
+    assert [row["formula"] for row in values["rows"] if row["end"]] == ["Au", "Cu"]
     assert "exists; overwrite with --force" in call("hull", search.pk, "-o", output, code=1).stderr
+
+
+def test_hull_names_searches_that_were_left_out_or_have_not_ended_well(call, search, elements, monkeypatch):
+    from aiida_fuse2.report import collect as module
+
+    copper, gold = elements
+    figures, progress = module.search_figures, query.progress
+    nothing = {gold.pk}
+    monkeypatch.setattr(
+        module,
+        "search_figures",
+        lambda node: replace(figures(node), **({"energy": None} if node.pk in nothing else {})),
+    )
+    refused = call("hull", search.pk, copper.pk, gold.pk, code=2)
+    assert f"Left out: search {gold.pk} (Au), no structure found" in refused.stderr
+    assert "search the elements that are missing, Au, too" in refused.stderr
+    nothing.clear()
+    states = {copper.pk: {"process_state": "running", "exit_status": None}, gold.pk: {"exit_status": 301}}
+    monkeypatch.setattr(query, "progress", lambda pk: replace(progress(pk), **states.get(pk, {})))
+    shown = call("hull", search.pk, copper.pk, gold.pk)
+    assert f"Note: search {copper.pk} (Cu) has not ended" in shown.stdout
+    assert f"Note: search {gold.pk} (Au) has failed" in shown.stdout
+
+
+def test_hull_of_different_potentials_or_pressures_is_refused_with_the_searches(call, search, elements, monkeypatch):
+    from aiida_fuse2.report import collect as module
+
+    copper, gold = elements
+    figures = module.search_figures
+    other = {copper.pk: {"potential": "EMT, 2 GPa"}}
+    monkeypatch.setattr(module, "search_figures", lambda node: replace(figures(node), **other.get(node.pk, {})))
+    refused = call("hull", search.pk, copper.pk, gold.pk, code=1)
+    used = f"(EMT: {search.pk}, {gold.pk}; EMT, 2 GPa: {copper.pk})"
+    assert f"the searches used different potentials {used}" in " ".join(refused.stderr.split())
+
+
+def test_the_higher_of_two_searches_is_left_out(call, search, elements, monkeypatch):
+    from aiida_fuse2.report import collect as module
+
+    copper, gold = elements
+    figures = module.search_figures
+    monkeypatch.setattr(
+        module,
+        "search_figures",
+        lambda node: replace(figures(node), **({"formula": "Cu", "energy": 9.0} if node.pk == search.pk else {})),
+    )
+    shown = call("hull", search.pk, copper.pk, gold.pk).stdout
+    assert f"Left out: search {search.pk} (Cu), another one for this composition is as low or lower" in shown
+    assert "Left out" not in call("hull", copper.pk, gold.pk, gold.uuid).output
+
+
+def test_calculators_of_one_name_in_different_packages_are_not_compared():
+    names = {potential_name(("ase", {"calculator": path}, None)) for path in ("ase.calculators.emt.EMT", "mine.EMT")}
+    assert names == {"EMT", "mine.EMT"}
+    assert potential_name(("ase", {"calculator": "mine.EMT", "pressure": 2.0}, None)) == "mine.EMT, 2 GPa"

@@ -9,6 +9,8 @@ import re
 import numpy as np
 import pytest
 from aiida import orm
+from aiida.common.links import LinkType
+from aiida.tools import delete_nodes
 from ase.build import bulk
 from ase.io import read, write
 from rich.console import Console
@@ -50,6 +52,32 @@ def test_show_table(call, search):
     assert rows[0]["label"] in text
     assert f"{rows[0]['spacegroup_symbol_loose']} ({rows[0]['spacegroup_loose']})" in text
     assert f"and {len(rows) - 1} more" in text
+
+
+RELAXED = "relaxed to 0.1 eV/Å with EMT; saddle points and shallow slopes may be among them"
+
+
+def test_what_is_shown_says_to_what_it_was_relaxed(call, search, emt_builder, tmp_path):
+    assert f"\n{RELAXED}\n" in call("show", search.pk).stdout
+    assert json.loads(call("show", search.pk, "--json").stdout)["relaxed_to"] == RELAXED
+    assert f"\n{RELAXED}\n" in call("watch", search.pk).stdout
+    written = call("structures", search.pk, "-n", 1, "-o", tmp_path)
+    assert written.stderr == f"All were {RELAXED}\n"
+    arguments = ("structures", search.pk, "-n", 1, "-o", tmp_path, "--force", "--json")
+    assert json.loads(call(*arguments).stdout)[0]["relaxed_to"] == RELAXED
+
+
+def test_a_search_that_goes_on_with_another_limit_names_both(search):
+    later = orm.WorkChainNode(process_type=query.PROCESS_TYPE)
+    settings = orm.Dict({**search.inputs.relax.settings.get_dict(), "fmax": 0.02}).store()
+    later.base.links.add_incoming(search.outputs.state, LinkType.INPUT_WORK, "state")
+    later.base.links.add_incoming(settings, LinkType.INPUT_WORK, "relax__settings")
+    later.store()
+    try:
+        limits = "0.1 eV/Å with EMT, then to 0.02 eV/Å with EMT"
+        assert query.relaxed_to(later) == RELAXED.replace("0.1 eV/Å with EMT", limits)
+    finally:
+        delete_nodes([later.pk, settings.pk], dry_run=False)
 
 
 def test_show_looks_for_a_target(call, search, tmp_path):
@@ -173,7 +201,7 @@ def test_a_structure_that_symmetry_makes_another_crystal_of_is_written_as_relaxe
 
     monkeypatch.setattr("aiida_fuse2.structure_export.cif_text", refuse_best)
     result = call("structures", search.pk, "-n", 2, "-o", tmp_path, "--symprec", 0.1)
-    assert result.stderr == "structure 1 is written as relaxed, in P1: why\n"
+    assert result.stderr.splitlines()[0] == "structure 1 is written as relaxed, in P1: why"
     first, second = (path.read_text() for path in sorted(tmp_path.glob("*.cif")))
     assert "'P 1'" in first
     assert "_space_group_IT_number" in second

@@ -195,6 +195,42 @@ def test_submission_prints_the_key(call, worker_code, daemon_up, search, monkeyp
     assert [b.settings["generator"] for b in submitted] == ["fgen", "fgen"]
 
 
+def test_the_composition_is_shown_as_it_was_understood_before_it_is_submitted(
+    call, worker_code, daemon_up, monkeypatch
+):
+    def submit(builder):
+        raise ValueError("not today")
+
+    monkeypatch.setattr("aiida.engine.submit", submit)
+    options, understood = (*EMT_OPTIONS, "--generator", "fgen"), "Composition: Cu3 Au1, formula unit of 4 atoms\n"
+    assert call("run", "Cu3Au", *options, code=2).stdout == understood
+    assert understood in call("run", "Cu6Au2", *options, "--runs", 2, code=2).stdout
+    assert call("generate", "Cu3Au", *options, code=2).stdout == understood
+    learn = ("potential", "learn", "Cu3Au", "--set", "relax.calculator=ase.calculators.emt.EMT")
+    assert call(*learn, code=2).stdout == understood
+    as_json = call("run", "Cu3Au", *options, "--json", code=2)
+    assert (as_json.stdout, understood in as_json.stderr) == ("", True)
+
+
+@pytest.mark.parametrize("command", [("run",), ("generate",), ("potential", "learn")])
+def test_a_zero_for_the_letter_is_refused_before_anything_is_submitted(call, worker_code, daemon_up, command):
+    before = n_nodes()
+    assert "did you mean SrTiO3?" in call(*command, "SrTi03", "--no-wait", code=2).stderr
+    assert n_nodes() == before
+
+
+def test_a_zero_for_the_letter_is_refused_everywhere_else(call, search, worker_code, tmp_path):
+    benchmark = ("benchmark", "search", "SrTi03:20", "--out", tmp_path / "rows")
+    assert "did you mean SrTiO3?" in call(*benchmark, code=2).stderr
+    starts = ("benchmark", "relax", "FIRE", "--starts", "SrTi03:20", "--out", tmp_path / "rows")
+    assert "did you mean SrTiO3?" in call(*starts, code=2).stderr
+    assert "did you mean SrTiO3?" in call("hull", search.pk, "--end", "SrTi03", code=2).stderr
+    with pytest.raises(InputError, match="did you mean SrTiO3"):
+        prepare_search("SrTi03", code=worker_code)
+    with pytest.raises(InputError, match="there is no such input"):
+        prepare_search("SrTiO3", code=worker_code, overrides={"settings": {"composition": "SrTi03"}})
+
+
 def test_refused_submission_is_bad_input(call, worker_code, daemon_up, monkeypatch):
     def refuse(builder):
         raise ValueError("no such\nthing")

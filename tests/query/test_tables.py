@@ -5,6 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from aiida import orm
+from aiida.common.links import LinkType
+from aiida.tools import delete_nodes
 
 from aiida_fuse2 import query
 
@@ -52,3 +54,15 @@ def test_searches_are_found_by_composition(search):
     assert search.pk not in set(query.searches("SrTiO3")["pk"])
     with pytest.raises(ValueError, match="composition"):
         query.searches("not a formula")
+
+
+def test_a_search_for_what_is_no_formula_any_more_hides_no_other(search):
+    old = orm.WorkChainNode(process_type=query.PROCESS_TYPE)
+    settings = orm.Dict({**search.inputs.settings.get_dict(), "composition": "SrTi03"}).store()
+    old.base.links.add_incoming(settings, LinkType.INPUT_WORK, "settings")
+    old.store()
+    try:
+        assert search.pk in set(query.searches("Cu3Au")["pk"])
+        assert old.pk in set(query.searches()["pk"])
+    finally:
+        delete_nodes([old.pk, settings.pk], dry_run=False)

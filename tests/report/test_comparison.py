@@ -85,10 +85,11 @@ def test_page_of_a_comparison(opened, width):
 # --- hull ---
 
 ENERGIES = {"Sr": -1.6, "Ti": -7.9, "O": -4.9, "SrO": -6.0, "TiO2": -8.8, "SrTiO3": -8.0, "Sr2TiO4": -7.4, "SrO2": -5.0}
+MAGNESIA = {"MgO": -6.2, "Mg": -1.5}
 
 
 def phases(names):
-    return [Phase(unit=parse_composition(n), energy=ENERGIES[n], search=i) for i, n in enumerate(names)]
+    return [Phase(unit=parse_composition(n), energy=(ENERGIES | MAGNESIA)[n], search=i) for i, n in enumerate(names)]
 
 
 def test_hull_agrees_with_pymatgen():
@@ -110,20 +111,54 @@ def test_hull_of_a_cut_needs_no_elements():
     assert rows["SrTiO3"].formation == pytest.approx(-8.0 - (2 * -6.0 + 3 * -8.8) / 5)
     assert rows["SrTiO3"].parts == pytest.approx((0.4, 0.6))
     assert convex_hull(phases(cut)) == hull  # the ends of a line need not be named
-    assert all(row.formation is None for row in convex_hull(phases(["SrO2", "TiO2", "SrTiO3"])).rows)
 
 
 def test_lowest_of_a_composition_counts():
     twice = [*phases(["SrO"]), Phase(unit=parse_composition("OSr"), energy=-6.5, search=7)]
-    (row,) = convex_hull(twice).rows
-    assert (row.search, row.energy, row.above) == (7, -6.5, 0)
+    row, _ = convex_hull([*twice, *phases(["TiO2"])], ["SrO", "TiO2"]).rows
+    assert (row.search, row.energy, row.above, row.is_end) == (7, -6.5, 0, True)
+
+
+@pytest.mark.parametrize(
+    ("names", "missing"),
+    [
+        (["SrTiO3", "MgO"], "Mg, O, Sr, Ti"),
+        (["SrTiO3"], "O, Sr, Ti"),
+        (["SrO", "TiO2"], "O, Sr, Ti"),
+        (["Sr", "SrO"], "O"),
+        (["Sr", "Ti", "SrTiO3"], "O"),
+        (["SrO", "TiO2", "SrTiO3", "MgO"], "Mg, O, Sr, Ti"),
+        (["SrO2", "TiO2", "SrTiO3"], "O, Sr, Ti"),
+    ],
+)
+def test_without_references_there_is_no_hull(names, missing):
+    with pytest.raises(InputError, match=f"search the elements that are missing, {missing}, too; or .* --end"):
+        convex_hull(phases(names))
+
+
+@pytest.mark.parametrize(
+    ("names", "ends", "expected"),
+    [
+        (["Sr", "O"], (), ("O", "Sr")),
+        (["Sr"], (), ("Sr",)),
+        (["SrO", "TiO2"], ("SrO", "TiO2"), ("SrO", "TiO2")),
+        (["SrO", "SrO2", "Sr"], (), ("SrO2", "Sr")),
+        (["SrO", "TiO2", "SrTiO3", "MgO"], ("MgO", "SrO", "TiO2", "SrO"), ("MgO", "SrO", "TiO2")),
+    ],
+)
+def test_references_are_the_elements_the_ends_of_a_line_or_those_named(names, ends, expected):
+    hull = convex_hull(phases(names), ends)
+    assert hull.ends == expected
+    assert {row.formula for row in hull.rows if row.is_end} == set(expected)
 
 
 def test_bad_end_members_are_named():
     with pytest.raises(InputError, match=r"end = 'Al2O3': there is no search for it; there are"):
         convex_hull(phases(["SrO", "TiO2"]), ["Al2O3"])
-    with pytest.raises(InputError, match="SrO2"):
-        convex_hull(phases(["SrO", "TiO2", "SrO2"]), ["SrO", "TiO2"])
+    with pytest.raises(InputError, match=r"end = 'SrO2, MgO': is no mixture of the end members SrO, TiO2"):
+        convex_hull(phases(["SrO", "TiO2", "SrO2", "MgO"]), ["SrO", "TiO2"])
+    with pytest.raises(InputError, match="one of them is a mixture of others"):
+        convex_hull(phases(["SrO", "TiO2", "SrTiO3"]), ["SrO", "TiO2", "SrTiO3"])
 
 
 def test_tie_lines_are_those_of_pymatgen():
@@ -139,8 +174,8 @@ def test_tie_lines_are_those_of_pymatgen():
 def test_tie_lines_where_nothing_is_formed():
     ends = phases(["Sr", "Ti", "O"])
     assert tie_lines(convex_hull(ends).rows) == [[0, 1], [0, 2], [1, 2]]
-    assert tie_lines(convex_hull(phases(["SrO", "TiO2"])).rows) == [[0, 1]]
-    assert tie_lines(convex_hull(phases(["SrO"])).rows) == []
+    assert tie_lines(convex_hull(phases(["SrO", "TiO2"]), ["SrO", "TiO2"]).rows) == [[0, 1]]
+    assert tie_lines(convex_hull(phases(["Sr"])).rows) == []
 
 
 CUT = ["SrO", "TiO2", "SrTiO3", "Sr2TiO4"]
@@ -149,7 +184,8 @@ CUT = ["SrO", "TiO2", "SrTiO3", "Sr2TiO4"]
 @pytest.mark.slow
 @pytest.mark.parametrize("width", [1280, 390])
 @pytest.mark.parametrize(
-    ("names", "kind"), [(CUT, "binary"), (list(ENERGIES), "ternary"), (["SrO2", "TiO2", "SrTiO3"], "bars")]
+    ("names", "kind"),
+    [(CUT, "binary"), (list(ENERGIES), "ternary"), ([*ENERGIES, "Mg", "MgO"], "bars")],
 )
 def test_page_of_a_hull(opened, names, kind, width):
     open_page, complaints, requests = opened

@@ -130,6 +130,7 @@ def test_description_has_numbers_versions_and_works_to_cite(search, tmp_path):
     assert re.search(r"aiida-fuse2 \d", text)
     assert query.ranked(search)[0]["uuid"] in text
     assert "report" in text
+    assert "; relaxed to 0.1 eV/Å with EMT; saddle points and shallow slopes may be among them." in text
     settings = yaml.safe_load(written.optimade.read_text())
     entry = settings["entries"][0]
     assert entry["entry_paths"] == {"aiida_file": "search.aiida", "aiida_group": written.group}

@@ -1,0 +1,39 @@
+"""To what the structures of searches were relaxed."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+
+from aiida import orm
+from aiida.common.exceptions import NotExistent
+
+from aiida_fuse2.core.tiers import NOT_ALL_MINIMA
+from aiida_fuse2.core.tiers import relaxed_to as of_tier
+from aiida_fuse2.workchains.records import last_tier, segments
+
+from .loading import PROCESS_TYPE, RUNS_PROCESS_TYPE
+
+
+def relaxed_to(node: orm.WorkChainNode | int) -> str:
+    """Return in one line to what the listed structures were relaxed, and what that leaves open.
+
+    Such as "relaxed to 0.05 eV/Å with CHGNet 0.3.0; saddle points and shallow slopes may be among them". Where a search
+    goes on from one with other settings, those of both.
+
+    Args:
+        node: search, several runs of one, or refinement; or its primary key.
+    """
+    process = orm.load_node(node) if isinstance(node, int) else node
+    if process.process_type == RUNS_PROCESS_TYPE:
+        inputs = [process.inputs.search]
+    elif process.process_type == PROCESS_TYPE:
+        inputs = [orm.load_node(segment.search).inputs for segment in segments(process.pk)]
+    else:
+        inputs = [process.inputs]
+    found: list[str] = []
+    for given in inputs:
+        with suppress(KeyError, NotExistent):  # left out of an archive
+            name, settings, _ = last_tier(given)
+            found.append(of_tier(name, settings))
+    limits = ", then to ".join(dict.fromkeys(found)) or "a limit that is not in this profile"
+    return f"relaxed to {limits}; {NOT_ALL_MINIMA}"
