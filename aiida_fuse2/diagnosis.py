@@ -8,6 +8,7 @@ import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from enum import StrEnum
 from pathlib import Path
 
@@ -18,6 +19,8 @@ from aiida.common.exceptions import AiidaException
 from aiida.engine.daemon.client import DaemonException, get_daemon_client
 from aiida.engine.processes.control import get_process_tasks
 from aiida.manage import get_manager
+from aiida.manage.configuration import Profile
+from aiida.manage.configuration.settings import AiiDAConfigPathResolver
 
 import aiida_fuse2
 
@@ -46,6 +49,9 @@ STARTUP = 60
 
 SAME_START = 1
 """Broker and workers that were started within this time were started together, s."""
+
+WORKER_ARGUMENTS = ["daemon", "worker"]
+"""With these AiiDA starts a worker of its daemon."""
 
 HANDED_OVER = 5
 """How long a process that was just submitted may be unknown to the broker, s; on an idle machine it is a moment."""
@@ -141,6 +147,7 @@ def _can_write(folder: Path) -> bool:
 def check_daemon() -> Iterator[Finding]:
     """Look at daemon and broker: both are needed for anything to advance."""
     yield from _check_sockets_file()
+    yield from _surviving_workers()
     problem = daemon_problem()
     if problem is not None:
         text, _, command = problem.partition("; ")
@@ -164,6 +171,33 @@ def check_daemon() -> Iterator[Finding]:
         yield _fine("daemon", f"running with {len(workers)} worker{'' if len(workers) == 1 else 's'}")
     yield _check_broker(started)
     yield from _check_folder()
+
+
+def _surviving_workers() -> Iterator[Finding]:
+    """Look for workers whose daemon has ended without them: they go on beside those of the next one."""
+    profile, daemon = get_manager().get_profile(), get_daemon_client().get_daemon_pid()
+    for process in _workers_of(profile):
+        try:
+            parents = [parent.pid for parent in process.parents()]
+            started = datetime.fromtimestamp(process.create_time(), tz=UTC).astimezone()
+        except psutil.Error:  # it has just ended
+            continue
+        if daemon not in parents:
+            text = f"a worker of a daemon that is no more still runs (pid {process.pid}, since {started:%F %R})"
+            yield _problem("daemon", text, f"kill {process.pid}")
+
+
+def _workers_of(profile: Profile) -> list[psutil.Process]:
+    """Return the processes of this machine that are workers of a profile; AiiDA keeps a file for each that uses it."""
+    found = []
+    for path in (AiiDAConfigPathResolver().access_control_dir / profile.name).glob("*.pid"):
+        try:
+            process = psutil.Process(int(path.stem))
+            if process.cmdline()[-2:] == WORKER_ARGUMENTS and path.read_text() == str(process.cmdline()):
+                found.append(process)
+        except (psutil.Error, OSError, ValueError):
+            continue  # it has ended, or the number is now that of a process of somebody else
+    return found
 
 
 def _check_sockets_file() -> Iterator[Finding]:

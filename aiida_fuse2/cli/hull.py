@@ -79,6 +79,8 @@ def hull_table(rows: Sequence[HullRow]) -> Table:
     """Return the phases as a table, stable ones first and bold."""
     from rich.table import Table
 
+    from .tables import coloured
+
     table = Table(box=None, pad_edge=False, header_style="bold")
     table.add_column("composition")
     for title in ("E\neV/atom", "formation\neV/atom", "above hull\nmeV/atom"):
@@ -88,7 +90,7 @@ def hull_table(rows: Sequence[HullRow]) -> Table:
     for row in sorted(rows, key=lambda r: r.above):
         mixture = " + ".join(f"{part:.3f} {name}" for name, part in sorted(row.decomposition.items()))
         formation = "" if row.formation is None else f"{row.formation:z.4f}"
-        name = f"[bold]{row.formula}[/bold]" if row.is_stable else row.formula
+        name = coloured((row.formula, "bold")) if row.is_stable else row.formula
         values = (f"{row.energy:.4f}", formation, f"{1000 * row.above:.1f}")
         table.add_row(name, *values, "stable" if row.is_stable else mixture, str(row.search))
     return table

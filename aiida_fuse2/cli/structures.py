@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from .files import check_absent, reported_writing
-from .options import JSON, NEWEST_SEARCH, CommandError, echo_json, with_profile
+from .options import JSON, NEWEST_SEARCH, CommandError, echo, echo_json, with_profile
 from .root import cmd_root
 
 FORMATS = ("cif", "poscar", "extxyz")
@@ -68,6 +68,6 @@ def cmd_structures(
         for path, text in texts.items():
             path.write_text(text)
             if not as_json:
-                click.echo(click.format_filename(path))
+                echo(click.format_filename(path))
     if as_json:
         echo_json([{"path": str(path), **row} for path, row in paths.items()])
