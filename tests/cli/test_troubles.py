@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import errno
 import json
-import os
 import shutil
 import sqlite3
 import subprocess
 import sys
-from contextlib import closing
+from contextlib import ExitStack, closing
 from pathlib import Path
 
 import pytest
@@ -18,32 +17,61 @@ from sqlalchemy.exc import DatabaseError, InterfaceError, OperationalError, Pend
 from aiida_fuse2.cli.troubles import trouble_text
 from tests.test_bad_input import is_one_line
 
-COMMAND = Path(sys.executable).with_name("aiida-fuse2")
+DRIVER = """
+import json, os, sys
+from pathlib import Path
+from aiida.manage.configuration.settings import AiiDAConfigDir
+from aiida_fuse2 import diagnosis, launch
+from aiida_fuse2.cli import cmd_root
+
+children = {}
+for folder, arguments in json.load(sys.stdin):
+    pid = os.fork()
+    if pid == 0:
+        sys.stderr = Path(folder, "stderr").open("w")
+        sys.stdout = Path(folder, "stdout").open("w")
+        AiiDAConfigDir.set(Path(folder, ".aiida"))
+        cmd_root.main(arguments)
+    children[pid] = folder
+codes = {children[pid]: os.waitstatus_to_exitcode(status) for pid, status in (os.wait() for _ in children)}
+print(json.dumps(codes))
+"""
+"""Calls commands side by side, each in a folder of its own, from one process that has loaded all that is slow."""
+
+
+def run(calls):
+    """Return exit code and standard error of each command, by the folder of its profile."""
+    done = subprocess.run(
+        [sys.executable, "-c", DRIVER],
+        input=json.dumps([(str(folder), arguments) for folder, arguments in calls.items()]),
+        stdout=subprocess.PIPE,
+        text=True,
+        check=True,
+    )
+    codes = json.loads(done.stdout.splitlines()[-1])
+    return {folder: (codes[str(folder)], (folder / "stderr").read_text()) for folder in calls}
 
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory):
     """A profile of its own, with the storage and the configuration of which copies are spoilt."""
     folder = tmp_path_factory.mktemp("made")
-    done = run(folder, "setup", "-n", "--no-daemon")
-    assert done.returncode == 0, done.stderr
+    assert run({folder: ["setup", "-n", "--no-daemon"]})[folder][0] == 0
     return folder
 
 
 @pytest.fixture
 def copy(made, tmp_path):
-    """A copy of that profile."""
-    folder = tmp_path / "copy"
-    shutil.copytree(made, folder)
-    config = folder / ".aiida" / "config.json"
-    config.write_text(config.read_text().replace(str(made), str(folder)))
-    return folder
+    """A function that returns a copy of that profile."""
 
+    def make(name):
+        folder = tmp_path / name
+        shutil.copytree(made, folder)
+        config = folder / ".aiida" / "config.json"
+        config.write_text(config.read_text().replace(str(made), str(folder)))
+        return folder
 
-def run(folder, *arguments):
-    """Call the command in the profile of a folder."""
-    environment = {**os.environ, "AIIDA_PATH": str(folder)}
-    return subprocess.run([COMMAND, *arguments], env=environment, capture_output=True, text=True, check=False)
+    return make
 
 
 def database(folder):
@@ -102,44 +130,51 @@ def no_server(folder):
     configure(folder, lambda profile: profile.update(storage={"backend": "core.psql_dos", "config": config}))
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize(
-    ("spoil", "said"),
-    [
-        (damage, "the database of the profile is damaged"),
-        (no_database, "the database of the profile is damaged"),
-        (old_schema, "verdi -p fuse2 storage migrate"),
-        (gone, "No such file or directory"),
-        (held, "is being locked"),
-        (broken_configuration, "invalid JSON"),
-        (other_configuration, "is not what AiiDA writes"),
-        (no_server, "Could not connect to database"),
-    ],
-)
-def test_spoilt_profile(copy, spoil, said):
-    spoil(copy)
-    done = run(copy, "status")
-    assert done.returncode == 1
-    assert done.stderr.startswith("Error: ")
-    assert is_one_line(done.stderr.strip())
-    assert said in done.stderr
+SPOILT = {
+    damage: "the database of the profile is damaged",
+    no_database: "the database of the profile is damaged",
+    old_schema: "verdi -p fuse2 storage migrate",
+    gone: "No such file or directory",
+    held: "is being locked",
+    broken_configuration: "invalid JSON",
+    other_configuration: "is not what AiiDA writes",
+    no_server: "Could not connect to database",
+}
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("command", [("status",), ("doctor",), ("run", "Cu"), ("show", "1"), ("setup", "-n")])
-def test_locked_database(copy, command):
-    with closing(sqlite3.connect(database(copy), isolation_level=None)) as connection:
-        connection.execute("BEGIN EXCLUSIVE")
-        done = run(copy, *command)
-    assert done.returncode == 1
-    assert is_one_line(done.stderr.strip())
-    assert "the database of the profile is locked: another program holds it" in done.stderr
-    assert str(database(copy).parent) in done.stderr
+def test_spoilt_profiles(copy):
+    folders = {spoil: copy(spoil.__name__) for spoil in SPOILT}
+    for spoil, folder in folders.items():
+        spoil(folder)
+    done = run({folder: ["status"] for folder in folders.values()})
+    for spoil, said in SPOILT.items():
+        code, error = done[folders[spoil]]
+        assert code == 1
+        assert error.startswith("Error: ")
+        assert is_one_line(error.strip())
+        assert said in error
+
+
+@pytest.mark.slow
+def test_locked_database(copy):
+    commands = ["status", "doctor", "run Cu", "show 1", "setup -n --no-daemon", "model list"]
+    folders = {copy(f"locked{number}"): command.split() for number, command in enumerate(commands)}
+    with ExitStack() as stack:
+        for folder in folders:
+            connection = stack.enter_context(closing(sqlite3.connect(database(folder), isolation_level=None)))
+            connection.execute("BEGIN EXCLUSIVE")
+        done = run(folders)
+    for folder, (code, error) in done.items():
+        assert code == 1
+        assert is_one_line(error.strip())
+        assert "the database of the profile is locked: another program holds it" in error
+        assert str(database(folder).parent) in error
 
 
 @pytest.mark.slow
 def test_output_that_nobody_reads(made):
-    command = f"AIIDA_PATH={made} {COMMAND} status --help | true; echo ${{PIPESTATUS[0]}}"
+    command = f"AIIDA_PATH={made} {Path(sys.executable).with_name('aiida-fuse2')} doctor | true"
     done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=False)
     assert done.stderr == ""
 
