@@ -50,6 +50,12 @@ STARTUP = 60
 SAME_START = 1
 """Broker and workers that were started within this time were started together, s."""
 
+UNSEEN = 120
+"""How much longer than its computer asks for a job may not be looked at, s; two attempts of AiiDA have failed then."""
+
+MONITORING = "Monitoring scheduler"
+"""Beginning of what AiiDA says of a job that it looks at."""
+
 WORKER_ARGUMENTS = ["daemon", "worker"]
 """With these AiiDA starts a worker of its daemon."""
 
@@ -301,7 +307,7 @@ def _check_code(code: orm.InstalledCode, *, connect: bool) -> Finding:
 
 def check_processes() -> list[Finding]:
     """Look for processes that will not advance by themselves."""
-    found = [*_paused(), *_left_behind(), *_without_task()]
+    found = [*_paused(), *_unseen(), *_left_behind(), *_without_task()]
     if found:
         return found
     active = orm.QueryBuilder().append(orm.WorkChainNode, filters={"process_type": PROCESS_TYPE, **_active()}).count()
@@ -320,6 +326,31 @@ def _paused() -> Iterator[Finding]:
         reason = attributes.get("process_status")
         text = f"{label} {pk} is paused" + (f": {reason}" if reason else "")
         yield _problem("process", text, _verdi(f"process play {pk}"), _search_of(pk))
+
+
+def _unseen() -> Iterator[Finding]:
+    """Find jobs that AiiDA does not look at any more.
+
+    It tries again by itself five times, in five minutes, and pauses the job then. Where a job was paused while it was
+    looked at, no attempt succeeds: AiiDA 2.9 keeps the question that the pause has cancelled, and asks no other one.
+    """
+    workers = [_process_start(process.pid) or 0.0 for process in _workers_of(get_manager().get_profile())]
+    if not workers or time.time() - max(workers) < UNSEEN:
+        return  # told with the daemon; or it has just begun to look
+    builder = orm.QueryBuilder()
+    job = ["id", "attributes.process_label", f"attributes.{orm.CalcJobNode.SCHEDULER_LAST_CHECK_TIME_KEY}"]
+    filters = {"attributes.process_status": {"like": f"{MONITORING}%"}, **_active()}  # a paused one says something else
+    builder.append(orm.CalcJobNode, filters=filters, project=job, tag="job")
+    builder.append(orm.Computer, with_node="job", project="*")
+    for pk, label, looked, computer in builder.all():
+        since = None if looked is None else datetime.fromisoformat(looked).astimezone()
+        if since is None or time.time() - since.timestamp() < UNSEEN + computer.get_minimum_job_poll_interval():
+            continue
+        text = (
+            f"{label} {pk} was last looked at {since:%F %R}: {computer.label} cannot be reached, or the job was paused "
+            "and continued; AiiDA may end up pausing it"
+        )
+        yield _problem("process", text, _verdi("daemon restart"), _search_of(pk))
 
 
 def _left_behind() -> Iterator[Finding]:

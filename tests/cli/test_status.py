@@ -12,6 +12,7 @@ import sys
 import time
 from contextlib import contextmanager
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
 
 import psutil
@@ -270,6 +271,40 @@ def _surviving():
     found = [f for f in diagnosis.check_daemon() if f.command is not None and f.command.startswith("kill ")]
     assert all(f.severity is Severity.PROBLEM and "daemon that is no more" in f.text for f in found)
     return {int(f.command.split()[1]): f.command for f in found}
+
+
+@pytest.mark.parametrize(
+    ("status", "unseen", "worker_age", "named"),
+    [
+        ("Monitoring scheduler: job state RUNNING", 600, 900, True),
+        ("Monitoring scheduler: job state RUNNING", 60, 900, False),
+        ("Monitoring scheduler: job state RUNNING", 600, 10, False),  # the daemon has just begun to look
+        ("Waiting for transport task: retrieve", 600, 900, False),
+        ("Paused through `verdi process pause`", 600, 900, False),
+    ],
+)
+def test_job_that_is_not_looked_at_any_more(  # noqa: PLR0917 - parameters
+    running, monkeypatch, aiida_localhost, status, unseen, worker_age, named
+):
+    looked = (
+        datetime.now(tz=UTC) - timedelta(seconds=unseen + aiida_localhost.get_minimum_job_poll_interval())
+    ).isoformat()
+    job = orm.CalcJobNode(computer=aiida_localhost, process_type="aiida.calculations:fuse2.relax")
+    job.base.links.add_incoming(running, LinkType.CALL_CALC, "unseen")
+    job.set_process_state("waiting")
+    job.set_process_label("RelaxCalculation")
+    job.set_process_status(status)
+    job.base.attributes.set(job.SCHEDULER_LAST_CHECK_TIME_KEY, looked)
+    job.store()
+    monkeypatch.setattr(diagnosis, "_workers_of", lambda _: [SimpleNamespace(pid=1)])
+    monkeypatch.setattr(diagnosis, "_process_start", lambda _: time.time() - worker_age)
+    monkeypatch.setattr(diagnosis, "_without_task", list)
+    found = [
+        f for f in diagnosis.check_processes() if f.text.startswith(f"RelaxCalculation {job.pk} was last looked at")
+    ]
+    job.set_process_state("killed")
+    assert [(f.severity, f.search) for f in found] == ([(Severity.PROBLEM, running.pk)] if named else [])
+    assert all(f.command.endswith("daemon restart") for f in found)
 
 
 def test_paused_process_is_named(running, monkeypatch):
