@@ -8,6 +8,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from enum import StrEnum
 from pathlib import Path
 from typing import TypeVar
@@ -19,6 +20,8 @@ from aiida.common.exceptions import AiidaException
 from aiida.engine.daemon.client import DaemonException, get_daemon_client
 from aiida.engine.processes.control import get_process_tasks
 from aiida.manage import get_manager
+from aiida.manage.configuration import Profile
+from aiida.manage.configuration.settings import AiiDAConfigPathResolver
 
 import aiida_fuse2
 
@@ -51,6 +54,15 @@ STARTUP = 60
 
 SAME_START = 1
 """Broker and workers that were started within this time were started together, s."""
+
+UNSEEN = 120
+"""How much longer than its computer asks for a job may not be looked at, s; two attempts of AiiDA have failed then."""
+
+MONITORING = "Monitoring scheduler"
+"""Beginning of what AiiDA says of a job that it looks at."""
+
+WORKER_ARGUMENTS = ["daemon", "worker"]
+"""With these AiiDA starts a worker of its daemon."""
 
 HANDED_OVER = 5
 """How long a process that was just submitted may be unknown to the broker, s; on an idle machine it is a moment."""
@@ -153,6 +165,7 @@ def check_daemon() -> Iterator[Finding]:
         yield _problem("broker", *without_broker)
         return
     yield from _check_sockets_file()
+    yield from _surviving_workers()
     problem = daemon_problem()
     if problem is not None:
         text, _, command = problem.partition("; ")
@@ -176,6 +189,33 @@ def check_daemon() -> Iterator[Finding]:
         yield _fine("daemon", f"running with {len(workers)} worker{'' if len(workers) == 1 else 's'}")
     yield _check_broker(started)
     yield from _check_folder()
+
+
+def _surviving_workers() -> Iterator[Finding]:
+    """Look for workers whose daemon has ended without them: they go on beside those of the next one."""
+    profile, daemon = get_manager().get_profile(), get_daemon_client().get_daemon_pid()
+    for process in _workers_of(profile):
+        try:
+            parents = [parent.pid for parent in process.parents()]
+            started = datetime.fromtimestamp(process.create_time(), tz=UTC).astimezone()
+        except psutil.Error:  # it has just ended
+            continue
+        if daemon not in parents:
+            text = f"a worker of a daemon that is no more still runs (pid {process.pid}, since {started:%F %R})"
+            yield _problem("daemon", text, f"kill {process.pid}")
+
+
+def _workers_of(profile: Profile) -> list[psutil.Process]:
+    """Return the processes of this machine that are workers of a profile; AiiDA keeps a file for each that uses it."""
+    found = []
+    for path in (AiiDAConfigPathResolver().access_control_dir / profile.name).glob("*.pid"):
+        try:
+            process = psutil.Process(int(path.stem))
+            if process.cmdline()[-2:] == WORKER_ARGUMENTS and path.read_text() == str(process.cmdline()):
+                found.append(process)
+        except (psutil.Error, OSError, ValueError):
+            continue  # it has ended, or the number is now that of a process of somebody else
+    return found
 
 
 def _check_sockets_file() -> Iterator[Finding]:
@@ -282,7 +322,7 @@ def _check_code(code: orm.InstalledCode, *, connect: bool) -> Finding:
 
 def check_processes() -> list[Finding]:
     """Look for processes that will not advance by themselves."""
-    found = [*_paused(), *_left_behind(), *_outliving(), *_without_task()]
+    found = [*_paused(), *_unseen(), *_left_behind(), *_outliving(), *_without_task()]
     if found:
         return found
     active = orm.QueryBuilder().append(orm.WorkChainNode, filters={"process_type": PROCESS_TYPE, **_active()}).count()
@@ -301,6 +341,31 @@ def _paused() -> Iterator[Finding]:
         reason = attributes.get("process_status")
         text = f"{label} {pk} is paused" + (f": {reason}" if reason else "")
         yield _problem("process", text, _verdi(f"process play {pk}"), _search_of(pk))
+
+
+def _unseen() -> Iterator[Finding]:
+    """Find jobs that AiiDA does not look at any more.
+
+    It tries again by itself five times, in five minutes, and pauses the job then. Where a job was paused while it was
+    looked at, no attempt succeeds: AiiDA 2.9 keeps the question that the pause has cancelled, and asks no other one.
+    """
+    workers = [_process_start(process.pid) or 0.0 for process in _workers_of(get_manager().get_profile())]
+    if not workers or time.time() - max(workers) < UNSEEN:
+        return  # told with the daemon; or it has just begun to look
+    builder = orm.QueryBuilder()
+    job = ["id", "attributes.process_label", f"attributes.{orm.CalcJobNode.SCHEDULER_LAST_CHECK_TIME_KEY}"]
+    filters = {"attributes.process_status": {"like": f"{MONITORING}%"}, **_active()}  # a paused one says something else
+    builder.append(orm.CalcJobNode, filters=filters, project=job, tag="job")
+    builder.append(orm.Computer, with_node="job", project="*")
+    for pk, label, looked, computer in builder.all():
+        since = None if looked is None else datetime.fromisoformat(looked).astimezone()
+        if since is None or time.time() - since.timestamp() < UNSEEN + computer.get_minimum_job_poll_interval():
+            continue
+        text = (
+            f"{label} {pk} was last looked at {since:%F %R}: {computer.label} cannot be reached, or the job was paused "
+            "and continued; AiiDA may end up pausing it"
+        )
+        yield _problem("process", text, _verdi("daemon restart"), _search_of(pk))
 
 
 def _left_behind() -> Iterator[Finding]:

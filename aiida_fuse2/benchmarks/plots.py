@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from aiida_fuse2.core.errors import InputError
+from aiida_fuse2.core.errors import InputError, printable
 
 from .relaxation_report import ALL, MethodFigures
 from .results import Improvement, ResultsError, SearchRow
@@ -79,6 +79,11 @@ def _figure(width: float, height: float) -> Figure:
     return Figure(figsize=(width, height), layout="constrained")
 
 
+def _plain(name: str) -> str:
+    """Return a name of others as a text of Matplotlib, which takes what is between two ``$`` for mathematics."""
+    return printable(name).replace("$", r"\$")
+
+
 # --- relaxations ----------------------------------------------------------------------------------
 
 
@@ -99,7 +104,9 @@ def plot_relaxations(figures: Sequence[MethodFigures], against: str) -> Figure:
     for k, kind in enumerate(kinds):
         shift = height * (k - (len(kinds) - 1) / 2)
         own = {methods.index(f.method) + shift: f for f in figures if f.generator == kind}
-        _plot_rates(rates, own, height, colour=COLOURS[k % len(COLOURS)], label=f"{kind} starts", against=against)
+        _plot_rates(
+            rates, own, height, colour=COLOURS[k % len(COLOURS)], label=f"{_plain(kind)} starts", against=against
+        )
         _plot_differences(energies, own, height, colour=COLOURS[k % len(COLOURS)])
     known = [f.per_cpu_hour for f in figures if f.per_cpu_hour] or [1.0]
     rates.set_xscale("log")
@@ -108,8 +115,8 @@ def plot_relaxations(figures: Sequence[MethodFigures], against: str) -> Figure:
     energies.axvline(0, color="0.5", linewidth=0.8)
     energies.set_xscale("symlog", linthresh=SAME_BASIN)
     energies.xaxis.set_major_locator(SymmetricalLogLocator(base=10, linthresh=SAME_BASIN))
-    energies.set_xlabel(f"energy minus that of {against}, meV/atom\n(line: median)")
-    for panel, names in ((rates, methods), (energies, [""] * len(methods))):
+    energies.set_xlabel(f"energy minus that of {_plain(against)}, meV/atom\n(line: median)")
+    for panel, names in ((rates, list(map(_plain, methods))), (energies, [""] * len(methods))):
         panel.set_yticks(range(len(methods)), names)
         panel.set_ylim(len(methods) - 0.5, -0.5)
     figure.legend(*rates.get_legend_handles_labels(), loc="outside upper center", ncols=len(kinds), fontsize=8)
@@ -158,7 +165,7 @@ def plot_searches(report: SearchReport, target_of: TargetOf) -> Figure:
     panels = figure.subplots(lines, columns, squeeze=False).ravel()
     for panel, (place, by_label) in zip(panels, report.rows.items(), strict=False):
         _plot_energies(panel, by_label, colours, target_of)
-        formula = re.sub(r"([\d.]+)", r"$_{\1}$", place[0])
+        formula = re.sub(r"([\d.]+)", r"$_{\1}$", _plain(place[0]))
         panel.set_title(f"{formula}, at most {place[1]} atoms", fontsize=9)
     if report.compositions:
         _plot_success(panels[len(report.rows)], report, colours, target_of)
@@ -200,7 +207,7 @@ def _plot_energies(
         curves = 1000 * (np.array([_energies_at(row.course, times) for row in found]) - zero)
         middle = np.median(curves, axis=0)
         known = np.isfinite(middle)
-        axes.plot(times[known], middle[known], color=colours[label], label=label, drawstyle="steps-post")
+        axes.plot(times[known], middle[known], color=colours[label], label=_plain(label), drawstyle="steps-post")
         both = np.isfinite(curves).all(axis=0)
         if len(found) > 1:
             low, high = curves.min(axis=0), curves.max(axis=0)
@@ -238,7 +245,7 @@ def _plot_success(axes: Axes, report: SearchReport, colours: Mapping[str, str], 
         hits = [hit for row in rows if (hit := reached_at(row.course, target_of(row), row.budget)) is not None]
         counts = [sum(hit.cpu_seconds <= t for hit in hits) for t in times]
         rates = {k: success_rate(k, len(rows)) for k in set(counts)}
-        axes.plot(times, [rates[k].value for k in counts], color=colour, label=label, drawstyle="steps-post")
+        axes.plot(times, [rates[k].value for k in counts], color=colour, label=_plain(label), drawstyle="steps-post")
         low, high = ([getattr(rates[k], end) for k in counts] for end in ("low", "high"))
         axes.fill_between(times, low, high, color=colour, alpha=BAND / 2, linewidth=0, step="post")
     _use_time_axis(axes)

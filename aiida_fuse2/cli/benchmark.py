@@ -15,7 +15,7 @@ import click
 from aiida_fuse2.benchmarks.defaults import defaults
 from aiida_fuse2.core.errors import one_line, printable
 
-from .options import BAD_INPUT, JSON, CommandError, echo_json, reported_errors
+from .options import BAD_INPUT, JSON, CommandError, echo, echo_json
 from .root import cmd_root
 from .tables import make_console
 
@@ -51,7 +51,7 @@ PLOT = click.option(
 @contextmanager
 def _quiet() -> Iterator[None]:
     """Report errors in one line, and none of the warnings of the packages underneath."""
-    with reported_errors(), warnings.catch_warnings():
+    with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         yield
 
@@ -133,7 +133,7 @@ def cmd_relax(
             file.check_writable()
             with redirect_stdout(sys.stderr):  # chgnet prints
                 for news in run_relaxations(chosen, sets, file):
-                    click.echo(news if isinstance(news, str) else _relaxation_news(news), err=True)
+                    echo(news if isinstance(news, str) else _relaxation_news(news), err=True)
         _report_relaxations(file.rows, against, plot_path, show=only_table or plot_path is None, as_json=as_json)
 
 
@@ -149,7 +149,7 @@ def _place(text: str) -> tuple[str, int | None]:
         warnings.simplefilter("always")
         place = parse_place(text)
     for warning in said:
-        click.echo(f"Warning: {one_line(warning.message)}", err=True)
+        echo(f"Warning: {one_line(warning.message)}", err=True)
     return place
 
 
@@ -222,7 +222,7 @@ def _print_relaxations(figures: Sequence[MethodFigures], against: str) -> None:
     console.print(relaxations_table(figures, against))
     text = potentials_text(figures)
     if text:
-        console.print(f"\nComputed by: {text}", markup=False)
+        console.print(f"\nComputed by: {text}")
 
 
 # --- search ---------------------------------------------------------------------------------------
@@ -377,10 +377,10 @@ def _run(tasks: Sequence[SearchTask], file: Any, processes: int) -> int:
         if isinstance(outcome, Exception):
             failed += 1
             text = one_line(f"{type(outcome).__name__}: {outcome}")
-            click.echo(f"{task.composition} {task.generator} seed {task.seed}: failed, {text}", err=True)
+            echo(f"{task.composition} {task.generator} seed {task.seed}: failed, {text}", err=True)
             continue
         file.append(outcome)
-        click.echo(_search_news(outcome), err=True)
+        echo(_search_news(outcome), err=True)
     return failed
 
 
@@ -436,7 +436,4 @@ def _print_searches(report: SearchReport) -> None:
         console.print()
         console.print(success_table(report))
         names = ", ".join(report.reached) or "none"
-        console.print(
-            f"\nAt target with the better setting: {len(report.reached)} of {report.compositions} ({names})",
-            markup=False,
-        )
+        console.print(f"\nAt target with the better setting: {len(report.reached)} of {report.compositions} ({names})")

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from rich.markup import escape
 from rich.table import Table
 
 from .tables import counts_text
@@ -64,8 +63,8 @@ def relaxations_table(figures: Sequence[MethodFigures], against: str) -> Table:
     for f in figures:
         base = f.method == against
         table.add_row(
-            escape(f.method) if f.method != method else "",
-            escape(f.generator),
+            f.method if f.method != method else "",
+            f.generator,
             str(f.starts),
             f"{f.per_cpu_hour:.0f}",
             "1" if base else _estimate(f.ratio, ".1f"),
@@ -73,7 +72,7 @@ def relaxations_table(figures: Sequence[MethodFigures], against: str) -> Table:
             NOTHING if base else f"{f.lower}/{f.higher}",
             f"{f.evaluations_mean:.0f}/{f.evaluations_max}",
             f"{f.cpu_seconds:.0f}",
-            escape(counts_text(f.failures)),
+            counts_text(f.failures),
         )
         method = f.method
     return table
@@ -112,11 +111,11 @@ def searches_table(report: SearchReport) -> Table:
         table.add_row(
             f.composition if here != place else "",
             str(f.max_atoms) if here != place else "",
-            escape(f.setting),
+            f.setting,
             str(f.seeds),
             f"{f.structures:.0f}",
             _number(f.best, ".4f"),
-            escape(f.spacegroup or NOTHING),
+            f.spacegroup or NOTHING,
             _number(f.above_target, "+.1f"),
             _number(f.median_above_target, "+.1f"),
             rate,
@@ -134,7 +133,7 @@ def success_table(report: SearchReport) -> Table:
     )
     for s in report.settings:
         table.add_row(
-            escape(s.setting),
+            s.setting,
             f"{s.compositions_reached} of {s.compositions}",
             f"{s.successes} of {s.searches}",
             _estimate(s.success, ".2f"),

@@ -73,6 +73,8 @@ def experiments_table(rows: Sequence[ExperimentFigures]) -> Table:
     """Return the figures of experiments as a table; the lowest energies are bold."""
     from rich.table import Table
 
+    from .tables import coloured
+
     table = Table(box=None, pad_edge=False, header_style="bold")
     for title in ("composition", "experiment"):
         table.add_column(title)
@@ -96,7 +98,7 @@ def experiments_table(rows: Sequence[ExperimentFigures]) -> Table:
             str(row.tried),
             _number(row.seconds, 2),
             _number(row.speedup, 2),
-            f"[bold]{energy}[/bold]" if row.is_lowest else energy,
+            coloured((energy, "bold")) if row.is_lowest else energy,
             _number(row.improvement, 1),
             f"{row.reached} of {len(row.searches)}",
             "" if row.structures is None else f"{row.structures:g}",

@@ -19,6 +19,7 @@ from .options import (
     WAIT,
     WALKERS,
     CommandError,
+    echo,
     echo_json,
     hint,
     with_profile,
@@ -133,6 +134,6 @@ def cmd_add(*, search: str, paths: tuple[Path, ...], as_json: bool) -> None:
         then = f"the search has ended and takes them with `{hint(f'continue {node.pk} --more N')}`"
     else:
         then = "they enter the pool when the present generation is done"
-    click.echo(f"{added.kept} structure{plural} added to search {node.pk}; {then}")
+    echo(f"{added.kept} structure{plural} added to search {node.pk}; {then}")
     if not added.is_drawn:
-        click.echo("Warning: moves 13 and 14, which draw from the pool, have no weight in this search", err=True)
+        echo("Warning: moves 13 and 14, which draw from the pool, have no weight in this search", err=True)

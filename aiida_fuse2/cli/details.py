@@ -8,9 +8,7 @@ from typing import Any
 
 from rich.columns import Columns
 from rich.console import Group
-from rich.markup import escape
 from rich.table import Table
-from rich.text import Text
 
 from aiida_fuse2.calculations.conversions import history_rows
 from aiida_fuse2.core.settings import SearchSettings
@@ -20,7 +18,7 @@ from aiida_fuse2.report.data import move_counts
 from aiida_fuse2.workchains.records import generation_records
 
 from .progress import acceptance_text, best_text, speed_text, targets_text
-from .tables import counts_text, duration_text, spacegroup_text
+from .tables import coloured, counts_text, duration_text, spacegroup_text
 
 HOUR = 3600
 
@@ -134,10 +132,10 @@ def details_view(found: Details, reached: Progress, settings: SearchSettings) ->
     facts.add_column(style="dim", no_wrap=True)
     facts.add_column()
     for title, value in _facts(found, reached, settings):
-        facts.add_row(title, escape(value))
+        facts.add_row(title, value)
     tables = [walkers_table(found.walkers, settings)] if found.walkers else []
     tables += [moves_table(found.moves)] if found.moves else []
-    return Group(facts, Text(), Columns(tables, padding=(1, 4)))  # beside each other where the terminal is wide
+    return Group(facts, "", Columns(tables, padding=(1, 4)))  # beside each other where the terminal is wide
 
 
 def _facts(found: Details, reached: Progress, settings: SearchSettings) -> list[tuple[str, str]]:
@@ -180,12 +178,12 @@ def walkers_table(walkers: Sequence[WalkerNow], settings: SearchSettings) -> Tab
         table.add_row(
             str(now.walker),
             "" if now.energy is None else f"{now.energy:.4f}",
-            escape("" if now.energy is None else spacegroup_text(now.spacegroup_symbol, now.spacegroup)),
+            "" if now.energy is None else spacegroup_text(now.spacegroup_symbol, now.spacegroup),
             f"{now.temperature:.3f}",
             f"{now.stale}/{settings.acceptance.melt_threshold}",
             str(now.accepted),
             str(now.rejected),
-            "[yellow]melted[/yellow]" if now.is_melted else "",
+            coloured(("melted" if now.is_melted else "", "yellow")),
         )
     return table
 
@@ -199,5 +197,5 @@ def moves_table(moves: Sequence[Mapping[str, Any]]) -> Table:
     for row in moves:
         share = f"{100 * row['accepted'] / row['trials']:.0f} %" if row["trials"] else ""
         numbers = (str(row["trials"]), str(row["accepted"]), share, str(row["best"]), str(row["failed"]))
-        table.add_row(escape(str(row["name"])), *numbers)
+        table.add_row(str(row["name"]), *numbers)
     return table

@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from .files import check_absent, reported_writing
-from .options import NEWEST_SEARCH, with_profile
+from .options import NEWEST_SEARCH, echo, with_profile
 from .root import cmd_root
 
 
@@ -44,4 +44,4 @@ def cmd_export(*, search: str | None, output: Path | None, best: int | None, for
         archive.parent.mkdir(parents=True, exist_ok=True)
         written = publishing.export(node, archive, best=best, overwrite=force)
     for path in (written.archive, written.readme, written.optimade):
-        click.echo(click.format_filename(path))
+        echo(click.format_filename(path))

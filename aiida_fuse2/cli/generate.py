@@ -17,6 +17,7 @@ from .options import (
     PROTOCOL,
     SEED,
     CommandError,
+    echo,
     echo_json,
     hint,
     with_profile,
@@ -75,7 +76,7 @@ def cmd_generate(
     builder = launch.prepare_pool(composition, code=code, protocol=protocol, overrides=changes, model=model)
     say_composition(parse_composition(builder.settings["composition"]), to_stderr=as_json)
     node = submit_inputs(builder)
-    click.echo(f"Pool of {composition} submitted: PK {node.pk}", err=as_json)
+    echo(f"Pool of {composition} submitted: PK {node.pk}", err=as_json)
     if not wait:
         if as_json:
             echo_json({"pk": node.pk, "uuid": node.uuid})
@@ -91,7 +92,7 @@ def wait_for(node: orm.CalcJobNode) -> None:
             time.sleep(POLL_SECONDS)
     except KeyboardInterrupt:
         text = f"\nThe job {node.pk} goes on; see `{hint(f'process status {node.pk}', 'verdi')}`"
-        click.echo(text, err=True)
+        echo(text, err=True)
         click.get_current_context().exit(FAILED)
     if not node.is_finished_ok:
         raise CommandError(f"the job {node.pk} failed: {node.exit_message or node.process_state.value}")
@@ -107,12 +108,12 @@ def _report(node: orm.CalcJobNode, output: Path | None, composition: str, *, as_
     if as_json:
         echo_json({"pk": node.pk, "uuid": node.uuid, "pool": pool.pk, "pool_uuid": pool.uuid, "summary": summary})
         return
-    click.echo(f"{summary['kept']} structures from {summary['tried']} tried, {summary['cpu_seconds']:.1f} CPU s")
+    echo(f"{summary['kept']} structures from {summary['tried']} tried, {summary['cpu_seconds']:.1f} CPU s")
     for title, reasons in (
         ("penalised", summary.get("penalised", {})),
         ("rejected", summary.get("rejected", {})),
         ("not ranked", summary.get("ranking", {}).get("dropped", {})),
     ):
         if reasons:
-            click.echo(f"  {title}: " + ", ".join(f"{reason} {count}" for reason, count in reasons.items()))
-    click.echo(f"Pool: PK {pool.pk}. Start from it with `{hint(f'run {composition} --pool {pool.pk}')}`")
+            echo(f"  {title}: " + ", ".join(f"{reason} {count}" for reason, count in reasons.items()))
+    echo(f"Pool: PK {pool.pk}. Start from it with `{hint(f'run {composition} --pool {pool.pk}')}`")

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from .files import check_output, write_page
-from .options import HTML_PAGE, JSON, OVERWRITE_PAGE, SEARCHES, CommandError, echo_json, with_profile
+from .options import HTML_PAGE, JSON, OVERWRITE_PAGE, SEARCHES, CommandError, echo, echo_json, with_profile
 from .root import cmd_root
 
 if TYPE_CHECKING:
@@ -68,7 +68,7 @@ def cmd_hull(
         hull = convex_hull(phases, ends)
     except InputError:
         for note in _notes(found, {phase.search for phase in phases}):
-            click.echo(note, err=True)
+            echo(note, err=True)
         raise
     rows = hull.rows
     notes = _notes(found, {row.search for row in rows})
@@ -79,7 +79,7 @@ def cmd_hull(
     else:
         make_console().print(hull_table(rows))
     for line in (f"End members: {', '.join(hull.ends)}", *notes):
-        click.echo(line, err=as_json)
+        echo(line, err=as_json)
 
 
 def _only_potential(found: Sequence[SearchFigures]) -> str:
@@ -119,6 +119,8 @@ def hull_table(rows: Sequence[HullRow]) -> Table:
     """Return the phases as a table, stable ones first and bold."""
     from rich.table import Table
 
+    from .tables import coloured
+
     table = Table(box=None, pad_edge=False, header_style="bold")
     table.add_column("composition")
     for title in ("E\neV/atom", "formation\neV/atom", "above hull\nmeV/atom"):
@@ -128,7 +130,7 @@ def hull_table(rows: Sequence[HullRow]) -> Table:
     for row in sorted(rows, key=lambda r: r.above):
         mixture = " + ".join(f"{part:.3f} {name}" for name, part in sorted(row.decomposition.items()))
         formation = "" if row.formation is None else f"{row.formation:z.4f}"
-        name = f"[bold]{row.formula}[/bold]" if row.is_stable else row.formula
+        name = coloured((row.formula, "bold")) if row.is_stable else row.formula
         values = (f"{row.energy:.4f}", formation, f"{1000 * row.above:.1f}")
         stable = "stable (end member)" if row.is_end else "stable"
         table.add_row(name, *values, stable if row.is_stable else mixture, str(row.search))

@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from .generate import wait_for
-from .options import JSON, echo_json, hint, with_profile
+from .options import JSON, echo, echo_json, hint, with_profile
 from .root import cmd_root
 from .submitting import submit_inputs
 
@@ -44,8 +44,8 @@ def cmd_install(*, network: str, address: str | None, sha256: str | None, name: 
         echo_json({"pk": model.node.pk, "uuid": model.node.uuid, "name": model.name, "is_new": is_new})
         return
     done = "installed" if is_new else "is there already"
-    click.echo(f"{network} model {model.name!r} {done}: PK {model.node.pk}")
-    click.echo(f"Use it with `{hint(f'run SrTiO3 --generator gnoa --network {network}')}`")
+    echo(f"{network} model {model.name!r} {done}: PK {model.node.pk}")
+    echo(f"Use it with `{hint(f'run SrTiO3 --generator gnoa --network {network}')}`")
 
 
 @cmd_model.command("list")
@@ -60,10 +60,10 @@ def cmd_list(*, as_json: bool) -> None:
         echo_json([{"pk": m.node.pk, "name": m.name, "origin": m.origin, "mae": m.mae} for m in found])
         return
     if not found:
-        click.echo(f"No model is installed; `{hint('model install megnet')}` does it")
+        echo(f"No model is installed; `{hint('model install megnet')}` does it")
     for model in found:
         error = "" if model.mae is None else f", MAE {model.mae:.4f} eV/atom"
-        click.echo(f"{model.node.pk:>8}  {model.name}  ({model.origin}{error})")
+        echo(f"{model.node.pk:>8}  {model.name}  ({model.origin}{error})")
 
 
 @cmd_model.command("train")
@@ -115,7 +115,7 @@ def cmd_train(
         path, code=code, changes=changes, model=model, from_nothing=from_nothing, name=name
     )
     node = submit_inputs(builder)
-    click.echo(f"Training submitted: PK {node.pk}", err=as_json)
+    echo(f"Training submitted: PK {node.pk}", err=as_json)
     if not wait:
         if as_json:
             echo_json({"pk": node.pk, "uuid": node.uuid})
@@ -126,5 +126,5 @@ def cmd_train(
         echo_json({"pk": node.pk, "weights": weights.pk, "summary": summary})
         return
     before, after = summary["mae_before"], summary["mae"]
-    click.echo(f"MAE on {summary['structures']['test']} structures of the test: {before:.4f} -> {after:.4f} eV/atom")
-    click.echo(f"Use it with `{hint(f'run SrTiO3 --generator gnoa --network megnet --model {name}')}`")
+    echo(f"MAE on {summary['structures']['test']} structures of the test: {before:.4f} -> {after:.4f} eV/atom")
+    echo(f"Use it with `{hint(f'run SrTiO3 --generator gnoa --network megnet --model {name}')}`")

@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 
 import click
 
-from aiida_fuse2.core.errors import Fuse2Error, one_line
+from aiida_fuse2.core.errors import Fuse2Error, one_line, printable_lines
 
 R = TypeVar("R")
 
@@ -22,12 +22,6 @@ FAILED = 1
 
 BAD_INPUT = 2
 """Exit code for bad input, as click has it."""
-
-MAKE_ROOM = (
-    "nothing that was stored is lost: make room, then do what `aiida-fuse2 doctor` says; a search that has ended "
-    "goes on with `aiida-fuse2 continue`"
-)
-"""What mends it."""
 
 PROFILE_KEY = "aiida_fuse2.profile"
 """Where click's context remembers the profile that was named before the command."""
@@ -123,21 +117,25 @@ def _warnings_for_people() -> Iterator[None]:
 @contextmanager
 def reported_errors() -> Iterator[None]:
     """Show errors that are meant for people in one line, without a traceback."""
-    from aiida.common.exceptions import AiidaException
-    from sqlalchemy.exc import SQLAlchemyError
-
-    from aiida_fuse2.disk import is_disk_full
-
     try:
         with _warnings_for_people():
             yield
-    except (Fuse2Error, AiidaException) as error:
-        raise CommandError(str(error), BAD_INPUT if isinstance(error, ValueError) else FAILED) from error
-    except (OSError, SQLAlchemyError) as error:  # AiiDA cannot even open a profile then
-        if not is_disk_full(error):
+    except click.ClickException as error:
+        error.message = printable_lines(error.message)
+        raise
+    except (click.exceptions.Exit, click.exceptions.Abort):
+        raise
+    except Exception as error:
+        from aiida.common.exceptions import AiidaException
+
+        from .troubles import trouble_text
+
+        if isinstance(error, Fuse2Error | AiidaException):
+            raise CommandError(str(error), BAD_INPUT if isinstance(error, ValueError) else FAILED) from error
+        text = trouble_text(error)
+        if text is None:
             raise
-        place = (error.filename if isinstance(error, OSError) else None) or "of the profile"
-        raise CommandError(f"no space is left on the disk ({place}); {MAKE_ROOM}") from error
+        raise CommandError(text) from error
 
 
 def given_profile(profile: str | None) -> str | None:
@@ -153,25 +151,27 @@ def hint(command: str, program: str = "aiida-fuse2") -> str:
 
 
 def with_profile(function: Callable[..., R]) -> Callable[..., R]:
-    """Load the profile before a command runs, and show its errors in one line."""
+    """Load the profile before a command runs."""
 
     @PROFILE
     @functools.wraps(function)
     def wrapper(*args: Any, profile: str | None, **kwargs: Any) -> R:
-        with reported_errors():
-            from aiida_fuse2.environment import load_search_profile
+        from aiida_fuse2.environment import load_search_profile
 
-            chosen = given_profile(profile)
-            load_search_profile(chosen)
-            log_to_stderr()
-            click.get_current_context().meta[PROFILE_KEY] = chosen
-            return function(*args, **kwargs)
+        chosen = given_profile(profile)
+        load_search_profile(chosen)
+        log_to_stderr()
+        click.get_current_context().meta[PROFILE_KEY] = chosen
+        return function(*args, **kwargs)
 
     return wrapper
 
 
 def log_to_stderr() -> None:
-    """Let AiiDA log to standard error: its handler would put warnings in front of the JSON of a command."""
+    """Let AiiDA log to standard error: its handler would put warnings in front of the JSON of a command.
+
+    What is logged, and warnings of Python, may name what others have named: it is shown as ``echo`` does.
+    """
     from aiida.cmdline.utils.log import CliHandler
     from aiida.manage import get_manager
 
@@ -179,14 +179,39 @@ def log_to_stderr() -> None:
     named = [log for log in logging.Logger.manager.loggerDict.values() if isinstance(log, logging.Logger)]
     for handler in {handler for log in named for handler in log.handlers if isinstance(handler, CliHandler)}:
         handler.addFilter(_as_error)
+    warnings.formatwarning = _plain_warning
 
 
 def _as_error(record: logging.LogRecord) -> bool:
     """Mark a record for standard error unless it says where it belongs, as what AiiDA prints does."""
     record.err = getattr(record, "err", True)
+    record.msg, record.args = printable_lines(record.getMessage()), ()
     return True
+
+
+_FORMAT_WARNING = warnings.formatwarning
+
+
+def _plain_warning(*values: Any, **named: Any) -> str:
+    return printable_lines(_FORMAT_WARNING(*values, **named))
 
 
 def echo_json(values: Any) -> None:
     """Print plain values as JSON."""
     click.echo(json.dumps(values, indent=2))
+
+
+def echo(text: object, *, err: bool = False) -> None:
+    """Print a text for people, with all that a terminal would obey as escapes; it may name what others have named.
+
+    Args:
+        text: of one line or several.
+        err: whether to print it on the standard error.
+    """
+    click.echo(printable_lines(text), err=err)
+
+
+def echo_content(content: str) -> None:
+    """Print the content of a file: as it is, but for a terminal with what that would obey as escapes."""
+    is_seen = click.get_text_stream("stdout").isatty()
+    click.echo(printable_lines(content.expandtabs()) if is_seen else content, nl=False)

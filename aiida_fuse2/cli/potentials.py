@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from .options import JSON, MAX_ATOMS, SEED, CommandError, echo_json, hint, with_profile
+from .options import JSON, MAX_ATOMS, SEED, CommandError, echo, echo_content, echo_json, hint, with_profile
 from .root import cmd_root
 from .submitting import say_composition, submit_inputs
 
@@ -72,14 +72,14 @@ def cmd_learn(
         raise CommandError(problem)
     say_composition(parse_composition(builder.settings["composition"]), to_stderr=as_json)
     node = submit_inputs(builder)
-    click.echo(f"Potentials of {composition} are being learned: PK {node.pk}", err=as_json)
+    echo(f"Potentials of {composition} are being learned: PK {node.pk}", err=as_json)
     if wait:
         _await(node)
         _show(str(node.pk), as_json=as_json)
     elif as_json:
         echo_json({"pk": node.pk, "uuid": node.uuid})
     else:
-        click.echo(f"See them with `{hint(f'potential show {node.pk}')}`")
+        echo(f"See them with `{hint(f'potential show {node.pk}')}`")
 
 
 def _await(node: Any) -> None:
@@ -112,7 +112,7 @@ def cmd_import(*, path: Path, composition: str | None, as_json: bool) -> None:
     if as_json:
         echo_json({"pk": node.pk, "uuid": node.uuid, "pairs": len(library.pairs), "missing": missing})
         return
-    click.echo(f"Stored {len(library.pairs)} pairs of {len(library.elements)} elements: PK {node.pk}")
+    echo(f"Stored {len(library.pairs)} pairs of {len(library.elements)} elements: PK {node.pk}")
     _warn(library, missing)
 
 
@@ -120,12 +120,12 @@ def _warn(library: PairLibrary, missing: list[str]) -> None:
     """Say what the user should know of a library, on the standard error."""
     if missing:
         shown = ", ".join(missing[:10]) + (f" and {len(missing) - 10} more" if len(missing) > 10 else "")
-        click.echo(f"Warning: no potential for {shown}", err=True)
+        echo(f"Warning: no potential for {shown}", err=True)
     if library.has_rational_splines:
         text = "tables for GULP's rational functions; the embedded engine interpolates them by cubic splines"
-        click.echo(f"Warning: {text}", err=True)
+        echo(f"Warning: {text}", err=True)
     if library.has_charges:
-        click.echo("Warning: elements have charges; the embedded engine has no electrostatics, GULP has", err=True)
+        echo("Warning: elements have charges; the embedded engine has no electrostatics, GULP has", err=True)
 
 
 @cmd_potential.command("show")
@@ -138,7 +138,7 @@ def cmd_show_potential(*, identifier: str, as_text: bool, as_json: bool) -> None
     if as_text:
         from aiida_fuse2 import potentials
 
-        click.echo(potentials.load_potential(identifier).get_content(), nl=False)
+        echo_content(potentials.load_potential(identifier).get_content())
         return
     _show(identifier, as_json=as_json)
 
@@ -157,13 +157,13 @@ def _show(identifier: str, *, as_json: bool) -> None:
     if as_json:
         echo_json({"pk": node.pk, "terms": rows, "charges": dict(library.charges), "report": report})
         return
-    click.echo(f"Library {node.pk} ({node.filename}): {len(library.pairs)} pairs of {', '.join(library.elements)}")
+    echo(f"Library {node.pk} ({node.filename}): {len(library.pairs)} pairs of {', '.join(library.elements)}")
     for row in rows:
-        click.echo(f"  {row['pair']:<6} {row['form']:<11} {row['rmin']:g} to {row['rmax']:g} Å")
+        echo(f"  {row['pair']:<6} {row['form']:<11} {row['rmin']:g} to {row['rmax']:g} Å")
     _warn(library, library.missing(library.elements))
     if report is not None:
         held_out = report["held_out"]
-        click.echo(
+        echo(
             f"Learned from {report['teacher']} with {report['frames']} frames in {report['cpu_seconds']:.0f} CPU s\n"
             f"On {held_out['structures']} random structures that it has not seen: rank correlation "
             f"{held_out['spearman']:.2f}, error {held_out['energy_rmse']:.2f} eV/atom where energies deviate by "

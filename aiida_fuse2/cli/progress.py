@@ -6,14 +6,13 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TypeVar
 
-import click
 from aiida import orm
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
-from rich.markup import escape
 from rich.panel import Panel
 from rich.progress_bar import ProgressBar
 from rich.table import Table
+from rich.text import Text
 
 from aiida_fuse2.core.settings import SearchSettings
 from aiida_fuse2.core.state import SearchState
@@ -21,8 +20,8 @@ from aiida_fuse2.environment import daemon_problem
 from aiida_fuse2.query.status import BestFound, Progress, RunsProgress, progress
 from aiida_fuse2.refinement import RefinementProgress
 
-from .options import echo_json
-from .tables import counts_text, duration_text, spacegroup_text
+from .options import echo, echo_json
+from .tables import coloured, counts_text, duration_text, spacegroup_text
 
 P = TypeVar("P", Progress, RunsProgress, RefinementProgress)
 
@@ -86,11 +85,11 @@ def _follow_plain(search: int, settings: SearchSettings, console: Console) -> Pr
     told: str | None = None
     for reached, problem in polls(lambda: progress(search)):
         if problem is not None and problem != told:
-            console.print(f"the search does not advance: {problem}", markup=False, soft_wrap=True)
+            console.print(f"the search does not advance: {problem}", soft_wrap=True)
         told = problem
         if reached.state is not None and reached.state.generation != shown:
             shown = reached.state.generation
-            console.print(generation_line(reached, reached.state, settings), markup=False, soft_wrap=True)
+            console.print(generation_line(reached, reached.state, settings), soft_wrap=True)
     return reached
 
 
@@ -166,7 +165,7 @@ def report_interrupt(node: orm.WorkChainNode, text: str, ways: Mapping[str, str]
         ways: what each command does, by command.
         as_json: whether the standard output has JSON.
     """
-    click.echo("\n".join([f"\n{text}", *(f"  {command}: {what}" for command, what in ways.items())]), err=as_json)
+    echo("\n".join([f"\n{text}", *(f"  {command}: {what}" for command, what in ways.items())]), err=as_json)
     if as_json:
         echo_json({"pk": node.pk, "uuid": node.uuid, "process_state": "running"})
 
@@ -185,17 +184,17 @@ def panel(reached: Progress, settings: SearchSettings, problem: str | None) -> P
     grid = Table.grid(padding=(0, 2))
     grid.add_column(style="dim", no_wrap=True)
     grid.add_column()
-    for title, content in _rows(reached, settings):
-        grid.add_row(title, content)
+    for name, content in _rows(reached, settings):
+        grid.add_row(name, content)
     contents: list[RenderableType] = [grid]
     if problem is not None and not reached.is_terminated:
-        contents.append(f"[bold red]The search does not advance: {escape(problem)}[/bold red]")
-    title = f"[bold]{escape(settings.composition)}[/bold] search {reached.pk}"
+        contents.append(coloured((f"The search does not advance: {problem}", "bold red")))
+    title = coloured((settings.composition, "bold"), f" search {reached.pk}")
     note = None if reached.is_terminated else "Ctrl-C leaves the search running"
     return framed(contents, title=title, note=note, width=PANEL_WIDTH)
 
 
-def framed(contents: Sequence[RenderableType], *, title: str, note: str | None, width: int) -> Panel:
+def framed(contents: Sequence[RenderableType], *, title: Text, note: str | None, width: int) -> Panel:
     """Return a panel with its contents below each other.
 
     Args:
@@ -216,18 +215,18 @@ def framed(contents: Sequence[RenderableType], *, title: str, note: str | None, 
 
 
 def _rows(reached: Progress, settings: SearchSettings) -> Iterator[tuple[str, RenderableType]]:
-    yield "now", escape(_phase_text(reached))
+    yield "now", _phase_text(reached)
     state = reached.state
     tried = 0 if state is None else state.tried
     yield "structures", _bar(tried, settings.max_structures)
     if state is not None:
         yield "", f"{state.explored} explored, {state.unique} unique, {state.since_best} since the best"
-        yield "best", f"[bold]{escape(best_text(reached.best))}[/bold]{_best_details(reached.best)}"
-        yield "failed", escape(counts_text(state.failures))
+        yield "best", coloured((best_text(reached.best), "bold"), _best_details(reached.best))
+        yield "failed", counts_text(state.failures)
         yield "accepted", acceptance_text(state)
         yield "walkers", walkers_text(state, settings)
     if reached.targets:
-        yield "target", escape(targets_text(reached))
+        yield "target", targets_text(reached)
     yield "speed", speed_text(reached, settings)
     yield "time", duration_text(reached.elapsed)
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from .options import DRY_RUN, JSON, SEARCHES, CommandError, echo_json, hint, with_profile
+from .options import DRY_RUN, JSON, SEARCHES, CommandError, echo, echo_json, hint, with_profile
 from .root import cmd_root
 from .submitting import print_inputs, submit_inputs
 from .tier_options import tier_options, tiers_of_options
@@ -81,13 +81,13 @@ def cmd_refine(
         return
     environment.require_daemon()
     node = submit_inputs(builder)
-    click.echo(f"Refinement of {len(builder.structures)} structures submitted: PK {node.pk}", err=as_json)
+    echo(f"Refinement of {len(builder.structures)} structures submitted: PK {node.pk}", err=as_json)
     if wait:
         watch_refinement(node, as_json=as_json)
     elif as_json:
         echo_json({"pk": node.pk, "uuid": node.uuid})
     else:
-        click.echo(f"See the result with `{hint(f'show {node.pk}')}`")
+        echo(f"See the result with `{hint(f'show {node.pk}')}`")
 
 
 def watch_refinement(node: orm.WorkChainNode, *, as_json: bool) -> None:
@@ -108,7 +108,7 @@ def watch_refinement(node: orm.WorkChainNode, *, as_json: bool) -> None:
             lines = [refinement_text(reached), *([] if problem is None else [f"it does not advance: {problem}"])]
             for line in lines:
                 if line not in told and not reached.is_terminated:
-                    console.print(line, markup=False, soft_wrap=True)
+                    console.print(line, soft_wrap=True)
             told = set(lines)
     except KeyboardInterrupt:
         ways = {
@@ -149,7 +149,7 @@ def show_refinement(node: orm.WorkChainNode, number: int | None = None, *, as_js
         console.print(f"refinement {node.pk} by {tiers}: {state}", soft_wrap=True)
         if rows:
             console.print()
-            console.print(query.relaxed_to(node), markup=False, soft_wrap=True)
+            console.print(query.relaxed_to(node), soft_wrap=True)
             console.print(refined_table(rows[:number]))
     if node.is_terminated and not node.is_finished_ok:
         raise CommandError(f"the refinement {node.pk} failed: {node.exit_message or state}")
@@ -157,7 +157,6 @@ def show_refinement(node: orm.WorkChainNode, number: int | None = None, *, as_js
 
 def refined_table(rows: Sequence[Mapping[str, Any]]) -> Table:
     """Return the table of a refinement, each structure before and after."""
-    from rich.markup import escape
     from rich.table import Table
 
     from .tables import spacegroup_text
@@ -180,7 +179,7 @@ def refined_table(rows: Sequence[Mapping[str, Any]]) -> Table:
             note,
             "" if row["pk"] is None else str(row["pk"]),
         )
-        table.add_row(*(escape(cell) for cell in cells))
+        table.add_row(*cells)
     return table
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from .files import check_output, write_page
-from .options import NEWEST_SEARCH, OVERWRITE_PAGE, with_profile
+from .options import NEWEST_SEARCH, OVERWRITE_PAGE, echo, with_profile
 from .root import cmd_root
 
 
@@ -62,4 +62,4 @@ def cmd_report(
     node = query.load_search(search)
     check_output(output, force=force)
     write_page(output, render(collect(node, number=number, xrd=xrd, targets=targets)))
-    click.echo(click.format_filename(output))
+    echo(click.format_filename(output))

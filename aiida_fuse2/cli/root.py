@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import click
 from aiida.cmdline.groups import VerdiCommandGroup
 from aiida.cmdline.params.options import VERBOSITY
 
 from aiida_fuse2 import __version__
 
-from .options import PROFILE, PROFILE_KEY
+from .options import PROFILE, PROFILE_KEY, reported_errors
 
 EXAMPLES = """\b
 Examples:
@@ -23,9 +25,23 @@ the beginning of a UUID if it has eight digits or more, then a label; 2024! is a
 """
 
 
+class RootGroup(VerdiCommandGroup):
+    """The root of all commands, where what goes wrong in any of them is told."""
+
+    def make_context(self, *arguments: Any, **options: Any) -> click.Context:
+        """Read the options before the command, for which AiiDA reads its configuration."""
+        with reported_errors():
+            return super().make_context(*arguments, **options)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the command."""
+        with reported_errors():
+            return super().invoke(ctx)
+
+
 @click.group(
     "aiida-fuse2",
-    cls=VerdiCommandGroup,
+    cls=RootGroup,
     epilog=EXAMPLES,
     context_settings={"help_option_names": ["-h", "--help"]},
 )

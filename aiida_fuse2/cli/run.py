@@ -26,6 +26,7 @@ from .options import (
     WAIT,
     WALKERS,
     CommandError,
+    echo,
     echo_json,
     hint,
     with_profile,
@@ -237,19 +238,19 @@ def check_calculators(prepared: Prepared) -> None:
 def _report(prepared: Prepared) -> None:
     """Say what the user should know before the search begins, on the standard error."""
     for message in prepared.warnings:
-        click.echo(f"Warning: {message}", err=True)
+        echo(f"Warning: {message}", err=True)
     if prepared.kept:
         plural = "" if prepared.kept == 1 else "s"
-        click.echo(f"{prepared.kept} starting structure{plural}, {len(prepared.skipped)} skipped", err=True)
+        echo(f"{prepared.kept} starting structure{plural}, {len(prepared.skipped)} skipped", err=True)
     list_skipped(prepared.skipped)
 
 
 def list_skipped(skipped: Sequence[tuple[str, str]]) -> None:
     """Say which of the user's structures cannot be used, on the standard error."""
     for name, reason in skipped[:MAX_SKIPPED_SHOWN]:
-        click.echo(f"  skipped {printable(name)}: {one_line(reason)}", err=True)
+        echo(f"  skipped {printable(name)}: {one_line(reason)}", err=True)
     if len(skipped) > MAX_SKIPPED_SHOWN:
-        click.echo(f"  and {len(skipped) - MAX_SKIPPED_SHOWN} more", err=True)
+        echo(f"  and {len(skipped) - MAX_SKIPPED_SHOWN} more", err=True)
 
 
 def print_or_submit(prepared: Prepared, *, dry_run: bool, wait: bool, as_json: bool) -> None:
@@ -261,13 +262,13 @@ def print_or_submit(prepared: Prepared, *, dry_run: bool, wait: bool, as_json: b
         print_inputs(prepared.builder, as_json=as_json)
         return
     node = submit_inputs(prepared.builder)
-    click.echo(f"{_what(prepared)} of {prepared.settings.composition} submitted: PK {node.pk}", err=as_json)
+    echo(f"{_what(prepared)} of {prepared.settings.composition} submitted: PK {node.pk}", err=as_json)
     if wait:
         watch_node(node, as_json=as_json)
     elif as_json:
         echo_json({"pk": node.pk, "uuid": node.uuid})
     else:
-        click.echo(f"Watch it with `{hint(f'watch {node.pk}')}`, see results with `{hint(f'show {node.pk}')}`")
+        echo(f"Watch it with `{hint(f'watch {node.pk}')}`, see results with `{hint(f'show {node.pk}')}`")
 
 
 def _what(prepared: Prepared) -> str:

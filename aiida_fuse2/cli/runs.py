@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from .options import FAILED, CommandError, echo_json, hint
+from .options import FAILED, CommandError, echo, echo_json, hint
 
 if TYPE_CHECKING:
     from aiida import orm
     from rich.console import Console
     from rich.panel import Panel
     from rich.table import Table
+    from rich.text import Text
 
     from aiida_fuse2.core.settings import SearchSettings
     from aiida_fuse2.query.status import Progress, RunsProgress
@@ -39,7 +40,7 @@ def show_runs(node: orm.WorkChainNode, number: int | None, *, as_json: bool) -> 
     from aiida_fuse2 import query, targets
 
     from .show import DEFAULT_ROWS, print_ranked, status_text
-    from .tables import make_console
+    from .tables import coloured, make_console
 
     settings, reached = query.runs_settings(node), query.runs_progress(node.pk)
     looked_for = [targets.search_targets(search) for search in query.run_searches(node)]
@@ -54,14 +55,14 @@ def show_runs(node: orm.WorkChainNode, number: int | None, *, as_json: bool) -> 
     last_seed = settings.seed + reached.n_runs - 1
     seeds = f"seed {settings.seed}" if reached.n_runs == 1 else f"seeds {settings.seed} to {last_seed}"
     console.print(
-        f"[bold]{settings.composition}[/bold]  runs {reached.pk}, {settings.generator} starts, {seeds}, "
-        f"at most {settings.max_atoms} atoms",
+        coloured((settings.composition, "bold")),
+        f" runs {reached.pk}, {settings.generator} starts, {seeds}, at most {settings.max_atoms} atoms",
         soft_wrap=True,
     )
     console.print(status_text(reached), soft_wrap=True)
     print_runs(console, settings, reached, rows)
     for line in target_lines(looked_for):
-        console.print(line, markup=False, soft_wrap=True)
+        console.print(line, soft_wrap=True)
     print_ranked(console, rows, limit, relaxed=query.relaxed_to(node), total_is_known=False)
 
 
@@ -85,7 +86,7 @@ def watch_runs(node: orm.WorkChainNode, *, as_json: bool) -> None:
         echo_json(_values(settings, reached, rows[:FINAL_ROWS], uuid=node.uuid))
     else:
         console = make_console()
-        console.print(f"runs {node.pk}: {status_text(reached)}", soft_wrap=True)
+        console.print(f"runs {node.pk}:", status_text(reached), soft_wrap=True)
         print_runs(console, settings, reached, rows)
         print_ranked(console, rows, FINAL_ROWS, relaxed=query.relaxed_to(node), total_is_known=False)
     if reached.has_failed:
@@ -102,9 +103,9 @@ def stop_runs(node: orm.WorkChainNode, *, now: bool) -> None:
     query.ask_to_stop(node, now=now)
     kept = f"keep what they have found, and finish with exit status {query.STOPPED_EXIT}"
     if now:
-        click.echo(f"The runs {node.pk} end ({killed_text(query.kill_jobs(node))}), {kept}.")
+        echo(f"The runs {node.pk} end ({killed_text(query.kill_jobs(node))}), {kept}.")
         return
-    click.echo(
+    echo(
         f"The runs {node.pk} end when their present generations are relaxed, {kept}; no other run begins.\n"
         f"To end them at once, without these generations: `{hint(f'stop --now {node.pk}')}`"
     )
@@ -119,7 +120,7 @@ def _stop_left_over(node: orm.WorkChainNode, *, now: bool) -> None:
         raise CommandError(f"the runs {node.pk} have ended already; see `{hint(f'show {node.pk}')}`")
     query.ask_to_stop(node, now=now)
     when = f"at once ({killed_text(query.kill_jobs(node))})" if now else "after their present generation"
-    click.echo(f"The runs {node.pk} have ended, but searches of them go on; these end {when}: {active}")
+    echo(f"The runs {node.pk} have ended, but searches of them go on; these end {when}: {active}")
 
 
 def killed_text(killed: int) -> str:
@@ -231,13 +232,11 @@ def runs_table(reached: RunsProgress, settings: SearchSettings, *, width: int) -
         settings: of run 0.
         width: columns of text; where there are few, how many structures are unique is left out.
     """
-    from rich.console import Console as Ruler
-
-    from .tables import UNBOUNDED_WIDTH
+    from .tables import UNBOUNDED_WIDTH, PlainConsole
 
     for is_narrow in (False, True):
         table = _runs_table(reached, settings, is_narrow=is_narrow)
-        if Ruler(width=UNBOUNDED_WIDTH).measure(table).maximum <= width:
+        if PlainConsole(width=UNBOUNDED_WIDTH).measure(table).maximum <= width:
             break
     return table
 
@@ -261,7 +260,7 @@ def _runs_table(reached: RunsProgress, settings: SearchSettings, *, is_narrow: b
     return table
 
 
-def _run_cells(run: int, reached: RunsProgress, settings: SearchSettings) -> list[str]:
+def _run_cells(run: int, reached: RunsProgress, settings: SearchSettings) -> list[str | Text]:
     from .tables import spacegroup_text
 
     seed = str(settings.seed + run)
@@ -270,7 +269,13 @@ def _run_cells(run: int, reached: RunsProgress, settings: SearchSettings) -> lis
         return [str(run), seed, state, "", "", "", "", "", "", ""]
     search = reached.searches[run]
     tried, unique = (search.state.tried, search.state.unique) if search.state else (0, 0)
-    cells = [str(run), seed, short_state(search), f"{tried} of {settings.max_structures}", str(unique)]
+    cells: list[str | Text] = [
+        str(run),
+        seed,
+        short_state(search),
+        f"{tried} of {settings.max_structures}",
+        str(unique),
+    ]
     best = search.best
     if best is None:
         return [*cells, "", "", "", "", str(search.pk)]
@@ -279,18 +284,20 @@ def _run_cells(run: int, reached: RunsProgress, settings: SearchSettings) -> lis
     return [*cells, f"{best.energy:.4f}", f"{delta:.1f}", group, str(best.structure_number), str(search.pk)]
 
 
-def short_state(search: Progress) -> str:
+def short_state(search: Progress) -> Text:
     """Return how a run stands, in a word or two."""
     from aiida_fuse2.query.status import STOPPED_EXIT
 
+    from .tables import coloured
+
     if not search.is_terminated:
-        return "paused" if search.is_paused else "stopping" if search.is_stopping else "running"
+        return coloured("paused" if search.is_paused else "stopping" if search.is_stopping else "running")
     if search.exit_status == 0:
-        return "[green]finished[/green]"
+        return coloured(("finished", "green"))
     if search.exit_status == STOPPED_EXIT:
-        return "[yellow]stopped[/yellow]"
+        return coloured(("stopped", "yellow"))
     status = search.process_state if search.exit_status is None else f"failed {search.exit_status}"
-    return f"[red]{status}[/red]"
+    return coloured((status, "red"))
 
 
 # --- live progress ------------------------------------------------------------------------------
@@ -334,7 +341,7 @@ def _follow_plain(runs: int, settings: SearchSettings, console: Console) -> Runs
     told: str | None = None
     for reached, problem in polls(lambda: runs_progress(runs)):
         if problem is not None and problem != told:
-            console.print(f"the runs do not advance: {problem}", markup=False, soft_wrap=True)
+            console.print(f"the runs do not advance: {problem}", soft_wrap=True)
         told = problem
         for run, search in enumerate(reached.searches):
             generation = 0 if search.state is None else search.state.generation
@@ -342,9 +349,9 @@ def _follow_plain(runs: int, settings: SearchSettings, console: Console) -> Runs
             shown[run] = (generation, search.is_terminated)
             if search.state is not None and generation != known:
                 line = generation_line(search, search.state, settings)
-                console.print(f"run {run}: {line}", markup=False, soft_wrap=True)
+                console.print(f"run {run}: {line}", soft_wrap=True)
             if search.is_terminated and not had_ended:
-                console.print(f"run {run}: {short_state(search)}", soft_wrap=True)
+                console.print(f"run {run}:", short_state(search), soft_wrap=True)
     return reached
 
 
@@ -357,10 +364,9 @@ def runs_panel(reached: RunsProgress, settings: SearchSettings, problem: str | N
         problem: what keeps the daemon from advancing them, or None.
     """
     from rich.console import RenderableType
-    from rich.markup import escape
 
     from .progress import framed
-    from .tables import duration_text
+    from .tables import coloured, duration_text
 
     margins = 4
     now = reached.process_state if reached.is_terminated else reached.phase
@@ -371,10 +377,12 @@ def runs_panel(reached: RunsProgress, settings: SearchSettings, problem: str | N
         spread = 1000 * (max(reached.energies) - min(reached.energies))
         contents += [
             "",
-            f"lowest of all [bold]{min(reached.energies):.4f} eV/atom[/bold], spread {spread:.1f} meV/atom",
+            coloured(
+                "lowest of all ", (f"{min(reached.energies):.4f} eV/atom", "bold"), f", spread {spread:.1f} meV/atom"
+            ),
         ]
     if problem is not None and not reached.is_terminated:
-        contents.append(f"[bold red]The runs do not advance: {escape(problem)}[/bold red]")
-    title = f"[bold]{escape(settings.composition)}[/bold] runs {reached.pk}"
+        contents.append(coloured((f"The runs do not advance: {problem}", "bold red")))
+    title = coloured((settings.composition, "bold"), f" runs {reached.pk}")
     note = None if reached.is_terminated else "Ctrl-C leaves the runs running"
     return framed(contents, title=title, note=note, width=PANEL_WIDTH)

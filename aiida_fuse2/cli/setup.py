@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from .options import PROFILE, PROFILE_KEY, given_profile, hint, reported_errors
+from .options import PROFILE, PROFILE_KEY, echo, given_profile, hint
 from .root import cmd_root
 
 if TYPE_CHECKING:
@@ -60,15 +60,14 @@ def cmd_setup(
     A profile (SQLite, ZeroMQ: no service to install) is made only if you have none, or with
     --new-profile. What is there already is left as it is. Run it again at any time to see what is there.
     """
-    with reported_errors():
-        from aiida_fuse2 import environment
+    from aiida_fuse2 import environment
 
-        click.echo(f"AiiDA folder: {environment.configuration_folder()} ({_where_from()})")
-        _echo(_setup_profile(given_profile(profile), new_profile, ask=not non_interactive and sys.stdin.isatty()))
-        for step in _setup_rest(computer, code_label, worker, daemon_workers if daemon else None):
-            _echo(step)
-        click.get_current_context().meta[PROFILE_KEY] = new_profile or given_profile(profile)
-        click.echo(f"\nNext: {hint('run SrTiO3 --protocol fast')}")
+    echo(f"AiiDA folder: {environment.configuration_folder()} ({_where_from()})")
+    _echo(_setup_profile(given_profile(profile), new_profile, ask=not non_interactive and sys.stdin.isatty()))
+    for step in _setup_rest(computer, code_label, worker, daemon_workers if daemon else None):
+        _echo(step)
+    click.get_current_context().meta[PROFILE_KEY] = new_profile or given_profile(profile)
+    echo(f"\nNext: {hint('run SrTiO3 --protocol fast')}")
 
 
 def _where_from() -> str:
@@ -112,4 +111,5 @@ def _setup_rest(computer: str, code_label: str, worker: Path | None, daemon_work
 
 def _echo(step: Step) -> None:
     mark, colour = ("!", "yellow") if step.is_problem else ("+", "green") if step.changed else ("=", None)
-    click.echo(f"{click.style(mark, fg=colour)} {step.text}")
+    click.secho(f"{mark} ", fg=colour, nl=False)
+    echo(step.text)

@@ -14,6 +14,7 @@ from .root import cmd_root
 
 if TYPE_CHECKING:
     from rich.console import Console
+    from rich.text import Text
 
     from aiida_fuse2.core.settings import SearchSettings
     from aiida_fuse2.query.status import Progress, RunsProgress
@@ -87,10 +88,8 @@ def _refuse_targets(paths: tuple[Path, ...], what: str) -> None:
 
 def print_targets(console: Console, targets: Sequence[Target]) -> None:
     """Print what became of targets, a line for each."""
-    from rich.markup import escape
-
     for target in targets:
-        console.print(escape(target_line(target)), soft_wrap=True)
+        console.print(target_line(target), soft_wrap=True)
 
 
 def target_line(target: Target) -> str:
@@ -152,11 +151,11 @@ def structure_counts(reached: Progress) -> dict[str, int]:
 
 def print_header(console: Console, settings: SearchSettings, reached: Progress) -> None:
     """Print what was searched and how far the search is."""
-    from .tables import counts_text
+    from .tables import coloured, counts_text
 
     console.print(
-        f"[bold]{settings.composition}[/bold]  search {reached.pk}, {settings.generator} starts, seed {settings.seed}, "
-        f"at most {settings.max_atoms} atoms"
+        coloured((settings.composition, "bold")),
+        f" search {reached.pk}, {settings.generator} starts, seed {settings.seed}, at most {settings.max_atoms} atoms",
     )
     console.print(status_text(reached), soft_wrap=True)
     state = reached.state
@@ -167,18 +166,18 @@ def print_header(console: Console, settings: SearchSettings, reached: Progress) 
         )
 
 
-def status_text(reached: Progress | RunsProgress) -> str:
+def status_text(reached: Progress | RunsProgress) -> Text:
     """Return how a search, or several runs of one, stand; with the exit message where it has ended."""
-    from rich.markup import escape
+    from .tables import coloured
 
     if not reached.is_terminated:
-        return "stopping after this generation" if reached.is_stopping else f"running: {escape(reached.phase)}"
+        return coloured("stopping after this generation" if reached.is_stopping else f"running: {reached.phase}")
     if reached.exit_status == 0:
-        return "[green]finished[/green]"
+        return coloured(("finished", "green"))
     colour = "red" if reached.has_failed else "yellow"
     status = "" if reached.exit_status is None else f" with exit status {reached.exit_status}"
-    message = "" if not reached.exit_message else f": {escape(_last_line(reached.exit_message))}"
-    return f"[{colour}]{reached.process_state}{status}[/{colour}]{message}"
+    message = "" if not reached.exit_message else f": {_last_line(reached.exit_message)}"
+    return coloured((f"{reached.process_state}{status}", colour), message)
 
 
 def _last_line(text: str) -> str:
@@ -204,7 +203,7 @@ def print_ranked(
         console.print("no structure explored yet")
         return
     console.print()
-    console.print(relaxed, markup=False, soft_wrap=True)
+    console.print(relaxed, soft_wrap=True)
     console.print(ranked_table(rows, limit, width=console.width))
     if len(rows) > limit:
         more = f"and {len(rows) - limit} more (-n {len(rows)})" if total_is_known else f"and more (-n {2 * limit})"

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from .options import JSON, echo_json, with_profile
+from .options import JSON, echo, echo_json, hint, with_profile
 from .root import cmd_root
 
 if TYPE_CHECKING:
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from rich.console import Console, RenderableType
     from rich.table import Table
+    from rich.text import Text
 
     from aiida_fuse2.core.settings import SearchSettings
     from aiida_fuse2.core.state import SearchState
@@ -151,7 +152,6 @@ class Look:
     def view(self) -> RenderableType:
         """Return all of it for a terminal."""
         from rich.console import Group
-        from rich.text import Text
 
         from aiida_fuse2.query.status import Progress
 
@@ -159,11 +159,22 @@ class Look:
         from .refine import refinement_text
 
         if not self.reached and not self.damaged:
-            return "there is no search in this profile yet; start one with `aiida-fuse2 run`"
+            return _nothing_text()
         parts: list[RenderableType] = [status_table(self.rows)] if self.rows else []
         if self.details is not None and isinstance(self.rows[0].reached, Progress):
             parts += ["", details_view(self.details, self.rows[0].reached, self.rows[0].settings)]
-        return Group(*parts, *(Text(refinement_text(one)) for one in self.refinements))
+        return Group(*parts, *(refinement_text(one) for one in self.refinements))
+
+
+def _nothing_text() -> str:
+    """Return why there is nothing to list."""
+    from aiida_fuse2 import query
+
+    _, ended = query.listed()
+    if not ended:
+        return "there is no search in this profile yet; start one with `aiida-fuse2 run`"
+    have, them = ("1 search has", "it") if len(ended) == 1 else (f"{len(ended)} searches have", "them")
+    return f"nothing runs; {have} ended (`{hint('status -a')}` lists {them})"
 
 
 def _problems(seen: Look) -> list[Finding]:
@@ -195,7 +206,7 @@ def _watch(look: Callable[[], Look], interval: float) -> None:
             for view in _views(look, interval):
                 live.update(view, refresh=True)
     except KeyboardInterrupt:
-        click.echo("")
+        echo("")
 
 
 def _print_looks(look: Callable[[], Look], interval: float, console: Console) -> None:
@@ -205,7 +216,7 @@ def _print_looks(look: Callable[[], Look], interval: float, console: Console) ->
             console.print(view)
         if capture.get() != before:
             before = capture.get()
-            click.echo(before)
+            echo(before)
 
 
 def _views(look: Callable[[], Look], interval: float) -> Iterator[RenderableType]:
@@ -333,18 +344,18 @@ def _best_text(best: BestFound | None) -> str:
     return "" if best is None else f"{best.energy:.4f} {best.symbol}"
 
 
-def _state_text(reached: Progress | RunsProgress) -> str:
-    from rich.markup import escape
+def _state_text(reached: Progress | RunsProgress) -> Text:
+    from .tables import coloured
 
     if not reached.is_terminated:
-        notes = ["[yellow]paused[/yellow]"] if reached.is_paused else []
-        notes += ["[yellow]stopping[/yellow]"] if reached.is_stopping else []
-        return ", ".join([*notes, escape(reached.phase)])
+        notes = [coloured(("paused", "yellow"))] if reached.is_paused else []
+        notes += [coloured(("stopping", "yellow"))] if reached.is_stopping else []
+        return coloured(", ").join([*notes, coloured(reached.phase)])
     if reached.exit_status == 0:
-        return "[green]finished[/green]"
+        return coloured(("finished", "green"))
     colour = "red" if reached.has_failed else "yellow"
     word = "stopped" if not reached.has_failed else "failed" if reached.exit_status else reached.process_state
-    return f"[{colour}]{word}[/{colour}]" + (f" ({reached.exit_status})" if reached.exit_status else "")
+    return coloured((word, colour), f" ({reached.exit_status})" if reached.exit_status else "")
 
 
 @cmd_root.command("doctor")
@@ -374,13 +385,13 @@ def cmd_doctor(*, connect: bool, mend: bool, as_json: bool) -> None:
 
 def print_finding(console: Console, finding: Finding) -> None:
     """Print what was found, and what to do about it."""
-    console.print(finding_text(finding), soft_wrap=True, highlight=False)
+    console.print(finding_text(finding), soft_wrap=True)
 
 
-def finding_text(finding: Finding) -> str:
-    """Return what was found, and what to do about it, with the marks of rich."""
-    from rich.markup import escape
+def finding_text(finding: Finding) -> Text:
+    """Return what was found, and what to do about it, coloured."""
+    from .tables import coloured
 
-    colour = COLOURS[finding.severity]
-    text = f"[{colour}]{finding.severity:>7}[/{colour}]  {finding.subject}: {escape(finding.text)}"
-    return text if finding.command is None else f"{text}\n         [bold]{escape(finding.command)}[/bold]"
+    command = ("", "") if finding.command is None else (f"\n         {finding.command}", "bold")
+    mark = (f"{finding.severity:>7}", COLOURS[finding.severity])
+    return coloured(mark, f"  {finding.subject}: {finding.text}", command)

@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from .files import check_absent, reported_writing
-from .options import JSON, NEWEST_SEARCH, CommandError, echo_json, with_profile
+from .options import JSON, NEWEST_SEARCH, CommandError, echo, echo_json, with_profile
 from .root import cmd_root
 
 FORMATS = ("cif", "poscar", "extxyz")
@@ -71,12 +71,12 @@ def cmd_structures(
         for path, text in texts.items():
             path.write_text(text)
             if not as_json:
-                click.echo(click.format_filename(path))
+                echo(click.format_filename(path))
     relaxed = query.relaxed_to(node)
     if as_json:
         echo_json([{"path": str(path), **row, "relaxed_to": relaxed} for path, row in paths.items()])
     else:
-        click.echo(f"All were {relaxed}", err=True)
+        echo(f"All were {relaxed}", err=True)
 
 
 def _content(formula: str, row: Mapping[str, Any], file_format: str, symprec: float | None) -> tuple[str, str]:
@@ -89,6 +89,6 @@ def _content(formula: str, row: Mapping[str, Any], file_format: str, symprec: fl
     except SymmetryError as error:
         if symprec is None:
             raise CommandError(f"structure {row['rank']} cannot be written: {error.detail}") from error
-        click.echo(f"structure {row['rank']} is written as relaxed, in P1: {error.detail}", err=True)
+        echo(f"structure {row['rank']} is written as relaxed, in P1: {error.detail}", err=True)
         return _content(formula, row, file_format, None)
     return file_name(formula, row, file_format, symprec=symprec), text

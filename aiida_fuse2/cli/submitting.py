@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-import click
-
-from .options import BAD_INPUT, CommandError, echo_json
+from .options import BAD_INPUT, CommandError, echo, echo_content, echo_json
 
 if TYPE_CHECKING:
     from aiida.engine import ProcessBuilder
@@ -16,7 +14,7 @@ if TYPE_CHECKING:
 
 def say_composition(unit: FormulaUnit, *, to_stderr: bool) -> None:
     """Say how a composition was understood, before anything is made of it."""
-    click.echo(f"Composition: {unit.description}", err=to_stderr)
+    echo(f"Composition: {unit.description}", err=to_stderr)
 
 
 def submit_inputs(builder: ProcessBuilder) -> Any:
@@ -43,4 +41,4 @@ def print_inputs(builder: ProcessBuilder, *, as_json: bool) -> None:
         return
     import yaml
 
-    click.echo(yaml.safe_dump(inputs, sort_keys=False, allow_unicode=True), nl=False)
+    echo_content(yaml.safe_dump(inputs, sort_keys=False, allow_unicode=True))

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from rich.console import Console
-from rich.markup import escape
+from rich.console import Console, ConsoleOptions, RenderableType
+from rich.segment import Segment
 from rich.table import Table
+from rich.text import Text
 
+from aiida_fuse2.core.errors import printable_lines
 from aiida_fuse2.core.moves import MOVES
 
 PIPE_WIDTH = 160
@@ -22,9 +24,38 @@ MINUTE, HOUR, DAY = 60, 3600, 86400
 """In seconds."""
 
 
+class PlainConsole(Console):
+    """A console to which every text is text: no marks of rich are read, and control characters are shown as escapes.
+
+    Names, reasons and messages may come from others. What has a style is made by ``coloured``.
+    """
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(markup=False, emoji=False, highlight=False, **options)
+
+    def render_str(self, text: str, **options: Any) -> Text:
+        """Return a text as it is measured and laid out."""
+        return super().render_str(printable_lines(text), **options)
+
+    def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
+        """Yield what is written; nothing passes unseen, whatever it was made from."""
+        for segment in super().render(renderable, options):
+            yield segment if segment.control else Segment(printable_lines(segment.text), segment.style)
+
+
+def coloured(*parts: str | tuple[str, str]) -> Text:
+    """Return a text of several parts, those with a style in it; what a terminal would obey is in it as escapes.
+
+    Args:
+        parts: texts, or text and style.
+    """
+    styled = [(part, "") if isinstance(part, str) else part for part in parts]
+    return Text.assemble(*((printable_lines(text), style) for text, style in styled))
+
+
 def make_console(*, stderr: bool = False) -> Console:
     """Return a console as wide as the terminal, or wide enough for a table where there is none."""
-    console = Console(stderr=stderr, highlight=False)
+    console = PlainConsole(stderr=stderr)
     if not console.is_terminal:
         console.width = PIPE_WIDTH
     return console
@@ -143,7 +174,7 @@ def ranked_table(rows: Sequence[Mapping[str, Any]], limit: int, *, width: int) -
         limit: how many to show.
         width: columns of text; where there are few, less is shown.
     """
-    ruler = Console(width=UNBOUNDED_WIDTH)
+    ruler = PlainConsole(width=UNBOUNDED_WIDTH)
     for layout in _LAYOUTS:
         table = _table(rows[:limit], layout)
         if ruler.measure(table).maximum <= width:
@@ -162,7 +193,7 @@ def _table(rows: Sequence[Mapping[str, Any]], layout: _Layout) -> Table:
             table.add_column(title, justify=justify, no_wrap=number, min_width=least)
     for row in rows:
         cells = zip(_COLUMNS, _cells(row, short_origin=layout.short_origin), strict=True)
-        table.add_row(*(escape(cell) for (title, _), cell in cells if title not in hidden))
+        table.add_row(*(cell for (title, _), cell in cells if title not in hidden))
     return table
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from .options import FAILED, JSON, NEWEST_SEARCH, SEARCH, CommandError, echo_json, hint, with_profile
+from .options import FAILED, JSON, NEWEST_SEARCH, SEARCH, CommandError, echo, echo_json, hint, with_profile
 from .root import cmd_root
 
 if TYPE_CHECKING:
@@ -73,7 +73,7 @@ def watch_search(node: orm.WorkChainNode, *, as_json: bool) -> None:
         echo_json(summary_values(settings, reached, uuid=node.uuid) | values)
     else:
         console = make_console()
-        console.print(f"search {node.pk}: {status_text(reached)}", soft_wrap=True)
+        console.print(f"search {node.pk}:", status_text(reached), soft_wrap=True)
         print_targets(console, targets)
         print_ranked(console, rows, FINAL_ROWS, relaxed=query.relaxed_to(node))
     if reached.has_failed:
@@ -112,11 +112,11 @@ def cmd_stop(*, search: str, now: bool) -> None:
     query.ask_to_stop(node, now=now)
     if now:
         jobs = killed_text(query.kill_jobs(node))
-        click.echo(f"The search {search} ends ({jobs}), keeps what it has found, and finishes with exit status 700.")
+        echo(f"The search {search} ends ({jobs}), keeps what it has found, and finishes with exit status 700.")
         return
     state = query.progress(node.pk).state
     generation = 0 if state is None else state.generation
-    click.echo(
+    echo(
         f"The search {search} ends when generation {generation} is relaxed, keeps what it has found, "
         f"and finishes with exit status {query.STOPPED_EXIT}.\n"
         f"To end it at once, without this generation: `{hint(f'stop --now {search}')}`"

@@ -58,6 +58,11 @@ def one_line(text: object, limit: int = MAX_MESSAGE_LENGTH) -> str:
     return printable(" ".join(str(text).split()), limit)
 
 
+def printable_lines(text: object) -> str:
+    """Return a text of any length and its lines as they are, with all else that a terminal would obey as escapes."""
+    return "\n".join(printable(line, len(line)) for line in str(text).split("\n"))
+
+
 def printable(text: object, limit: int = MAX_MESSAGE_LENGTH) -> str:
     """Return a text, or the name of a file, with all that a terminal would obey written as escapes.
 

@@ -9,14 +9,25 @@ const NARROW = window.innerWidth < 760, GREY = "#aab5c0", ENERGY = "Energy (eV/a
 
 // --- words ---------------------------------------------------------------------------------------
 
-function text(value) {
-  return String(value).replace(/[&<>"']/g, c => ({ "&": "&amp;", "<": "&lt;", ">": "&gt;", '"': "&quot;", "'": "&#39;" })[c]);
+// What comes from data is text, never markup. It reaches the page through `put` and `html` alone, which escape all but
+// the markup that is made here, and plots, which read some tags too, through `text`, `plotGroup` and `plotFormula`.
+class Markup {
+  constructor(source) { this.source = source; }
 }
-const formula = value => text(value).replace(/(\d+(?:\.\d+)?)/g, "<sub>$1</sub>");
-const group = value => text(value).replace(/_(\d)/g, "<sub>$1</sub>").replace(/-(\d)/g, '<span class="bar-over">$1</span>');
-const plotGroup = value => value.replace(/_(\d)/g, "<sub>$1</sub>");
-const number = (value, digits = 0) => value.toLocaleString("en", { minimumFractionDigits: digits, maximumFractionDigits: digits });
-const signed = (value, digits) => value.toFixed(digits).replace("-", "\u2212");
+const ENTITIES = { "&": "&amp;", "<": "&lt;", ">": "&gt;", '"': "&quot;", "'": "&#39;", "%": "&#37;" };  // % begins a place in templates of plots
+function text(value) {  // what would be invisible or turn the direction of the text is shown by its number
+  return String(value).replace(/[&<>"'%]/g, c => ENTITIES[c]).replace(/[\p{Cc}\p{Cf}\p{Zl}\p{Zp}]/gu, c => `\\u{${c.codePointAt(0).toString(16)}}`);
+}
+const markup = value => value instanceof Markup ? value.source : Array.isArray(value) ? value.map(markup).join("") : text(value);
+const html = (pieces, ...values) => new Markup(String.raw({ raw: pieces }, ...values.map(markup)));
+const put = (id, content) => { byId(id).innerHTML = markup(content); };
+const marked = (value, pattern, mark) => String(value).split(pattern).map((piece, i) => i % 2 ? mark(text(piece)) : text(piece)).join("");
+const plotFormula = value => marked(value, /(\d+(?:\.\d+)?)/, n => `<sub>${n}</sub>`);
+const plotGroup = value => marked(value, /_(\d)/, n => `<sub>${n}</sub>`);
+const formula = value => new Markup(plotFormula(value));
+const group = value => new Markup(marked(value, /([_-]\d)/, ([sign, n]) => sign === "_" ? `<sub>${n}</sub>` : `<span class="bar-over">${n}</span>`));
+const number = (value, digits = 0) => Number(value).toLocaleString("en", { minimumFractionDigits: digits, maximumFractionDigits: digits });
+const signed = (value, digits) => Number(value).toFixed(digits).replace("-", "\u2212");
 const plural = (n, word) => `${number(n)} ${word}${n === 1 ? "" : "s"}`;
 function duration(seconds) {
   if (seconds < 60) return `${number(seconds, seconds < 10 ? 1 : 0)} s`;
@@ -56,10 +67,11 @@ function energyRange(values, part = 0.9) {
 
 // --- tables --------------------------------------------------------------------------------------
 
-
 const maybe = (value, digits) => value === null ? "–" : signed(value, digits);
 
+function factsList(facts) {
+  return facts.map(([name, value]) => html`<div><dt>${name}</dt><dd>${value}</dd></div>`);
+}
 function rowsTable(titles, rows) {
-  return `<table class="list"><thead><tr>${titles.map(t => `<th>${t}</th>`).join("")}</tr></thead><tbody>` +
-    rows.map(cells => `<tr>${cells.map(c => `<td>${c}</td>`).join("")}</tr>`).join("") + "</tbody></table>";
+  return html`<table class="list"><thead><tr>${titles.map(t => html`<th>${t}</th>`)}</tr></thead><tbody>${rows.map(cells => html`<tr>${cells.map(c => html`<td>${c}</td>`)}</tr>`)}</tbody></table>`;
 }

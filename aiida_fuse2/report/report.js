@@ -1,11 +1,12 @@
+const structures = new Map(Object.entries(DATA.structures));
 const pick = (column, indices) => indices.map(i => column[i]);
 const indicesWhere = test => DATA.trials.number.map((_, i) => i).filter(test);
 
 function drawEnergy() {
   const t = DATA.trials, accepted = indicesWhere(i => t.accepted[i]), other = indicesWhere(i => !t.accepted[i]);
   const size = t.number.length < 200 ? 8 : 5;
-  const points = (indices, name, marker) => ({ type: "scattergl", mode: "markers", name, x: pick(t.number, indices), y: pick(t.energy, indices),
-    text: indices.map(i => `${plotGroup(t.group[i])}, walker ${t.walker[i]}`), hovertemplate: "%{x}: %{y:.4f} eV/atom<br>%{text}<extra></extra>", marker });
+  const points = (indices, name, marker) => ({ type: "scatter", mode: "markers", name, x: pick(t.number, indices), y: pick(t.energy, indices),
+    text: indices.map(i => `${plotGroup(t.group[i])}, walker ${text(t.walker[i])}`), hovertemplate: "%{x}: %{y:.4f} eV/atom<br>%{text}<extra></extra>", marker });
   plot("plot-energy", [
     points(other, "explored", { color: GREY, size, opacity: 0.75 }),
     points(accepted, "accepted", { color: COLOURS[0], size: size + 1.5 }),
@@ -17,7 +18,7 @@ function drawVolume() {
   const t = DATA.trials, lowest = new Map();
   t.group.forEach((g, i) => lowest.set(g, Math.min(lowest.get(g) ?? Infinity, t.energy[i])));
   const named = [...lowest].sort((a, b) => a[1] - b[1]).slice(0, COLOURS.length).map(([g]) => g);
-  const trace = (name, indices, colour) => ({ type: "scattergl", mode: "markers", name, x: pick(t.volume, indices), y: pick(t.energy, indices),
+  const trace = (name, indices, colour) => ({ type: "scatter", mode: "markers", name, x: pick(t.volume, indices), y: pick(t.energy, indices),
     text: pick(t.group, indices).map(plotGroup), marker: { color: colour, size: (name === "others" ? 4.5 : 6.5) + (t.number.length < 200 ? 2 : 0), opacity: name === "others" ? 0.6 : 0.9 },
     hovertemplate: "%{text}<br>%{x:.2f} Å³/atom, %{y:.4f} eV/atom<extra></extra>" });
   const rest = indicesWhere(i => !named.includes(t.group[i]));
@@ -57,7 +58,7 @@ function drawCost() {
 }
 
 function caption(facts, lead) {
-  return `<b>${lead}</b>: structure ${number(facts.number)}, <b>${signed(facts.energy, 4)} eV/atom</b>, ${group(facts.group)} (${facts.groupNumber}), ${plural(facts.atoms, "atom")}`;
+  return html`<b>${lead}</b>: structure ${number(facts.number)}, <b>${signed(facts.energy, 4)} eV/atom</b>, ${group(facts.group)} (${facts.groupNumber}), ${plural(facts.atoms, "atom")}`;
 }
 function pathRange(p) {
   const [low, high] = extremes([p.start.energy, p.best.energy, ...p.steps.map(x => x[1])]), pad = 0.08 * (high - low || 0.1);
@@ -65,18 +66,18 @@ function pathRange(p) {
 }
 function drawPath() {
   const p = DATA.path, fall = 1000 * (p.start.energy - p.best.energy);
-  byId("path-note").innerHTML = fall > 0
+  put("path-note", fall > 0
     ? `Basin hopping lowered the energy by ${number(fall, 1)} meV/atom below the best structure of the initial population. The steps are those of walker ${p.walker}, which found the best.`
-    : "The best structure was in the initial population; no later step went below it.";
+    : "The best structure was in the initial population; no later step went below it.");
   for (const name of ["start", "best"]) {
-    byId(`caption-${name}`).innerHTML = caption(p[name], name === "start" ? "Best start" : "Best structure");
-    if (DATA.structures[p[name].label]) drawCrystal(`crystal-${name}`, DATA.structures[p[name].label], false);
+    put(`caption-${name}`, caption(p[name], name === "start" ? "Best start" : "Best structure"));
+    if (structures.has(p[name].label)) drawCrystal(`crystal-${name}`, structures.get(p[name].label), false);
   }
   const t = DATA.trials, s = p.steps;
   const mark = (facts, name, colour, symbol) => ({ type: "scatter", mode: "markers", name, x: [facts.number], y: [facts.energy], marker: { color: colour, size: 12, symbol, line: { color: "#fff", width: 1.5 } }, hovertemplate: `${name}: %{y:.4f} eV/atom<extra></extra>` });
   plot("plot-path", [
     { type: "scatter", mode: "lines", name: "lowest", x: t.number, y: t.best, line: { color: GREY, width: 2, shape: "hv" }, hoverinfo: "skip" },
-    { type: "scatter", mode: "lines+markers", name: `walker ${p.walker}`, x: s.map(x => x[0]), y: s.map(x => x[1]), text: s.map(x => x[2]), line: { color: COLOURS[0], width: 1.6, shape: "hv" }, marker: { size: 5 }, hovertemplate: "%{x}: %{y:.4f} eV/atom<br>%{text}<extra></extra>" },
+    { type: "scatter", mode: "lines+markers", name: `walker ${text(p.walker)}`, x: s.map(x => x[0]), y: s.map(x => x[1]), text: s.map(x => text(x[2])), line: { color: COLOURS[0], width: 1.6, shape: "hv" }, marker: { size: 5 }, hovertemplate: "%{x}: %{y:.4f} eV/atom<br>%{text}<extra></extra>" },
     mark(p.start, "best start", COLOURS[4], "diamond"), mark(p.best, "best", COLOURS[1], "star"),
   ], { xaxis: axis("Structure number"), yaxis: axis(ENERGY, { range: pathRange(p) }) });
 }
@@ -88,9 +89,9 @@ function drawPatterns() {
   const named = [];  // the strongest reflections whose indices do not run into each other
   for (const p of [...best.peaks].sort((a, b) => b[1] - a[1]))
     if (p[1] > 15 && named.every(q => Math.abs(p[0] - q[0]) > (NARROW ? 12 : 4.5))) named.push(p);
-  traces.push({ type: "scatter", mode: "markers", showlegend: false, x: best.peaks.map(p => p[0]), y: best.peaks.map(() => base - 5), text: best.peaks.map(p => `(${p[2]})`),
+  traces.push({ type: "scatter", mode: "markers", showlegend: false, x: best.peaks.map(p => p[0]), y: best.peaks.map(() => base - 5), text: best.peaks.map(p => `(${text(p[2])})`),
     marker: { symbol: "line-ns-open", size: 7, color: COLOURS[0] }, hovertemplate: "%{text} %{x:.2f}°<extra></extra>" });
-  const labels = named.map(p => ({ x: p[0], y: base + p[1], text: p[2].replace(/ /g, "\u2009"), showarrow: false, yshift: 9, font: { size: 11, color: "#5b6b7b" } }));
+  const labels = named.map(p => ({ x: p[0], y: base + p[1], text: text(p[2]).replace(/ /g, "\u2009"), showarrow: false, yshift: 9, font: { size: 11, color: "#5b6b7b" } }));
   plot("plot-xrd", traces, { annotations: labels, xaxis: axis("2θ (°)"), yaxis: axis("Intensity", { showticklabels: false, ticks: "", showgrid: false, range: [-12, base + 122] }) });
 }
 
@@ -98,14 +99,14 @@ function drawPatterns() {
 
 const ROW = 34, SPARE = 10;
 const columns = [
-  ["#", 0, true], ["E<br>eV/atom", 1, true, v => signed(v, 4)], ["ΔE<br>meV/atom", 2, true, v => v.toFixed(1)], ["Space group", 4, false, (v, r) => `${group(r[3])} (${text(v)})`],
-  ["Atoms", 6, true], ["Z", 7, true], ["V/atom<br>Å³", 8, true, v => v.toFixed(2)], ["Found", 9, true], ["CIF", null, false], ["Made by", 10, false], ["Label", 11, false], ["PK", 12, true],
+  ["#", 0, true], [html`E<br>eV/atom`, 1, true, v => signed(v, 4)], [html`ΔE<br>meV/atom`, 2, true, v => signed(v, 1)], ["Space group", 4, false, (v, r) => html`${group(r[3])} (${v})`],
+  ["Atoms", 6, true], ["Z", 7, true], [html`V/atom<br>Å³`, 8, true, v => signed(v, 2)], ["Found", 9, true], ["CIF", null, false], ["Made by", 10, false], ["Label", 11, false], ["PK", 12, true],
 ];
 const table = { rows: DATA.ranked, sorted: 0, descending: false, chosen: null };
 
 function tableHead() {
-  byId("table-head").innerHTML = columns.map(([title, , isNumber], c) =>
-    title === "CIF" ? '<span role="columnheader">CIF</span>' : `<button role="columnheader" data-column="${c}" class="${isNumber ? "n" : ""}" aria-sort="none">${title}</button>`).join("");
+  put("table-head", columns.map(([title, , isNumber], c) =>
+    title === "CIF" ? html`<span role="columnheader">CIF</span>` : html`<button role="columnheader" data-column="${c}" class="${isNumber ? "n" : ""}" aria-sort="none">${title}</button>`));
   byId("table-head").addEventListener("click", event => {
     const button = event.target.closest("button");
     if (button) sortTable(Number(button.dataset.column));
@@ -122,24 +123,24 @@ function fillTable() {
   const key = columns[table.sorted][1], sign = table.descending ? -1 : 1, wanted = byId("filter").value.trim().toLowerCase();
   table.rows = DATA.ranked.filter(r => !wanted || [r[3], r[5], r[4], r[10], r[11], r[12]].some(v => String(v).toLowerCase().includes(wanted)));
   table.rows.sort((a, b) => sign * (a[key] < b[key] ? -1 : a[key] > b[key] ? 1 : 0) || a[0] - b[0]);
-  byId("count").textContent = plural(table.rows.length, "structure");
+  put("count", plural(table.rows.length, "structure"));
   byId("table-body").style.height = `${table.rows.length * ROW}px`;
   byId("table").scrollTop = 0;
   showRows();
 }
 function rowHtml(r, index) {
-  const shown = DATA.structures[r[11]];
-  const cif = shown?.cif ? `<a href="#" class="cif" data-label="${text(r[11])}">CIF</a>` : "–";
-  const cells = columns.map(([title, key, isNumber, format]) => title === "CIF" ? `<span role="cell">${cif}</span>`
-    : `<span role="cell" class="${isNumber ? "n" : ""}" title="${key === 10 ? text(r[key]) : ""}">${format ? format(r[key], r) : text(r[key] ?? "–")}</span>`);
+  const shown = structures.get(r[11]);
+  const cif = shown?.cif ? html`<a href="#" class="cif" data-label="${r[11]}">CIF</a>` : "–";
+  const cells = columns.map(([title, key, isNumber, format]) => title === "CIF" ? html`<span role="cell">${cif}</span>`
+    : html`<span role="cell" class="${isNumber ? "n" : ""}" title="${key === 10 ? r[key] : ""}">${format ? format(r[key], r) : r[key] ?? "–"}</span>`);
   const classes = ["row", shown ? "drawn" : "", shown && shown.targets.length ? "target" : "", table.chosen === r[11] ? "chosen" : ""].join(" ");
-  return `<div class="${classes}" role="row" data-label="${text(r[11])}" style="top:${index * ROW}px">${cells.join("")}</div>`;
+  return html`<div class="${classes}" role="row" data-label="${r[11]}" style="top:${index * ROW}px">${cells}</div>`;
 }
 // Only the rows in view are in the page, so that ten thousand scroll like ten.
 function showRows() {
   const box = byId("table"), first = Math.max(0, Math.floor(box.scrollTop / ROW) - SPARE);
   const last = Math.min(table.rows.length, Math.ceil((box.scrollTop + box.clientHeight) / ROW) + SPARE);
-  byId("table-body").innerHTML = table.rows.slice(first, last).map((r, i) => rowHtml(r, first + i)).join("");
+  put("table-body", table.rows.slice(first, last).map((r, i) => rowHtml(r, first + i)));
 }
 function startTable() {
   tableHead();
@@ -159,7 +160,9 @@ function startTable() {
   fillTable();
 }
 function downloadCif(label, symmetrised) {
-  const shown = DATA.structures[label], link = document.createElement("a");
+  const shown = structures.get(label);
+  if (!shown) return;
+  const link = document.createElement("a");
   link.href = URL.createObjectURL(new Blob([symmetrised ? shown.cifSymmetrised : shown.cif], { type: "chemical/x-cif" }));
   link.download = symmetrised ? shown.file.replace(/\.cif$/, "_symmetrised.cif") : shown.file;
   link.click();
@@ -169,24 +172,24 @@ function downloadCif(label, symmetrised) {
 // --- the viewer ----------------------------------------------------------------------------------
 
 function choose(label) {
-  const shown = DATA.structures[label];
+  const shown = structures.get(label);
   if (!shown) return;
   table.chosen = label;
   showRows();
   drawCrystal("crystal-view", shown, true);
   const r = DATA.ranked.find(row => row[11] === label), found = DATA.lineage.find(x => x.label === label) ?? (DATA.path && [DATA.path.start].find(x => x.label === label));
-  const match = shown.targets.map(([name, rms]) => ` Equals the target ${text(name)} (rms ${rms.toFixed(3)} Å).`).join("");
-  byId("caption-view").innerHTML = r
-    ? `<b>Rank ${number(r[0])}: ${group(r[3])} (${text(r[4])})</b>, <b>${signed(r[1], 4)} eV/atom</b>, ${r[2].toFixed(1)} meV/atom above the lowest, ${plural(r[6], "atom")}, ${r[8].toFixed(2)} Å³/atom.${match}`
-    : `<b>${group(found.group)} (${text(found.groupNumber)})</b>, <b>${signed(found.energy, 4)} eV/atom</b>, ${text(label)}, ${plural(found.atoms, "atom")}.${match}`;
+  const match = shown.targets.map(([name, rms]) => ` Equals the target ${name} (rms ${signed(rms, 3)} Å).`).join("");
+  put("caption-view", r
+    ? html`<b>Rank ${number(r[0])}: ${group(r[3])} (${r[4]})</b>, <b>${signed(r[1], 4)} eV/atom</b>, ${signed(r[2], 1)} meV/atom above the lowest, ${plural(r[6], "atom")}, ${signed(r[8], 2)} Å³/atom.${match}`
+    : html`<b>${group(found.group)} (${found.groupNumber})</b>, <b>${signed(found.energy, 4)} eV/atom</b>, ${label}, ${plural(found.atoms, "atom")}.${match}`);
   const buttons = byId("buttons-view");
   buttons.querySelector("[data-do=cif]").disabled = !shown.cif;
   buttons.querySelector("[data-do=symmetrised]").disabled = !shown.cifSymmetrised;
 }
 function startViewer() {
   const buttons = byId("buttons-view");
-  buttons.innerHTML = [["previous", "← Lower"], ["next", "Higher →"], ["cif", "CIF as relaxed"], ["symmetrised", "CIF symmetrised"]]
-    .map(([name, title]) => `<button data-do="${name}">${title}</button>`).join("");
+  put("buttons-view", [["previous", "← Lower"], ["next", "Higher →"], ["cif", "CIF as relaxed"], ["symmetrised", "CIF symmetrised"]]
+    .map(([name, title]) => html`<button data-do="${name}">${title}</button>`));
   buttons.addEventListener("click", event => {
     const what = event.target.dataset?.do;
     if (what === "cif" || what === "symmetrised") downloadCif(table.chosen, what === "symmetrised");
@@ -194,7 +197,7 @@ function startViewer() {
   });
   choose(drawnLabels()[0]);
 }
-const drawnLabels = () => DATA.ranked.map(r => r[11]).filter(label => DATA.structures[label]);
+const drawnLabels = () => DATA.ranked.map(r => r[11]).filter(label => structures.has(label));
 function step(by) {
   const labels = drawnLabels(), at = labels.indexOf(table.chosen);
   choose(labels[Math.min(labels.length - 1, Math.max(0, at + by))]);
@@ -204,59 +207,59 @@ function step(by) {
 
 function writeHero() {
   const s = DATA.summary, b = s.best;
-  byId("title").innerHTML = formula(DATA.formula);
-  byId("status").textContent = `Search ${s.pk}: ${s.status}. ${s.generator} starts, seed ${s.seed}, at most ${s.maxAtoms} atoms.`;
-  byId("relaxed-to").textContent = DATA.relaxedTo && `All were ${DATA.relaxedTo}.`;
+  put("title", formula(DATA.formula));
+  put("status", `Search ${s.pk}: ${s.status}. ${s.generator} starts, seed ${s.seed}, at most ${s.maxAtoms} atoms.`);
+  put("relaxed-to", DATA.relaxedTo ? `All were ${DATA.relaxedTo}.` : "");
   byId("status").classList.toggle("failed", s.failed);
   const facts = [
-    ["Energy, eV/atom", b ? signed(b.energy, 4) : "–"], ["Space group", b ? `${group(b.group)} <small>${text(b.groupNumber)}</small>` : "–"],
+    ["Energy, eV/atom", b ? signed(b.energy, 4) : "–"], ["Space group", b ? html`${group(b.group)} <small>${b.groupNumber}</small>` : "–"],
     ["Atoms in its cell", b ? number(b.atoms) : "–"], ["Found as number", b && b.number ? number(b.number) : "–"],
     ["Structures tried", number(s.tried)], ["Unique structures", number(s.unique)], ["CPU time", duration(s.cpu)],
   ];
-  byId("facts").innerHTML = facts.map(([name, value]) => `<div><dt>${name}</dt><dd>${value}</dd></div>`).join("");
-  byId("made").textContent = `Made by aiida-fuse2 ${DATA.version} from search ${s.uuid}.`;
+  put("facts", factsList(facts));
+  put("made", `Made by aiida-fuse2 ${DATA.version} from search ${s.uuid}.`);
 }
 function writeTargets() {
-  const place = (symbol, n) => n === null ? "?" : `${group(symbol)} (${text(n)})`;
-  byId("table-targets").innerHTML = rowsTable(
+  const place = (symbol, n) => n === null ? "?" : html`${group(symbol)} (${n})`;
+  put("table-targets", rowsTable(
     ["Target", "Space group", "E, eV/atom", "Found after", "rms, Å", "Space group found", "E found, eV/atom", "ΔE to target, meV/atom", "ΔE to lowest, meV/atom"],
-    DATA.targets.map(t => [text(t.name), place(t.spacegroup_symbol, t.spacegroup), maybe(t.energy, 4),
-      ...(t.found === null ? ["not found", "–", "–", "–", "–", "–"] : [plural(t.structure_number, "structure"), t.rms.toFixed(3), place(t.found_spacegroup_symbol, t.found_spacegroup),
-        signed(t.found_energy, 4), t.delta_target === null ? "–" : signed(1000 * t.delta_target, 1), t.delta_best === null ? "–" : signed(1000 * t.delta_best, 1)])]));
+    DATA.targets.map(t => [t.name, place(t.spacegroup_symbol, t.spacegroup), maybe(t.energy, 4),
+      ...(t.found === null ? ["not found", "–", "–", "–", "–", "–"] : [plural(t.structure_number, "structure"), signed(t.rms, 3), place(t.found_spacegroup_symbol, t.found_spacegroup),
+        signed(t.found_energy, 4), t.delta_target === null ? "–" : signed(1000 * t.delta_target, 1), t.delta_best === null ? "–" : signed(1000 * t.delta_best, 1)])])));
 }
 function drawTiers() {
   const tiers = DATA.tiers, total = tiers.reduce((sum, t) => sum + t.cpu, 0) || 1;
-  byId("table-tiers").innerHTML = rowsTable(["Tier", "Given", "Converged", "Failed", "CPU time", "Share", "CPU s per structure", "Rank correlation"],
-    tiers.map((t, i) => [`${i + 1} ${text(t.name)}`, number(t.entered), number(t.converged), number(t.entered - t.converged), duration(t.cpu), `${number(100 * t.cpu / total)} %`,
-      t.entered ? number(t.cpu / t.entered, 2) : "–", i === tiers.length - 1 ? "" : maybe(t.correlation, 2)]));
+  put("table-tiers", rowsTable(["Tier", "Given", "Converged", "Failed", "CPU time", "Share", "CPU s per structure", "Rank correlation"],
+    tiers.map((t, i) => [`${i + 1} ${t.name}`, number(t.entered), number(t.converged), number(t.entered - t.converged), duration(t.cpu), `${number(100 * t.cpu / total)} %`,
+      t.entered ? number(t.cpu / t.entered, 2) : "–", i === tiers.length - 1 ? "" : maybe(t.correlation, 2)])));
   const earlier = tiers.slice(0, -1).filter(t => t.energies.length), last = tiers[tiers.length - 1].name;
   if (!earlier.length) { byId("plot-tiers").remove(); return; }
   const above = values => { const [low] = extremes(values); return values.map(v => 1000 * (v - low)); };
   const x = above(earlier[0].energies.map(e => e[1])), ys = earlier.map(t => above(t.energies.map(e => e[0])));
-  const traces = earlier.map((t, i) => ({ type: "scattergl", mode: "markers", name: `${text(t.name)}`, x, y: ys[i], marker: { color: COLOURS[i % COLOURS.length], size: x.length < 200 ? 8 : 5, opacity: 0.7 },
+  const traces = earlier.map((t, i) => ({ type: "scatter", mode: "markers", name: `${text(t.name)}`, x, y: ys[i], marker: { color: COLOURS[i % COLOURS.length], size: x.length < 200 ? 8 : 5, opacity: 0.7 },
     hovertemplate: `${text(last)} %{x:.1f}, ${text(t.name)} %{y:.1f} meV/atom<extra></extra>` }));
   plot("plot-tiers", traces, { showlegend: true, xaxis: axis(NARROW ? `ΔE in ${text(last)} (meV/atom)` : `Above the lowest in ${text(last)} (meV/atom)`, { range: energyRange(x) }), yaxis: axis(NARROW ? "ΔE in the tier (meV/atom)" : "Above the lowest in the tier (meV/atom)", { range: energyRange(ys.flat()) }) });
 }
 function writeMoves() {
   const most = Math.max(...DATA.moves.map(m => m.trials));
   const part = m => m.trials ? `${number(100 * m.accepted / m.trials)} %` : "–";
-  byId("table-moves").innerHTML = `<table class="list"><thead><tr><th>Move</th><th class="wide"></th><th>Trials</th><th>Accepted</th><th class="wide"></th><th>New lowest</th><th class="wide">Failed</th></tr></thead><tbody>` +
-    DATA.moves.map(m => `<tr><td>${text(m.name)}</td><td class="bar wide"><div style="width:${100 * m.trials / most}%"><i style="width:${100 * m.accepted / (m.trials || 1)}%"></i></div></td><td>${number(m.trials)}</td><td>${number(m.accepted)}</td><td class="wide">${part(m)}</td><td>${number(m.best)}</td><td class="wide">${number(m.failed)}</td></tr>`).join("") + "</tbody></table>";
+  put("table-moves", html`<table class="list"><thead><tr><th>Move</th><th class="wide"></th><th>Trials</th><th>Accepted</th><th class="wide"></th><th>New lowest</th><th class="wide">Failed</th></tr></thead><tbody>${
+    DATA.moves.map(m => html`<tr><td>${m.name}</td><td class="bar wide"><div style="width:${100 * m.trials / most}%"><i style="width:${100 * m.accepted / (m.trials || 1)}%"></i></div></td><td>${number(m.trials)}</td><td>${number(m.accepted)}</td><td class="wide">${part(m)}</td><td>${number(m.best)}</td><td class="wide">${number(m.failed)}</td></tr>`)}</tbody></table>`);
 }
 function writeBars(id, counts, none) {
   const most = Math.max(1, ...counts.map(c => c[1]));
-  byId(id).innerHTML = counts.length
-    ? `<div class="bars">${counts.map(([name, n]) => `<span>${text(name.replace(/_/g, " "))}</span><span><i style="width:${100 * n / most}%"></i></span><span>${number(n)}</span>`).join("")}</div>`
-    : `<p class="empty">${none}</p>`;
+  put(id, counts.length
+    ? html`<div class="bars">${counts.map(([name, n]) => html`<span>${name.replace(/_/g, " ")}</span><span><i style="width:${100 * n / most}%"></i></span><span>${number(n)}</span>`)}</div>`
+    : html`<p class="empty">${none}</p>`);
 }
 function writeLineage() {
   const line = DATA.lineage;
-  byId("lineage-note").textContent = line.length === 1 ? "It has no ancestor: it was made whole." : `${plural(line.length - 1, "ancestor")}, the first on top. Each was made from the one above it by the move that is named.`;
-  byId("line").innerHTML = line.map((x, i) => {
+  put("lineage-note", line.length === 1 ? "It has no ancestor: it was made whole." : `${plural(line.length - 1, "ancestor")}, the first on top. Each was made from the one above it by the move that is named.`);
+  put("line", line.map((x, i) => {
     const change = i ? 1000 * (x.energy - line[i - 1].energy) : 0;
-    const delta = i ? `<span class="${change < 0 ? "down" : "up"}">${change < 0 ? "−" : "+"}${number(Math.abs(change), 1)} meV/atom</span>` : "";
-    return `<li class="${DATA.structures[x.label] ? "drawn" : ""}" data-label="${text(x.label)}"><span>${signed(x.energy, 4)} eV/atom</span><span>${delta || "start"}</span><span>${group(x.group)} (${text(x.groupNumber)}), ${plural(x.atoms, "atom")} <small>${text(x.how)}, structure ${number(x.number)}</small></span></li>`;
-  }).join("");
+    const delta = i ? html`<span class="${change < 0 ? "down" : "up"}">${change < 0 ? "−" : "+"}${number(Math.abs(change), 1)} meV/atom</span>` : "";
+    return html`<li class="${structures.has(x.label) ? "drawn" : ""}" data-label="${x.label}"><span>${signed(x.energy, 4)} eV/atom</span><span>${delta || "start"}</span><span>${group(x.group)} (${x.groupNumber}), ${plural(x.atoms, "atom")} <small>${x.how}, structure ${number(x.number)}</small></span></li>`;
+  }));
   byId("line").addEventListener("click", event => {
     const item = event.target.closest("li.drawn");
     if (item) { byId("structures").scrollIntoView(); choose(item.dataset.label); }
@@ -264,7 +267,7 @@ function writeLineage() {
 }
 function writeSettings() {
   const parts = [...DATA.settings, ["Software", DATA.software]].filter(([, rows]) => rows.length);
-  byId("settings-body").innerHTML = parts.map(([title, rows]) => `<details><summary>${title}</summary><dl class="keys">${rows.map(([k, v]) => `<div><dt>${text(k)}</dt><dd>${text(v)}</dd></div>`).join("")}</dl></details>`).join("");
+  put("settings-body", parts.map(([title, rows]) => html`<details><summary>${title}</summary><dl class="keys">${factsList(rows)}</dl></details>`));
 }
 
 // --- all of it -----------------------------------------------------------------------------------
@@ -292,8 +295,8 @@ function start() {
     if (wanted) waiting.add(id); else byId(id).remove();
   }
   const left = [...document.querySelectorAll("main section")];
-  byId("nav").innerHTML = left.map(s => `<a href="#${s.id}">${s.dataset.title}</a>`).join("");
-  if (!explored) byId("main").insertAdjacentHTML("afterbegin", '<section><p class="note">No structure has been explored yet.</p></section>');
+  put("nav", left.map(s => html`<a href="#${s.id}">${s.dataset.title}</a>`));
+  byId("nothing").hidden = explored;
   const watcher = new IntersectionObserver(entries => {
     for (const entry of entries) if (entry.isIntersecting) { watcher.unobserve(entry.target); draw(entry.target.id); }
   }, { rootMargin: "600px" });

@@ -105,5 +105,6 @@ function drawCrystal(id, structure, wheel) {
   Plotly.react(box, traces, layout, { displayModeBar: false, responsive: true, scrollZoom: wheel });
   let legend = box.querySelector(".legend");
   if (!legend) { legend = document.createElement("div"); legend.className = "legend"; box.append(legend); }
-  legend.innerHTML = structure.elements.map(e => `<span style="--c:${e.colour}">${text(e.symbol)}</span>`).join("");
+  legend.id = `legend-${id}`;
+  put(legend.id, structure.elements.map(e => html`<span style="--c:${e.colour}">${e.symbol}</span>`));
 }

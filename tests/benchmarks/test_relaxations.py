@@ -162,3 +162,13 @@ def test_pictures_that_cannot_be_written(tmp_path):
     ):
         with pytest.raises(InputError, match=message):
             plots.check_format(tmp_path / name)
+
+
+def test_plot_of_names_that_are_no_mathematics(tmp_path):
+    name = "$\\frac{$\x1b[31m"
+    rows = [
+        row.model_copy(update={"method": name if row.method == "new" else "base", "generator": name}) for row in ROWS
+    ]
+    figure = plots.plot_relaxations(compare_methods(rows, "base", np.random.default_rng(1)), "base")
+    plots.save(figure, tmp_path / "plot.png")
+    assert [text.get_text() for text in figure.axes[0].get_yticklabels()] == ["base", r"\$\frac{\$\x1b[31m"]

@@ -305,3 +305,10 @@ def test_plot_without_targets(tmp_path):
     assert "above the lowest" in panel.get_ylabel()
     assert panel.lines[0].get_ydata()[0] == pytest.approx(100)
     plots.save(figure, tmp_path / "plot.svg")
+
+
+def test_plot_of_names_that_are_no_mathematics(tmp_path):
+    rows = [search((1.0, 1, -2.0), generator="$\\frac{$"), search((1.0, 1, -2.0), generator="$\\sum$")]
+    figure = plots.plot_searches(report_searches(rows), own_target)
+    plots.save(figure, tmp_path / "plot.png")
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == [r"\$\frac{\$", r"\$\sum\$"]

@@ -164,9 +164,10 @@ def test_a_full_disk_is_told_with_what_mends_it(call, monkeypatch, command):
     assert "do what `aiida-fuse2 doctor` says" in result.stderr
 
 
-def test_other_errors_of_the_system_are_not_hidden(call, monkeypatch):
-    def refused(name):
-        raise PermissionError(errno.EACCES, "Permission denied", "/data")
+@pytest.mark.parametrize("error", [OSError(errno.EBADF, "Bad file descriptor"), KeyError("x"), AttributeError("y")])
+def test_errors_that_may_be_faults_of_ours_are_not_hidden(call, monkeypatch, error):
+    def fail(name):
+        raise error
 
-    monkeypatch.setattr(environment, "load_search_profile", refused)
-    assert isinstance(call("doctor", code=None).exception, PermissionError)
+    monkeypatch.setattr(environment, "load_search_profile", fail)
+    assert call("doctor", code=None).exception is error

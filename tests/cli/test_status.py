@@ -5,17 +5,24 @@ from __future__ import annotations
 import io
 import json
 import logging
+import os
 import shutil
+import subprocess
+import sys
 import time
 from contextlib import contextmanager
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
 
+import psutil
 import pytest
 from aiida import orm
 from aiida.brokers.zeromq.queue import PersistentQueue
 from aiida.brokers.zeromq.service import ZeromqBrokerService
 from aiida.common.links import LinkType
+from aiida.engine.daemon.client import DaemonClient
+from aiida.manage.configuration.settings import AiiDAConfigPathResolver
 from rich.console import Console
 from sqlalchemy import event
 from sqlalchemy.engine import Engine
@@ -217,6 +224,87 @@ def test_search_that_was_cut_off_while_it_was_made(call, search, quiet, process_
 def test_no_search(call):
     result = call("status", 999999, code=1)
     assert "no node '999999'" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("ended", "said"),
+    [
+        ([], "there is no search in this profile yet; start one with `aiida-fuse2 run`"),
+        ([1], "nothing runs; 1 search has ended (`aiida-fuse2 status -a` lists it)"),
+        ([1, 2], "nothing runs; 2 searches have ended (`aiida-fuse2 status -a` lists them)"),
+    ],
+)
+def test_nothing_to_list(call, monkeypatch, ended, said):
+    monkeypatch.setattr(query, "listed", lambda: ([], ended))
+    for options in ((), ("--watch",)):
+        assert " ".join(call("status", "-n", 0, *options).stdout.split()) == said
+
+
+def test_worker_that_survives_its_daemon_is_named(aiida_profile, monkeypatch):
+    """Processes that end in `daemon worker`, and have asked for the profile as AiiDA's own do, without a daemon."""
+    folder = AiiDAConfigPathResolver().access_control_dir / aiida_profile.name
+    sleep = [sys.executable, "-c", "import time; time.sleep(600)"]
+    with (
+        subprocess.Popen([*sleep, "daemon", "worker"]) as worker,
+        subprocess.Popen([*sleep, "daemon", "worker"]) as other,
+        subprocess.Popen([*sleep, "something", "else"]) as program,
+    ):
+        files = [folder / f"{process.pid}.pid" for process in (worker, program)]
+        try:
+            for path in files:
+                path.write_text(str(psutil.Process(int(path.stem)).cmdline()))
+            assert _surviving() == {worker.pid: f"kill {worker.pid}"}
+            (gone := folder / f"{other.pid}.pid").write_text("another command, whose number this now is")
+            files.append(gone)
+            assert list(_surviving()) == [worker.pid]
+            monkeypatch.setattr(DaemonClient, "get_daemon_pid", lambda _: os.getpid())  # its parent is the daemon
+            assert _surviving() == {}
+        finally:
+            for path in files:
+                path.unlink()
+            for process in (worker, other, program):
+                process.kill()
+
+
+def _surviving():
+    """Return the command against each worker that survives its daemon, by its number."""
+    found = [f for f in diagnosis.check_daemon() if f.command is not None and f.command.startswith("kill ")]
+    assert all(f.severity is Severity.PROBLEM and "daemon that is no more" in f.text for f in found)
+    return {int(f.command.split()[1]): f.command for f in found}
+
+
+@pytest.mark.parametrize(
+    ("status", "unseen", "worker_age", "named"),
+    [
+        ("Monitoring scheduler: job state RUNNING", 600, 900, True),
+        ("Monitoring scheduler: job state RUNNING", 60, 900, False),
+        ("Monitoring scheduler: job state RUNNING", 600, 10, False),  # the daemon has just begun to look
+        ("Waiting for transport task: retrieve", 600, 900, False),
+        ("Paused through `verdi process pause`", 600, 900, False),
+    ],
+)
+def test_job_that_is_not_looked_at_any_more(  # noqa: PLR0917 - parameters
+    running, monkeypatch, aiida_localhost, status, unseen, worker_age, named
+):
+    looked = (
+        datetime.now(tz=UTC) - timedelta(seconds=unseen + aiida_localhost.get_minimum_job_poll_interval())
+    ).isoformat()
+    job = orm.CalcJobNode(computer=aiida_localhost, process_type="aiida.calculations:fuse2.relax")
+    job.base.links.add_incoming(running, LinkType.CALL_CALC, "unseen")
+    job.set_process_state("waiting")
+    job.set_process_label("RelaxCalculation")
+    job.set_process_status(status)
+    job.base.attributes.set(job.SCHEDULER_LAST_CHECK_TIME_KEY, looked)
+    job.store()
+    monkeypatch.setattr(diagnosis, "_workers_of", lambda _: [SimpleNamespace(pid=1)])
+    monkeypatch.setattr(diagnosis, "_process_start", lambda _: time.time() - worker_age)
+    monkeypatch.setattr(diagnosis, "_without_task", list)
+    found = [
+        f for f in diagnosis.check_processes() if f.text.startswith(f"RelaxCalculation {job.pk} was last looked at")
+    ]
+    job.set_process_state("killed")
+    assert [(f.severity, f.search) for f in found] == ([(Severity.PROBLEM, running.pk)] if named else [])
+    assert all(f.command.endswith("daemon restart") for f in found)
 
 
 def test_paused_process_is_named(running, monkeypatch):

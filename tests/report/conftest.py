@@ -27,6 +27,15 @@ def browser():
         started.close()
 
 
+def wait_until(page, expression):
+    """Wait until an expression holds; a hang is ended by the time-out of the test.
+
+    Playwright's own waiting evaluates texts in the page, which the policy of our pages forbids.
+    """
+    while not page.evaluate(expression):
+        page.wait_for_timeout(50)
+
+
 @pytest.fixture
 def opened(browser, tmp_path):
     """A function that opens a page from disk, and the complaints and requests of the browser so far."""

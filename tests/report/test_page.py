@@ -14,6 +14,7 @@ from aiida_fuse2.report.data import TierFigures
 from aiida_fuse2.report.page import render
 from aiida_fuse2.report.template import script_json
 
+from .conftest import wait_until
 from .synthetic import report_data
 
 TARGET = {
@@ -53,7 +54,7 @@ def page_of_2000():
 def test_draws_without_errors_and_without_the_network(opened, page_of_2000):
     open_page, complaints, requests = opened
     page = open_page(page_of_2000)
-    page.wait_for_function(f"{DRAWN} >= 9")
+    wait_until(page, f"{DRAWN} >= 9")
     assert complaints == []
     assert [url for url in requests if not url.startswith(("file:", "data:", "blob:"))] == []
     assert page.locator("h1").inner_text().replace("\n", "") == "SrTiO3"
@@ -67,7 +68,7 @@ def test_draws_without_errors_and_without_the_network(opened, page_of_2000):
 def test_crystal_is_drawn_and_changes(opened, page_of_2000):
     open_page, _, _ = opened
     page = open_page(page_of_2000)
-    page.wait_for_function(DRAWN)
+    wait_until(page, DRAWN)
     page.wait_for_timeout(1000)
     first = picture(page, "#crystal-view")
     spread = np.ptp(first, axis=2)
@@ -96,7 +97,7 @@ def test_table_sorts_filters_and_scrolls(opened, page_of_2000):
     assert set(column(page, 3)) == {"Cmc21 (36)"}
     page.fill("#filter", "")
     page.evaluate("document.getElementById('table').scrollTop = 1e7")
-    page.wait_for_function("document.querySelector('#table-body .row:last-child span').textContent === '1'")
+    wait_until(page, "document.querySelector('#table-body .row:last-child span').textContent === '1'")
     assert page.locator("#table-body .row").count() < 60
     assert complaints == []
 
@@ -138,7 +139,7 @@ def test_short_and_empty_searches(opened, count):
 def test_fits_a_phone(opened, page_of_2000):
     open_page, complaints, _ = opened
     page = open_page(page_of_2000, width=390, height=844)
-    page.wait_for_function(DRAWN)
+    wait_until(page, DRAWN)
     assert page.evaluate("document.documentElement.scrollWidth") <= 390
     assert complaints == []
 
@@ -149,7 +150,7 @@ def test_ten_thousand_structures(opened):
     assert len(html.encode()) < 15e6
     open_page, complaints, _ = opened
     page = open_page(html)
-    page.wait_for_function(DRAWN)
+    wait_until(page, DRAWN)
     rows = page.evaluate(
         "() => { const box = document.getElementById('table'), rows = [];"
         " for (let i = 0; i < 100; i++) { box.scrollTop = 3000 * i; showRows();"
@@ -191,7 +192,7 @@ def test_targets_and_tiers(opened, width):
     open_page, complaints, _ = opened
     missed = {**TARGET, "name": "other", "found": None}
     page = open_page(render(report_data(60, targets=[TARGET, missed], tier_figures=TIERS)), width=width)
-    page.wait_for_function("document.querySelector('#plot-tiers.js-plotly-plot') !== null")
+    wait_until(page, "document.querySelector('#plot-tiers.js-plotly-plot') !== null")
     rows = page.locator("#table-targets tbody tr").all_inner_texts()
     assert "1 structure\t0.012" in rows[0]
     assert "not found" in rows[1]
