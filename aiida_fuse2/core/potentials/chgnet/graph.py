@@ -22,7 +22,7 @@ process that relaxes is given 1.5 GB."""
 BYTES_PER_BOND, BYTES_PER_PAIR = 20e3, 26e3
 """What PyTorch takes for each bond and unordered pair of bonds, bytes, as measured."""
 
-BYTES_PER_ATOM = 80 * BYTES_PER_BOND + 190 * BYTES_PER_PAIR
+BYTES_PER_ATOM = 85 * BYTES_PER_BOND + 400 * BYTES_PER_PAIR
 """What it takes for an atom of diamond, which has more neighbours than any other in a crystal at ambient pressure."""
 
 MIN_LENGTH = 1e-6

@@ -24,7 +24,7 @@ LOGGER = logging.getLogger(__name__)
 
 PROBLEMS = {
     1: ("isolated_atom", "an atom has no neighbour within the cutoff"),
-    2: ("too_dense", "so many bonds or angles take more memory than a process is given"),
+    2: ("too_dense", "bonds and angles take more memory than a process is given: the structure is far too dense"),
     3: ("cell_exploded", "the cell is flat or not finite"),
     4: ("energy_not_finite", "the energy is not a number"),
 }

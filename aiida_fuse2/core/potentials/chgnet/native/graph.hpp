@@ -12,7 +12,7 @@ namespace fuse2 {
 // What the features of a structure may take, bytes: so much, or what as many atoms of diamond would.
 constexpr double MAX_BYTES = 1e9;
 constexpr double BYTES_PER_BOND = 14e3, BYTES_PER_ANGLE = 5.3e3; // as measured
-constexpr double BYTES_PER_ATOM = 80 * BYTES_PER_BOND + 380 * BYTES_PER_ANGLE;
+constexpr double BYTES_PER_ATOM = 85 * BYTES_PER_BOND + 800 * BYTES_PER_ANGLE;
 constexpr double MAX_IMAGES = 200.0; // cells along one axis within the cutoff
 
 enum Status { OK = 0, ISOLATED_ATOM = 1, TOO_DENSE = 2, BAD_CELL = 3, NOT_FINITE = 4, NO_MEMORY = 5 };
