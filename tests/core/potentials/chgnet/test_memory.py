@@ -66,7 +66,10 @@ def test_memory_of_a_dense_structure_is_limited_and_given_back(backend):
     assert after < before + 1e8
 
 
-@pytest.mark.parametrize("atoms", [hydrogen(8, 0.6), hydrogen(20, 1.0), Atoms("H2", positions=[[0] * 3, [0.375] * 3], cell=[0.75] * 3, pbc=True)])
+@pytest.mark.parametrize(
+    "atoms",
+    [hydrogen(8, 0.6), hydrogen(20, 1.0), Atoms("H2", positions=[[0] * 3, [0.375] * 3], cell=[0.75] * 3, pbc=True)],
+)
 def test_a_structure_beyond_the_limit_is_a_named_failure(atoms, tier):
     found = relax(atoms, make_evaluator(tier), tier)
     assert (found.status, found.values["evaluations"]) == ("too_dense", 1)
