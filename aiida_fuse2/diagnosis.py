@@ -26,6 +26,7 @@ from aiida.manage.configuration.settings import AiiDAConfigPathResolver
 import aiida_fuse2
 
 from .broker import broker_layout, empty_sockets_file, exposed_folder
+from .core.potentials.chgnet.build import CACHE_VARIABLE, best_instruction_set, library_problem
 from .disk import data_folders, existing, free_space, job_folders
 from .environment import (
     WORKER,
@@ -123,7 +124,7 @@ def examine(*, connect: bool = False) -> list[Finding]:
     Args:
         connect: whether to connect to the computers of codes that are not this machine.
     """
-    return [*check_disk(), *check_daemon(), *check_codes(connect=connect), *check_processes()]
+    return [*check_disk(), *check_daemon(), *check_codes(connect=connect), *check_kernel(), *check_processes()]
 
 
 # --- disk ---------------------------------------------------------------------------------------
@@ -315,6 +316,18 @@ def _check_code(code: orm.InstalledCode, *, connect: bool) -> Finding:
         return _problem("code", f"{code.full_label} does not start on its computer", f"{computer}; or {hide}")
     chgnet = f", chgnet {versions['chgnet']}" if "chgnet" in versions else ", without chgnet"
     return _fine("code", f"{code.full_label}: aiida-fuse2 {versions.get('aiida-fuse2', '?')}{chgnet}")
+
+
+# --- kernel -------------------------------------------------------------------------------------
+
+
+def check_kernel() -> list[Finding]:
+    """Look at the native kernel of CHGNet on this machine; it is not built for that."""
+    problem = library_problem()
+    if problem is None:
+        return [_fine("kernel", f"the native kernel of CHGNet for {best_instruction_set()} is there, or can be built")]
+    text = f"{problem}; where it cannot be built again, PyTorch computes CHGNet, several times slower"
+    return [_note("kernel", text, f"look at the folder of kernels, or set {CACHE_VARIABLE} to another one")]
 
 
 # --- processes ----------------------------------------------------------------------------------

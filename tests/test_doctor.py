@@ -101,6 +101,20 @@ def newer_source():
 @pytest.mark.slow
 @pytest.mark.daemon
 @pytest.mark.timeout(1800)
+def test_folder_of_kernels_that_others_can_write_to(tmp_path, monkeypatch):
+    from aiida_fuse2.diagnosis import Severity, check_kernel
+
+    monkeypatch.setenv("AIIDA_FUSE2_CACHE", str(tmp_path))
+    tmp_path.chmod(0o777)
+    (found,) = check_kernel()
+    assert found.severity is Severity.NOTE
+    assert "can be written by others" in found.text
+    tmp_path.chmod(0o700)
+    monkeypatch.setenv("CXX", "true")
+    (found,) = check_kernel()
+    assert found.severity is Severity.FINE
+
+
 def test_daemon_and_workers_that_are_gone(shell):
     assert [f for f in findings(shell) if f["severity"] == "problem"] == []
 

@@ -22,6 +22,7 @@ from .composition import FormulaUnit, parse_composition
 from .errors import InputError
 from .generators import GNOA, check_generator
 from .generators.space_groups import parse_space_groups
+from .molecular import LEAST_VOLUME, box_edge, molecular_volume
 from .radii import module_size, resolve_radii
 
 N_MOVES = 14
@@ -310,8 +311,16 @@ class CompositionSettings(Settings):
 
     @property
     def ap(self) -> float:
-        """Module size, Å."""
-        return module_size(self.unit, self.resolved_radii, self.oxidation_states)
+        """Module size, Å; from the volumes of molecules where spheres would be too small, unless radii are the user's.
+
+        Raises:
+            InputError: where radii or oxidation states contradict the composition.
+        """
+        edge = module_size(self.unit, self.resolved_radii, self.oxidation_states)
+        if self.radii or self.oxidation_states:
+            return edge
+        molecular = molecular_volume(self.unit)
+        return max(edge, box_edge(LEAST_VOLUME)) if molecular is None else box_edge(molecular)
 
 
 class SearchSettings(CompositionSettings):

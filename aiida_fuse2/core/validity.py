@@ -14,17 +14,21 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from ase import Atoms
-from ase.data import covalent_radii
+from ase.data import atomic_numbers, covalent_radii
 from matscipy.neighbours import neighbour_list
 from numpy.typing import NDArray
 
 from .composition import FormulaUnit
+from .molecular import molecular_volume
 
 if TYPE_CHECKING:
     from .settings import ValiditySettings
 
 MIN_HEIGHT = 0.7
 """Least distance between opposite faces of a cell, Å: a flatter cell holds no atom of any element."""
+
+LOOSEST = 3.0
+"""Largest volume of a trial over that of real crystals, where these consist of molecules or single atoms."""
 
 MAX_LENGTH = 1000.0
 """Longest lattice vector taken for a crystal, Å."""
@@ -114,14 +118,33 @@ def check_validity(
         return Rejection.SIZE
     covalent = covalent_radii[atoms.numbers]
     packing = float((4.0 / 3.0 * np.pi * covalent**3).sum() / atoms.get_volume())
-    if packing < settings.packing_min:
+    if packing < least_packing(unit, settings):
         return Rejection.DENSITY_LOW
     if packing > settings.packing_max:
         return Rejection.DENSITY_HIGH
-    return _check_neighbours(atoms, radii, settings)
+    is_molecular = molecular_volume(unit) is not None
+    return _check_neighbours(atoms, radii, settings, coordination_min=0 if is_molecular else settings.coordination_min)
 
 
-def _check_neighbours(atoms: Atoms, radii: Mapping[str, float], settings: ValiditySettings) -> Rejection | None:
+def least_packing(unit: FormulaUnit, settings: ValiditySettings) -> float:
+    """Return the least volume of covalent spheres over the volume of the cell.
+
+    Crystals of molecules or of noble gases are emptier than others: they may have ``LOOSEST`` times their usual volume.
+
+    Args:
+        unit: the composition.
+        settings: with the limit for all others.
+    """
+    volume = molecular_volume(unit)
+    if volume is None:
+        return settings.packing_min
+    spheres = 4.0 / 3.0 * np.pi * covalent_radii[[atomic_numbers[symbol] for symbol in unit.symbols(1)]] ** 3
+    return min(settings.packing_min, float(spheres.mean()) / (LOOSEST * volume))
+
+
+def _check_neighbours(
+    atoms: Atoms, radii: Mapping[str, float], settings: ValiditySettings, *, coordination_min: int
+) -> Rejection | None:
     symbols = atoms.get_chemical_symbols()
     first, second, distances = neighbour_list("ijd", atoms, settings.isolated_distance)
     if len(np.unique(first)) < len(atoms):
@@ -132,7 +155,7 @@ def _check_neighbours(atoms: Atoms, radii: Mapping[str, float], settings: Validi
     covalent = covalent_radii[atoms.numbers]
     bonded = distances < settings.bond_factor * (covalent[first] + covalent[second])
     coordination = np.bincount(first[bonded], minlength=len(atoms))
-    if coordination.min() < settings.coordination_min:
+    if coordination.min() < coordination_min:
         return Rejection.COORDINATION_LOW
     if coordination.max() > settings.coordination_max:
         return Rejection.COORDINATION_HIGH

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from aiida_fuse2.core.potentials.evaluation import Evaluator
 from aiida_fuse2.core.potentials.pair import read_library, write_library
-from aiida_fuse2.core.relaxers import RelaxedStructure, make_evaluator, relax
+from aiida_fuse2.core.relaxers import RelaxedStructure, kernel_problem, make_evaluator, relax
 from aiida_fuse2.core.settings import RelaxSettings, parse_settings
 from aiida_fuse2.core.trials import Trial
 
@@ -94,6 +95,10 @@ def run_relax_job(job: dict[str, Any], folder: Path) -> None:
     """
     settings = parse_settings(RelaxSettings, job["settings"], where="relax.settings")
     versions = software_versions() | calculator_versions(settings.calculator, settings.arguments)
+    if (problem := kernel_problem(settings)) is not None:
+        versions["native kernel"] = f"not used: {problem}"
+        settings = settings.model_copy(update={"backend": "torch"})  # so that no process tries again
+        sys.stderr.write(f"PyTorch computes CHGNet, several times slower: {problem}\n")
     (folder / SOFTWARE_FILE).write_text(json.dumps(versions))
     trials = select_trials(trials_from_text((folder / TRIALS_FILE).read_text()), job["labels"])
     path, potential = folder / POTENTIAL_FILE, None

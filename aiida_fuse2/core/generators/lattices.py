@@ -3,19 +3,24 @@
 Uniform numbers give the lattices that ``symmetric`` draws (pyxtal): three lengths with normally distributed
 logarithms, scaled to the volume; free angles normal around 90°. The volume is uniform between a little less
 than that of the covalent and a little more than that of the van der Waals spheres of the atoms, times 1.1: the
-46 published structures of the paper lie at -0.03 to 1.23 of that range.
+46 published structures of the paper lie at -0.03 to 1.23 of that range. Crystals of molecules or of noble gases are
+larger: theirs is around the volume of ``molecular``.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 from functools import cache
 from types import MappingProxyType
 
 import numpy as np
-from ase.data import covalent_radii, vdw_radii
+from ase.data import chemical_symbols, covalent_radii, vdw_radii
 from ase.geometry import cellpar_to_cell
 from numpy.typing import NDArray
+
+from aiida_fuse2.core.composition import formula_unit
+from aiida_fuse2.core.molecular import SPREAD, molecular_volume
 
 N_SHAPE = MappingProxyType(
     {"triclinic": 5, "monoclinic": 3, "orthorhombic": 2, "tetragonal": 1, "trigonal": 1, "hexagonal": 1, "cubic": 0}
@@ -101,6 +106,11 @@ class LatticeRange:
             numbers: atomic numbers in the primitive cell, shape (n,).
             cells: primitive cells in the conventional one.
         """
+        counts = Counter(chemical_symbols[number] for number in numbers)
+        volume = molecular_volume(formula_unit(counts))
+        if volume is not None:
+            middle = volume * len(numbers) * cells
+            return cls(system, middle / SPREAD, middle * SPREAD)
         inner, outer = np.array([sphere_volumes(int(number)) for number in numbers]).sum(axis=0)
         least, most = (VOLUME_FACTOR * cells * (inner + f * (outer - inner)) for f in VOLUME_RANGE)
         return cls(system, float(max(least, 0.5 * VOLUME_FACTOR * cells * inner)), float(most))

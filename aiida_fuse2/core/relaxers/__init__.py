@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .calculators import make_evaluator
+from .calculators import kernel_problem, make_evaluator
 from .driver import RelaxedStructure, relax, single_point
 
-__all__ = ["RelaxedStructure", "make_evaluator", "relax", "single_point"]
+__all__ = ["RelaxedStructure", "kernel_problem", "make_evaluator", "relax", "single_point"]

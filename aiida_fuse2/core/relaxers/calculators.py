@@ -7,8 +7,8 @@ from importlib import import_module
 from ase.calculators.calculator import Calculator
 
 from aiida_fuse2.core.errors import InputError
-from aiida_fuse2.core.potentials.chgnet.build import BuildError
-from aiida_fuse2.core.potentials.chgnet.native_backend import NativeChgnet
+from aiida_fuse2.core.potentials.chgnet.build import BuildError, best_instruction_set
+from aiida_fuse2.core.potentials.chgnet.native_backend import NativeChgnet, load_kernel, native_if_possible
 from aiida_fuse2.core.potentials.evaluation import AseEvaluator, Evaluator
 from aiida_fuse2.core.potentials.pair import PairEvaluator, read_library
 from aiida_fuse2.core.settings import CHGNET, CHGNET_MODELS, PAIR, RelaxSettings
@@ -71,17 +71,31 @@ def _chgnet(settings: RelaxSettings) -> Evaluator:
             return _native_chgnet(settings)
     if settings.device == "cuda":
         return _torch_chgnet(settings)
+    return native_if_possible(settings.model) or _torch_chgnet(settings)  # slower, and as good
+
+
+def kernel_problem(settings: RelaxSettings) -> str | None:
+    """Return why PyTorch computes CHGNet where the kernel could; None where it does, or is not asked for.
+
+    The kernel is built if need be, so that the processes of a job find it.
+
+    Args:
+        settings: of the tier.
+    """
+    if (settings.calculator, settings.backend, settings.device) != (CHGNET, "auto", "cpu"):
+        return None
     try:
-        return NativeChgnet(settings.model)
-    except BuildError:  # no compiler here: slower, and as good
-        return _torch_chgnet(settings)
+        load_kernel(best_instruction_set())
+    except BuildError as error:
+        return str(error)
+    return None
 
 
 def _native_chgnet(settings: RelaxSettings) -> Evaluator:
     try:
         return NativeChgnet(settings.model)
     except BuildError as error:
-        expected = f"{error}; use 'auto' or 'torch', which need no compiler"
+        expected = f"{error}; use 'auto' or 'torch', which need no kernel"
         raise InputError("relax.settings.backend", settings.backend, expected) from error
 
 

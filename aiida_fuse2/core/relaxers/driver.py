@@ -10,10 +10,12 @@ import numpy as np
 from ase import Atoms, units
 from numpy.typing import NDArray
 
+from aiida_fuse2.core.composition import formula_unit
 from aiida_fuse2.core.decision import CONVERGED
 from aiida_fuse2.core.errors import RelaxationError
+from aiida_fuse2.core.molecular import molecular_volume
 from aiida_fuse2.core.potentials.evaluation import Evaluation, Evaluator
-from aiida_fuse2.core.settings import JOINT_LBFGS, RelaxSettings
+from aiida_fuse2.core.settings import CHGNET, JOINT_LBFGS, RelaxSettings
 from aiida_fuse2.core.symmetry import Symmetry, SymmetryError, find_symmetry
 from aiida_fuse2.core.uniqueness import encode_fingerprint, fingerprint
 from aiida_fuse2.core.validity import has_sound_cell, isolated_atoms, shortest_contact
@@ -33,6 +35,13 @@ DESCRIBED = (
     "spacegroup_symbol_loose",
 )
 """Values of a relaxed structure that tables of structures have."""
+
+UNBOUND = 0.2
+"""Energy above which a structure is not bound, eV/atom: energies of CHGNet are near 0 for separate atoms, and its error
+is a tenth of this where it was trained."""
+
+VOLUME_UNDER_PRESSURE = 60.0
+"""Volume per atom that a pressure takes away at most, Å³: that of solid xenon. Work on it raises the energy."""
 
 MAX_DETAIL = 300
 """Longest text kept of a calculator's error, characters."""
@@ -105,6 +114,10 @@ def check_geometry(atoms: Atoms, isolated_distance: float) -> None:
         raise RelaxationError(Failure.ISOLATED, f"atom {isolated[0]}")
 
 
+def _is_molecular(atoms: Atoms) -> bool:
+    return molecular_volume(formula_unit(atoms.symbols.formula.count())) is not None
+
+
 def _prerelax(atoms: Atoms, settings: RelaxSettings) -> Minimum:
     """Return a structure after the soft spheres; it need not be at their minimum.
 
@@ -117,7 +130,7 @@ def _prerelax(atoms: Atoms, settings: RelaxSettings) -> Minimum:
         max_evaluations=chosen.max_evaluations,
         max_displacement=settings.max_step_length,
         max_strain=settings.max_step_strain,
-        pressure=chosen.pressure * units.GPa,
+        pressure=0.0 if _is_molecular(atoms) else chosen.pressure * units.GPa,  # which would make molecules touch
         relax_cell=settings.relax_cell,
     )
     spheres = _Watched(SoftSpheres(chosen.anion_distance), settings, atoms)
@@ -210,13 +223,29 @@ def _final(atoms: Atoms, found: Minimum, settings: RelaxSettings) -> Atoms:
     """Return the relaxed structure.
 
     Raises:
-        RelaxationError: ``step_limit`` where it has not converged, ``fused_atoms``.
+        RelaxationError: ``step_limit`` where it has not converged, ``fused_atoms``, ``unbound``.
     """
     if not found.converged:
         raise RelaxationError(Failure.STEP_LIMIT, f"not converged in {settings.max_steps} steps")
     final = Atoms(numbers=atoms.numbers, positions=found.positions, cell=found.cell, pbc=True)
     check_contacts(final, settings.min_contact)
+    check_bound(found.energy / len(final), settings)
     return final
+
+
+def check_bound(energy: float, settings: RelaxSettings) -> None:
+    """Refuse a structure that CHGNet puts above separate atoms: it has left what the model was trained on.
+
+    Args:
+        energy: potential energy, eV/atom.
+        settings: of the tier; other potentials than CHGNet have other zeros of energy.
+
+    Raises:
+        RelaxationError: ``unbound``.
+    """
+    most = UNBOUND + max(settings.pressure, 0.0) * units.GPa * VOLUME_UNDER_PRESSURE
+    if settings.calculator == CHGNET and energy > most:
+        raise RelaxationError(Failure.UNBOUND, f"{energy:+.2f} eV/atom, above separate atoms")
 
 
 def check_contacts(atoms: Atoms, min_contact: float) -> None:
@@ -289,6 +318,7 @@ def single_point(atoms: Atoms, evaluator: Evaluator, settings: RelaxSettings) ->
         if not np.isfinite(found.energy):
             raise RelaxationError(Failure.NOT_FINITE)
         check_contacts(start, settings.min_contact)
+        check_bound(found.energy / len(start), settings)
         values |= describe(start, found.energy, settings.pressure, settings.report_symprec)
     except RelaxationError as error:
         status, detail = error.reason, error.detail

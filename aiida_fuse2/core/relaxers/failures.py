@@ -13,4 +13,6 @@ class Failure(StrEnum):
     NOT_FINITE = "energy_not_finite"
     STEP_LIMIT = "step_limit"
     FUSED = "fused_atoms"
+    TOO_DENSE = "too_dense"
+    UNBOUND = "unbound"
     CALCULATOR = "calculator_error"

@@ -12,8 +12,7 @@ from ase import Atoms
 from numpy.typing import NDArray
 
 from aiida_fuse2.core.errors import RelaxationError
-from aiida_fuse2.core.potentials.chgnet.build import BuildError
-from aiida_fuse2.core.potentials.chgnet.native_backend import NativeChgnet
+from aiida_fuse2.core.potentials.chgnet.native_backend import native_if_possible
 from aiida_fuse2.core.settings import GnoaSettings
 
 
@@ -37,10 +36,10 @@ class ChgnetNetwork:
 
     def __init__(self, model: str) -> None:
         self._energy: Callable[..., float]
-        try:
-            native = NativeChgnet(model)
+        native = native_if_possible(model)
+        if native is not None:
             self.name, self._energy = native.name, native.energy
-        except BuildError:  # no compiler here
+        else:
             from aiida_fuse2.core.potentials.chgnet.torch_backend import TorchChgnet
 
             slower = TorchChgnet(model)

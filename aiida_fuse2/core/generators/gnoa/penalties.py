@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from aiida_fuse2.core.composition import FormulaUnit
 from aiida_fuse2.core.settings import GnoaSettings, ValiditySettings
-from aiida_fuse2.core.validity import cell_heights, check_validity, has_sound_cell, isolated_atoms
+from aiida_fuse2.core.validity import cell_heights, check_validity, has_sound_cell, isolated_atoms, least_packing
 
 PENALTY = 1000.0
 """Objective of a penalised structure, to which its measure is added, eV/atom; no crystal comes near it."""
@@ -90,7 +90,7 @@ class Penalties:
         if not has_sound_cell(atoms):
             return Penalised(Penalty.VOLUME, PENALTY)
         packing = float((4 / 3 * np.pi * covalent_radii[atoms.numbers] ** 3).sum() / atoms.get_volume())
-        if not self.validity.packing_min <= packing <= self.validity.packing_max:
+        if not least_packing(self.unit, self.validity) <= packing <= self.validity.packing_max:
             return Penalised(Penalty.VOLUME, abs(float(np.log(packing))))
         radii = np.array([self.radii[symbol] for symbol in atoms.get_chemical_symbols()])
         overlap = _overlap(atoms, radii, self.settings.contact_factor)

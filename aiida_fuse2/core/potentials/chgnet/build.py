@@ -8,15 +8,22 @@ compiler is the machine's own.
 from __future__ import annotations
 
 import hashlib
+import logging
 import os
 import platform
 import shlex
 import shutil
+import signal
 import subprocess
 import tempfile
+from contextlib import suppress
 from enum import StrEnum
 from importlib.resources import files
 from pathlib import Path
+
+from .kernel_cache import CacheError, alone, opened, read, write
+
+LOGGER = logging.getLogger(__name__)
 
 CACHE_VARIABLE = "AIIDA_FUSE2_CACHE"
 """Environment variable with the folder of built libraries; ``~/.cache/aiida-fuse2`` by default."""
@@ -67,7 +74,7 @@ NEEDED = {
 
 
 class BuildError(RuntimeError):
-    """The kernel cannot be built here; the message says why."""
+    """There is no kernel here; the message says why."""
 
 
 def processor_flags() -> set[str]:
@@ -89,35 +96,99 @@ def best_instruction_set() -> InstructionSet:
 
 
 def library(instruction_set: InstructionSet) -> Path:
-    """Return the path of the kernel for an instruction set, built if need be.
+    """Return the path of the kernel for an instruction set, built if need be, and again where it is damaged.
+
+    One process builds, others that want the same wait for it.
 
     Raises:
-        BuildError: where there is no compiler, it fails, or no folder can be written.
+        BuildError: where there is no compiler, it fails, or there is no folder that can be written, by the user only.
     """
-    name = f"chgnet-{_key(instruction_set)}-{instruction_set}.so"
-    folder = cache_folder()
-    path = folder / name
-    if path.exists():
-        return path
-    compiler = find_compiler()
+    folder, name = cache_folder(), _name(instruction_set)
     try:
-        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        with tempfile.TemporaryDirectory(dir=folder) as scratch:
-            built = Path(scratch) / name
-            _compile(compiler, instruction_set, built)
-            built.replace(path)  # in one go: another process may be building the same
+        with opened(folder) as place:
+            if _sound(place, name):
+                return folder / name
+            compiler = find_compiler()
+            with alone(place):
+                if not _sound(place, name):
+                    write(place, name, _compile(compiler, instruction_set))
+    except CacheError as error:
+        raise BuildError(str(error)) from error
     except OSError as error:
         raise BuildError(f"the kernel cannot be written to {folder}: {error}") from error
-    return path
+    return folder / name
+
+
+def library_content(path: Path) -> bytes:
+    """Return what a kernel in the cache consists of.
+
+    Raises:
+        BuildError: where it is not there, damaged, or not the user's own.
+    """
+    try:
+        with opened(path.parent) as place:
+            content = read(place, path.name)
+    except (OSError, CacheError) as error:
+        raise BuildError(f"no kernel from {path.parent}: {error}") from error
+    if content is None:
+        raise BuildError(f"there is no kernel {path}")
+    return content
+
+
+def library_problem() -> str | None:
+    """Return why there is no native kernel on this machine, or is one that will be built again; nothing is built."""
+    try:
+        folder, name = cache_folder(), _name(best_instruction_set())
+        if not folder.exists():
+            find_compiler()
+            return None
+        with opened(folder) as place:
+            if read(place, name) is None:
+                find_compiler()
+                if not os.access(folder, os.W_OK):
+                    return f"the folder {folder} cannot be written"
+    except (BuildError, CacheError, OSError) as error:
+        return str(error)
+    return None
+
+
+def _name(instruction_set: InstructionSet) -> str:
+    return f"chgnet-{_key(instruction_set)}-{instruction_set}.so"
+
+
+def _sound(place: int, name: str) -> bool:
+    """Tell whether there is a kernel that can be used."""
+    try:
+        return read(place, name) is not None
+    except CacheError as error:
+        LOGGER.warning("%s; it is built again", error)
+        return False
 
 
 def cache_folder() -> Path:
-    """Return the folder of built libraries."""
+    """Return the folder of built libraries.
+
+    Raises:
+        BuildError: where no absolute path follows from the environment; what a job finds in the folder that it runs in
+            is none of ours.
+    """
     own = os.environ.get(CACHE_VARIABLE)
     if own:
-        return Path(own)
-    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(base) / "aiida-fuse2"
+        folder = Path(own)
+    elif Path(base := os.environ.get("XDG_CACHE_HOME", "")).is_absolute():  # a relative one is to be ignored
+        folder = Path(base) / "aiida-fuse2"
+    else:
+        folder = _home() / ".cache" / "aiida-fuse2"
+    if not folder.is_absolute():
+        raise BuildError(f"the cache {folder} is no absolute path; set {CACHE_VARIABLE} to one")
+    return folder
+
+
+def _home() -> Path:
+    try:
+        return Path.home()
+    except RuntimeError as error:
+        raise BuildError(f"there is no home directory; set {CACHE_VARIABLE} to a folder") from error
 
 
 def find_compiler() -> list[str]:
@@ -138,19 +209,48 @@ def _sources() -> Path:
 
 
 def _key(instruction_set: InstructionSet) -> str:
-    """Return what tells builds apart: sources and flags."""
-    digest = hashlib.sha256(" ".join((*FLAGS, *SET_FLAGS[instruction_set])).encode())
+    """Return what tells builds apart: sources, flags, and the machine's kind and C library."""
+    parts = (*FLAGS, *SET_FLAGS[instruction_set], platform.machine(), *_c_library())
+    digest = hashlib.sha256(" ".join(parts).encode())
     for path in sorted(_sources().iterdir()):
         digest.update(path.read_bytes())
     return digest.hexdigest()[:16]
 
 
-def _compile(compiler: list[str], instruction_set: InstructionSet, target: Path) -> None:
-    command = [*compiler, *FLAGS, *SET_FLAGS[instruction_set], str(_sources() / "kernel.cpp"), "-o", str(target)]
-    try:
-        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=TIMEOUT)  # noqa: S603
-    except subprocess.TimeoutExpired:
-        raise BuildError(f"{shlex.join(compiler)} took longer than {TIMEOUT} s") from None
-    if done.returncode != 0:
-        lines = [line for line in done.stderr.splitlines() if "error" in line] or done.stderr.splitlines()
-        raise BuildError(f"{shlex.join(compiler)} failed: {lines[0] if lines else done.returncode}")
+def _c_library() -> list[str]:
+    """Return name and version of the C library, where it says; what is built with a newer one may not load."""
+    with suppress(ValueError, OSError):
+        return [os.confstr("CS_GNU_LIBC_VERSION") or ""]
+    return []
+
+
+def _compile(compiler: list[str], instruction_set: InstructionSet) -> bytes:
+    """Return the library that a compiler makes."""
+    with tempfile.TemporaryDirectory() as scratch:
+        built, errors = Path(scratch) / "kernel.so", Path(scratch) / "errors"
+        flags = [*FLAGS, *SET_FLAGS[instruction_set]]
+        code = _run([*compiler, *flags, str(_sources() / "kernel.cpp"), "-o", str(built)], errors)
+        if code is None:
+            raise BuildError(f"{shlex.join(compiler)} took longer than {TIMEOUT} s")
+        if code != 0 or not built.is_file():
+            text = errors.read_text(errors="replace").splitlines()
+            lines = [line for line in text if "error" in line] or text
+            raise BuildError(f"{shlex.join(compiler)} failed: {lines[0] if lines else code}")
+        return built.read_bytes()
+
+
+def _run(command: list[str], errors: Path) -> int | None:
+    """Return the exit code of a command, or None where it took too long; all its children end with it."""
+    with errors.open("w") as stream:  # a pipe would be kept open by a child that hangs
+        process = subprocess.Popen(  # noqa: S603
+            command, stdin=subprocess.DEVNULL, stdout=stream, stderr=stream, start_new_session=True
+        )
+        try:
+            return process.wait(TIMEOUT)
+        except BaseException as error:
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+            if isinstance(error, subprocess.TimeoutExpired):
+                return None
+            raise

@@ -15,12 +15,15 @@ from numpy.typing import NDArray
 
 from aiida_fuse2.core.errors import RelaxationError
 
-MAX_BONDS = 100_000
-"""Most bonds of a structure, 40 times what 50 atoms of 10 Å³ each have within 6 Å; or one atom in a cubic cell of
-0.17 Å. The features of so many take 2 GB, and such a structure is none."""
+MAX_BYTES = 1e9
+"""Most memory that the features of a structure may take, bytes, unless as many atoms of diamond would take more: a
+process that relaxes is given 1.5 GB."""
 
-MAX_PAIRS = 100_000
-"""Most unordered pairs of bonds, 30 times what 50 atoms of a close-packed metal have; 2 to 3 GB."""
+BYTES_PER_BOND, BYTES_PER_PAIR = 20e3, 26e3
+"""What PyTorch takes for each bond and unordered pair of bonds, bytes, as measured."""
+
+BYTES_PER_ATOM = 85 * BYTES_PER_BOND + 400 * BYTES_PER_PAIR
+"""What it takes for an atom of diamond, which has more neighbours than any other in a crystal at ambient pressure."""
 
 MIN_LENGTH = 1e-6
 """Shortest length that a bond can have, Å; atoms nearer than this have no direction to each other."""
@@ -71,6 +74,11 @@ class ChgnetGraph:
         return len(self.first)
 
     @property
+    def bytes(self) -> float:
+        """Memory that PyTorch takes for it."""
+        return BYTES_PER_BOND * self.n_bonds + BYTES_PER_PAIR * self.n_pairs
+
+    @property
     def directed_centres(self) -> NDArray[np.int64]:
         """Atom that each directed bond leaves, shape (2n,)."""
         return np.concatenate([self.centres, self.neighbours])
@@ -97,8 +105,9 @@ def build_graph(
         bond_cutoff: bonds that make angles are shorter than this, Å; not above ``atom_cutoff``.
 
     Raises:
-        RelaxationError: ``cell_exploded`` where cell or positions are not finite or the cell is flat or crowded
-            beyond use, ``isolated_atom`` where an atom has no bond, ``energy_not_finite`` where two atoms coincide.
+        RelaxationError: ``cell_exploded`` where cell or positions are not finite or the cell is flat, ``too_dense``
+            where the features would take too much memory, ``isolated_atom`` where an atom has no bond,
+            ``energy_not_finite`` where two atoms coincide.
     """
     n_atoms = len(positions)
     wrapped, shifts = _wrap(positions, cell, atom_cutoff)
@@ -113,7 +122,7 @@ def build_graph(
     order = np.concatenate([np.flatnonzero(short), np.flatnonzero(~short)])
     i, j = i[order], j[order]
     n_short = int(np.count_nonzero(short))
-    first, second = _bond_pairs(i, j, n_short)
+    first, second = _bond_pairs(n_atoms, i, j, n_short)
     return ChgnetGraph(
         n_atoms=n_atoms,
         n_short=n_short,
@@ -136,11 +145,16 @@ def _wrap(
     if not volume > 0:
         raise RelaxationError("cell_exploded", "the cell is flat, or cell or positions are not finite")
     expected = len(positions) ** 2 * (4 / 3) * np.pi * cutoff**3 / (2 * volume)
-    if expected > MAX_BONDS:
-        raise RelaxationError("cell_exploded", f"{len(positions)} atoms in {volume:.3g} Å³ have too many bonds")
+    _check_memory(len(positions), expected, 0)
     fractional = np.linalg.solve(cell.T, positions.T).T
     shifts = np.floor(fractional)
     return positions - shifts @ cell, shifts.astype(np.int64)
+
+
+def _check_memory(n_atoms: int, n_bonds: float, n_pairs: int) -> None:
+    if BYTES_PER_BOND * n_bonds + BYTES_PER_PAIR * n_pairs > max(MAX_BYTES, BYTES_PER_ATOM * n_atoms):
+        text = f"{n_bonds:.0f} bonds and {n_pairs} pairs of them take more memory than a process is given"
+        raise RelaxationError("too_dense", text)
 
 
 def _is_positive(images: NDArray[np.int32]) -> NDArray[np.bool_]:
@@ -164,7 +178,7 @@ def _check_bonds(
 
 
 def _bond_pairs(
-    i: NDArray[np.int64], j: NDArray[np.int64], n_short: int
+    n_atoms: int, i: NDArray[np.int64], j: NDArray[np.int64], n_short: int
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Return the unordered pairs of different directed bonds among the first ``n_short`` that leave one atom."""
     bonds = np.arange(n_short)
@@ -175,8 +189,7 @@ def _bond_pairs(
     ends = np.searchsorted(centres, centres, side="right")
     later = ends - np.arange(len(directed)) - 1  # bonds of the same centre that follow this one
     n_pairs = int(later.sum())
-    if n_pairs > MAX_PAIRS:
-        raise RelaxationError("cell_exploded", f"{len(directed)} short bonds make {n_pairs} angles, too many")
+    _check_memory(n_atoms, len(i), n_pairs)
     first = np.repeat(np.arange(len(directed)), later)
     start = np.cumsum(later) - later
     second = first + 1 + np.arange(n_pairs) - np.repeat(start, later)

@@ -3,6 +3,11 @@
 from __future__ import annotations
 
 import ctypes
+import logging
+import os
+import tempfile
+from functools import cache
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,19 +16,21 @@ from numpy.typing import NDArray
 from aiida_fuse2.core.errors import RelaxationError
 from aiida_fuse2.core.potentials.evaluation import Evaluation
 
-from .build import InstructionSet, best_instruction_set, library
+from .build import BuildError, InstructionSet, best_instruction_set, library, library_content
 from .packing import pack_weights
 from .weights import N_ELEMENTS, read_weights
 
+LOGGER = logging.getLogger(__name__)
+
 PROBLEMS = {
     1: ("isolated_atom", "an atom has no neighbour within the cutoff"),
-    2: ("calculator_error", "too many bonds or angles: the structure is far too dense"),
+    2: ("too_dense", "bonds and angles take more memory than a process is given: the structure is far too dense"),
     3: ("cell_exploded", "the cell is flat or not finite"),
     4: ("energy_not_finite", "the energy is not a number"),
 }
 """Reason and text of each status of the kernel but the first."""
 
-BAD_CELL, NOT_FINITE = 3, 4
+BAD_CELL, NOT_FINITE, NO_MEMORY = 3, 4, 5
 
 
 class _Options(ctypes.Structure):
@@ -42,8 +49,31 @@ class _Options(ctypes.Structure):
     ]
 
 
-def _load(path: str) -> ctypes.CDLL:
-    kernel = ctypes.CDLL(path)
+def _opened(content: bytes) -> ctypes.CDLL:
+    """Return a library of which nothing can change any more what it is loaded from.
+
+    Raises:
+        BuildError: where it does not load here.
+    """
+    try:
+        memory = os.memfd_create("chgnet")  # stays open: a later one of the same number would be taken for this one
+        with os.fdopen(memory, "wb", closefd=False) as file:
+            file.write(content)
+        return ctypes.CDLL(f"/proc/self/fd/{memory}")
+    except (AttributeError, OSError):  # not on macOS, and not where the kernel of Linux forbids it
+        pass
+    try:
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / "kernel.so"
+            path.write_bytes(content)
+            return ctypes.CDLL(str(path))
+    except OSError as error:
+        raise BuildError(f"the kernel cannot be loaded: {error}") from error
+
+
+@cache
+def _load(content: bytes) -> ctypes.CDLL:
+    kernel = _opened(content)
     kernel.fuse2_chgnet_new.restype = ctypes.c_void_p
     kernel.fuse2_chgnet_new.argtypes = [ctypes.POINTER(_Options), ctypes.c_void_p]
     kernel.fuse2_chgnet_delete.restype = None
@@ -53,6 +83,15 @@ def _load(path: str) -> ctypes.CDLL:
     kernel.fuse2_chgnet_sizes.restype = None
     kernel.fuse2_chgnet_sizes.argtypes = [ctypes.c_void_p, ctypes.c_void_p]
     return kernel
+
+
+def load_kernel(instruction_set: InstructionSet) -> ctypes.CDLL:
+    """Return the kernel for an instruction set, loaded into this process and built if need be.
+
+    Raises:
+        BuildError: where it is not built and cannot be, or does not load.
+    """
+    return _load(library_content(library(instruction_set)))
 
 
 class NativeChgnet:
@@ -72,13 +111,13 @@ class NativeChgnet:
             instruction_set: that of the processor by default.
 
         Raises:
-            BuildError: where the kernel is not built and cannot be.
+            BuildError: where the kernel is not built and cannot be, or does not load.
             InputError: where the model cannot be read.
         """
         weights = read_weights(model)
         self.instruction_set = instruction_set or best_instruction_set()
         self.name = f"chgnet {weights.model} native {self.instruction_set}"
-        self._kernel = _load(str(library(self.instruction_set)))
+        self._kernel = load_kernel(self.instruction_set)
         options = _Options(
             convolutions=weights.n_convolutions,
             hidden_layers=weights.n_readout_layers - 1,
@@ -158,6 +197,8 @@ class NativeChgnet:
         status = self._kernel.fuse2_chgnet_evaluate(
             self._model, len(species), *pointers, ctypes.addressof(energy), *filled
         )
+        if status == NO_MEMORY:
+            raise MemoryError(f"no memory for {self.name}")
         if status:
             raise RelaxationError(*PROBLEMS[status])
         return energy.value
@@ -167,3 +208,19 @@ class NativeChgnet:
         found = np.zeros(3, dtype=np.int64)
         self._kernel.fuse2_chgnet_sizes(self._model, found.ctypes.data)
         return dict(zip(("bonds", "short_bonds", "angles"), map(int, found), strict=True))
+
+
+def native_if_possible(model: str) -> NativeChgnet | None:
+    """Return CHGNet computed by the kernel, or None, with a word in the log, where there can be none.
+
+    Args:
+        model: version of CHGNet.
+
+    Raises:
+        InputError: where the model cannot be read.
+    """
+    try:
+        return NativeChgnet(model)
+    except BuildError as error:
+        LOGGER.warning("PyTorch computes CHGNet, several times slower: %s", error)
+        return None

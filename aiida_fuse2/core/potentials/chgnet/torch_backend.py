@@ -8,8 +8,9 @@ of ±g and the stress is the sum of v g over the volume. Importing this module i
 
 from __future__ import annotations
 
+import ctypes
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 
 import numpy as np
@@ -31,6 +32,16 @@ COSINE_SCALE = 1 - 1e-6
 
 FREED_BLOCK = 31 * 2**20
 """Size of a block that is freed once, bytes; glibc takes up to 32 MiB as a hint."""
+
+
+TRIMMED = 5e8
+"""Memory of a structure that is given back after it, bytes; that of smaller ones is used again."""
+
+
+def trim_memory() -> None:
+    """Give freed memory back to the machine; glibc keeps blocks as large as ``FREED_BLOCK``."""
+    with suppress(AttributeError, OSError):  # other C libraries have no such function
+        ctypes.CDLL(None).malloc_trim(0)
 
 
 @dataclass(frozen=True, eq=False)
@@ -127,6 +138,8 @@ class TorchChgnet:
             energy, by_length, by_angle = self._energy_and_derivatives(numbers, graph, angles)
         energy += float(self._reference_energies[numbers - 1].sum())
         by_vector = _derivative_by_vectors(graph, angles, by_length, by_angle)
+        if graph.bytes > TRIMMED:
+            trim_memory()
         return _evaluation(energy, graph, by_vector, cell)
 
     def _energy_and_derivatives(

@@ -122,8 +122,8 @@ def test_no_angles_without_two_short_bonds():
         (Atoms("O", cell=[3.0, 3.0, 0.0], pbc=True), "cell_exploded"),
         (Atoms("O", cell=[3.0, 3.0, np.nan], pbc=True), "cell_exploded"),
         (Atoms("O", positions=[[np.inf, 0, 0]], cell=[3.0] * 3, pbc=True), "cell_exploded"),
-        (Atoms("O", cell=[0.1] * 3, pbc=True), "cell_exploded"),
-        (Atoms("O", cell=[0.2] * 3, pbc=True), "cell_exploded"),
+        (Atoms("O", cell=[0.1] * 3, pbc=True), "too_dense"),
+        (Atoms("O", cell=[0.2] * 3, pbc=True), "too_dense"),
     ],
 )
 def test_geometries_that_cannot_be_handled(atoms, reason):

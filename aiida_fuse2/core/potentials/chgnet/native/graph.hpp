@@ -9,12 +9,13 @@
 
 namespace fuse2 {
 
-// What a structure may not exceed; beyond it memory, not physics, would be the limit.
-constexpr std::size_t MAX_BONDS = 4000000;
-constexpr std::size_t MAX_ANGLES = 1000000;
+// What the features of a structure may take, bytes: so much, or what as many atoms of diamond would.
+constexpr double MAX_BYTES = 1e9;
+constexpr double BYTES_PER_BOND = 14e3, BYTES_PER_ANGLE = 5.3e3; // as measured
+constexpr double BYTES_PER_ATOM = 85 * BYTES_PER_BOND + 800 * BYTES_PER_ANGLE;
 constexpr double MAX_IMAGES = 200.0; // cells along one axis within the cutoff
 
-enum Status { OK = 0, ISOLATED_ATOM = 1, TOO_DENSE = 2, BAD_CELL = 3, NOT_FINITE = 4 };
+enum Status { OK = 0, ISOLATED_ATOM = 1, TOO_DENSE = 2, BAD_CELL = 3, NOT_FINITE = 4, NO_MEMORY = 5 };
 
 // An undirected bond: from its centre i to an image of j.
 struct Bond {
@@ -51,6 +52,7 @@ struct Graph {
 
     Status build(int n, const double* positions, const double* cell, double bond_cutoff, double angle_cutoff) {
         n_atoms = n;
+        max_bytes_ = std::max(MAX_BYTES, BYTES_PER_ATOM * n);
         bonds.clear();
         const Status status = find_bonds(positions, cell, bond_cutoff);
         if (status != OK) return status;
@@ -63,6 +65,12 @@ struct Graph {
     }
 
   private:
+    double max_bytes_ = 0.0;
+
+    bool is_too_large(std::size_t n_angles) const {
+        return BYTES_PER_BOND * double(bonds.size()) + BYTES_PER_ANGLE * double(n_angles) > max_bytes_;
+    }
+
     // Every pair of an atom and an image of another, or of itself, once.
     Status find_bonds(const double* positions, const double* cell, double cutoff) {
         double inverse[9];
@@ -77,7 +85,7 @@ struct Graph {
         for (int i = 0; i < n_atoms; ++i)
             for (int j = i; j < n_atoms; ++j) {
                 add_images(i, j, positions, cell, inverse, reach, cutoff);
-                if (bonds.size() > MAX_BONDS) return TOO_DENSE;
+                if (is_too_large(0)) return TOO_DENSE;
             }
         return OK;
     }
@@ -93,7 +101,7 @@ struct Graph {
             high[k] = int(std::floor(fraction[k] + reach[k]));
         }
         const double cutoff2 = cutoff * cutoff;
-        for (int a = low[0]; a <= high[0]; ++a)
+        for (int a = low[0]; a <= high[0] && !is_too_large(0); ++a)
             for (int b = low[1]; b <= high[1]; ++b)
                 for (int c = low[2]; c <= high[2]; ++c) {
                     if (i == j && !(a > 0 || (a == 0 && (b > 0 || (b == 0 && c > 0))))) continue;
@@ -129,7 +137,7 @@ struct Graph {
             const int first = start[i];
             int k = 0;
             while (first + k < start[i + 1] && directed[first + k].bond < n_short) ++k;
-            if (angles.size() + std::size_t(k) * k > MAX_ANGLES) return TOO_DENSE;
+            if (is_too_large(angles.size() + std::size_t(k) * k)) return TOO_DENSE;
             const int base = int(pairs.size());
             for (int a = 0; a < k; ++a)
                 for (int b = a + 1; b < k; ++b) pairs.push_back({first + a, first + b});

@@ -5,6 +5,10 @@
 
 #include <new>
 
+#ifdef __GLIBC__
+#include <malloc.h>
+#endif
+
 #include "basis.hpp"
 #include "convolutions.hpp"
 
@@ -139,12 +143,21 @@ class Model {
             backward(n);
             basis_.contract(graph_, dradial_.data(), dshort_.data(), dangular_.data(), forces, virial);
         }
+        give_back();
         return std::isfinite(*energy) ? OK : NOT_FINITE;
     }
 
     const Graph& graph() const { return graph_; }
 
   private:
+    // The allocator keeps what was freed unless it is asked.
+    static void give_back() {
+#ifdef __GLIBC__
+        if (Buffer::was_released) malloc_trim(0);
+#endif
+        Buffer::was_released = false;
+    }
+
     double forward(int n, const std::int32_t* numbers) {
         const int m = int(graph_.bonds.size()), k = graph_.n_short, pairs = int(graph_.pairs.size());
         float* x = atoms_.get(std::size_t(n) * D);
@@ -231,7 +244,7 @@ int fuse2_chgnet_evaluate(void* model, int n, const std::int32_t* numbers, const
     try {
         return static_cast<fuse2::Model*>(model)->evaluate(n, numbers, positions, cell, energy, forces, virial);
     } catch (const std::bad_alloc&) {
-        return fuse2::TOO_DENSE;
+        return fuse2::NO_MEMORY;
     }
 }
 

@@ -5,6 +5,7 @@
 #pragma once
 
 #include <cstddef>
+#include <algorithm>
 #include <cstdint>
 #include <cstring>
 #include <new>
@@ -67,18 +68,23 @@ class FlushToZero {
 #endif
 };
 
-// Memory that grows and is never filled with zeros unless asked; aligned for vectors.
+// Memory that grows, shrinks after a structure that was far larger, and is never filled with zeros unless asked;
+// aligned for vectors.
 class Buffer {
   public:
+    static inline thread_local bool was_released = false; // memory that was large, since this was last set
+
     Buffer() = default;
     Buffer(const Buffer&) = delete;
     Buffer& operator=(const Buffer&) = delete;
     ~Buffer() { release(); }
 
     float* get(std::size_t n) {
-        if (n > capacity_) {
+        const bool is_far_larger = capacity_ > KEPT && capacity_ / SHRINKING > n;
+        if (n > capacity_ || is_far_larger) {
+            was_released |= is_far_larger;
             release();
-            capacity_ = n + n / 4;
+            capacity_ = n + std::min(n / 4, KEPT);
             data_ = static_cast<float*>(::operator new[](capacity_ * sizeof(float), std::align_val_t(ALIGNMENT)));
         }
         return data_;
@@ -93,6 +99,8 @@ class Buffer {
     float* data() const { return data_; }
 
   private:
+    static constexpr std::size_t KEPT = 1 << 18, SHRINKING = 8; // floats; factor
+
     void release() {
         if (data_) ::operator delete[](data_, std::align_val_t(ALIGNMENT));
         data_ = nullptr;
