@@ -32,6 +32,8 @@ from .environment import (
 )
 from .query import PROCESS_TYPE, RUNS_PROCESS_TYPE, TERMINATED
 from .refinement import PROCESS_TYPE as REFINE_PROCESS_TYPE
+from .trust import WORKER as PROGRAM
+from .trust import own_code
 from .workchains.orphans import Orphan, orphans_below, seal_orphans
 from .workchains.software import worker_software
 
@@ -254,6 +256,9 @@ def _check_code(code: orm.InstalledCode, *, connect: bool) -> Finding:
         return _note(
             "code", f"{code.full_label} is on another machine and was not tried", "aiida-fuse2 doctor --connect"
         )
+    if own_code(code, PROGRAM) is None:
+        text = f"{code.full_label} ({code.filepath_executable}) was neither set up nor used here, and is not started"
+        return _note("code", text)
     versions = worker_software(code)
     if versions is None:
         computer = f"verdi computer test {code.computer.label}"

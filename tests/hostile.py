@@ -153,8 +153,7 @@ def _edit(database: Path, search: str, plants: Collection[str], command: str) ->
     """Change the database of an archive, and return the new UUID of the search."""
     connection = sqlite3.connect(database)
     with connection:
-        for (label,) in connection.execute(f"SELECT label FROM db_dbgroup WHERE label LIKE '{MODEL}-%'").fetchall():
-            connection.execute("UPDATE db_dbgroup SET label = ? WHERE label = ?", (GROUP, label))
+        connection.execute("UPDATE db_dbgroup SET label = ? WHERE label LIKE ?", (GROUP, f"{MODEL}-%"))
         nodes = connection.execute("SELECT id, uuid, node_type, label, description, attributes, extras FROM db_dbnode")
         rows = nodes.fetchall()
         groups = connection.execute("SELECT uuid FROM db_dbgroup").fetchall()
@@ -169,7 +168,7 @@ def _edit(database: Path, search: str, plants: Collection[str], command: str) ->
         for pk, uuid, node_type, label, description, attributes, extras in rows:
             node: Values = {"node_type": node_type, "label": label, "description": description}
             node["attributes"] = json.loads(other(attributes))
-            for plant in plants:
+            for plant in plants if label != PUBLISHED_NAME else ():
                 EDITS.get(plant, lambda *_: None)(node, command)
             values = (renamed[uuid], node["label"], node["description"], json.dumps(node["attributes"]), other(extras))
             connection.execute(
@@ -189,6 +188,5 @@ def _continue_from_itself(connection: sqlite3.Connection, search: str) -> None:
     (pk,) = connection.execute("SELECT id FROM db_dbnode WHERE uuid = ?", (search,)).fetchone()
     found = connection.execute("SELECT output_id FROM db_dblink WHERE input_id = ? AND label = 'state'", (pk,))
     (state,) = found.fetchone()
-    columns = "input_id, output_id, label, type"
     values = (state, pk, "state", LinkType.INPUT_WORK.value)
-    connection.execute(f"INSERT INTO db_dblink ({columns}) VALUES (?, ?, ?, ?)", values)
+    connection.execute("INSERT INTO db_dblink (input_id, output_id, label, type) VALUES (?, ?, ?, ?)", values)
