@@ -19,6 +19,7 @@ from aiida_fuse2.query.loading import search_settings
 from aiida_fuse2.starts import screen_starts
 from aiida_fuse2.targets import targets_of_files
 from aiida_fuse2.trust import (
+    CODE,
     OPTIONS,
     UntrustedError,
     foreign_parts,
@@ -176,7 +177,7 @@ def prepare_continuation(
     if waiting:
         builder.pool = _joined(waiting)
     check_inputs(builder)
-    return Prepared(builder=builder, warnings=tuple(_options_left_out(search)))
+    return Prepared(builder=builder, warnings=tuple(_left_out(search, builder, is_code_given=code is not None)))
 
 
 def _is_of_another_machine(search: orm.WorkChainNode) -> bool:
@@ -186,15 +187,19 @@ def _is_of_another_machine(search: orm.WorkChainNode) -> bool:
     return None in codes or any(("options" in _plain_tier(ports)) != ("options" in ports) for ports in tiers)
 
 
-def _options_left_out(search: orm.WorkChainNode) -> Iterator[str]:
-    """Yield what to know about options of jobs that are not taken over, unless they say what protocols say."""
+def _left_out(search: orm.WorkChainNode, builder: ProcessBuilder, *, is_code_given: bool) -> Iterator[str]:
+    """Yield what to know about codes, and options of jobs, that are not taken over; not those that protocols have."""
     usual = [protocol_inputs()["relax"]["metadata"]["options"]]
-    usual += [merge(usual[0], tier["options"]) for tier in protocol_inputs(name="tiers").values()]
-    usual += [tier["options"] for tier in protocol_inputs(name="tiers").values()]
+    for tier in protocol_inputs(name="tiers").values():
+        usual += [tier["options"], merge(usual[0], tier["options"])]
+    worker = worker_of(builder)
     for part in parts_of(search):
-        if part.kind == OPTIONS and part.value not in usual and not has_run(part):
-            text = "of the earlier search has never run in this profile and is not taken over; give yours with --set"
-            yield f"{part} {text}"
+        is_left_out = not has_run(part) and part.value not in usual
+        text = f"{part} of the earlier search has never run in this profile"
+        if part.kind == OPTIONS and is_left_out:
+            yield f"{text} and is not taken over; give yours with --set"
+        if part.kind == CODE and is_left_out and not is_code_given and worker is not None:
+            yield f"{text}: {worker.full_label} does its work"
 
 
 def _values_of(search: orm.WorkChainNode) -> dict[str, Any]:

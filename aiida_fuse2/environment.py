@@ -30,7 +30,6 @@ from aiida.plugins import BrokerFactory
 from aiida_fuse2.broker import harmless_folder, has_zeromq_broker, remove_empty_sockets_file
 from aiida_fuse2.core.errors import Fuse2Error
 from aiida_fuse2.core.settings import CHGNET, PAIR
-from aiida_fuse2.trust import code_part, remember
 
 WORKER = "aiida-fuse2-worker"
 """Command that jobs run on the computer of the code."""
@@ -67,9 +66,6 @@ UUID_BEGINNING = 8
 
 _NAME = re.compile(r"[A-Za-z0-9][\w-]*")
 """Names of profiles that are also good names of folders."""
-
-_UUID = re.compile(r"[0-9a-fA-F-]+")
-"""Characters of a UUID, or of its beginning."""
 
 POLL_SECONDS = 5
 """Time between two looks at the jobs on this machine, s. Each look starts a shell; at one per second these
@@ -244,7 +240,6 @@ def ensure_code(
         default_calc_job_plugin=CALCULATION,
         description="Relaxes and generates structures for aiida-fuse2",
     ).store()
-    remember([code_part(code)])
     return code, Step(changed=True, text=f"made code {code.full_label!r}: {path}")
 
 
@@ -285,21 +280,14 @@ def node_identifier(text: str) -> int | str:
 def load_node(identifier: int | str) -> orm.Node:
     """Return a node by primary key, by UUID or by the beginning of that, also where this has no letter in it.
 
-    Labels are no identifiers: an archive may bring a node of any label.
-
     Raises:
         NotExistent: where there is none.
         MultipleObjectsError: where several begin so.
         ValueError: where the text is a number that no key can be.
     """
     text = str(identifier)
-    key = node_identifier(text)
-    if isinstance(key, str):
-        if not _UUID.fullmatch(text):
-            raise NotExistent(f"no node has the primary key or UUID {text!r}")
-        return orm.load_node(uuid=text)
     try:
-        return orm.load_node(pk=key)
+        return orm.load_node(node_identifier(text))
     except NotExistent:
         if not (text.isdecimal() and len(text) >= UUID_BEGINNING):
             raise

@@ -204,12 +204,14 @@ def find_model(identifier: str | None) -> orm.SinglefileData:
 
 
 def _load_model(identifier: str) -> orm.SinglefileData:
-    """Return the weights of a PK or UUID."""
+    """Return the weights of a PK or UUID, which no label stands for."""
     try:
         node = load_node(identifier)
     except (AiidaException, ValueError) as error:
         expected = f"there is no such model; `aiida-fuse2 model list` shows all ({one_line(error)})"
         raise InputError("--model", identifier, expected) from error
+    if str(node.pk) != identifier and not node.uuid.startswith(identifier.lower()):
+        raise InputError("--model", identifier, f"is the label of a node; to use it give its PK, {node.pk}")
     if not isinstance(node, orm.SinglefileData):
         raise InputError("--model", identifier, "is no model but another node")
     read_archive(node.get_content(mode="rb"), name=f"node {node.pk}")

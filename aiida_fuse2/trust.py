@@ -15,12 +15,14 @@ from hashlib import sha256
 from typing import Any
 
 from aiida import orm
+from aiida.common.links import LinkType
 from aiida.manage import get_manager
 from sqlalchemy.exc import IntegrityError
 
 from aiida_fuse2.core.errors import InputError, printable
 from aiida_fuse2.core.generators import GENERATORS, GNOA, PROVIDED
 from aiida_fuse2.core.settings import CHGNET, PAIR
+from aiida_fuse2.environment import default_worker
 
 KEY = "aiida_fuse2.ran."
 """Beginning of the names of global settings of the profile, each a fingerprint of what has run here."""
@@ -110,21 +112,22 @@ def remember(parts: Iterable[Part]) -> None:
 
 
 def parts_of(search: orm.WorkChainNode) -> list[Part]:
-    """Return all parts of a search, its codes and options among them."""
-    inputs = search.inputs
+    """Return all parts of a search, its options and its codes but the worker of this installation among them."""
+    inputs = _inputs(search)
     jobs = [name for name in ("relax", "generate") if name in inputs]
-    found = [code_part(inputs[name].code) for name in jobs]
-    found += [options_part(options_of(search, name), f"{name}.metadata.options") for name in jobs]
-    for key, ports in _tiers(inputs).items():
-        found += [code_part(code, program) for program, code in ports["codes"].items()]
+    codes = [(inputs[name]["code"], WORKER) for name in jobs]
+    found = [options_part(options_of(search, name), f"{name}.metadata.options") for name in jobs]
+    for key, ports in inputs.get("tiers", {}).items():
+        codes += [(code, program) for program, code in ports.get("codes", {}).items()]
         if "options" in ports:
             found.append(options_part(ports["options"].get_dict(), f"tiers.{key}.options"))
+    found += [code_part(code, program) for code, program in codes if not _is_plain_worker(code)]
     return [*found, *_carried_parts(inputs)]
 
 
 def foreign_parts(search: orm.WorkChainNode) -> tuple[Part, ...]:
     """Return what a search that goes on from this one would take over, and has not run in this profile."""
-    return tuple(part for part in _carried_parts(search.inputs) if not has_run(part))
+    return tuple(part for part in _carried_parts(_inputs(search)) if not has_run(part))
 
 
 def options_of(search: orm.WorkChainNode, name: str) -> dict[str, Any]:
@@ -157,16 +160,18 @@ def model_part(weights: orm.SinglefileData) -> Part:
     return Part(kind=MODEL, where="weights", value=_checksum(weights))
 
 
-def _tiers(inputs: Mapping[str, Any]) -> Mapping[str, Mapping[str, Any]]:
-    return inputs["tiers"] if "tiers" in inputs else {}  # noqa: SIM401 - the inputs of a node have no `get`
+def _inputs(search: orm.WorkChainNode) -> dict[str, Any]:
+    """Return the inputs of a search, nested, by one query."""
+    found: dict[str, Any] = search.base.links.get_incoming(link_type=LinkType.INPUT_WORK).nested()
+    return found
 
 
 def _is_plain_worker(code: orm.AbstractCode) -> bool:
     """Tell whether a code starts the worker beside this Python, and nothing else."""
-    from aiida_fuse2.environment import default_worker
-
-    is_own = isinstance(code, orm.InstalledCode) and code.filepath_executable == default_worker()
-    return is_own and not (code.prepend_text or code.append_text) and code.computer.transport_type == "core.local"
+    if not isinstance(code, orm.InstalledCode) or code.filepath_executable != default_worker():
+        return False
+    texts = (code.prepend_text, code.append_text, code.computer.get_prepend_text(), code.computer.get_append_text())
+    return not any(texts) and code.computer.transport_type == "core.local"
 
 
 def _carried_parts(inputs: Mapping[str, Any]) -> list[Part]:
@@ -179,7 +184,7 @@ def _carried_parts(inputs: Mapping[str, Any]) -> list[Part]:
         if name is not None and name not in OWN_GENERATORS
     ]
     ports_of = {name: inputs[name] for name in ("relax", "generate") if name in inputs}
-    ports_of |= {f"tiers.{key}": ports for key, ports in _tiers(inputs).items()}
+    ports_of |= {f"tiers.{key}": ports for key, ports in inputs.get("tiers", {}).items()}
     for where, ports in ports_of.items():
         if "settings" in ports:
             tier = ports["name"].value if "name" in ports else ASE

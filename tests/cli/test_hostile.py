@@ -8,7 +8,6 @@ from uuid import uuid4
 
 import pytest
 from aiida import orm
-from aiida.common.exceptions import NotExistent
 from aiida.engine import run_get_node
 from aiida.tools import delete_nodes
 from aiida.tools.archive import import_archive
@@ -16,9 +15,8 @@ from aiida.tools.archive import import_archive
 from aiida_fuse2 import models
 from aiida_fuse2.continuation import prepare_continuation
 from aiida_fuse2.core.errors import InputError
-from aiida_fuse2.environment import load_node
 from aiida_fuse2.launch import prepare_search, prepare_training
-from aiida_fuse2.trust import UntrustedError, foreign_parts, has_run, own_code, parts_of
+from aiida_fuse2.trust import UntrustedError, foreign_parts, has_run, own_code, parts_of, remember
 from tests.conftest import emt_overrides
 from tests.core.potentials.megnet.models import looks_right
 from tests.hostile import EDITS, hostile_archive
@@ -147,7 +145,9 @@ def test_code_of_an_archive_is_replaced_by_that_of_the_profile(hostile, worker_c
     assert own_code(imported.inputs.relax.code, "worker") is None
     assert own_code(worker_code, "worker") == worker_code
     monkeypatch.setattr("aiida_fuse2.continuation.load_code", lambda: worker_code)
-    assert prepare_continuation(imported, more=1).builder.relax.code.uuid == worker_code.uuid
+    prepared = prepare_continuation(imported, more=1)
+    assert prepared.builder.relax.code.uuid == worker_code.uuid
+    assert f"{worker_code.full_label} does its work" in prepared.warnings[-1]
 
 
 def test_calculator_of_an_archive_is_shown_and_asked_for(call, hostile, worker_code):
@@ -165,38 +165,26 @@ def test_calculator_of_an_archive_is_shown_and_asked_for(call, hostile, worker_c
     assert foreign_parts(imported)  # a dry run makes nothing known
 
 
-def test_trusted_calculator_is_not_called_where_it_is_none(hostile, worker_code, forgetful):
-    imported, marker = hostile("calculator")
-    prepared = prepare_continuation(imported, more=1, code=worker_code, trust=True)
-    _, node = run_get_node(prepared.builder)
-    assert not node.is_finished_ok
-    assert "import path" in node.exit_message
-    assert not marker.exists()
-
-
-def test_own_search_goes_on_with_all_that_it_had(emt_builder):
-    builder = emt_builder(max_structures=4)
-    builder.relax.metadata.options.environment_variables = {"FUSE2_TEST": "1"}
-    _, search = run_get_node(builder)
-    assert all(has_run(part) for part in parts_of(search))
+def test_what_has_run_here_is_taken_over(search, hostile, forgetful):
+    remember(parts_of(search))
     prepared = prepare_continuation(search, more=1)
-    assert prepared.builder.relax.metadata.options["environment_variables"] == {"FUSE2_TEST": "1"}
     assert prepared.builder.relax.code.uuid == search.inputs.relax.code.uuid
+    imported, marker = hostile("options", "code")
+    assert prepare_continuation(imported, more=1, code=search.inputs.relax.code).warnings
+    remember(parts_of(imported))
+    prepared = prepare_continuation(imported, more=1)
+    assert prepared.builder.relax.code.uuid == imported.inputs.relax.code.uuid
+    assert prepared.builder.relax.metadata.options["prepend_text"] == f"touch {marker}"
     assert prepared.warnings == ()
+
+
+def test_submitted_search_is_remembered(search):
+    assert all(has_run(part) for part in parts_of(search))
 
 
 def test_harmless_search_of_an_archive_goes_on_without_a_question(hostile):
     imported, _ = hostile("model")
     assert foreign_parts(imported) == ()
-
-
-def test_a_label_is_no_identifier(call, aiida_profile):
-    node = orm.SinglefileData.from_string("x", filename="x", label="the published one").store()
-    for identifier in (node.label, "%", ""):
-        with pytest.raises(NotExistent):
-            load_node(identifier)
-    assert load_node(node.uuid[:13]).pk == load_node(node.pk).pk == node.pk
-    assert "cannot be loaded" in call("run", "Cu3Au", "--pool", node.label, "--dry-run", code=2).stderr
 
 
 # --- models -----------------------------------------------------------------------------------------
@@ -215,6 +203,14 @@ def test_model_of_an_archive_is_no_default_and_has_no_name(hostile, worker_code,
         prepare_training(path, code=worker_code, name="x")
     given = prepare_search("Cu3Au", code=worker_code, overrides=overrides, model=str(planted.node.pk))
     assert given.builder.generate.weights.pk == planted.node.pk  # named by its key, it is meant
+
+
+def test_label_of_a_node_is_no_name_of_a_model(aiida_profile):
+    node = orm.SinglefileData.from_bytes(looks_right().to_bytes(), filename="w.zip", label="weights of an archive")
+    node.store()
+    with pytest.raises(InputError, match="model"):
+        models.find_model(node.label)
+    assert models.find_model(str(node.pk)).pk == models.find_model(node.uuid[:13].upper()).pk == node.pk
 
 
 def test_model_of_an_archive_is_a_default_once_the_user_says_so(call, hostile, forgetful):
