@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,10 +13,22 @@ from aiida.engine import ProcessBuilder
 from aiida_fuse2.calculations.conversions import POOL_FILE
 from aiida_fuse2.core.errors import InputError, RefusedInputsError
 from aiida_fuse2.core.settings import CHGNET, PAIR, RelaxSettings, SearchSettings, check_search, parse_settings
+from aiida_fuse2.environment import load_code
 from aiida_fuse2.launch import Prepared, check_inputs
 from aiida_fuse2.query.loading import search_settings
 from aiida_fuse2.starts import screen_starts
 from aiida_fuse2.targets import targets_of_files
+from aiida_fuse2.trust import (
+    CODE,
+    OPTIONS,
+    UntrustedError,
+    foreign_parts,
+    has_run,
+    options_of,
+    options_part,
+    own_code,
+    parts_of,
+)
 from aiida_fuse2.workchains.protocols import check_overrides, completed_settings, merge, protocol_inputs
 from aiida_fuse2.workchains.records import (
     NEWEST_FIRST,
@@ -103,10 +115,12 @@ def prepare_continuation(
     tiers: TierChoice | None = None,
     targets: Sequence[Path] = (),
     dropped: Sequence[str] = (),
+    trust: bool = False,
 ) -> Prepared:
     """Return the inputs of a search that goes on from a state of an earlier one, checked.
 
-    Structures that were added to the earlier search and that it has not taken enter the pool.
+    Structures that were added to the earlier search and that it has not taken enter the pool. Codes and options of
+    jobs that have not run in this profile are left out: the code is then the worker of the profile.
 
     Args:
         search: the earlier one.
@@ -118,11 +132,18 @@ def prepare_continuation(
             the earlier search had keep their settings, codes and library, unless others are given.
         targets: files of known structures to be found, beside those of the earlier search.
         dropped: names of targets of the earlier search that do not matter any more.
+        trust: whether to run what the earlier search names that has never run in this profile: a calculator,
+            overrides of another plugin, a model, a library of potentials.
 
     Raises:
+        UntrustedError: where there is such, and ``trust`` is not given; it has all of it.
         InputError: for the first thing that is wrong.
         RefusedInputsError: where AiiDA refuses an input.
+        SetupError: where the profile has no code of the worker.
     """
+    foreign = foreign_parts(search)
+    if foreign and not trust:
+        raise UntrustedError(search.pk, foreign)
     if generation is None and not search.is_terminated:
         expected = "is still running and goes on by itself; to branch off from it, name a generation"
         raise InputError("search", search.pk, expected)
@@ -142,7 +163,7 @@ def prepare_continuation(
         raise InputError("relax", changes["relax"], expected)
     parse_settings(RelaxSettings, values["relax"]["settings"], where="relax.settings")
     ports = None
-    if tiers is not None or of_tiers:
+    if tiers is not None or of_tiers or ("tiers" in search.inputs and _is_of_another_machine(search)):
         elements = settings.unit.elements
         ports = _other_tiers(search, tiers, of_tiers, code=code, relax=values["relax"], elements=elements)
     try:
@@ -157,16 +178,35 @@ def prepare_continuation(
     if waiting:
         builder.pool = _joined(waiting)
     check_inputs(builder)
-    return Prepared(builder=builder)
+    return Prepared(builder=builder, warnings=tuple(_left_out(search, builder, is_code_given=code is not None)))
+
+
+def _is_of_another_machine(search: orm.WorkChainNode) -> bool:
+    """Tell whether a code or options of a tier have not run in this profile."""
+    tiers = [search.inputs.tiers[key] for key in search.inputs.tiers]
+    codes = [own_code(code, program) for ports in tiers for program, code in ports["codes"].items()]
+    return None in codes or any(("options" in _plain_tier(ports)) != ("options" in ports) for ports in tiers)
+
+
+def _left_out(search: orm.WorkChainNode, builder: ProcessBuilder, *, is_code_given: bool) -> Iterator[str]:
+    """Yield what to know about codes, and options of jobs, that are not taken over; not those that protocols have."""
+    usual = [protocol_inputs()["relax"]["metadata"]["options"]]
+    for tier in protocol_inputs(name="tiers").values():
+        usual += [tier["options"], merge(usual[0], tier["options"])]
+    worker = worker_of(builder)
+    for part in parts_of(search):
+        is_left_out = not has_run(part) and part.value not in usual
+        text = f"{part} of the earlier search has never run in this profile"
+        if part.kind == OPTIONS and is_left_out:
+            yield f"{text} and is not taken over; give yours with --set"
+        if part.kind == CODE and is_left_out and not is_code_given and worker is not None:
+            yield f"{text}: {worker.full_label} does its work"
 
 
 def _values_of(search: orm.WorkChainNode) -> dict[str, Any]:
     """Return the inputs of a search as plain values, nested as overrides are."""
-    metadata = search.get_metadata_inputs() or {}
-    tiers = {
-        name: {"metadata": {"options": metadata.get(name, {}).get("metadata", {}).get("options", {})}}
-        for name in ("relax", "generate")
-    }
+    options = {name: options_of(search, name) for name in ("relax", "generate")}
+    tiers = {k: {"metadata": {"options": v}} for k, v in options.items() if has_run(options_part(v))}
     relax = {} if "tiers" in search.inputs else {"relax": {"settings": search.inputs.relax.settings.get_dict()}}
     own = {
         "settings": completed_settings(search.inputs.settings.get_dict()),
@@ -199,11 +239,12 @@ def _builder(
     if tiers is not None or "tiers" in earlier:
         builder.tiers = tiers or _tiers_of(search, code)
     else:
-        builder.relax.code = code or earlier.relax.code
+        builder.relax.code = code or own_code(earlier.relax.code, WORKER) or load_code()
         builder.relax.settings = _node_of(values["relax"]["settings"], earlier.relax.settings)
         builder.relax.metadata.options = values["relax"]["metadata"]["options"]
     if fills_pool_by_job(settings.generator):
-        known = earlier.generate.code if "generate" in earlier else worker_of(builder)
+        known = own_code(earlier.generate.code, WORKER) if "generate" in earlier else None
+        known = known or worker_of(builder)
         if code is None and known is None:
             raise InputError("--code", None, "the pool is filled by a job of the worker: name its code")
         builder.generate.code = code or known
@@ -263,13 +304,15 @@ def _other_tiers(
         f"{name}.{program}": found
         for name, ports in zip(names, kept, strict=True)
         for program, found in ports.get("codes", {}).items()
-        if name not in given.codes and not (program == WORKER and code is not None)
+        if name not in given.codes and not (program == WORKER and code is not None) and own_code(found, program)
     }
     library = next((ports["potential"] for ports in kept if "potential" in ports), None)
     if "tiers" in search.inputs:
         relax = merge(relax, {"settings": {"pressure": last_tier(search.inputs)[1].get("pressure", 0.0)}})
     changes = changes_of_tiers(overrides, names)
-    workers = [ports["codes"][WORKER] for _, ports in earlier if WORKER in ports["codes"]]
+    workers = [found for _, ports in earlier if (found := own_code(ports["codes"].get(WORKER), WORKER))]
+    if code is None and not workers and any(WORKER in ports["codes"] for _, ports in earlier):
+        workers = [load_code()]
     tiers = build_tiers(
         TierChoice(names=names, codes={**known, **given.codes}, potential=given.potential or library),
         worker=code or next(iter(workers), None),
@@ -295,7 +338,9 @@ def _check_same_energies(search: orm.WorkChainNode, tiers: Mapping[str, Any]) ->
 
 def _plain_tier(ports: Mapping[str, Any]) -> dict[str, Any]:
     """Return what an earlier tier had of what can be changed of one."""
-    known = {key: ports[key].get_dict() for key in ("settings", "options") if key in ports}
+    known = {"settings": ports["settings"].get_dict()} if "settings" in ports else {}
+    if "options" in ports and has_run(options_part(ports["options"].get_dict())):
+        known["options"] = ports["options"].get_dict()
     return {**known, "concurrent": ports["concurrent"].value} if "concurrent" in ports else known
 
 

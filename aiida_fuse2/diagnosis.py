@@ -34,13 +34,13 @@ from .environment import (
     calculator_problem,
     code_problem,
     daemon_problem,
-    is_made_here,
-    runs_commands,
     start_command,
 )
 from .query import PROCESS_TYPE, RUNS_PROCESS_TYPE, TERMINATED
 from .query.loading import with_callers
 from .refinement import PROCESS_TYPE as REFINE_PROCESS_TYPE
+from .trust import WORKER as PROGRAM
+from .trust import own_code
 from .workchains.orphans import Orphan, orphans_below, seal_orphans
 from .workchains.software import worker_software
 
@@ -307,8 +307,9 @@ def _check_code(code: orm.InstalledCode, *, connect: bool) -> Finding:
         return _note(
             "code", f"{code.full_label} is on another machine and was not tried", "aiida-fuse2 doctor --connect"
         )
-    if runs_commands(code) and not is_made_here(code):
-        text = f"{code.full_label} was not tried: it has commands of its own, and may have come with an archive"
+    if own_code(code, PROGRAM) is None:
+        program = f"{code.full_label} ({code.filepath_executable})"
+        text = f"{program} was not tried: it was neither set up nor used here, and may have come with an archive"
         return _note("code", text, _verdi(f"code show {code.pk}"))
     versions = worker_software(code)
     if versions is None:

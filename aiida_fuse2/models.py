@@ -19,6 +19,7 @@ from aiida_fuse2.core.errors import InputError, one_line
 from aiida_fuse2.core.potentials.megnet.archive import MAX_BYTES, make_archive, read_archive
 from aiida_fuse2.core.settings import CHGNET_ELEMENTS
 from aiida_fuse2.environment import load_node
+from aiida_fuse2.trust import has_run, model_part, remember
 from aiida_fuse2.workchains.records import NEWEST_FIRST
 from aiida_fuse2.worker.names import WEIGHTS_FILE
 
@@ -55,13 +56,18 @@ class Model:
         node: its weights.
         name: for people; not unique.
         origin: ``installed`` or ``trained``.
-        mae: mean absolute error on the structures of the test, eV/atom, where it was trained here.
+        mae: mean absolute error on the structures of the test, eV/atom, where it was trained.
     """
 
     node: orm.SinglefileData
     name: str
     origin: str
     mae: float | None
+
+    @property
+    def is_own(self) -> bool:
+        """Whether it was installed, trained or trusted in this profile, and did not just come with an archive."""
+        return has_run(model_part(self.node))
 
 
 def _fetch(address: str) -> bytes:
@@ -122,13 +128,31 @@ def install_megnet(
         raise InputError("--from", f"{address}.json", "is not the description that belongs to the published weights")
     for model in installed_models():
         if model.name == label and model.node.get_content(mode="rb") == archive.to_bytes():
+            remember([model_part(model.node)])
             return model, False
     node = orm.SinglefileData(io.BytesIO(archive.to_bytes()), filename=WEIGHTS_FILE, label=label)
     node.description = f"MEGNet weights, SHA-256 {found}"
-    node.store()
+    return _install(node.store()), True
+
+
+def _install(node: orm.SinglefileData) -> Model:
+    """Make weights a model of the user's own, from which the default is taken."""
     group, _ = orm.Group.collection.get_or_create(GROUP)
     group.add_nodes([node])
-    return Model(node=node, name=label, origin="installed", mae=None), True
+    remember([model_part(node)])
+    return Model(node=node, name=node.label, origin="installed", mae=None)
+
+
+def trust_model(identifier: str) -> Model:
+    """Make a model that came with an archive one of the user's own.
+
+    Args:
+        identifier: PK or UUID of its weights.
+
+    Raises:
+        InputError: where there is none.
+    """
+    return _install(_load_model(identifier))
 
 
 def installed_models() -> list[Model]:
@@ -155,6 +179,8 @@ def all_models() -> list[Model]:
 def find_model(identifier: str | None) -> orm.SinglefileData:
     """Return the weights of a model.
 
+    Names, and the default, are those of the user's own models: an archive may bring others of any name.
+
     Args:
         identifier: name, PK or UUID; the newest installed model where None.
 
@@ -163,18 +189,30 @@ def find_model(identifier: str | None) -> orm.SinglefileData:
     """
     if identifier is None:
         installed = installed_models()
-        if not installed:
+        own = next((model.node for model in installed if model.is_own), None)
+        if own is None:
             expected = "no weights are installed; do it with `aiida-fuse2 model install megnet`"
+            came = ", ".join(str(model.node.pk) for model in installed)
+            expected += f", or `aiida-fuse2 model trust PK` for those that came with an archive: {came}" if came else ""
             raise InputError("--model", None, expected)
-        return installed[0].node
-    named = [model.node for model in all_models() if model.name == identifier]
-    if named:
-        return named[0]
+        return own
+    named = [model for model in all_models() if model.name == identifier]
+    own = next((model.node for model in named if model.is_own), None)
+    if own is None and named:
+        expected = "came with an archive; to use it give its PK, or trust it with `aiida-fuse2 model trust"
+        raise InputError("--model", identifier, f"{expected} {named[0].node.pk}`")
+    return _load_model(identifier) if own is None else own
+
+
+def _load_model(identifier: str) -> orm.SinglefileData:
+    """Return the weights of a PK or UUID, which no label stands for."""
     try:
         node = load_node(identifier)
     except (AiidaException, ValueError) as error:
         expected = f"there is no such model; `aiida-fuse2 model list` shows all ({one_line(error)})"
         raise InputError("--model", identifier, expected) from error
+    if str(node.pk) != identifier and not node.uuid.startswith(identifier.lower()):
+        raise InputError("--model", identifier, f"is the label of a node; to use it give its PK, {node.pk}")
     if not isinstance(node, orm.SinglefileData):
         raise InputError("--model", identifier, "is no model but another node")
     read_archive(node.get_content(mode="rb"), name=f"node {node.pk}")

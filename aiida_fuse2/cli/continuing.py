@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -27,6 +28,9 @@ from .options import (
 from .root import cmd_root
 from .run import changes_of_options, check_calculators, list_skipped, print_or_submit
 from .tier_options import tier_options, tiers_of_options
+
+if TYPE_CHECKING:
+    from aiida import orm
 
 
 @cmd_root.command("continue")
@@ -52,6 +56,12 @@ from .tier_options import tier_options, tiers_of_options
 @click.option("--set", "assignments", multiple=True, metavar="KEY=VALUE", help="Set any input, as for run.")
 @click.option("--code", "code_label", metavar="LABEL", help="Another worker.")
 @tier_options
+@click.option(
+    "--trust",
+    is_flag=True,
+    help="Run what the search names that has never run in this profile: a calculator, a model, ... Without, it is "
+    "shown and asked for.",
+)
 @WAIT
 @DRY_RUN
 @JSON
@@ -68,6 +78,7 @@ def cmd_continue(
     tiers: str | None,
     tier_codes: tuple[str, ...],
     potential: str | None,
+    trust: bool,
     wait: bool,
     dry_run: bool,
     as_json: bool,
@@ -80,6 +91,7 @@ def cmd_continue(
     beginning, except that of wall time. Structures that were added to the ended search enter the pool.
     Targets are kept; for those that are added, the structures found so far count, too.
     With --tiers, trials go through other tiers from now on; the last one has to stay, since it gives the energies.
+    Of a search that came with an archive, codes and options of jobs are not taken over.
     """
     from aiida_fuse2 import continuation, environment, query
     from aiida_fuse2.overrides import merge_all, parse_assignment
@@ -92,6 +104,7 @@ def cmd_continue(
     choice = tiers_of_options(tiers, tier_codes, potential)
     prepared = continuation.prepare_continuation(
         node,
+        trust=trust or _ask_for_trust(node),
         overrides=changes,
         generation=generation,
         more=more,
@@ -105,9 +118,23 @@ def cmd_continue(
     if problem is not None:
         raise CommandError(f"{problem}; name another one with --code")
     check_calculators(prepared)
+    for message in prepared.warnings:
+        echo(f"Warning: {message}", err=True)
     if not dry_run:
         environment.require_daemon()
     print_or_submit(prepared, dry_run=dry_run, wait=wait, as_json=as_json)
+
+
+def _ask_for_trust(search: orm.WorkChainNode) -> bool:
+    """Show what a search would run that has never run in this profile, and ask, where somebody can answer."""
+    from aiida_fuse2.trust import foreign_parts
+
+    parts = foreign_parts(search)
+    if parts:
+        echo(f"Search {search.pk} would run what has never run in this profile:", err=True)
+    for part in parts:
+        echo(f"  {part}", err=True)
+    return bool(parts) and sys.stdin.isatty() and click.confirm("Do you trust it?", err=True)
 
 
 @cmd_root.command("add")

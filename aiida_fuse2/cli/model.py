@@ -57,13 +57,30 @@ def cmd_list(*, as_json: bool) -> None:
 
     found = models.all_models()
     if as_json:
-        echo_json([{"pk": m.node.pk, "name": m.name, "origin": m.origin, "mae": m.mae} for m in found])
+        rows = [{"pk": m.node.pk, "name": m.name, "origin": m.origin, "mae": m.mae, "own": m.is_own} for m in found]
+        echo_json(rows)
         return
     if not found:
         echo(f"No model is installed; `{hint('model install megnet')}` does it")
     for model in found:
         error = "" if model.mae is None else f", MAE {model.mae:.4f} eV/atom"
-        echo(f"{model.node.pk:>8}  {model.name}  ({model.origin}{error})")
+        came = "" if model.is_own else f", came with an archive: `{hint(f'model trust {model.node.pk}')}`"
+        echo(f"{model.node.pk:>8}  {model.name}  ({model.origin}{error}{came})")
+
+
+@cmd_model.command("trust")
+@click.argument("identifier", metavar="PK")
+@JSON
+@with_profile
+def cmd_trust(*, identifier: str, as_json: bool) -> None:
+    """Make the model PK, which came with an archive, one of yours: by name, and as the default until a newer one."""
+    from aiida_fuse2 import models
+
+    model = models.trust_model(identifier)
+    if as_json:
+        echo_json({"pk": model.node.pk, "uuid": model.node.uuid, "name": model.name})
+        return
+    echo(f"Model {model.name} is yours: PK {model.node.pk}")
 
 
 @cmd_model.command("train")

@@ -94,10 +94,13 @@ def _setup_profile(profile: str | None, new_profile: str | None, *, ask: bool) -
 def _setup_rest(computer: str, code_label: str, worker: Path | None, daemon_workers: int | None) -> Iterator[Step]:
     """Set up computer, code and daemon, and yield what was done as it is done."""
     from aiida_fuse2 import environment
+    from aiida_fuse2.trust import code_part, remember
 
     computer = environment.computer_label(computer)
     yield environment.ensure_computer(computer)
-    _, code = environment.ensure_code(code_label, computer=computer, worker=worker)
+    node, code = environment.ensure_code(code_label, computer=computer, worker=worker)
+    if code.changed:
+        remember([code_part(node)])
     yield code
     if daemon_workers is None:
         yield environment.Step(changed=False, text=f"daemon: not started; `{environment.start_command()}` does it")

@@ -8,6 +8,7 @@ from typing import Any
 from aiida import orm
 from aiida.engine import ExitCode
 
+from aiida_fuse2.trust import model_part, remember
 from aiida_fuse2.worker.names import SUMMARY_FILE, TRAINED_FILE, WEIGHTS_FILE
 
 from .base import WorkerParser
@@ -27,5 +28,7 @@ class TrainParser(WorkerParser):
         except json.JSONDecodeError as error:
             return self.exit_codes.ERROR_OUTPUT_UNREADABLE.format(reason=str(error))
         self.out("summary", orm.Dict(counts))
-        self.out("weights", orm.SinglefileData(weights, filename=WEIGHTS_FILE))
+        node = orm.SinglefileData(weights, filename=WEIGHTS_FILE)
+        remember([model_part(node)])  # trained here
+        self.out("weights", node)
         return None

@@ -43,9 +43,12 @@ def complete_extras(rows: Sequence[Mapping[str, Any]], structures: Mapping[str, 
 
 
 def remove_folders(process: orm.ProcessNode) -> None:
-    """Remove the folders of all jobs of a process from their computers."""
+    """Remove the folders of all jobs of a process from their computers.
+
+    What came out of the cache has the folder of another job, perhaps of one that came with an archive.
+    """
     for node in process.called_descendants:
-        if isinstance(node, orm.CalcJobNode):
+        if isinstance(node, orm.CalcJobNode) and not node.base.caching.is_created_from_cache:
             try:
                 node.outputs.remote_folder._clean()  # noqa: SLF001 - AiiDA has no public method for it
             except (OSError, KeyError, AttributeError):

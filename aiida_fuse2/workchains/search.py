@@ -34,6 +34,7 @@ from aiida_fuse2.core.targets import TARGET_PREFIX
 from aiida_fuse2.core.uniqueness import decode_fingerprint
 from aiida_fuse2.disk import least_free
 from aiida_fuse2.parsers.relax import EXTRAS_KEY
+from aiida_fuse2.trust import parts_of, remember
 from aiida_fuse2.worker.files import trials_from_text
 
 from .job_outputs import complete_extras, problem_of, remove_folders, results_of, structures_of
@@ -116,6 +117,11 @@ class Fuse2WorkChain(ReservingWorkChain):
         spec.exit_code(701, "BUDGET_SPENT", message="{reason} was reached before any structure had been relaxed.")
 
     get_builder_from_protocol = classmethod(get_builder_from_protocol)
+
+    def on_create(self) -> None:
+        """Note what is run here, so that it can be told from what came with an archive."""
+        super().on_create()
+        remember(parts_of(self.node))
 
     # --- outline ------------------------------------------------------------------------------------
 

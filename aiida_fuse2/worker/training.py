@@ -29,6 +29,9 @@ FIELD = "structures"
 GZIP = b"\x1f\x8b"
 """First bytes of a gzip file."""
 
+MAX_BYTES = 4 * 10**9
+"""Largest set that is unpacked; the largest of MatBench has less than 1 GB."""
+
 ENERGY_PER_ATOM = "energy_per_atom"
 """Value of an extended XYZ structure that is its energy, eV/atom; else ``energy`` is that of the cell, eV."""
 
@@ -43,8 +46,8 @@ def read_training_set(data: bytes) -> list[tuple[Atoms, float]]:
     Raises:
         InputError: where it is neither, or an energy is missing.
     """
-    plain = gzip.decompress(data) if data.startswith(GZIP) else data
     try:
+        plain = _unpacked(data) if data.startswith(GZIP) else data
         is_json = plain.lstrip()[:1] == b"{"
         found = list(_matbench(json.loads(plain)) if is_json else _extxyz(plain.decode()))
     except InputError:
@@ -72,12 +75,29 @@ def _extxyz(text: str) -> Iterator[tuple[Atoms, float]]:
 
 
 def _matbench(values: dict[str, Any]) -> Iterator[tuple[Atoms, float]]:
-    from pymatgen.core import Structure
-    from pymatgen.io.ase import AseAtomsAdaptor
+    """Yield the structures of a set with their energies.
 
+    They are read as numbers: pymatgen would import the modules and make the objects that a file names.
+    """
     for structure, energy in values["data"]:
-        found = AseAtomsAdaptor.get_atoms(Structure.from_dict(structure))
-        yield Atoms(numbers=found.numbers, positions=found.positions, cell=found.cell, pbc=True), float(energy)
+        species = [site["species"] for site in structure["sites"]]
+        if any(len(kinds) != 1 or kinds[0]["occu"] != 1 for kinds in species):
+            raise ValueError("a site is shared, or not full")
+        atoms = Atoms(
+            [kinds[0]["element"] for kinds in species],
+            scaled_positions=[site["abc"] for site in structure["sites"]],
+            cell=structure["lattice"]["matrix"],
+            pbc=True,
+        )
+        yield atoms, float(energy)
+
+
+def _unpacked(data: bytes) -> bytes:
+    """Return data of gzip, of which no more is unpacked than can be meant."""
+    plain = gzip.GzipFile(fileobj=io.BytesIO(data)).read(MAX_BYTES + 1)
+    if len(plain) > MAX_BYTES:
+        raise ValueError(f"it holds more than {MAX_BYTES // 10**9} GB")
+    return plain
 
 
 def _examples(found: list[tuple[Atoms, float]]) -> list[Example]:

@@ -6,11 +6,13 @@ from pathlib import Path
 
 import pytest
 from aiida import orm
+from aiida.common.links import LinkType
 from aiida.engine import run_get_node
 from aiida.manage.caching import enable_caching
 
 from aiida_fuse2.continuation import prepare_continuation
 from aiida_fuse2.core.state import SearchState
+from aiida_fuse2.workchains.job_outputs import remove_folders
 from tests.workchains.comparing import comparable, rows_of
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -150,3 +152,21 @@ def test_worker_tells_its_versions(worker_code):
     assert worker_software(worker_code)["ase"] == version("ase")
     tier = {"calculator": "no.such.Calculator", "arguments": {}}
     assert worker_software(worker_code, tier=tier) is None
+
+
+@pytest.mark.parametrize("is_cached", [True, False])
+def test_folder_of_another_job_is_not_removed(aiida_localhost, tmp_path, is_cached):
+    """A job out of the cache has the folder of the one that it was copied from, which may be any in an archive."""
+    folder = tmp_path / "precious"
+    folder.mkdir()
+    search = orm.WorkChainNode().store()
+    job = orm.CalcJobNode(computer=aiida_localhost)
+    job.base.links.add_incoming(search, LinkType.CALL_CALC, "relax")
+    job.store()
+    if is_cached:
+        job.base.extras.set(job.base.caching.CACHED_FROM_KEY, search.uuid)
+    remote = orm.RemoteData(remote_path=str(folder), computer=aiida_localhost)
+    remote.base.links.add_incoming(job, LinkType.CREATE, "remote_folder")
+    remote.store()
+    remove_folders(search)
+    assert folder.exists() == is_cached

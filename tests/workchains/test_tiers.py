@@ -20,6 +20,7 @@ from aiida_fuse2.core.trials import trial_label
 from aiida_fuse2.launch import check_inputs
 from aiida_fuse2.report.collect import collect, search_figures
 from aiida_fuse2.targets import search_targets
+from aiida_fuse2.trust import UntrustedError
 from aiida_fuse2.workchains.protocols import merge, protocol_inputs
 from aiida_fuse2.workchains.records import explored_structures
 from aiida_fuse2.workchains.relax import RelaxTiersWorkChain
@@ -331,7 +332,8 @@ def searched(tiers_builder):
     """A search of two generations with tiers and a target."""
 
     def builder():
-        inputs = tiers_builder(max_structures=6)
+        options = {"environment_variables": {"FUSE2_TEST": "1"}}
+        inputs = tiers_builder(max_structures=6, tiers={"ase": {**ASE, "options": options}})
         known = Atoms("CuAu", scaled_positions=[(0, 0, 0), (0.5, 0.5, 0.5)], cell=[2.8, 2.8, 3.7], pbc=True)
         inputs.targets = {"known": orm.StructureData(ase=known)}
         return inputs
@@ -387,6 +389,28 @@ def test_a_search_with_tiers(searched):
         prepare_continuation(search, more=2, overrides={"tiers": {"ase": {"settings": {"pressure": 5}}}})
     with pytest.raises(InputError, match=r"tiers.chgnet"):
         prepare_continuation(search, more=2, overrides={"tiers": {"chgnet": {"settings": {}}}})
+
+
+@pytest.mark.slow
+def test_tiers_of_a_search_that_never_ran_here(searched, monkeypatch):
+    """Own tiers have all that they had; of others the options are left out, and the rest is asked for."""
+    own = prepare_continuation(searched, more=2, overrides={"tiers": {"ase": {"settings": {"fmax": 0.2}}}}).builder
+    assert own.tiers["t01"]["options"]["environment_variables"] == {"FUSE2_TEST": "1"}
+    monkeypatch.setattr("aiida_fuse2.trust.KEY", "forgotten.")
+    with pytest.raises(UntrustedError) as caught:
+        prepare_continuation(searched, more=2)
+    assert [part.where for part in caught.value.parts] == ["tiers.t00.potential", "tiers.t01.settings"]
+    prepared = prepare_continuation(searched, more=2, trust=True)
+    (warning,) = prepared.warnings
+    assert "tiers.t01.options" in warning
+    assert "FUSE2_TEST" in warning
+    assert "environment_variables" not in prepared.builder.tiers["t01"]["options"].get_dict()
+    assert prepared.builder.tiers["t01"]["settings"].get_dict() == searched.inputs.tiers.t01.settings.get_dict()
+    assert prepared.builder.tiers["t00"]["potential"].uuid == searched.inputs.tiers.t00.potential.uuid
+    monkeypatch.setattr("aiida_fuse2.trust._is_plain_worker", lambda _: False)
+    monkeypatch.setattr("aiida_fuse2.continuation.load_code", lambda: pytest.fail("asked for the worker"))
+    with pytest.raises(pytest.fail.Exception):
+        prepare_continuation(searched, more=2, trust=True)
 
 
 @pytest.mark.slow

@@ -188,6 +188,19 @@ def test_bad_calculator_is_refused(relax_settings, changes, field):
     assert caught.value.field == field
 
 
+@pytest.mark.parametrize(
+    ("calculator", "argument"),
+    [("subprocess.getoutput", "cmd"), ("os.system", "command"), ("pathlib.Path.touch", "self"), ("io.FileIO", "file")],
+)
+def test_what_is_no_calculator_is_not_called(relax_settings, tmp_path, calculator, argument):
+    marker = tmp_path / "has_run"
+    value = str(marker) if calculator == "io.FileIO" else f"touch {marker}"
+    arguments = {argument: value, **({"mode": "w"} if calculator == "io.FileIO" else {})}
+    with pytest.raises(InputError, match="ASE calculator class"):
+        make_evaluator(relax_settings(calculator=calculator, arguments=arguments))
+    assert not marker.exists()
+
+
 # --- the job ----------------------------------------------------------------------------------------
 
 

@@ -35,7 +35,7 @@ def make_evaluator(settings: RelaxSettings, potential: str | None = None) -> Eva
         kind = getattr(import_module(module), name) if module else None
     except (ImportError, AttributeError):
         kind = None
-    if kind is None:
+    if not (isinstance(kind, type) and hasattr(kind, "get_potential_energy")):  # anything else is not called
         expected = "must be 'chgnet', 'pair' or the import path of an ASE calculator class installed on the computer"
         raise InputError("relax.settings.calculator", settings.calculator, expected)
     try:

@@ -11,6 +11,7 @@ import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from hashlib import sha256
+from math import isfinite
 from pathlib import Path
 from typing import Any
 
@@ -27,8 +28,14 @@ ARCHITECTURE = "megnet"
 HDF5_SIGNATURE = b"\x89HDF\r\n\x1a\n"
 """First bytes of every HDF5 file."""
 
-MAX_BYTES = 500 * 1024**2
-"""Largest file of an archive that is read; that of the published model has 0.8 MB."""
+MAX_BYTES = 100 * 1024**2
+"""Largest archive that is read, unpacked; the published model has 0.8 MB."""
+
+MAX_TEXT_BYTES = 1024**2
+"""Largest description that is read; that of the published model has 3 kB."""
+
+MAX_CENTERS = 10_000
+"""Most numbers that describe a bond."""
 
 HDF5_NAME, CONFIG_NAME, ABOUT_NAME = "weights.hdf5", "weights.hdf5.json", "model.json"
 
@@ -65,6 +72,47 @@ def rules_of(config: Mapping[str, Any]) -> GraphRules:
     return GraphRules(float(converter["cutoff"]), np.array(centers, dtype=float), float(bonds["width"]))
 
 
+@dataclass(frozen=True)
+class Scale:
+    """How the numbers that a network gives become energies.
+
+    Attributes:
+        mean: of the energies that it was trained with, eV/atom.
+        deviation: their standard deviation, eV/atom.
+        is_intensive: whether it gives an energy per atom, not one of the cell.
+    """
+
+    mean: float = 0.0
+    deviation: float = 1.0
+    is_intensive: bool = True
+
+    def energy(self, value: float, n_atoms: int) -> float:
+        """Return the energy for a number of the network."""
+        return (1 if self.is_intensive else n_atoms) * (value * self.deviation + self.mean)
+
+    def target(self, energy: float, n_atoms: int) -> float:
+        """Return the number that stands for an energy."""
+        return (energy / (1 if self.is_intensive else n_atoms) - self.mean) / self.deviation
+
+
+def scale_of(config: Mapping[str, Any]) -> Scale:
+    """Return the scale of the targets, from megnet's description.
+
+    Raises:
+        ValueError: where it is described by another class than megnet's own, or by no numbers.
+    """
+    scaler = config.get("target_scaler") or {"@class": "DummyScaler"}
+    if scaler["@class"] == "DummyScaler":
+        return Scale()
+    if scaler["@class"] != "StandardScaler":
+        raise ValueError(f"targets are scaled by {scaler['@class']}, not StandardScaler")
+    mean, deviation = float(scaler["mean"]), float(scaler["std"])
+    if not (isfinite(mean) and isfinite(deviation)):
+        raise ValueError("the scale of the targets makes no sense")
+    deviation = deviation if abs(deviation) >= np.finfo(float).eps else 1.0
+    return Scale(mean, deviation, bool(scaler.get("is_intensive", True)))
+
+
 @dataclass(frozen=True, eq=False)
 class MegnetArchive:
     """A model, read and checked.
@@ -90,6 +138,11 @@ class MegnetArchive:
     def rules(self) -> GraphRules:
         """How crystals become graphs."""
         return rules_of(self.config)
+
+    @property
+    def scale(self) -> Scale:
+        """What its numbers mean."""
+        return scale_of(self.config)
 
     def to_bytes(self) -> bytes:
         """Return the archive, equal for equal contents."""
@@ -136,12 +189,12 @@ def make_archive(hdf5: bytes, config: bytes, *, elements: tuple[str, ...], sourc
     if not hdf5.startswith(HDF5_SIGNATURE):
         raise InputError(FIELD, source, "is no HDF5 file; MEGNet's weights are a file NAME.hdf5 with NAME.hdf5.json")
     try:
-        values = json.loads(config)
+        values = json.loads(config) if len(config) <= MAX_TEXT_BYTES else None
         if not isinstance(values, dict):
             raise TypeError("no mapping")
         found = MegnetArchive(hdf5, values, tuple(elements), source)
         _check_rules(found)
-    except (ValueError, TypeError, KeyError, AttributeError) as error:
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         expected = f"is not the description of a MEGNet model ({type(error).__name__}: {error})"
         raise InputError(FIELD, f"{source}.json", expected) from error
     return found
@@ -156,8 +209,11 @@ def _check_rules(archive: MegnetArchive) -> None:
     if kinds != {"atom_converter": "DummyConverter", "bond_converter": "GaussianDistance"}:
         raise ValueError(f"atoms and bonds are described by {kinds}")
     rules = archive.rules
-    if not (rules.cutoff > 0 and rules.width > 0 and rules.centers.ndim == 1 and len(rules.centers)):
+    numbers = np.array([rules.cutoff, rules.width, *rules.centers.ravel()])
+    is_sound = rules.cutoff > 0 and rules.width > 0 and bool(np.isfinite(numbers).all())
+    if not (is_sound and rules.centers.ndim == 1 and 1 <= len(rules.centers) <= MAX_CENTERS):
         raise ValueError("the cutoff, or the Gaussians, make no sense")
+    scale_of(archive.config)
 
 
 def read_archive(data: bytes, *, name: str = "weights.zip") -> MegnetArchive:
@@ -172,8 +228,9 @@ def read_archive(data: bytes, *, name: str = "weights.zip") -> MegnetArchive:
     """
     try:
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
-            sizes = [info.file_size for info in archive.infolist()]
-            if sum(sizes) > MAX_BYTES:
+            sizes = {info.filename: info.file_size for info in archive.infolist()}  # no more than that is unpacked
+            largest = max(sizes.get(CONFIG_NAME, 0), sizes.get(ABOUT_NAME, 0))
+            if sum(sizes.values()) > MAX_BYTES or largest > MAX_TEXT_BYTES:
                 raise InputError(FIELD, name, f"holds more than {MAX_BYTES // 1024**2} MB")
             about = json.loads(archive.read(ABOUT_NAME))
             if about.get("architecture") != ARCHITECTURE:

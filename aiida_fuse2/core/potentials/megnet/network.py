@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import sys
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -15,8 +14,9 @@ from numpy.typing import NDArray
 
 from aiida_fuse2.core.errors import InputError
 
-from .archive import FIELD, HDF5_NAME, GraphRules, MegnetArchive, read_archive_file
+from .archive import FIELD, GraphRules, MegnetArchive, read_archive_file
 from .graphs import has_isolated_atom, make_batch
+from .weights import N_STATES, read_weights
 
 RENAMED = (
     ("BrunnerNN_real", "BrunnerNNReal"),
@@ -24,9 +24,6 @@ RENAMED = (
     ("BrunnerNN_relative", "BrunnerNNRelative"),
 )
 """Names in ``pymatgen.analysis.local_env`` that megnet imports, and what newer versions of pymatgen call them."""
-
-N_INPUTS = 7
-"""Inputs of a MEGNet model."""
 
 GRAPHS_AT_A_TIME = 16
 """Most structures of one call; more save nothing on one core."""
@@ -62,39 +59,36 @@ def import_tensorflow() -> Any:
     return tf
 
 
-def load_model(archive: MegnetArchive) -> tuple[Any, Any]:
-    """Return the Keras model of an archive, and what scales its targets.
+def load_model(archive: MegnetArchive) -> Any:
+    """Return the Keras model of an archive: made anew, and filled with its numbers.
 
     Raises:
         InputError: where the weights are corrupt, or not those of a MEGNet.
     """
-    tensorflow = import_tensorflow()
-    from megnet.layers import _CUSTOM_OBJECTS
-    from megnet.utils.preprocessing import DummyScaler
-    from monty.json import MontyDecoder
+    import_tensorflow()
+    from megnet.models.megnet import make_megnet_model
 
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / HDF5_NAME
-        path.write_bytes(archive.hdf5)
-        try:
-            model = tensorflow.keras.models.load_model(str(path), custom_objects=_CUSTOM_OBJECTS, compile=False)
-        except Exception as error:  # whatever h5py and Keras raise
-            expected = f"cannot be loaded as a MEGNet model: {type(error).__name__}: {error}"
-            raise InputError(FIELD, archive.source, expected) from error
-    _check_shapes(model, archive)
-    scaler = archive.config.get("target_scaler")
-    return model, DummyScaler() if scaler is None else MontyDecoder().process_decoded(scaler)
-
-
-def _check_shapes(model: Any, archive: MegnetArchive) -> None:
-    """Refuse a network that does not take the graphs that its description makes."""
-    shapes = [tuple(tensor.shape) for tensor in model.inputs]
+    found, arrays = read_weights(archive.hdf5, source=archive.source)
     width = len(archive.rules.centers)
-    if len(shapes) != N_INPUTS or len(shapes[0]) != 2 or shapes[1][-1] != width or shapes[2][-1] != 2:
-        expected = f"is of another architecture: it takes {shapes}, and {width} numbers describe a bond"
+    if found.bond_width != width:
+        expected = f"is of another architecture: it takes {found.bond_width} numbers for a bond, and has {width}"
         raise InputError(FIELD, archive.source, expected)
-    if tuple(model.outputs[0].shape)[-1] != 1:
-        raise InputError(FIELD, archive.source, "predicts more than one number")
+    first, second, third = found.hidden
+    model = make_megnet_model(
+        nfeat_edge=width,
+        nfeat_global=N_STATES,
+        nblocks=found.blocks,
+        n1=first,
+        n2=second,
+        n3=third,
+        nvocal=found.elements,
+        embedding_dim=found.embedding,
+        npass=found.passes,
+        dropout=found.dropout,
+    )
+    for layer, weights in zip([layer for layer in model.layers if layer.weights], arrays, strict=True):
+        layer.set_weights(weights)
+    return model
 
 
 class MegnetNetwork:
@@ -106,7 +100,7 @@ class MegnetNetwork:
 
     def __init__(self, weights: Path | None) -> None:
         archive = read_archive_file(weights)
-        model, self._scaler = load_model(archive)
+        model, self._scale = load_model(archive), archive.scale
         self.name = f"megnet {archive.digest[:12]}"
         self._rules: GraphRules = archive.rules
         self._predict = trace(model, len(self._rules.centers))
@@ -120,7 +114,7 @@ class MegnetNetwork:
             batch = make_batch([structures[i] for i in chosen], self._rules)
             found = np.asarray(self._predict(*batch.inputs), dtype=float).reshape(-1)
             for i, value in zip(chosen, found, strict=True):
-                energies[i] = float(np.squeeze(self._scaler.inverse_transform(value, len(structures[i]))))
+                energies[i] = self._scale.energy(value, len(structures[i]))
         return energies
 
 

@@ -16,9 +16,10 @@ from numpy.typing import NDArray
 from aiida_fuse2.core.errors import InputError
 from aiida_fuse2.core.settings import TrainSettings
 
-from .archive import HDF5_NAME, MegnetArchive, make_archive, rules_of
+from .archive import HDF5_NAME, MegnetArchive, make_archive, rules_of, scale_of
 from .graphs import GraphBatch, has_isolated_atom, make_batch
 from .network import import_tensorflow, input_signature, load_model, trace
+from .weights import N_STATES, named_functions
 
 MIN_STRUCTURES = 10
 """Fewest structures that are trained on; a tenth of them is not even one to test with."""
@@ -78,18 +79,15 @@ def new_config(mean: float, deviation: float) -> dict[str, Any]:
     return {"graph_converter": converter, "target_scaler": {**scaler, "is_intensive": True}}
 
 
-def _start(begin: MegnetArchive | None, energies: NDArray[np.float64]) -> tuple[Any, Any, dict[str, Any]]:
-    """Return the Keras model to begin with, the scale of its targets and its description."""
+def _start(begin: MegnetArchive | None, energies: NDArray[np.float64]) -> tuple[Any, dict[str, Any]]:
+    """Return the Keras model to begin with and its description."""
     if begin is not None:
-        model, scaler = load_model(begin)
-        return model, scaler, begin.config
+        return load_model(begin), begin.config
     import_tensorflow()
     from megnet.models.megnet import make_megnet_model
-    from megnet.utils.preprocessing import StandardScaler
 
     mean, deviation = float(energies.mean()), float(energies.std()) or 1.0
-    model = make_megnet_model(nfeat_edge=N_CENTERS, nfeat_global=2)
-    return model, StandardScaler(mean, deviation, is_intensive=True), new_config(mean, deviation)
+    return make_megnet_model(nfeat_edge=N_CENTERS, nfeat_global=N_STATES), new_config(mean, deviation)
 
 
 def _parts(count: int, settings: TrainSettings, rng: np.random.Generator) -> list[NDArray[np.int64]]:
@@ -107,8 +105,8 @@ class _Trainer:
         self.tensorflow = import_tensorflow()
         self.settings = settings
         energies = np.array([example.energy for example in examples])
-        self.model, self.scaler, self.config = _start(begin, energies)
-        self.rules = rules_of(self.config)
+        self.model, self.config = _start(begin, energies)
+        self.rules, self.scale = rules_of(self.config), scale_of(self.config)
         self.predict = trace(self.model, len(self.rules.centers))
         self.optimiser = self.tensorflow.keras.optimizers.Adam(settings.learning_rate)
         self.step = self._traced_step()
@@ -142,14 +140,13 @@ class _Trainer:
         for batch, chosen in self.batches(examples):
             found = np.asarray(self.predict(*batch.inputs), dtype=float).reshape(-1)
             for value, example in zip(found, chosen, strict=True):
-                predicted = np.squeeze(self.scaler.inverse_transform(value, len(example.atoms)))
-                errors.append(abs(float(predicted) - example.energy))
+                errors.append(abs(self.scale.energy(value, len(example.atoms)) - example.energy))
         return float(np.mean(errors))
 
     def learn(self, examples: Sequence[Example]) -> None:
         """Go through the examples once, in their order."""
         for batch, chosen in self.batches(examples):
-            targets = [float(self.scaler.transform(e.energy, len(e.atoms))) for e in chosen]
+            targets = [self.scale.target(e.energy, len(e.atoms)) for e in chosen]
             inputs = [self.tensorflow.constant(array) for array in batch.inputs]
             self.step(inputs, self.tensorflow.constant(targets, dtype=self.tensorflow.float32))
 
@@ -163,26 +160,12 @@ class _Trainer:
 
 
 def _name_functions(path: Path) -> None:
-    """Write activations by name into Keras' file, as megnet's own files have them.
-
-    Keras 2.15 and later describe a function of another package in a way that they cannot read themselves.
-    """
+    """Write activations by name into Keras' file."""
     import h5py
 
     with h5py.File(path, "r+") as handle:
-        config = _named(json.loads(handle.attrs["model_config"]))
+        config = named_functions(json.loads(handle.attrs["model_config"]))
         handle.attrs["model_config"] = json.dumps(config).encode()
-
-
-def _named(config: Any) -> Any:
-    """Return a description in which each function is its name."""
-    if isinstance(config, list):
-        return [_named(value) for value in config]
-    if not isinstance(config, dict):
-        return config
-    if config.get("class_name") == "function" and isinstance(config.get("config"), str):
-        return config["config"]
-    return {key: _named(value) for key, value in config.items()}
 
 
 def train(
