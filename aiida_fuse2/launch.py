@@ -18,7 +18,8 @@ from aiida_fuse2.calculations.generate import GenerateCalculation, needs_weights
 from aiida_fuse2.calculations.train import TrainCalculation
 from aiida_fuse2.core.errors import InputError, RefusedInputsError, one_line
 from aiida_fuse2.core.generators import PROVIDED
-from aiida_fuse2.core.settings import SearchSettings, TrainSettings, check_search, parse_settings
+from aiida_fuse2.core.relaxers.calculators import check_stress
+from aiida_fuse2.core.settings import RelaxSettings, SearchSettings, TrainSettings, check_search, parse_settings
 from aiida_fuse2.environment import load_node
 from aiida_fuse2.models import find_model
 from aiida_fuse2.starts import Starts, add_starts, load_group, name_of
@@ -135,6 +136,21 @@ def worker_jobs(builder: ProcessBuilder) -> list[tuple[orm.AbstractCode, str]]:
     ]
 
 
+def check_calculators(builder: ProcessBuilder) -> None:
+    """Refuse calculators that cannot do what they are to do, as far as that is known here.
+
+    Args:
+        builder: of a search, or of a refinement.
+
+    Raises:
+        InputError: for the first one.
+    """
+    for ports in _job_ports(builder):
+        settings = ports["settings"].get_dict()
+        if "calculator" in settings:
+            check_stress(parse_settings(RelaxSettings, settings, where="relax.settings"))
+
+
 def _codes_of(ports: Mapping[str, Any]) -> list[orm.AbstractCode]:
     return list(ports["codes"].values()) if "codes" in ports else [ports["code"]]
 
@@ -220,6 +236,7 @@ def prepare_search(
             _add_weights(builder, model)
     _share_cores(builder, 1)
     check_inputs(builder)
+    check_calculators(builder)
     return Prepared(builder=builder, kept=kept, skipped=skipped, warnings=messages)
 
 
@@ -323,6 +340,8 @@ def prepare_pool(
     builder.metadata.options = protocol_inputs(protocol, overrides)["generate"]["metadata"]["options"]
     if settings.pool.ranking != "none":
         builder.tier = search.relax.settings
+    if settings.pool.ranking == "relaxed":
+        check_calculators(search)
     if needs_weights(settings):
         builder.weights = find_model(model)
     elif model is not None:

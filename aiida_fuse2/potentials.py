@@ -15,6 +15,7 @@ from aiida_fuse2.core.composition import parse_composition
 from aiida_fuse2.core.errors import InputError
 from aiida_fuse2.core.potentials.pair import PairLibrary, read_library, write_library
 from aiida_fuse2.core.potentials.pair.settings import LearnSettings, check_learning
+from aiida_fuse2.core.relaxers.calculators import check_stress
 from aiida_fuse2.core.settings import CHGNET, CHGNET_ELEMENTS, RelaxSettings, parse_settings
 from aiida_fuse2.environment import load_node
 from aiida_fuse2.workchains.protocols import merge, protocol_inputs
@@ -51,6 +52,7 @@ def learning_inputs(
     learning = parse_settings(LearnSettings, settings)
     check_learning(learning)
     tier = parse_settings(RelaxSettings, relax, where="relax")
+    check_stress(tier)
     unknown = [element for element in learning.unit.elements if element not in CHGNET_ELEMENTS]
     if tier.calculator == CHGNET and unknown:
         raise InputError("settings.composition", composition, f"CHGNet was not trained with {', '.join(unknown)}")

@@ -13,7 +13,7 @@ from aiida.engine import ProcessBuilder, ProcessState
 from aiida_fuse2 import query
 from aiida_fuse2.core.errors import InputError, RefusedInputsError
 from aiida_fuse2.environment import load_node
-from aiida_fuse2.launch import check_inputs
+from aiida_fuse2.launch import check_calculators, check_inputs
 from aiida_fuse2.query.status import elapsed
 from aiida_fuse2.workchains.protocols import merge, protocol_inputs
 from aiida_fuse2.workchains.records import NEWEST_FIRST, last_tier
@@ -67,6 +67,7 @@ def prepare_refinement(
     except (ValueError, TypeError, AiidaException) as error:  # an input that does not exist, or is of the wrong type
         raise RefusedInputsError(f"AiiDA refuses an input: {error}") from error
     check_inputs(builder)
+    check_calculators(builder)
     return builder
 
 

@@ -23,9 +23,12 @@ from aiida_fuse2.core.settings import RelaxSettings, SearchSettings, check_searc
 from aiida_fuse2.environment import node_identifier
 from aiida_fuse2.launch import prepare_search
 from aiida_fuse2.overrides import load_yaml, parse_assignment, read_overrides
+from aiida_fuse2.potentials import learning_inputs
 from aiida_fuse2.workchains.protocols import protocol_inputs
+from aiida_fuse2.workchains.tiers import TierChoice
 from aiida_fuse2.worker import structure_files
 from aiida_fuse2.worker.structure_files import read_structures
+from tests.conftest import emt_overrides
 
 NAN, INF = float("nan"), float("inf")
 
@@ -615,3 +618,25 @@ def test_identifiers_of_nodes():
     for text in ("9" * 30, "-" + "9" * 30):
         with pytest.raises(ValueError, match="no primary key"):
             node_identifier(text)
+
+
+def test_a_calculator_without_stress_is_refused_before_the_search(worker_code):
+    changes = {"calculator": "tests.lying.WithoutStress"}
+    overrides = emt_overrides()
+    overrides["relax"]["settings"] |= changes
+    with pytest.raises(InputError, match="computes no stress"):
+        prepare_search("Cu3Au", code=worker_code, protocol="fast", overrides=overrides, store=False)
+    with pytest.raises(InputError, match="computes no stress"):
+        learning_inputs("CuAu", None, {"relax": changes})
+    overrides["relax"]["settings"]["relax_cell"] = False
+    assert prepare_search("Cu3Au", code=worker_code, protocol="fast", overrides=overrides, store=False)
+
+
+def test_a_tier_without_stress_is_refused_before_the_search(worker_code):
+    overrides = emt_overrides()
+    overrides["tiers"] = {
+        "ase": {"settings": overrides.pop("relax")["settings"] | {"calculator": "tests.lying.WithoutStress"}}
+    }
+    choice = TierChoice(names=["ase"])
+    with pytest.raises(InputError, match="computes no stress"):
+        prepare_search("Cu3Au", code=worker_code, protocol="fast", overrides=overrides, store=False, tiers=choice)

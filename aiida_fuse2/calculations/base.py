@@ -65,7 +65,13 @@ class WorkerCalculation(StoresItsEnd, CalcJob):
         spec.exit_code(
             320,
             "ERROR_RESULTS_INCOMPLETE",
-            message="The job ended early: {missing} of {total} structures are missing.",
+            message="The job ended early: {missing} of {total} structures are missing{reason}.",
+            invalidates_cache=True,
+        )
+        spec.exit_code(
+            322,
+            "ERROR_RESULTS_REFUSED",
+            message="{bad} of {total} results cannot be used: {reason}",
             invalidates_cache=True,
         )
         spec.exit_code(

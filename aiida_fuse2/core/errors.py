@@ -3,16 +3,36 @@
 from __future__ import annotations
 
 import lzma
+import math
 import reprlib
 import struct
 import zipfile
 import zlib
+from collections.abc import Mapping
+from typing import Any
 
 MAX_VALUE_LENGTH = 120
 """Longest text of a value in a message, characters."""
 
 MAX_MESSAGE_LENGTH = 600
 """Longest text of any other part of a message, characters."""
+
+MAX_STORED_TEXT = 10_000
+"""Longest text in a file of plain values that is kept, characters."""
+
+MAX_DEPTH = 20
+"""Most levels of a file of plain values."""
+
+OUT_OF_MEMORY = (
+    "out of memory",
+    "out_of_memory",
+    "allocate memory",
+    "not enough memory",
+    "bad_alloc",
+    "alloc_failed",
+    "insufficient virtual memory",
+)
+"""What C++, Fortran, PyTorch and CUDA write where memory is lacking, in lower case."""
 
 BROKEN_ZIP = (
     zipfile.BadZipFile,
@@ -49,13 +69,13 @@ def shown_value(value: object) -> str:
 
 
 def one_line(text: object, limit: int = MAX_MESSAGE_LENGTH) -> str:
-    """Return a text as one line of bounded length, safe for a terminal.
+    """Return a text as one line of bounded length, safe for a terminal and for every database.
 
     Args:
         text: a text or an error; white space, line ends included, becomes one blank.
         limit: most characters of the text that are kept.
     """
-    return printable(" ".join(str(text).split()), limit)
+    return printable(" ".join(_text(text).split()), limit)
 
 
 def printable_lines(text: object) -> str:
@@ -66,13 +86,63 @@ def printable_lines(text: object) -> str:
 def printable(text: object, limit: int = MAX_MESSAGE_LENGTH) -> str:
     """Return a text, or the name of a file, with all that a terminal would obey written as escapes.
 
+    PostgreSQL takes neither NUL nor lone surrogates; both are among what becomes an escape.
+
     Args:
         text: control characters, line ends, marks of direction and bytes that are no text become escapes of Python.
         limit: most characters of the text that are kept.
     """
-    whole = str(text)
+    whole = _text(text)
     kept = whole if len(whole) <= limit else whole[:limit] + "…"
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in kept)
+
+
+def _text(value: object) -> str:
+    try:
+        return str(value)
+    except Exception:  # noqa: BLE001 - an error of somebody else's may have no text
+        return f"({type(value).__name__})"
+
+
+def error_text(error: BaseException, limit: int = MAX_MESSAGE_LENGTH) -> str:
+    """Return kind and text of an error of any library, as ``one_line`` does."""
+    return one_line(f"{type(error).__name__}: {_text(error)}", limit)
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Tell whether an error, or one that led to it, is a lack of memory; libraries have their own errors for it."""
+    seen: set[int] = set()
+    cause: BaseException | None = error
+    while cause is not None and id(cause) not in seen:
+        seen.add(id(cause))
+        text = _text(cause).lower()
+        if isinstance(cause, MemoryError) or any(words in text for words in OUT_OF_MEMORY):
+            return True
+        cause = cause.__cause__ or cause.__context__
+    return False
+
+
+def storable(value: Any, depth: int = MAX_DEPTH) -> Any:
+    """Return plain values of a file as every database takes them: texts as ``printable`` writes them.
+
+    Args:
+        value: as JSON gives it.
+        depth: most levels of mappings and lists.
+
+    Raises:
+        ValueError: where a number is not finite, or there are more levels.
+    """
+    if depth < 0:
+        raise ValueError(f"has more than {MAX_DEPTH} levels")
+    if isinstance(value, str):
+        return printable(value, MAX_STORED_TEXT)
+    if isinstance(value, float) and not math.isfinite(value):
+        raise ValueError(f"holds {value}, which is no number")
+    if isinstance(value, Mapping):
+        return {printable(key): storable(item, depth - 1) for key, item in value.items()}
+    if isinstance(value, list):
+        return [storable(item, depth - 1) for item in value]
+    return value
 
 
 class Fuse2Error(Exception):

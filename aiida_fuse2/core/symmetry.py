@@ -84,6 +84,20 @@ def find_symmetry(atoms: Atoms, symprec: float) -> Symmetry:
     return Symmetry(int(dataset.number), str(dataset.international), len(rotations))
 
 
+def space_group(atoms: Atoms, symprec: float) -> tuple[int, str]:
+    """Return number and international symbol of the space group; those of P1 where spglib finds none.
+
+    Args:
+        atoms: the structure; not changed.
+        symprec: tolerance of spglib, Å.
+    """
+    try:
+        dataset = _dataset(atoms, symprec)
+    except SymmetryError:
+        return 1, "P1"
+    return int(dataset.number), str(dataset.international)
+
+
 def _dataset(atoms: Atoms, symprec: float, hall_number: int = 0) -> spglib.SpglibDataset:
     try:
         dataset = spglib.get_symmetry_dataset(_spglib_cell(atoms), symprec=symprec, hall_number=hall_number)

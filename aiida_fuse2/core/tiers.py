@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -12,7 +11,7 @@ from pydantic import Field
 from .decision import CONVERGED
 from .errors import RelaxationError
 from .relaxers.driver import RelaxedStructure, check_contacts, check_geometry, describe
-from .relaxers.failures import Failure
+from .relaxers.energies import check_energy
 from .settings import CHGNET, PAIR, NotNegative, Positive, Settings, Symprecs
 from .uniqueness import fingerprint
 
@@ -71,7 +70,7 @@ class SingleTierSettings(Settings):
 
 
 def computed_structure(
-    atoms: Atoms, energy: float, settings: SingleTierSettings, values: Mapping[str, Any]
+    atoms: Atoms, energy: float, settings: SingleTierSettings, values: Mapping[str, Any], *, source: str
 ) -> RelaxedStructure:
     """Return the result of a structure that a program has relaxed; one that cannot be used has failed.
 
@@ -80,11 +79,11 @@ def computed_structure(
         energy: potential energy of the cell, eV.
         settings: of the tier.
         values: more plain values: ``potential``, ``cpu_seconds``, ``evaluations``, ...
+        source: name of the tier; see ``energies.lowest_energy``.
     """
     final = Atoms(numbers=atoms.numbers, positions=atoms.positions, cell=atoms.cell, pbc=True)
     try:
-        if not math.isfinite(energy):
-            raise RelaxationError(Failure.NOT_FINITE, f"energy {energy}")
+        check_energy(energy / len(final), final.numbers, source)
         check_geometry(final, settings.isolated_distance)
         check_contacts(final, settings.min_contact)
     except RelaxationError as error:

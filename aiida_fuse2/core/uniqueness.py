@@ -43,6 +43,8 @@ perovskite with one 15 % longer in each direction, even with ``scale=False``."""
 MAX_CANDIDATES = 2
 """Most structures that a new one is compared with by the matcher."""
 
+Pairs = tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64]]
+
 _POINTS = np.arange(FINGERPRINT_START, FINGERPRINT_CUTOFF, FINGERPRINT_WIDTH)
 
 
@@ -53,8 +55,18 @@ def fingerprint(atoms: Atoms) -> NDArray[np.float64]:
     and one in which a pair counts as the product of its atomic numbers, relative to their mean square
     in the structure, so that swapping elements shows. Volume per atom is implied by the first.
     """
-    cutoff = FINGERPRINT_CUTOFF + 3 * FINGERPRINT_WIDTH
-    first, second, distances = neighbour_list("ijd", atoms, cutoff)
+    return fingerprint_of_pairs(atoms, near_pairs(atoms))
+
+
+def near_pairs(atoms: Atoms) -> Pairs:
+    """Return all pairs of atoms that a fingerprint sees: indices of the atoms, and distances, Å."""
+    first, second, distances = neighbour_list("ijd", atoms, FINGERPRINT_CUTOFF + 3 * FINGERPRINT_WIDTH)
+    return first, second, distances
+
+
+def fingerprint_of_pairs(atoms: Atoms, pairs: Pairs) -> NDArray[np.float64]:
+    """Return the fingerprint of a structure whose ``near_pairs`` are known; shape (36,)."""
+    first, second, distances = pairs
     weights = 1.0 / distances**2
     blurred = np.exp(-0.5 * ((distances[:, None] - _POINTS) / FINGERPRINT_WIDTH) ** 2)
     numbers = atoms.numbers / np.sqrt(np.mean(atoms.numbers**2))

@@ -171,6 +171,13 @@ def shortest_contact(atoms: Atoms) -> float:
     """
     cutoff = 2.0 * float(covalent_radii[atoms.numbers].max())
     first, second, distances = neighbour_list("ijd", atoms, cutoff)
+    return shortest_of_pairs(atoms, first, second, distances)
+
+
+def shortest_of_pairs(
+    atoms: Atoms, first: NDArray[np.int64], second: NDArray[np.int64], distances: NDArray[np.float64]
+) -> float:
+    """Return the shortest of some distances (Å) between atoms as a fraction of the sum of covalent radii."""
     if not len(distances):
         return float("inf")
     covalent = covalent_radii[atoms.numbers]

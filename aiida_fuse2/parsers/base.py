@@ -9,7 +9,10 @@ from typing import Any
 from aiida.engine import ExitCode
 from aiida.parsers import Parser
 
+from aiida_fuse2.core.errors import one_line, printable, shown_value
 from aiida_fuse2.worker.names import ERROR_FILE, STDERR_FILE
+
+from .reading import MAX_BYTES
 
 MAX_REASON = 400
 """Longest excerpt of the standard error in an exit message, characters."""
@@ -26,11 +29,30 @@ class WorkerParser(Parser):
         """Return the exit code of a job without results: refused input, or whatever stopped it."""
         names = self.retrieved.base.repository.list_object_names()
         if ERROR_FILE in names:
-            error = json.loads(self.retrieved.base.repository.get_object_content(ERROR_FILE))
-            reason = f"{error['field']} = {error['value']}: {error['expected']}"
+            reason = refusal(self._content(ERROR_FILE))
             return self.exit_codes.ERROR_INPUT_REFUSED.format(reason=reason)
         reason = "nothing was retrieved; see the output of the scheduler"
         if STDERR_FILE in names:
-            stderr = self.retrieved.base.repository.get_object_content(STDERR_FILE).strip()
-            reason = stderr[-MAX_REASON:] or "it stopped without a word"
+            reason = self.said() or "it stopped without a word"
         return self.exit_codes.ERROR_WORKER_DID_NOT_RUN.format(reason=reason)
+
+    def said(self) -> str:
+        """Return the end of what the worker printed as errors."""
+        if STDERR_FILE not in self.retrieved.base.repository.list_object_names():
+            return ""
+        return "\n".join(map(printable, self._content(STDERR_FILE).strip()[-MAX_REASON:].splitlines()))
+
+    def _content(self, name: str) -> str:
+        """Return a file as text, whatever is in it."""
+        with self.retrieved.base.repository.open(name, "rb") as handle:
+            return handle.read(MAX_BYTES).decode(errors="replace")
+
+
+def refusal(text: str) -> str:
+    """Return what the worker wrote of an input that it refused."""
+    try:
+        error = json.loads(text)
+        reason = f"{error['field']} = {error['value']}: {error['expected']}"
+    except (ValueError, TypeError, KeyError, RecursionError):
+        reason = f"{ERROR_FILE} says no more than {shown_value(text)}"
+    return one_line(reason)

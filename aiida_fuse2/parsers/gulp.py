@@ -9,8 +9,12 @@ from aiida.engine import ExitCode
 from ase import Atoms
 
 from aiida_fuse2.core.decision import CONVERGED
-from aiida_fuse2.core.gulp import Outcome
+from aiida_fuse2.core.gulp import GulpSettings, Outcome
+from aiida_fuse2.core.relaxers.energies import GULP
+from aiida_fuse2.core.results import RelaxationRules
+from aiida_fuse2.core.settings import parse_settings
 from aiida_fuse2.core.trials import Trial, single_trial
+from aiida_fuse2.core.validity import has_sound_cell
 from aiida_fuse2.worker.files import to_extxyz
 from aiida_fuse2.worker.names import RELAXED_FILE
 
@@ -51,6 +55,9 @@ class GulpParser(RelaxParser):
         reason = ": ".join(part for part in (row["status"], row["detail"]) if part)
         return getattr(self.exit_codes, name).format(reason=reason)
 
+    def _rules(self) -> tuple[RelaxationRules, str]:
+        return parse_settings(GulpSettings, self.node.inputs.parameters.get_dict()), GULP
+
     def _trials(self) -> list[Trial]:
         return [single_trial(self.node.inputs.structure.get_ase())] if self.is_single else super()._trials()
 
@@ -69,5 +76,5 @@ class GulpParser(RelaxParser):
         self.out("results", orm.Dict({**row, "software": software}))
         text = to_extxyz([(atoms, {"label": label, "status": row["status"]})])
         self.out("relaxed", orm.SinglefileData.from_string(text, filename=RELAXED_FILE))
-        if row["status"] in USABLE:
+        if row["status"] in USABLE and has_sound_cell(atoms):
             self.out("structure", orm.StructureData(ase=atoms))

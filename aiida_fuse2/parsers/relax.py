@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -12,13 +11,18 @@ from aiida.engine import ExitCode
 from ase import Atoms
 
 from aiida_fuse2.core.decision import CONVERGED
+from aiida_fuse2.core.errors import error_text, one_line, shown_value
 from aiida_fuse2.core.relaxers.driver import DESCRIBED
+from aiida_fuse2.core.relaxers.failures import Failure
+from aiida_fuse2.core.results import RelaxationRules, judged_result
+from aiida_fuse2.core.settings import RelaxSettings, parse_settings
 from aiida_fuse2.core.tiers import TIER
 from aiida_fuse2.core.trials import Trial
-from aiida_fuse2.worker.files import from_extxyz, select_trials, to_extxyz, trials_from_text
+from aiida_fuse2.worker.files import select_trials, to_extxyz, trials_from_text
 from aiida_fuse2.worker.names import INTERMEDIATE, RELAXED_FILE, RESULTS_FILE, SOFTWARE_FILE
 
 from .base import WorkerParser
+from .reading import read_geometries, read_rows, read_values
 
 EXTRAS_KEY = "fuse2"
 """Extra of an explored structure that holds what is asked for most."""
@@ -26,48 +30,13 @@ EXTRAS_KEY = "fuse2"
 EXTRAS = (*DESCRIBED, "label", "generation", "walker", "move", "origin", "parent")
 
 
-def read_results(folder: Path) -> dict[str, dict[str, Any]]:
-    """Return the results of each complete line, by label; a line cut off by a kill is left out."""
-    path = folder / RESULTS_FILE
-    rows: dict[str, dict[str, Any]] = {}
-    for line in path.read_text().splitlines() if path.exists() else ():
-        try:
-            row = json.loads(line)
-        except json.JSONDecodeError:
-            continue
-        rows[row.pop("label")] = row
-    return rows
-
-
-def read_geometries(folder: Path, labels: set[str]) -> dict[str, Atoms]:
-    """Return the geometries of ``labels``; each was written before its line of results."""
-    path = folder / RELAXED_FILE
-    text = path.read_text() if path.exists() else ""
-    complete = _complete_frames(text)
-    frames = {str(frame.info["label"]): frame for frame in from_extxyz(complete)}
-    return {label: frames[label] for label in labels}
-
-
 def read_software(folder: Path) -> dict[str, str]:
     """Return the versions of the packages that the job ran with, by name; empty where they are not known."""
-    path = folder / SOFTWARE_FILE
     try:
-        versions: dict[str, str] = json.loads(path.read_text())
-    except (OSError, json.JSONDecodeError):
+        versions = read_values(folder / SOFTWARE_FILE)
+    except ValueError:
         return {}
-    return versions
-
-
-def _complete_frames(text: str) -> str:
-    """Return the text without a last frame that was cut off."""
-    lines = text.splitlines(keepends=True)
-    position = 0
-    while position < len(lines) and lines[position].strip().isdigit():
-        end = position + 2 + int(lines[position])
-        if end > len(lines) or not lines[end - 1].endswith("\n"):
-            break
-        position = end
-    return "".join(lines[:position])
+    return {name: version for name, version in versions.items() if isinstance(version, str)}
 
 
 def structure_extras(row: Mapping[str, Any]) -> dict[str, Any]:
@@ -84,22 +53,49 @@ class RelaxParser(WorkerParser):
     """Turns the results of a batch into nodes; a failed structure does not fail the batch."""
 
     def parse(self, **kwargs: Any) -> ExitCode | None:
-        """Parse the files of the job."""
+        """Parse the files of the job; a result that cannot be believed is a failure of its structure."""
         folder = self.temporary_folder(kwargs)
         trials = {t.info.label: t for t in self._trials()}
         try:
-            found = read_results(folder)
-            results = {label: found[label] for label in trials if label in found}  # in the order of the trials
-            geometries = read_geometries(folder, set(results))
-        except (KeyError, ValueError, OSError) as error:
-            return self.exit_codes.ERROR_OUTPUT_UNREADABLE.format(reason=f"{type(error).__name__}: {error}")
+            rows, problems = read_rows(folder / RESULTS_FILE)
+            frames = read_geometries(folder / RELAXED_FILE) if rows else {}
+        except OSError as error:
+            return self.exit_codes.ERROR_OUTPUT_UNREADABLE.format(reason=error_text(error))
+        problems += [f"{shown_value(label)} is no label of this job" for label in rows if label not in trials]
+        if problems:
+            self.logger.warning("not read: %s", one_line("; ".join(problems)))
+        rules, source = self._rules()
+        results: dict[str, dict[str, Any]] = {}
+        geometries: dict[str, Atoms] = {}
+        for label, trial in trials.items():
+            if label in rows:
+                found = judged_result(rows[label], frames.get(label, ()), trial.atoms, rules, source)
+                results[label], geometries[label] = found
         if not results:
-            return self.failure()
+            return self._unread(problems)
         self._add_outputs(trials, results, geometries, read_software(folder))
+        refused = [label for label, row in results.items() if row["status"] == Failure.BAD_RESULT]
+        if refused:
+            reason = f"{refused[0]}: {results[refused[0]]['detail']}"
+            return self.exit_codes.ERROR_RESULTS_REFUSED.format(bad=len(refused), total=len(trials), reason=reason)
         missing = len(trials) - len(results)
         if missing:
-            return self.exit_codes.ERROR_RESULTS_INCOMPLETE.format(missing=missing, total=len(trials))
+            said = one_line(self.said().rpartition("\n")[2])
+            reason = f" ({said})" if said else ""
+            return self.exit_codes.ERROR_RESULTS_INCOMPLETE.format(missing=missing, total=len(trials), reason=reason)
         return None
+
+    def _unread(self, problems: list[str]) -> ExitCode:
+        """Return the exit code of a job without a result of any of its trials."""
+        failure = self.failure()
+        if not problems or failure.status == self.exit_codes.ERROR_INPUT_REFUSED.status:
+            return failure
+        return self.exit_codes.ERROR_OUTPUT_UNREADABLE.format(reason=one_line(problems[0]))
+
+    def _rules(self) -> tuple[RelaxationRules, str]:
+        """Return the settings that results are held against, and the calculator."""
+        settings = parse_settings(RelaxSettings, self.node.inputs.settings.get_dict())
+        return settings, settings.calculator
 
     def _trials(self) -> list[Trial]:
         labels = self.node.inputs.labels.get_list() if "labels" in self.node.inputs else None

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 from aiida import orm
 from aiida.engine import ExitCode
 
+from aiida_fuse2.core.errors import error_text
+from aiida_fuse2.core.potentials.megnet.archive import read_archive_file
 from aiida_fuse2.trust import model_part, remember
 from aiida_fuse2.worker.names import SUMMARY_FILE, TRAINED_FILE, WEIGHTS_FILE
 
 from .base import WorkerParser
+from .reading import read_values
 
 
 class TrainParser(WorkerParser):
@@ -24,9 +26,12 @@ class TrainParser(WorkerParser):
         if not (weights.exists() and summary.exists()):
             return self.failure()
         try:
-            counts = json.loads(summary.read_text())
-        except json.JSONDecodeError as error:
-            return self.exit_codes.ERROR_OUTPUT_UNREADABLE.format(reason=str(error))
+            counts = read_values(summary)
+            digest = read_archive_file(weights).digest
+            if counts.get("weights_sha256") != digest:
+                raise ValueError(f"{SUMMARY_FILE} is about other weights than {TRAINED_FILE} holds")
+        except ValueError as error:
+            return self.exit_codes.ERROR_OUTPUT_UNREADABLE.format(reason=error_text(error))
         self.out("summary", orm.Dict(counts))
         node = orm.SinglefileData(weights, filename=WEIGHTS_FILE)
         remember([model_part(node)])  # trained here

@@ -9,6 +9,7 @@ from aiida import orm
 from aiida.common.links import LinkType
 from aiida.manage import get_manager
 
+from aiida_fuse2.core.relaxers.failures import Failure
 from aiida_fuse2.parsers.relax import EXTRAS_KEY, structure_extras
 
 from .records import STRUCTURE_LINK
@@ -20,8 +21,9 @@ def problem_of(job: orm.ProcessNode) -> str:
 
 
 def results_of(job: orm.ProcessNode) -> dict[str, Any]:
-    """Return the results of a job by label, as far as it got."""
-    return job.outputs.results["by_label"] if "results" in job.outputs else {}
+    """Return the results of a job by label, as far as it got; none where not one of them can be used."""
+    rows: dict[str, Any] = job.outputs.results["by_label"] if "results" in job.outputs else {}
+    return {} if all(row.get("status") == Failure.BAD_RESULT for row in rows.values()) else rows
 
 
 def structures_of(jobs: Sequence[orm.ProcessNode]) -> dict[str, orm.StructureData]:

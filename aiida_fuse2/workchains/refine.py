@@ -22,6 +22,7 @@ from aiida_fuse2.core.refining import RefineSettings, refined_label
 from aiida_fuse2.core.settings import parse_settings
 from aiida_fuse2.reserve import StoresItsEnd
 
+from .job_outputs import results_of
 from .orphans import seal_orphans
 from .protocols import protocol_inputs
 from .relax import INPUT_REFUSED, TIERS_HELP, RelaxTiersWorkChain, validate_tiers
@@ -155,7 +156,7 @@ class Fuse2RefineWorkChain(StoresItsEnd, WorkChain):
         if process.exit_status == INPUT_REFUSED:
             self.ctx.failure = process.exit_message
         if "results" in process.outputs:
-            done = process.outputs.results["by_label"]
+            done = results_of(process)
             self.ctx.relaxed = [*self.ctx.relaxed, process.uuid]
             self.ctx.waiting = [label for label in self.ctx.waiting if label not in done]
 

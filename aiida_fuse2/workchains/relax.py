@@ -20,6 +20,7 @@ from aiida_fuse2.calculations.tier_functions import (
 )
 from aiida_fuse2.core.decision import CONVERGED
 from aiida_fuse2.core.errors import InputError
+from aiida_fuse2.core.relaxers.failures import Failure
 from aiida_fuse2.parsers.relax import EXTRAS_KEY, structure_extras
 from aiida_fuse2.reserve import StoresItsEnd
 from aiida_fuse2.worker.files import select_trials, trials_from_text
@@ -31,7 +32,7 @@ from .stopping import STOP_NOW, stop_request
 from .tiers import BatchTier, SingleTier, TierInputs, check_tiers, load_tier, read_tiers
 from .tiers.base import WORKER
 from .tiers.gathering import RESULTS_PREFIX as GATHERED_RESULTS
-from .tiers.gathering import STRUCTURE_PREFIX, gather, load_single_tier
+from .tiers.gathering import STRUCTURE_PREFIX, collected, gather, load_single_tier
 from .tiers.registry import tier_key
 
 INPUT_REFUSED = 311
@@ -204,7 +205,7 @@ class RelaxTiersWorkChain(StoresItsEnd, WorkChain):
         ended: dict[str, list[Any]] = {}
         nodes: dict[str, orm.Data] = {}
         for label, (pk, _) in sorted(self._called_singles().items()):
-            found = tier.collect(orm.load_node(pk))
+            found = collected(tier, orm.load_node(pk))
             ended[label] = found.ended
             if found.results is not None:
                 nodes[GATHERED_RESULTS + label] = found.results
@@ -236,6 +237,10 @@ class RelaxTiersWorkChain(StoresItsEnd, WorkChain):
             return self.exit_codes.ERROR_TIER_WITHOUT_RESULTS.format(reason=self.ctx.problem)
         self.out("results", joined["results"])
         self.out("relaxed", joined["relaxed"])
+        refused = {label: row for label, row in rows.items() if row["status"] == Failure.BAD_RESULT}
+        if len(refused) == len(rows):
+            label, row = next(iter(refused.items()))
+            return self.exit_codes.ERROR_TIER_WITHOUT_RESULTS.format(reason=f"{label}: {row['detail']}")
         for label, node in self._mark_structures(rows).items():
             self.out(f"structures.{label}", node)
         missing = len(self._first_labels()) - len(rows)
@@ -266,7 +271,7 @@ class RelaxTiersWorkChain(StoresItsEnd, WorkChain):
             return {label: outputs[label] for label in sorted(labels)}
         single = load_single_tier(tier.name)
         called = self._called_singles(len(self.inputs.tiers) - 1)
-        found = {label: single.collect(orm.load_node(called[label][0])).structure for label in sorted(labels)}
+        found = {label: collected(single, orm.load_node(called[label][0])).structure for label in sorted(labels)}
         return {label: node for label, node in found.items() if node is not None}
 
     # --- what the steps share -----------------------------------------------------------------------

@@ -348,6 +348,7 @@ class Fuse2WorkChain(ReservingWorkChain):
         self._leave_out_known(outputs["trials"])
         self.ctx.n_to_relax = len(self.ctx.waiting)
         self.ctx.jobs = []
+        self.ctx.refused = []
         self.ctx.n_submitted = 0
         self.ctx.fruitless = 0
         self.ctx.barren = 0 if self.ctx.n_trials else self.ctx.barren + 1
@@ -427,6 +428,8 @@ class Fuse2WorkChain(ReservingWorkChain):
         done = {label for job in useful for label in results_of(job)}
         self.ctx.jobs = [*self.ctx.jobs, *(job.uuid for job in useful)]
         self.ctx.waiting = [label for label in self.ctx.waiting if label not in done]
+        refused = [job.uuid for job in jobs if "results" in job.outputs and job not in useful]
+        self.ctx.refused = [*self.ctx.refused, *refused]
         self.ctx.fruitless = 0 if useful else self.ctx.fruitless + 1
         if not self.ctx.waiting:
             return
@@ -454,8 +457,9 @@ class Fuse2WorkChain(ReservingWorkChain):
         """Decide on the relaxed trials, and note what the next generation needs."""
         if self.ctx.failure is not None or self.ctx.is_cut_short:
             return
-        jobs = [orm.load_node(uuid) for uuid in self.ctx.jobs]
-        if self.ctx.n_to_relax and not jobs:
+        # those without one good result come first: they name the failures of trials for which no job had any
+        jobs = [orm.load_node(uuid) for uuid in [*self.ctx.refused, *self.ctx.jobs]]
+        if self.ctx.n_to_relax and not self.ctx.jobs:
             self.ctx.failure = ["ERROR_RELAXATION_JOB_FAILED", problem_of(self.ctx.job_00)]
             return
         outputs = decide(

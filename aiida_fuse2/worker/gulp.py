@@ -21,6 +21,7 @@ from aiida_fuse2.core.gulp import GulpOutput, GulpSettings, Outcome, StageSettin
 from aiida_fuse2.core.gulp.settings import check_charges
 from aiida_fuse2.core.potentials.pair import read_library
 from aiida_fuse2.core.relaxers.driver import RelaxedStructure, check_contacts, check_geometry, describe
+from aiida_fuse2.core.relaxers.energies import GULP, check_energy
 from aiida_fuse2.core.settings import parse_settings
 from aiida_fuse2.core.trials import Trial
 from aiida_fuse2.core.uniqueness import fingerprint
@@ -115,7 +116,7 @@ class GulpRunner:
 
         Raises:
             RelaxationError: where it did not converge, with the outcome as the reason; ``fused_atoms``,
-                ``isolated_atom``, ``cell_exploded``.
+                ``isolated_atom``, ``cell_exploded``, ``energy_impossible``.
         """
         outcome = output.outcome
         is_low = output.gnorm is not None and output.gnorm <= self.settings.max_gnorm
@@ -128,6 +129,7 @@ class GulpRunner:
         check_contacts(atoms, self.settings.min_contact)
         pressure = self.settings.pressure
         work = pressure * units.GPa * float(atoms.get_volume()) if output.is_enthalpy else 0.0
+        check_energy((output.energy - work) / len(atoms), atoms.numbers, GULP)
         values |= describe(atoms, output.energy - work, pressure, self.settings.report_symprec)
         values |= {"gnorm": output.gnorm, "outcome": str(outcome)}
         atoms.wrap()

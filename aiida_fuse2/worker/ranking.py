@@ -62,8 +62,12 @@ def rank_pool(
 
     Raises:
         InputError: where the potential cannot be made.
+        MemoryError: where memory is lacking; what is ranked is in the journal.
     """
-    work = [_Work(i, atoms, settings.pool.ranking, tier) for i, atoms in enumerate(structures)]
+    mode = settings.pool.ranking
+    if mode != RELAXED:
+        tier = tier.model_copy(update={"relax_cell": False})  # needs no stress
+    work = [_Work(i, atoms, mode, tier) for i, atoms in enumerate(structures)]
     results = {w.index: journal.entries[w.name] for w in work if w.name in journal.entries}
     missing = [w for w in work if w.index not in results]
     for piece, result in run_all(_rank_one, missing, settings.pool.processes):
@@ -78,7 +82,7 @@ def rank_pool(
             ranked.append(atoms)
     ranked.sort(key=lambda atoms: float(atoms.info["energy"]))
     return ranked, {
-        "by": settings.pool.ranking,
+        "by": mode,
         "potential": next((r["potential"] for r in results.values() if "potential" in r), ""),
         "dropped": dict(sorted(dropped.items())),
         "cpu_seconds": round(sum(result["cpu_seconds"] for result in results.values()), 3),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+import traceback
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -38,9 +39,14 @@ def evaluator_of(settings: RelaxSettings, potential: str | None = None) -> Evalu
     return _EVALUATORS[key]
 
 
-def _relax_one(work: tuple[Trial, RelaxSettings, str | None]) -> RelaxedStructure:
+def _relax_one(work: tuple[Trial, RelaxSettings, str | None]) -> RelaxedStructure | None:
+    """Return what relaxing gave; None where memory was lacking."""
     trial, settings, potential = work
-    return relax(trial.atoms, evaluator_of(settings, potential), settings)
+    try:
+        return relax(trial.atoms, evaluator_of(settings, potential), settings)
+    except MemoryError:
+        traceback.print_exc()
+        return None
 
 
 def relax_all(
@@ -58,6 +64,8 @@ def relax_all(
 
     Raises:
         InputError: where the potential cannot be made.
+        MemoryError: at the end, where memory was lacking for some of them: that is no fault of theirs, and they have
+            more of it in a job of their own.
     """
     processes = min(settings.processes or cores_of_job(os.environ), len(trials))
     ordered = list(trials)
@@ -66,8 +74,14 @@ def relax_all(
     else:
         ordered.sort(key=lambda trial: -len(trial.atoms))
     work = [(trial, settings, potential) for trial in ordered]
+    starved = []
     for (trial, _, _), outcome in run_all(_relax_one, work, processes):
-        yield trial, outcome
+        if outcome is None:
+            starved.append(trial.info.label)
+        else:
+            yield trial, outcome
+    if starved:
+        raise MemoryError(f"not enough memory to relax {', '.join(starved)}")
 
 
 def needed_potential(text: str, trials: Sequence[Trial], *, where: str = "potential") -> str:

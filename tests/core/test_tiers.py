@@ -94,7 +94,7 @@ SETTINGS = SingleTierSettings(pressure=10.0, min_contact=0.6, isolated_distance=
 
 
 def test_a_computed_structure_is_described():
-    found = computed_structure(bulk("Cu"), -3.7, SETTINGS, {"cpu_seconds": 2.0, "potential": "x"})
+    found = computed_structure(bulk("Cu"), -3.7, SETTINGS, {"cpu_seconds": 2.0, "potential": "x"}, source="qe")
     assert found.status == CONVERGED
     assert found.values["potential_energy"] == pytest.approx(-3.7)
     assert found.values["energy"] == pytest.approx(-3.7 + 10.0 * found.values["volume"] / 160.21766, abs=1e-6)
@@ -112,7 +112,7 @@ def test_a_computed_structure_is_described():
     ],
 )
 def test_what_cannot_be_used_has_failed(atoms, energy, status):
-    found = computed_structure(atoms, energy, SETTINGS, {"cpu_seconds": 2.0})
+    found = computed_structure(atoms, energy, SETTINGS, {"cpu_seconds": 2.0}, source="qe")
     assert found.status == status
     assert found.values == {"cpu_seconds": 2.0}
     assert found.fingerprint is None

@@ -15,12 +15,14 @@ from ase.calculators.calculator import Calculator, all_changes
 
 from aiida_fuse2.core.errors import InputError
 from aiida_fuse2.core.potentials.evaluation import AseEvaluator
-from aiida_fuse2.core.relaxers import make_evaluator, relax
+from aiida_fuse2.core.relaxers import make_evaluator, relax, single_point
+from aiida_fuse2.core.relaxers.calculators import check_stress
 from aiida_fuse2.core.validity import shortest_contact
 from aiida_fuse2.worker import main
 from aiida_fuse2.worker.files import from_extxyz, trials_to_text
 from aiida_fuse2.worker.names import ERROR_FILE, JOB_FILE, RELAXED_FILE, RESULTS_FILE, SOFTWARE_FILE, TRIALS_FILE
 from aiida_fuse2.worker.software import calculator_versions
+from tests import lying
 from tests.conftest import EMT
 from tests.trials import make_trial
 
@@ -201,6 +203,93 @@ def test_what_is_no_calculator_is_not_called(relax_settings, tmp_path, calculato
     assert not marker.exists()
 
 
+# --- calculators that are not what they should be ---------------------------------------------------
+
+
+@pytest.mark.parametrize("optimizer", ["JointLBFGS", "FIRE", "BFGSLineSearch"])
+@pytest.mark.parametrize(
+    ("kind", "status"),
+    [
+        ("WithoutStress", "no_stress"),
+        ("NoStressAfterAll", "no_stress"),
+        ("StressOfNone", "no_stress"),
+        ("StressOfZeros", "no_stress"),
+        ("NanInForces", "energy_not_finite"),
+        ("NanInStress", "energy_not_finite"),
+        ("TooFewForces", "calculator_error"),
+        ("StressOfNine", "calculator_error"),
+        ("Hole", "energy_impossible"),
+        ("DeepHole", "energy_impossible"),
+        ("Peak", "energy_impossible"),
+        ("MovesAtoms", "calculator_changed_atoms"),
+        ("MovesCell", "calculator_changed_atoms"),
+        ("ChangesElements", "calculator_changed_atoms"),
+        ("OpensTheCell", "calculator_changed_atoms"),
+        ("Stale", "calculator_error"),
+        ("Exits", "calculator_error"),
+        ("FailsWithoutText", "calculator_error"),
+    ],
+)
+def test_what_a_calculator_may_not_do_is_a_named_failure(relax_settings, optimizer, kind, status):
+    settings = relax_settings(**EMT, optimizer=optimizer)
+    evaluator = AseEvaluator(getattr(lying, kind)(), kind, needs_stress=True)
+    assert relax(alloy(), evaluator, settings).status == status
+
+
+def test_a_calculator_that_writes_into_its_own_arrays_does_no_harm(emt):
+    first = relax(alloy(), AseEvaluator(lying.ReusesItsArrays(), "x", needs_stress=True), emt)
+    second = relax(alloy(), make_evaluator(emt), emt)
+    assert first.status == "converged"
+    assert first.values["energy"] == second.values["energy"]
+
+
+@pytest.mark.parametrize("optimizer", ["JointLBFGS", "BFGS"])
+def test_no_stress_is_needed_where_the_cell_stays(relax_settings, optimizer):
+    settings = relax_settings(
+        **{**EMT, "calculator": "tests.lying.WithoutStress"}, relax_cell=False, optimizer=optimizer
+    )
+    assert relax(alloy(), make_evaluator(settings), settings).status == "converged"
+    assert single_point(alloy(), make_evaluator(settings), settings).status == "converged"
+
+
+@pytest.mark.parametrize("kind", ["Hole", "DeepHole", "Peak", "NanInForces", "TooFewForces", "MovesAtoms"])
+def test_energies_of_single_points_are_checked(emt, kind):
+    assert single_point(alloy(), AseEvaluator(getattr(lying, kind)(), kind), emt).status != "converged"
+
+
+def test_a_calculator_without_stress_is_refused_before_anything_runs(relax_settings):
+    for kind in ("WithoutStress", "SaysWhenMade"):
+        settings = relax_settings(**{**EMT, "calculator": f"tests.lying.{kind}"})
+        with pytest.raises(InputError, match="computes no stress"):
+            make_evaluator(settings)
+    with pytest.raises(InputError, match=r"relax\.settings\.calculator = .*WithoutStress.*computes no stress"):
+        check_stress(relax_settings(**{**EMT, "calculator": "tests.lying.WithoutStress"}))
+    for changes in (
+        {"calculator": "tests.lying.WithoutStress", "relax_cell": False},
+        {"calculator": "tests.lying.SaysWhenMade"},
+        {"calculator": "no.such.Calculator"},
+        {"calculator": "chgnet"},
+        {},
+    ):
+        check_stress(relax_settings(**{**EMT, **changes}))
+
+
+@pytest.mark.parametrize(
+    "words", ["", "std::bad_alloc", "DefaultCPUAllocator: can't allocate memory", "CUDA out of memory."]
+)
+def test_a_lack_of_memory_is_not_the_fault_of_a_structure(emt, words):
+    evaluator = AseEvaluator(lying.Starves(words), "x")
+    for method in (relax, single_point):
+        with pytest.raises(MemoryError, match=words or "MemoryError"):
+            method(alloy(), evaluator, emt)
+
+
+def test_texts_of_errors_are_such_as_every_database_takes(emt):
+    failed = relax(alloy(), AseEvaluator(lying.Exits("no\0 \ud800\nway" + 1000 * "!"), "x"), emt)
+    assert failed.detail.startswith(r"SystemExit: no\x00 \ud800 way!!!")
+    assert len(failed.detail) < 350
+
+
 # --- the job ----------------------------------------------------------------------------------------
 
 
@@ -290,6 +379,18 @@ def test_refused_input_is_written_down(job, tmp_path):
     code, rows = job(calculator="no.such.Calculator")
     assert (code, rows) == (2, {})
     assert json.loads((tmp_path / ERROR_FILE).read_text())["field"] == "relax.settings.calculator"
+
+
+@pytest.mark.parametrize("processes", [1, 2])
+def test_a_lack_of_memory_fails_the_job_after_all_others(job, tmp_path, processes):
+    """Those that starve are left for another job; with them goes no other."""
+    trials = [make_trial(0, alloy().repeat((1, 1, 2))), *(make_trial(i, alloy(seed=i)) for i in (1, 2))]
+    (tmp_path / TRIALS_FILE).write_text(trials_to_text(trials))
+    starving = {"calculator": "tests.lying.StarvesOnLargeCells", "processes": processes}
+    with pytest.raises(MemoryError, match="not enough memory to relax g00000_w000_t000"):
+        job(**starving)
+    labels = [json.loads(line)["label"] for line in (tmp_path / RESULTS_FILE).read_text().splitlines()]
+    assert sorted(labels) == [trial.info.label for trial in trials[1:]]
 
 
 @pytest.mark.slow

@@ -11,6 +11,14 @@ from ase.calculators.calculator import Calculator, all_changes
 from ase.stress import voigt_6_to_full_3x3_stress
 from numpy.typing import NDArray
 
+from aiida_fuse2.core.errors import RelaxationError
+
+NO_STRESS = "no_stress"
+"""Reason of a failure: the cell is to be relaxed, and the calculator gives no stress."""
+
+ATOMS_CHANGED = "calculator_changed_atoms"
+"""Reason of a failure: energy and forces are those of some other structure."""
+
 
 @dataclass(frozen=True, eq=False)
 class Evaluation:
@@ -51,24 +59,49 @@ class Evaluator(Protocol):
 
 
 class AseEvaluator:
-    """Any ASE calculator as an evaluator."""
+    """Any ASE calculator as an evaluator.
 
-    def __init__(self, calculator: Calculator, name: str) -> None:
+    Args:
+        calculator: which may have been written by anybody: what it gives is checked.
+        name: see ``Evaluator.name``.
+        needs_stress: whether the cell is to be relaxed.
+    """
+
+    def __init__(self, calculator: Calculator, name: str, *, needs_stress: bool = False) -> None:
         self.calculator = calculator
         self.name = name
+        self.needs_stress = needs_stress
 
     def evaluate(
         self, numbers: NDArray[np.int64], positions: NDArray[np.float64], cell: NDArray[np.float64]
     ) -> Evaluation:
-        """Return energy, forces and stress; zero stress where the calculator knows none."""
+        """Return energy, forces and stress; zero stress where the calculator knows none and none is needed.
+
+        Raises:
+            RelaxationError: ``no_stress``, ``calculator_changed_atoms``.
+        """
         atoms = Atoms(numbers=numbers, positions=positions, cell=cell, pbc=True)
         properties = ["energy", "forces"]
         if "stress" in self.calculator.implemented_properties:
             properties.append("stress")
+        self.calculator.results = {}  # what the last geometry left is no answer for this one
         self.calculator.calculate(atoms, properties, list(all_changes))
+        if _is_changed(atoms, numbers, positions, cell):
+            raise RelaxationError(ATOMS_CHANGED, f"{self.name} changes the structure that it is given")
         results: dict[str, Any] = self.calculator.results
+        forces = np.array(results["forces"], dtype=float)
         stress = np.zeros((3, 3))
-        if "stress" in results:
-            stress = np.asarray(results["stress"], dtype=float)
+        if results.get("stress") is not None:
+            stress = np.array(results["stress"], dtype=float)  # a copy: the calculator may write into its own again
             stress = voigt_6_to_full_3x3_stress(stress) if stress.ndim == 1 else stress
-        return Evaluation(float(results["energy"]), np.array(results["forces"], dtype=float), stress)
+        if self.needs_stress and not stress.any() and (results.get("stress") is None or forces.any()):
+            raise RelaxationError(NO_STRESS, f"{self.name} gives no stress, and the cell is to be relaxed")
+        return Evaluation(float(results["energy"]), forces, stress)
+
+
+def _is_changed(
+    atoms: Atoms, numbers: NDArray[np.int64], positions: NDArray[np.float64], cell: NDArray[np.float64]
+) -> bool:
+    """Tell whether a structure is no longer the one that it was made as."""
+    pairs = ((atoms.numbers, numbers), (atoms.positions, positions), (atoms.cell.array, cell))
+    return not (atoms.pbc.all() and all(np.array_equal(now, before) for now, before in pairs))

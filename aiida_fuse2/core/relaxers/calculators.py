@@ -23,7 +23,7 @@ def make_evaluator(settings: RelaxSettings, potential: str | None = None) -> Eva
 
     Raises:
         InputError: where the calculator is not installed or not known, or does not take the arguments, or the
-            library is missing, wrong or not wanted.
+            library is missing, wrong or not wanted, or the cell is to be relaxed without a stress.
     """
     check_potential(settings, is_given=potential is not None)
     if potential is not None:
@@ -42,7 +42,33 @@ def make_evaluator(settings: RelaxSettings, potential: str | None = None) -> Eva
         calculator: Calculator = kind(**settings.arguments)
     except TypeError as error:
         raise InputError("relax.settings.arguments", settings.arguments, str(error)) from error
-    return AseEvaluator(calculator, settings.calculator)
+    if settings.relax_cell and "stress" not in calculator.implemented_properties:
+        raise _no_stress(settings.calculator)
+    return AseEvaluator(calculator, settings.calculator, needs_stress=settings.relax_cell)
+
+
+def check_stress(settings: RelaxSettings) -> None:
+    """Refuse a calculator whose class says that it computes no stress where the cell is to be relaxed.
+
+    One that is not installed here, or says what it computes only when it is made, is left to the job.
+
+    Raises:
+        InputError: which names it.
+    """
+    if not settings.relax_cell or settings.calculator in {CHGNET, PAIR}:
+        return
+    module, _, name = settings.calculator.rpartition(".")
+    try:
+        computed = list(getattr(import_module(module), name).implemented_properties)
+    except Exception:  # noqa: BLE001 - whatever importing somebody's package raises
+        return
+    if "energy" in computed and "stress" not in computed:
+        raise _no_stress(settings.calculator)
+
+
+def _no_stress(calculator: str) -> InputError:
+    expected = "computes no stress, so no cell can be relaxed with it; take another, or set relax.settings.relax_cell"
+    return InputError("relax.settings.calculator", calculator, f"{expected} to false")
 
 
 def check_potential(settings: RelaxSettings, *, is_given: bool) -> None:
@@ -124,4 +150,4 @@ def _reference_chgnet(settings: RelaxSettings) -> Evaluator:
     torch.set_num_threads(settings.threads)
     model = CHGNet.load(model_name=settings.model, use_device=settings.device, verbose=False)
     calculator = CHGNetCalculator(model, use_device=settings.device, on_isolated_atoms="error")
-    return AseEvaluator(calculator, f"chgnet {settings.model} reference")
+    return AseEvaluator(calculator, f"chgnet {settings.model} reference", needs_stress=settings.relax_cell)

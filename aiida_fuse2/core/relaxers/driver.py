@@ -12,14 +12,15 @@ from numpy.typing import NDArray
 
 from aiida_fuse2.core.composition import formula_unit
 from aiida_fuse2.core.decision import CONVERGED
-from aiida_fuse2.core.errors import RelaxationError
+from aiida_fuse2.core.errors import RelaxationError, error_text, is_out_of_memory
 from aiida_fuse2.core.molecular import molecular_volume
 from aiida_fuse2.core.potentials.evaluation import Evaluation, Evaluator
 from aiida_fuse2.core.settings import CHGNET, JOINT_LBFGS, RelaxSettings
-from aiida_fuse2.core.symmetry import Symmetry, SymmetryError, find_symmetry
+from aiida_fuse2.core.symmetry import space_group
 from aiida_fuse2.core.uniqueness import encode_fingerprint, fingerprint
 from aiida_fuse2.core.validity import has_sound_cell, isolated_atoms, shortest_contact
 
+from .energies import check_energy, lowest_energy
 from .failures import Failure
 from .optimiser import Limits, Minimum, minimise
 from .projection import find_projection
@@ -82,6 +83,7 @@ class _Watched:
         self.last = start
         self._evaluator = evaluator
         self._settings = settings
+        self._lowest = lowest_energy(start.numbers, settings.calculator)
 
     def evaluate(
         self, numbers: NDArray[np.int64], positions: NDArray[np.float64], cell: NDArray[np.float64]
@@ -94,7 +96,14 @@ class _Watched:
         self.last = Atoms(numbers=numbers, positions=positions, cell=cell, pbc=True)
         check_geometry(self.last, self._settings.isolated_distance)
         self.evaluations += 1
-        return self._evaluator.evaluate(numbers, positions, cell)
+        found = self._evaluator.evaluate(numbers, positions, cell)
+        shapes = np.shape(found.forces), np.shape(found.stress)
+        if shapes != (positions.shape, (3, 3)):
+            raise RelaxationError(Failure.CALCULATOR, f"forces and stress of the shapes {shapes[0]} and {shapes[1]}")
+        energy = found.energy / len(numbers)
+        if -np.inf < energy < self._lowest:  # what is not finite may be a step too far, which the optimiser shortens
+            raise RelaxationError(Failure.ENERGY, f"{energy:.6g} eV/atom is below {self._lowest:.6g}")
+        return found
 
 
 def check_geometry(atoms: Atoms, isolated_distance: float) -> None:
@@ -161,7 +170,7 @@ def _minimise_with_ase(atoms: Atoms, evaluator: Evaluator, settings: RelaxSettin
     from .ase_optimisers import EvaluatorCalculator, ase_steps  # costs a tenth of a second
 
     working = atoms.copy()
-    working.calc = EvaluatorCalculator(evaluator)
+    working.calc = EvaluatorCalculator(evaluator, needs_stress=settings.relax_cell)
     converged, steps = False, 0
     for steps, converged in enumerate(ase_steps(working, settings)):  # the start is the first  # noqa: B007
         if not np.isfinite(working.get_potential_energy()):
@@ -180,19 +189,12 @@ def _minimise_with_ase(atoms: Atoms, evaluator: Evaluator, settings: RelaxSettin
 
 def _space_groups(atoms: Atoms, symprecs: tuple[float, float]) -> dict[str, Any]:
     """Return space groups at the tight and the loose tolerance; 1 where spglib finds none."""
-    found: list[Symmetry | None] = []
-    for symprec in symprecs:
-        try:
-            found.append(find_symmetry(atoms, symprec))
-        except SymmetryError:
-            found.append(None)
-    numbers = [1 if s is None else s.number for s in found]
-    symbols = ["P1" if s is None else s.symbol for s in found]
+    (number, symbol), (loose_number, loose_symbol) = (space_group(atoms, symprec) for symprec in symprecs)
     return {
-        "spacegroup": numbers[0],
-        "spacegroup_loose": numbers[1],
-        "spacegroup_symbol": symbols[0],
-        "spacegroup_symbol_loose": symbols[1],
+        "spacegroup": number,
+        "spacegroup_loose": loose_number,
+        "spacegroup_symbol": symbol,
+        "spacegroup_symbol_loose": loose_symbol,
     }
 
 
@@ -263,6 +265,17 @@ def check_contacts(atoms: Atoms, min_contact: float) -> None:
         raise RelaxationError(Failure.FUSED, f"shortest distance is {contact:.2f} of the covalent radii")
 
 
+def _calculator_error(error: BaseException) -> str:
+    """Return what is kept of an error of a calculator.
+
+    Raises:
+        MemoryError: where it is a lack of memory, which says nothing about the structure.
+    """
+    if is_out_of_memory(error):
+        raise MemoryError(error_text(error, MAX_DETAIL)) from error
+    return error_text(error, MAX_DETAIL)
+
+
 def relax(atoms: Atoms, evaluator: Evaluator, settings: RelaxSettings) -> RelaxedStructure:
     """Relax one structure; a failure is an outcome with a name, never an exception.
 
@@ -272,6 +285,9 @@ def relax(atoms: Atoms, evaluator: Evaluator, settings: RelaxSettings) -> Relaxe
         atoms: the structure; not changed.
         evaluator: from ``make_evaluator``.
         settings: of the tier.
+
+    Raises:
+        MemoryError: where memory is lacking.
     """
     started = time.process_time()
     start = Atoms(numbers=atoms.numbers, positions=atoms.positions, cell=atoms.cell, pbc=True)
@@ -287,14 +303,14 @@ def relax(atoms: Atoms, evaluator: Evaluator, settings: RelaxSettings) -> Relaxe
         method = _minimise if settings.optimizer == JOINT_LBFGS else _minimise_with_ase
         found = method(start, watched, settings)
         final = _final(start, found, settings)
+        check_energy(found.energy / len(final), final.numbers, settings.calculator)
         values |= describe(final, found.energy, settings.pressure, settings.report_symprec)
         values |= {"steps": found.steps, "fmax": float(np.linalg.norm(found.forces, axis=1).max())}
         vector = fingerprint(final)
     except RelaxationError as error:
         status, detail, final = error.reason, error.detail, watched.last
-    except Exception as error:  # noqa: BLE001 - any calculator's failure ends this structure, not the batch
-        status, detail = Failure.CALCULATOR, f"{type(error).__name__}: {error}"[:MAX_DETAIL]
-        final = watched.last
+    except (Exception, SystemExit) as error:  # noqa: BLE001 - any calculator's failure ends this structure, not the batch
+        status, detail, final = Failure.CALCULATOR, _calculator_error(error), watched.last
     values |= {"evaluations": watched.evaluations, "cpu_seconds": round(time.process_time() - started, 4)}
     if status == CONVERGED:
         final.wrap()
@@ -308,6 +324,9 @@ def single_point(atoms: Atoms, evaluator: Evaluator, settings: RelaxSettings) ->
         atoms: the structure; not changed.
         evaluator: from ``make_evaluator``.
         settings: of the tier; pressure and least distances count.
+
+    Raises:
+        MemoryError: where memory is lacking.
     """
     started = time.process_time()
     start = Atoms(numbers=atoms.numbers, positions=atoms.positions, cell=atoms.cell, pbc=True)
@@ -315,14 +334,15 @@ def single_point(atoms: Atoms, evaluator: Evaluator, settings: RelaxSettings) ->
     values: dict[str, Any] = {"potential": evaluator.name}
     try:
         found = _Watched(evaluator, settings, start).evaluate(start.numbers, start.positions, start.cell.array)
-        if not np.isfinite(found.energy):
-            raise RelaxationError(Failure.NOT_FINITE)
+        if not np.isfinite(found.forces).all():
+            raise RelaxationError(Failure.NOT_FINITE, "forces")
+        check_energy(found.energy / len(start), start.numbers, settings.calculator)
         check_contacts(start, settings.min_contact)
         check_bound(found.energy / len(start), settings)
         values |= describe(start, found.energy, settings.pressure, settings.report_symprec)
     except RelaxationError as error:
         status, detail = error.reason, error.detail
-    except Exception as error:  # noqa: BLE001 - any calculator's failure ends this structure, not the batch
-        status, detail = Failure.CALCULATOR, f"{type(error).__name__}: {error}"[:MAX_DETAIL]
+    except (Exception, SystemExit) as error:  # noqa: BLE001 - any calculator's failure ends this structure, not the batch
+        status, detail = Failure.CALCULATOR, _calculator_error(error)
     values["cpu_seconds"] = round(time.process_time() - started, 4)
     return RelaxedStructure(str(status), detail, start, values, None)

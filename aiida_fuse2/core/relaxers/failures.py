@@ -6,7 +6,7 @@ from enum import StrEnum
 
 
 class Failure(StrEnum):
-    """Reason of a failed relaxation."""
+    """Reason of a failed relaxation; the last one is given to a result that contradicts itself or its trial."""
 
     ISOLATED = "isolated_atom"
     BAD_CELL = "cell_exploded"
@@ -16,3 +16,5 @@ class Failure(StrEnum):
     TOO_DENSE = "too_dense"
     UNBOUND = "unbound"
     CALCULATOR = "calculator_error"
+    ENERGY = "energy_impossible"
+    BAD_RESULT = "bad_result"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from aiida import orm
@@ -9,14 +10,16 @@ from aiida.engine import calcfunction
 from ase import Atoms
 
 from aiida_fuse2.core.decision import CONVERGED
-from aiida_fuse2.core.errors import InputError
+from aiida_fuse2.core.errors import InputError, error_text, one_line, storable
 from aiida_fuse2.core.relaxers import RelaxedStructure
+from aiida_fuse2.core.relaxers.failures import Failure
+from aiida_fuse2.core.results import same_atoms
 from aiida_fuse2.core.settings import parse_settings
 from aiida_fuse2.core.tiers import SingleTierSettings, computed_structure
 from aiida_fuse2.worker.files import select_trials, to_extxyz, trials_from_text
 from aiida_fuse2.worker.names import RELAXED_FILE
 
-from .base import SingleTier
+from .base import SingleTier, TierResult
 from .registry import load_tier
 
 RESULTS_PREFIX = "results_"
@@ -33,6 +36,21 @@ def load_single_tier(name: str) -> type[SingleTier]:
     if not issubclass(tier, SingleTier):
         raise InputError("tiers", name, "relaxes batches")
     return tier
+
+
+def collected(tier: type[SingleTier], node: orm.ProcessNode) -> TierResult:
+    """Return how a process ended; one whose outputs a tier cannot read has given a bad result.
+
+    Args:
+        tier: whose process it is.
+        node: which has ended.
+    """
+    try:
+        found = tier.collect(node)
+        storable(found.ended)
+    except Exception as error:  # noqa: BLE001 - the outputs are those of another plugin, whatever it read
+        return TierResult(status=Failure.BAD_RESULT, detail=error_text(error))
+    return replace(found, detail=one_line(found.detail))
 
 
 @calcfunction
@@ -59,26 +77,53 @@ def gather(
     for trial in select_trials(trials_from_text(trials.get_content()), list(ended.get_dict())):
         label = trial.info.label
         results, structure = nodes.get(RESULTS_PREFIX + label), nodes.get(STRUCTURE_PREFIX + label)
-        atoms = trial.atoms if structure is None else structure.get_ase()
-        values = {}
-        if results is not None:
-            values = kind.values(results.get_dict(), pressure=parsed.pressure, volume=atoms.get_volume())
-        found = _computed(ended[label], atoms, values, parsed)
-        rows[label] = found.to_dict()
-        frames.append((found.atoms, {"label": label, "status": found.status}))
+        atoms, values, end = trial.atoms, {}, ended[label]
+        try:
+            if structure is not None:
+                atoms = _geometry(structure, trial.atoms)
+            if results is not None:
+                found = kind.values(results.get_dict(), pressure=parsed.pressure, volume=atoms.get_volume())
+                values = {**storable({**found, "energy": None}), "energy": float(found["energy"])}
+        except Exception as error:  # noqa: BLE001 - the outputs are those of another plugin, whatever it read
+            end = [Failure.BAD_RESULT, error_text(error), end[2]] if end[0] == CONVERGED else end
+        relaxed = _computed(end, atoms, values, parsed, tier.value)
+        rows[label] = relaxed.to_dict()
+        frames.append((relaxed.atoms, {"label": label, "status": relaxed.status}))
     return {
         "results": orm.Dict({"by_label": rows, "software": {}}),
         "relaxed": orm.SinglefileData.from_string(to_extxyz(frames), filename=RELAXED_FILE),
     }
 
 
-def _computed(ended: list[Any], atoms: Atoms, values: dict[str, Any], settings: SingleTierSettings) -> RelaxedStructure:
-    """Return the result of a structure; a failed one keeps its costs."""
+def _geometry(structure: orm.StructureData, start: Atoms) -> Atoms:
+    """Return the geometry of a relaxed structure.
+
+    Raises:
+        ValueError: where it has other atoms than the trial.
+    """
+    atoms: Atoms = structure.get_ase()
+    if not same_atoms(atoms, start):
+        raise ValueError(f"the geometry is one of {atoms.get_chemical_formula()}, not {start.get_chemical_formula()}")
+    return atoms
+
+
+def _computed(
+    ended: list[Any], atoms: Atoms, values: dict[str, Any], settings: SingleTierSettings, tier: str
+) -> RelaxedStructure:
+    """Return the result of a structure; a failed one keeps its costs.
+
+    Args:
+        ended: see ``TierResult.ended``.
+        atoms: last geometry.
+        values: see ``SingleTier.values``.
+        settings: of the tier.
+        tier: its name.
+    """
     status, detail, costs = ended
     energy = values.pop("energy", None)
     values |= costs
     if status == CONVERGED and energy is not None:
-        return computed_structure(atoms, float(energy), settings, values)
+        return computed_structure(atoms, energy, settings, values, source=tier)
     if status == CONVERGED:
         status, detail = "no_energy", "its process has no energy among its outputs"
     return RelaxedStructure(status, detail, atoms, values, None)

@@ -1,0 +1,59 @@
+"""Which energies a potential can mean, eV per atom."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from numpy.typing import NDArray
+
+from aiida_fuse2.core.errors import RelaxationError
+from aiida_fuse2.core.settings import CHGNET, PAIR
+
+from .failures import Failure
+
+LARGEST_ENERGY = 1000.0
+"""Largest distance from separate atoms or ions, eV/atom: lattices of ions of charge 7 have a tenth of it, and 10 TPa,
+the highest pressure of a search, a few hundred."""
+
+TOTAL_ENERGY = 30.0
+"""Times Z to the power 7/3, eV: no atom has a lower energy with all its electrons. That of Thomas and Fermi is 20.9
+times that, which relativity lowers by a tenth at most."""
+
+GULP, VASP = "gulp", "vasp"
+"""Names of tiers."""
+
+FROM_ATOMS = frozenset({CHGNET, PAIR, GULP, VASP})
+"""Calculators and tiers whose energies are counted from separate atoms or ions; those of others may be total energies
+of all electrons."""
+
+
+def lowest_energy(numbers: NDArray[np.int64], source: str) -> float:
+    """Return the energy below which nothing can be meant, eV/atom.
+
+    Args:
+        numbers: atomic numbers, shape (n,).
+        source: calculator or tier.
+    """
+    if source in FROM_ATOMS:
+        return -LARGEST_ENERGY
+    return -LARGEST_ENERGY - TOTAL_ENERGY * float(np.mean(np.asarray(numbers, dtype=float) ** (7 / 3)))
+
+
+def check_energy(energy: float, numbers: NDArray[np.int64], source: str) -> None:
+    """Refuse the potential energy of a structure that no potential can mean.
+
+    Args:
+        energy: without pressure times volume, eV/atom.
+        numbers: atomic numbers, shape (n,).
+        source: calculator or tier.
+
+    Raises:
+        RelaxationError: ``energy_not_finite``, ``energy_impossible``.
+    """
+    if not math.isfinite(energy):
+        raise RelaxationError(Failure.NOT_FINITE, f"energy {energy}")
+    lowest = lowest_energy(numbers, source)
+    if not lowest <= energy <= LARGEST_ENERGY:
+        detail = f"{energy:.6g} eV/atom is not between {lowest:.6g} and {LARGEST_ENERGY:g}"
+        raise RelaxationError(Failure.ENERGY, detail)
