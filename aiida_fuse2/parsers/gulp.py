@@ -10,6 +10,7 @@ from ase import Atoms
 
 from aiida_fuse2.core.decision import CONVERGED
 from aiida_fuse2.core.gulp import Outcome
+from aiida_fuse2.core.relaxers.failures import Failure
 from aiida_fuse2.core.trials import Trial, single_trial
 from aiida_fuse2.worker.files import to_extxyz
 from aiida_fuse2.worker.names import RELAXED_FILE
@@ -24,6 +25,7 @@ EXIT_CODES = {
     Outcome.STEP_LIMIT: "ERROR_STEP_LIMIT",
     Outcome.TIME_LIMIT: "ERROR_TIME_LIMIT",
     Outcome.NO_MINIMUM: "ERROR_NO_MINIMUM",
+    Failure.DIED: "ERROR_OUTPUT_TRUNCATED",
 }
 """Exit code of each failure of one structure; all others are about the structure itself."""
 

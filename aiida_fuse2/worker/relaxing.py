@@ -8,6 +8,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from ase import Atoms
+
 from aiida_fuse2.core.potentials.evaluation import Evaluator
 from aiida_fuse2.core.potentials.pair import read_library, write_library
 from aiida_fuse2.core.relaxers import RelaxedStructure, make_evaluator, relax
@@ -17,7 +19,7 @@ from aiida_fuse2.core.trials import Trial
 from .cores import cores_of_job
 from .files import select_trials, to_extxyz, trials_from_text
 from .names import POTENTIAL_FILE, RELAXED_FILE, RESULTS_FILE, SOFTWARE_FILE, TRIALS_FILE
-from .processes import run_all
+from .processes import Lost, run_all
 from .software import calculator_versions, software_versions
 
 _EVALUATORS: dict[tuple[str, str | None], Evaluator] = {}
@@ -35,6 +37,23 @@ def evaluator_of(settings: RelaxSettings, potential: str | None = None) -> Evalu
     if key not in _EVALUATORS:
         _EVALUATORS[key] = make_evaluator(settings, potential)
     return _EVALUATORS[key]
+
+
+def _prepare(work: tuple[Trial, RelaxSettings, str | None]) -> None:
+    evaluator_of(*work[1:])
+
+
+def lost_structure(trial: Trial, lost: Lost, potential: str) -> RelaxedStructure:
+    """Return the result of a structure that killed or blocked the process that was to relax it.
+
+    Args:
+        trial: the structure.
+        lost: what came of it.
+        potential: name of what was to relax it.
+    """
+    start = Atoms(numbers=trial.atoms.numbers, positions=trial.atoms.positions, cell=trial.atoms.cell, pbc=True)
+    values = {"potential": potential, "prerelax_evaluations": 0, "evaluations": 0, "cpu_seconds": 0.0}
+    return RelaxedStructure(str(lost.reason), lost.detail, start, values, None)
 
 
 def _relax_one(work: tuple[Trial, RelaxSettings, str | None]) -> RelaxedStructure:
@@ -57,16 +76,15 @@ def relax_all(
 
     Raises:
         InputError: where the potential cannot be made.
+        Fuse2Error: where no process can work, or the wall time of the job is used up; see ``run_all``.
     """
     processes = min(settings.processes or cores_of_job(os.environ), len(trials))
     ordered = list(trials)
-    if processes <= 1:
-        evaluator_of(settings, potential)
-    else:
+    if processes > 1:
         ordered.sort(key=lambda trial: -len(trial.atoms))
     work = [(trial, settings, potential) for trial in ordered]
-    for (trial, _, _), outcome in run_all(_relax_one, work, processes):
-        yield trial, outcome
+    for (trial, _, _), outcome in run_all(_relax_one, work, processes, prepare=_prepare):
+        yield trial, lost_structure(trial, outcome, settings.calculator) if isinstance(outcome, Lost) else outcome
 
 
 def needed_potential(text: str, trials: Sequence[Trial], *, where: str = "potential") -> str:

@@ -14,3 +14,5 @@ class Failure(StrEnum):
     STEP_LIMIT = "step_limit"
     FUSED = "fused_atoms"
     CALCULATOR = "calculator_error"
+    DIED = "process_died"
+    TIME_LIMIT = "time_limit"
