@@ -30,6 +30,7 @@ from .environment import (
     daemon_problem,
     start_command,
 )
+from .hangs import late_jobs, slow_searches
 from .query import PROCESS_TYPE, RUNS_PROCESS_TYPE, TERMINATED
 from .refinement import PROCESS_TYPE as REFINE_PROCESS_TYPE
 from .workchains.orphans import Orphan, orphans_below, seal_orphans
@@ -67,7 +68,7 @@ class Finding:
     """One thing that was looked at.
 
     Attributes:
-        subject: profile, disk, daemon, broker, code or process.
+        subject: profile, disk, daemon, broker, code, process or search.
         severity: whether the user has to do something.
         text: what was found, for people.
         command: what mends it, or None.
@@ -267,7 +268,7 @@ def _check_code(code: orm.InstalledCode, *, connect: bool) -> Finding:
 
 def check_processes() -> list[Finding]:
     """Look for processes that will not advance by themselves."""
-    found = [*_paused(), *_left_behind(), *_without_task()]
+    found = [*_paused(), *_left_behind(), *_without_task(), *_hanging()]
     if found:
         return found
     active = orm.QueryBuilder().append(orm.WorkChainNode, filters={"process_type": PROCESS_TYPE, **_active()}).count()
@@ -286,6 +287,18 @@ def _paused() -> Iterator[Finding]:
         reason = attributes.get("process_status")
         text = f"{label} {pk} is paused" + (f": {reason}" if reason else "")
         yield _problem("process", text, _verdi(f"process play {pk}"), _search_of(pk))
+
+
+def _hanging() -> Iterator[Finding]:
+    """Find jobs past their wall time, and searches that stand still."""
+    late = list(late_jobs())
+    for hang in late:
+        yield _problem("process", hang.text, _verdi(f"process kill {hang.pk}"), _search_of(hang.pk))
+    named = {_search_of(hang.pk) for hang in late}
+    for hang in slow_searches():
+        if hang.pk not in named:
+            command = f"process status {hang.pk}" if hang.job is None else f"process kill {hang.job}"
+            yield _problem("search", hang.text, _verdi(command), hang.pk)
 
 
 def _left_behind() -> Iterator[Finding]:

@@ -13,6 +13,7 @@ from ase import Atoms
 
 from aiida_fuse2.core.decision import CONVERGED
 from aiida_fuse2.core.relaxers.driver import DESCRIBED
+from aiida_fuse2.core.relaxers.failures import OF_THE_MACHINE
 from aiida_fuse2.core.tiers import TIER
 from aiida_fuse2.core.trials import Trial
 from aiida_fuse2.worker.files import from_extxyz, select_trials, to_extxyz, trials_from_text
@@ -96,6 +97,8 @@ class RelaxParser(WorkerParser):
         if not results:
             return self.failure()
         self._add_outputs(trials, results, geometries, read_software(folder))
+        if any(row["status"] in OF_THE_MACHINE for row in results.values()):
+            self.node.base.caching.is_valid_cache = False
         missing = len(trials) - len(results)
         if missing:
             return self.exit_codes.ERROR_RESULTS_INCOMPLETE.format(missing=missing, total=len(trials))

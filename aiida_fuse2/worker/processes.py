@@ -56,7 +56,7 @@ class Lost:
     """What came of a piece of work that gave no result.
 
     Attributes:
-        reason: ``process_died``, ``time_limit`` or ``calculator_error``.
+        reason: ``process_died``, ``wall_time`` or ``calculator_error``.
         detail: for people.
     """
 
@@ -386,6 +386,6 @@ class _Pool(Generic[Work, Result]):
             self._retire(child)
         for number in lost:
             self._left.discard(number)
-            yield number, Lost(Failure.TIME_LIMIT, "not finished in the wall time of a whole job")
+            yield number, Lost(Failure.WALL_TIME, "not finished in the wall time of a whole job")
         if self._left:
             raise OutOfTimeError(f"the wall time of the job is used up, and {len(self._left)} pieces of work are left")

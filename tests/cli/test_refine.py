@@ -144,7 +144,7 @@ def test_a_refinement_under_way_is_listed_and_watched(call, search, daemon_up, m
 
 
 def test_a_structure_that_kills_its_jobs_is_given_up(search, worker_code):
-    changes = ase(calculator="tests.faulty.DiesOfLargeCells", arguments={"limit": 4})
+    changes = ase(calculator="tests.faulty.EndsJobsOfLargeCells", arguments={"limit": 4})
     changes["tiers"]["ase"]["options"] = {"environment_variables": {"PYTHONPATH": str(ROOT)}}
     changes["settings"] = {"job_attempts": 2}
     builder = prepare_refinement([search], TierChoice(names=["ase"]), code=worker_code, overrides=changes)

@@ -130,14 +130,14 @@ def hang_or_do(piece):
 def test_what_hangs_for_ever_is_named():
     with limited(6.0):
         found = dict(run_all(hang_or_do, ["hangs", "b"], 2))
-    assert (found["hangs"].reason, found["b"]) == ("time_limit", "B")
+    assert (found["hangs"].reason, found["b"]) == ("wall_time", "B")
 
 
 def test_another_job_does_what_waited_for_what_hangs():
     found = []
     with limited(6.0), pytest.raises(OutOfTimeError, match="1 pieces"):
         found.extend(run_all(hang_or_do, ["hangs", "b"], 1))
-    assert [(piece, outcome.reason) for piece, outcome in found] == [("hangs", "time_limit")]
+    assert [(piece, outcome.reason) for piece, outcome in found] == [("hangs", "wall_time")]
 
 
 def test_what_hung_once_is_done_beside(tmp_path):
@@ -237,7 +237,7 @@ def test_a_job_in_which_one_structure_kills(start):
 def test_a_job_ends_itself_in_time(start):
     process, folder = start(20, calculator="tests.faulty.HangsOnLargeCells", arguments={"limit": 3})
     assert process.wait(ENOUGH + 20) == 0
-    assert sorted(rows_of(folder).values()) == ["converged"] * 3 + ["time_limit"]
+    assert sorted(rows_of(folder).values()) == ["converged"] * 3 + ["wall_time"]
 
 
 def test_a_job_whose_own_process_hangs_says_where(tmp_path):

@@ -15,4 +15,8 @@ class Failure(StrEnum):
     FUSED = "fused_atoms"
     CALCULATOR = "calculator_error"
     DIED = "process_died"
-    TIME_LIMIT = "time_limit"
+    WALL_TIME = "wall_time"
+
+
+OF_THE_MACHINE = frozenset({Failure.DIED, Failure.WALL_TIME})
+"""Failures that another machine, or another day, may not have."""
