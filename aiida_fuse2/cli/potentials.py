@@ -55,7 +55,7 @@ def cmd_learn(
     One job relaxes a handful of random structures with CHGNet and fits splines to them. They serve this
     composition only: to rank and relax random structures of it before CHGNet does.
     """
-    from aiida_fuse2 import environment, potentials
+    from aiida_fuse2 import environment, launch, potentials
     from aiida_fuse2.overrides import merge_all, parse_assignment
 
     options = {"max_atoms": max_atoms, "seed": seed}
@@ -69,6 +69,7 @@ def cmd_learn(
     problem = environment.calculator_problem(code, builder.relax["calculator"])
     if problem is not None:
         raise CommandError(problem)
+    launch.check_devices(builder)
     node = submit_inputs(builder)
     click.echo(f"Potentials of {composition} are being learned: PK {node.pk}", err=as_json)
     if wait:

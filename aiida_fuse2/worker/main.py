@@ -43,6 +43,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("job", choices=[*_JOBS, "versions"], help="what to run; versions prints those of the packages")
     parser.add_argument("--calculator", help="with versions: a calculator, whose version is printed too")
     parser.add_argument("--arguments", type=json.loads, default={}, help="of the calculator, as JSON")
+    parser.add_argument("--device", help="with versions: a device that must be there")
     return parser
 
 
@@ -58,6 +59,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     warnings.filterwarnings("ignore")  # libraries warn once per structure; results carry what matters
     try:
         if options.job == "versions":
+            if options.device is not None:
+                import_module("aiida_fuse2.core.relaxers.calculators").require_device(options.device)
             _print_versions(options.calculator, options.arguments)
             return 0
         job = json.loads((folder / JOB_FILE).read_text())
