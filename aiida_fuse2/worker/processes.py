@@ -7,7 +7,7 @@ import os
 import signal
 import sys
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
@@ -29,6 +29,9 @@ LOOK = 1.0
 
 GRACE = 2.0
 """How long a process without work may take to end, s."""
+
+MOST_DEATHS = 3
+"""Processes that may die on a piece before it is lost; all but the first have nothing beside them."""
 
 AGAIN = 0.5
 """Part of the job's time after which a piece that is not finished is begun a second time, beside the first."""
@@ -80,8 +83,8 @@ def run_all(
     """Yield each piece of work with its result as soon as it is there.
 
     None runs in this process, and what comes of one does not depend on the others. A piece whose process ends is run
-    again when all others are done, alone and in a new process: it may not have been its fault. If that process ends as
-    well, the piece is lost. Where the wall time of the job is limited and a piece has taken half of it, it is run a
+    again when all others are done, alone and in a new process: it may not have been its fault. If three processes have
+    ended so, the piece is lost. Where the wall time of the job is limited and a piece has taken half of it, it is run a
     second time beside the first; if neither is finished when the time is used up, it is lost.
 
     Args:
@@ -216,6 +219,7 @@ class _Pool(Generic[Work, Result]):
         self._bad_starts = 0
         self._waiting = deque(range(len(work)))
         self._alone: deque[int] = deque()
+        self._deaths: Counter[int | None] = Counter()
         self._twice: set[int] = set()
         self._left = set(range(len(work)))
         self._children: list[_Child] = []
@@ -370,7 +374,8 @@ class _Pool(Generic[Work, Result]):
         number = child.piece
         if number not in self._left or any(number in {other.piece, other.only} for other in self._children):
             return
-        if child.only is None:
+        self._deaths[number] += 1
+        if self._deaths[number] < MOST_DEATHS:
             self._alone.append(number)
         else:
             yield from self._finish(number, Lost(Failure.DIED, child.end_text()))

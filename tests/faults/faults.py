@@ -119,8 +119,9 @@ def child_kill(trials, search, rng):
     for _ in range(3):
         trials.wait_for(lambda: trials.at_work() or trials.state(search) in ENDED)
         time.sleep(rng.uniform(0, 0.5))
+        struck = trials.jobs()
         trials.kill(trials.at_work()[:1])
-        time.sleep(1)
+        psutil.wait_procs(struck)
 
 
 def children_left(trials, search, rng):
