@@ -36,6 +36,7 @@ from .environment import (
     daemon_problem,
     start_command,
 )
+from .hangs import late_jobs, slow_searches
 from .query import PROCESS_TYPE, RUNS_PROCESS_TYPE, TERMINATED
 from .query.loading import with_callers
 from .refinement import PROCESS_TYPE as REFINE_PROCESS_TYPE
@@ -88,7 +89,7 @@ class Finding:
     """One thing that was looked at.
 
     Attributes:
-        subject: profile, disk, daemon, broker, code or process.
+        subject: profile, disk, daemon, broker, code, process or search.
         severity: whether the user has to do something.
         text: what was found, for people.
         command: what mends it, or None.
@@ -336,7 +337,7 @@ def check_kernel() -> list[Finding]:
 
 def check_processes() -> list[Finding]:
     """Look for processes that will not advance by themselves."""
-    found = [*_paused(), *_unseen(), *_left_behind(), *_outliving(), *_without_task()]
+    found = [*_paused(), *_unseen(), *_left_behind(), *_outliving(), *_without_task(), *_hanging()]
     if found:
         return found
     active = orm.QueryBuilder().append(orm.WorkChainNode, filters={"process_type": PROCESS_TYPE, **_active()}).count()
@@ -380,6 +381,18 @@ def _unseen() -> Iterator[Finding]:
             "and continued; AiiDA may end up pausing it"
         )
         yield _problem("process", text, _verdi("daemon restart"), _search_of(pk))
+
+
+def _hanging() -> Iterator[Finding]:
+    """Find jobs past their wall time, and searches that stand still."""
+    late = list(late_jobs())
+    for hang in late:
+        yield _problem("process", hang.text, _verdi(f"process kill {hang.pk}"), _search_of(hang.pk))
+    named = {_search_of(hang.pk) for hang in late}
+    for hang in slow_searches():
+        if hang.pk not in named:
+            command = f"process status {hang.pk}" if hang.job is None else f"process kill {hang.job}"
+            yield _problem("search", hang.text, _verdi(command), hang.pk)
 
 
 def _left_behind() -> Iterator[Finding]:

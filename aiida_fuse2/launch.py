@@ -19,7 +19,7 @@ from aiida_fuse2.calculations.train import TrainCalculation
 from aiida_fuse2.core.errors import InputError, RefusedInputsError, one_line
 from aiida_fuse2.core.generators import PROVIDED
 from aiida_fuse2.core.relaxers.calculators import check_stress
-from aiida_fuse2.core.settings import RelaxSettings, SearchSettings, TrainSettings, check_search, parse_settings
+from aiida_fuse2.core.settings import CHGNET, RelaxSettings, SearchSettings, TrainSettings, check_search, parse_settings
 from aiida_fuse2.environment import load_node
 from aiida_fuse2.models import find_model
 from aiida_fuse2.starts import Starts, add_starts, load_group, name_of
@@ -28,10 +28,12 @@ from aiida_fuse2.workchains.protocols import check_extent, merge, protocol_input
 from aiida_fuse2.workchains.runs import Fuse2RunsWorkChain, pruned
 from aiida_fuse2.workchains.search import Fuse2WorkChain
 from aiida_fuse2.workchains.search_builder import split_overrides
+from aiida_fuse2.workchains.software import ask_worker
 from aiida_fuse2.workchains.tiers import TierChoice
 from aiida_fuse2.workchains.tiers.base import WORKER
 from aiida_fuse2.worker.cores import usable_cores
 from aiida_fuse2.worker.files import from_extxyz
+from aiida_fuse2.worker.main import INPUT_ERROR
 from aiida_fuse2.worker.training import read_training_set
 
 MEMORY_PER_PROCESS = 1_500_000_000
@@ -40,6 +42,11 @@ MEMORY_PER_PROCESS = 1_500_000_000
 LOCAL_TRANSPORT = "core.local"
 DIRECT_SCHEDULER = "core.direct"
 """Of a computer whose jobs start on this machine at once, however many there are."""
+
+
+CUDA = "cuda"
+NO_DEVICE = "relax.settings.device"
+"""The device that may not be there, and the field that the worker then names."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -378,10 +385,11 @@ def _builder(
 
 
 def check_inputs(builder: ProcessBuilder) -> None:
-    """Check inputs as AiiDA does when they are submitted.
+    """Check inputs as AiiDA does when they are submitted, and devices where this can be done.
 
     Raises:
         RefusedInputsError: where they are wrong.
+        InputError: where a device is not there.
     """
     ports = builder.process_class.spec().inputs
     try:
@@ -391,6 +399,34 @@ def check_inputs(builder: ProcessBuilder) -> None:
         raise RefusedInputsError(f"an input is of the wrong kind: {error}") from error
     if problem is not None:
         raise RefusedInputsError(f"{problem.port}: {problem.message}")
+    check_devices(pruned(builder))
+
+
+def check_devices(ports: Mapping[str, Any]) -> None:
+    """Ask the worker for the GPU that inputs name, where jobs start on this machine; others tell when they begin.
+
+    Raises:
+        InputError: where it has none.
+    """
+    code = ports.get("code") or (ports.get("codes") or {}).get(WORKER)
+    for name in ("settings", "relax", "tier"):
+        node = ports.get(name)
+        settings = node.get_dict() if isinstance(node, orm.Dict) else {}
+        if (
+            code is None
+            or settings.get("device") != CUDA
+            or settings.get("calculator") != CHGNET
+            or not _runs_here(code)
+        ):
+            continue
+        options = ports.get("options") or ports.get("metadata", {}).get("options")
+        options = options.get_dict() if isinstance(options, orm.Dict) else options
+        status, _, errors = ask_worker(code, ["--device", CUDA], options)
+        if status == INPUT_ERROR and NO_DEVICE in errors:
+            raise InputError(NO_DEVICE, CUDA, f"{code.full_label} finds no CUDA device on this machine; use 'cpu'")
+    for inner in ports.values():
+        if isinstance(inner, Mapping):
+            check_devices(inner)
 
 
 def plain_inputs(builder: ProcessBuilder) -> dict[str, Any]:

@@ -108,7 +108,7 @@ def run(options: argparse.Namespace) -> None:
             folder = options.work / composition / generator.replace(":", "-")
             if (composition, generator, "pool") not in done or not (folder / "pool.extxyz").exists():
                 settings = settings_of(composition, generator, options.scored, options.relaxed, SYSTEMS[composition])
-                ((_, (text, summary)),) = run_all(make_pool, [(settings, folder, weights)], 1, apart=True)
+                ((_, (text, summary)),) = run_all(make_pool, [(settings, folder, weights)], 1)
                 (folder / "pool.extxyz").write_text(text)
                 add(options.out, composition, generator, "pool", summary_row(summary))
             pool = from_extxyz((folder / "pool.extxyz").read_text())

@@ -18,8 +18,13 @@ def _die():
     os.kill(os.getpid(), signal.SIGKILL)
 
 
+def _end_job():
+    os.kill(os.getppid(), signal.SIGKILL)
+    time.sleep(60)  # this process ends with it
+
+
 class DiesOnce(EMT):
-    """Dies at a certain structure, the first time that any job gets there.
+    """Ends its job at a certain structure, the first time that any job gets there.
 
     Args:
         marker: file that remembers that it has happened.
@@ -38,7 +43,7 @@ class DiesOnce(EMT):
                 self._left -= 1
         if self._left < 0 and not self._marker.exists():
             self._marker.touch()
-            _die()
+            _end_job()
         super().calculate(atoms, *args, **kwargs)
 
 
@@ -52,6 +57,19 @@ class DiesOfLargeCells(EMT):
     def calculate(self, atoms=None, *args, **kwargs):
         if len(atoms) > self._limit:
             _die()
+        super().calculate(atoms, *args, **kwargs)
+
+
+class EndsJobsOfLargeCells(EMT):
+    """Ends its job whenever a structure has more than ``limit`` atoms."""
+
+    def __init__(self, limit, **kwargs):
+        super().__init__(**kwargs)
+        self._limit = limit
+
+    def calculate(self, atoms=None, *args, **kwargs):
+        if len(atoms) > self._limit:
+            _end_job()
         super().calculate(atoms, *args, **kwargs)
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import multiprocessing
 import os
-import time
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
@@ -22,6 +21,7 @@ from aiida_fuse2.core.relaxers import RelaxedStructure, make_evaluator
 from aiida_fuse2.core.settings import CHGNET, RelaxSettings, SearchSettings
 from aiida_fuse2.core.trials import TrialInfo
 from aiida_fuse2.workchains.protocols import check_overrides, merge
+from aiida_fuse2.worker.processes import cpu_seconds
 from aiida_fuse2.worker.software import software_versions
 
 from .defaults import Targets
@@ -166,7 +166,7 @@ class Course:
     """
 
     def __init__(self) -> None:
-        self.started = time.process_time()
+        self.started = cpu_seconds()
         self.tried = self.evaluations = 0
         self.failures: Counter[str] = Counter()
         self.improvements: list[Improvement] = []
@@ -175,7 +175,7 @@ class Course:
     @property
     def seconds(self) -> float:
         """CPU time since the search began, s."""
-        return time.process_time() - self.started
+        return cpu_seconds() - self.started
 
     def observe(self, info: TrialInfo, result: RelaxedStructure) -> None:
         """Count a relaxed structure."""

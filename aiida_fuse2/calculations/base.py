@@ -13,7 +13,7 @@ from aiida.engine import CalcJob, CalcJobProcessSpec
 
 from aiida_fuse2.core.errors import InputError
 from aiida_fuse2.reserve import StoresItsEnd
-from aiida_fuse2.worker.names import ERROR_FILE, INTERMEDIATE, JOB_FILE, STDERR_FILE, STDOUT_FILE
+from aiida_fuse2.worker.names import ERROR_FILE, INTERMEDIATE, JOB_FILE, STDERR_FILE, STDOUT_FILE, WALL_SECONDS
 
 V = TypeVar("V")
 
@@ -101,7 +101,7 @@ class WorkerCalculation(StoresItsEnd, CalcJob):
             retrieve: result files kept only until they are parsed.
         """
         with folder.open(JOB_FILE, "w") as handle:
-            json.dump(job, handle)
+            json.dump({**job, WALL_SECONDS: self.metadata.options.get("max_wallclock_seconds")}, handle)
         code = CodeInfo()
         code.code_uuid = self.inputs.code.uuid
         code.cmdline_params = [command]

@@ -55,7 +55,7 @@ def cmd_learn(
     One job relaxes a handful of random structures with CHGNet and fits splines to them. They serve this
     composition only: to rank and relax random structures of it before CHGNet does.
     """
-    from aiida_fuse2 import environment, potentials
+    from aiida_fuse2 import environment, launch, potentials
     from aiida_fuse2.core.composition import parse_composition
     from aiida_fuse2.overrides import merge_all, parse_assignment
 
@@ -70,6 +70,7 @@ def cmd_learn(
     problem = environment.calculator_problem(code, builder.relax["calculator"])
     if problem is not None:
         raise CommandError(problem)
+    launch.check_devices(builder)
     say_composition(parse_composition(builder.settings["composition"]), to_stderr=as_json)
     node = submit_inputs(builder)
     echo(f"Potentials of {composition} are being learned: PK {node.pk}", err=as_json)

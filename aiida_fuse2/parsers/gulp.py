@@ -11,6 +11,7 @@ from ase import Atoms
 from aiida_fuse2.core.decision import CONVERGED
 from aiida_fuse2.core.gulp import GulpSettings, Outcome
 from aiida_fuse2.core.relaxers.energies import GULP
+from aiida_fuse2.core.relaxers.failures import Failure
 from aiida_fuse2.core.results import RelaxationRules
 from aiida_fuse2.core.settings import parse_settings
 from aiida_fuse2.core.trials import Trial, single_trial
@@ -28,6 +29,7 @@ EXIT_CODES = {
     Outcome.STEP_LIMIT: "ERROR_STEP_LIMIT",
     Outcome.TIME_LIMIT: "ERROR_TIME_LIMIT",
     Outcome.NO_MINIMUM: "ERROR_NO_MINIMUM",
+    Failure.DIED: "ERROR_OUTPUT_TRUNCATED",
 }
 """Exit code of each failure of one structure; all others are about the structure itself."""
 

@@ -13,7 +13,7 @@ from ase import Atoms
 from aiida_fuse2.core.decision import CONVERGED
 from aiida_fuse2.core.errors import error_text, one_line, shown_value
 from aiida_fuse2.core.relaxers.driver import DESCRIBED
-from aiida_fuse2.core.relaxers.failures import Failure
+from aiida_fuse2.core.relaxers.failures import OF_THE_MACHINE, Failure
 from aiida_fuse2.core.results import RelaxationRules, judged_result
 from aiida_fuse2.core.settings import RelaxSettings, parse_settings
 from aiida_fuse2.core.tiers import TIER
@@ -74,6 +74,8 @@ class RelaxParser(WorkerParser):
         if not results:
             return self._unread(problems)
         self._add_outputs(trials, results, geometries, read_software(folder))
+        if any(row["status"] in OF_THE_MACHINE for row in results.values()):
+            self.node.base.caching.is_valid_cache = False
         refused = [label for label, row in results.items() if row["status"] == Failure.BAD_RESULT]
         if refused:
             reason = f"{refused[0]}: {results[refused[0]]['detail']}"

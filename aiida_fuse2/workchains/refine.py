@@ -49,6 +49,10 @@ def _validate_inputs(inputs: Mapping[str, Any]) -> str | None:
     return None
 
 
+MAX_GIVEN_UP = 3
+"""Structures given up one by one, without any result, after which the worker itself is to blame."""
+
+
 class Fuse2RefineWorkChain(StoresItsEnd, WorkChain):
     """Relaxes the best structures of searches in further tiers, and ranks them anew."""
 
@@ -136,14 +140,15 @@ class Fuse2RefineWorkChain(StoresItsEnd, WorkChain):
 
     def should_relax(self) -> bool:
         """Tell whether a structure has no result yet."""
-        attempts = parse_settings(RefineSettings, self.inputs.settings.get_dict()).job_attempts
-        return bool(self.ctx.waiting) and self.ctx.attempts < attempts and self.ctx.failure is None
+        is_hopeless = not self.ctx.relaxed and self.ctx.attempts >= self._attempts() + MAX_GIVEN_UP
+        return bool(self.ctx.waiting) and not is_hopeless and self.ctx.failure is None
 
     def relax_structures(self) -> ToContext:
-        """Submit those that have no result."""
+        """Submit those that have no result; in the end one by one, since jobs may have died on others."""
+        self.ctx.asked = self.ctx.waiting[:1] if self.ctx.attempts >= max(self._attempts() - 1, 1) else self.ctx.waiting
         inputs: dict[str, Any] = {"trials": orm.load_node(self.ctx.trials), "tiers": self.inputs.tiers}
-        if len(self.ctx.waiting) < len(self.inputs.structures):
-            inputs["labels"] = orm.List(self.ctx.waiting)
+        if len(self.ctx.asked) < len(self.inputs.structures):
+            inputs["labels"] = orm.List(self.ctx.asked)
         inputs["metadata"] = {"call_link_label": f"relax_{self.ctx.attempts:02d}"}
         return ToContext(process=self.submit(RelaxTiersWorkChain, **inputs))
 
@@ -159,6 +164,12 @@ class Fuse2RefineWorkChain(StoresItsEnd, WorkChain):
             done = results_of(process)
             self.ctx.relaxed = [*self.ctx.relaxed, process.uuid]
             self.ctx.waiting = [label for label in self.ctx.waiting if label not in done]
+        if self.ctx.attempts >= self._attempts() and self.ctx.waiting[:1] == self.ctx.asked:
+            self.report(f"{self.ctx.waiting[0]} is given up: {self.ctx.attempts} jobs have died on it")
+            self.ctx.waiting = self.ctx.waiting[1:]
+
+    def _attempts(self) -> int:
+        return parse_settings(RefineSettings, self.inputs.settings.get_dict()).job_attempts
 
     def finalise(self) -> ExitCode | None:
         """Rank what was relaxed, and attach it."""

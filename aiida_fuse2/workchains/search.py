@@ -28,6 +28,7 @@ from aiida_fuse2.calculations.target_functions import target_trials
 from aiida_fuse2.core.batches import number_of_jobs
 from aiida_fuse2.core.decision import CONVERGED, KNOWN
 from aiida_fuse2.core.recognition import ExploredIndex, known_candidates
+from aiida_fuse2.core.relaxers.failures import Failure
 from aiida_fuse2.core.settings import SearchSettings, parse_settings
 from aiida_fuse2.core.state import FoundTarget, SearchState, fit_state
 from aiida_fuse2.core.targets import TARGET_PREFIX
@@ -62,6 +63,9 @@ EMPTY_POOL = 420
 
 MAX_GIVEN_UP = 3
 """Structures given up in a row, without any result in between, after which the worker itself is to blame."""
+
+MAX_DIED = 10
+"""Structures in a row that killed their processes after which the worker is to blame, though it has worked before."""
 
 MAX_BARREN = 3
 """Generations in a row for which no trial could be made, after which a search ends."""
@@ -151,6 +155,7 @@ class Fuse2WorkChain(ReservingWorkChain):
         self.ctx.taken = []
         self.ctx.structures = {}
         self.ctx.barren = 0
+        self.ctx.died = 0
         self.ctx.failure = None
         self.ctx.is_cut_short = False
         group, _ = orm.Group.collection.get_or_create(self._group_label())
@@ -387,10 +392,13 @@ class Fuse2WorkChain(ReservingWorkChain):
     def relax_trials(self) -> ToContext:
         """Submit the trials that have no result yet, in one job or a few."""
         settings = self._search_settings()
+        # whom enough jobs have died on is tried alone before it is given up: it may have been another one's fault
+        is_last = self.ctx.fruitless % settings.job_attempts == settings.job_attempts - 1
+        self.ctx.asked = self.ctx.waiting[:1] if self.ctx.fruitless and is_last else self.ctx.waiting
         self.ctx.n_jobs = number_of_jobs(
-            len(self.ctx.waiting), self._search_state(), most=settings.relax_jobs, least_seconds=settings.job_seconds
+            len(self.ctx.asked), self._search_state(), most=settings.relax_jobs, least_seconds=settings.job_seconds
         )
-        shares = [self.ctx.waiting[i :: self.ctx.n_jobs] for i in range(self.ctx.n_jobs)]
+        shares = [self.ctx.asked[i :: self.ctx.n_jobs] for i in range(self.ctx.n_jobs)]
         jobs = {
             f"job_{i:02d}": self._submit_relaxation(share, self.ctx.n_submitted + i) for i, share in enumerate(shares)
         }
@@ -423,7 +431,7 @@ class Fuse2WorkChain(ReservingWorkChain):
     def inspect_relaxation(self) -> None:
         """Note which trials have their result; the others go into another job, since theirs died on the way."""
         jobs = [self.ctx[f"job_{i:02d}"] for i in range(self.ctx.n_jobs)]
-        shares = [self.ctx.waiting[i :: self.ctx.n_jobs] for i in range(self.ctx.n_jobs)]
+        shares = [self.ctx.asked[i :: self.ctx.n_jobs] for i in range(self.ctx.n_jobs)]
         useful = [job for job in jobs if results_of(job)]
         done = {label for job in useful for label in results_of(job)}
         self.ctx.jobs = [*self.ctx.jobs, *(job.uuid for job in useful)]
@@ -431,10 +439,11 @@ class Fuse2WorkChain(ReservingWorkChain):
         refused = [job.uuid for job in jobs if "results" in job.outputs and job not in useful]
         self.ctx.refused = [*self.ctx.refused, *refused]
         self.ctx.fruitless = 0 if useful else self.ctx.fruitless + 1
-        if not self.ctx.waiting:
+        self._count_died([row["status"] for job in useful for row in results_of(job).values()])
+        if not self.ctx.waiting or self.ctx.failure is not None:
             return
         died = [job for job, share in zip(jobs, shares, strict=True) if not done.issuperset(share)]
-        if self._is_cut_short():
+        if self._is_cut_short() or not died:
             return
         refused = [job for job in died if job.exit_status == INPUT_REFUSED]
         if refused:
@@ -443,15 +452,27 @@ class Fuse2WorkChain(ReservingWorkChain):
         self.report(f"{len(self.ctx.waiting)} trials have no result ({problem_of(died[0])})")
         self._give_up(problem_of(died[0]))
 
+    def _count_died(self, statuses: Sequence[str]) -> None:
+        """Count the structures in a row that killed their processes, and end the search where it cannot be they."""
+        if any(status != Failure.DIED for status in statuses):
+            self.ctx.died = 0
+            return
+        self.ctx.died += len(statuses)
+        if self.ctx.died >= (MAX_DIED if self._search_state().explored else MAX_GIVEN_UP):
+            reason = f"each of the last {self.ctx.died} structures killed its process"
+            self.ctx.failure = ["ERROR_RELAXATION_JOB_FAILED", reason]
+
     def _give_up(self, problem: str) -> None:
         """Give up the first trial in line once enough jobs have died on it, and the search if that does not help."""
         attempts = self._search_settings().job_attempts
-        limit = attempts * MAX_GIVEN_UP if self.ctx.jobs else attempts + 1
+        has_worked = bool(self.ctx.jobs) or self._search_state().explored > 0
+        limit = max(attempts, 2) * MAX_GIVEN_UP if has_worked else max(attempts, 2) + 1
         if self.ctx.fruitless >= limit:
             self.ctx.failure = ["ERROR_RELAXATION_JOB_FAILED", problem]
-        elif self.ctx.fruitless and self.ctx.fruitless % attempts == 0:
+        elif self.ctx.fruitless and self.ctx.fruitless % attempts == 0 and len(self.ctx.asked) == 1:
             self.report(f"{self.ctx.waiting[0]} is given up: {attempts} jobs have died on it")
             self.ctx.waiting = self.ctx.waiting[1:]
+            self._count_died([Failure.DIED])
 
     def decide_generation(self) -> None:
         """Decide on the relaxed trials, and note what the next generation needs."""
@@ -459,9 +480,6 @@ class Fuse2WorkChain(ReservingWorkChain):
             return
         # those without one good result come first: they name the failures of trials for which no job had any
         jobs = [orm.load_node(uuid) for uuid in [*self.ctx.refused, *self.ctx.jobs]]
-        if self.ctx.n_to_relax and not self.ctx.jobs:
-            self.ctx.failure = ["ERROR_RELAXATION_JOB_FAILED", problem_of(self.ctx.job_00)]
-            return
         outputs = decide(
             settings=self.inputs.settings,
             state=orm.load_node(self.ctx.state),

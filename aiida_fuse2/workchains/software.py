@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shlex
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from aiida import orm
@@ -63,20 +63,37 @@ def worker_software(
     Returns:
         Version by name, or None where it cannot be asked, or does not find the calculator.
     """
-    options = options or {}
-    words = [str(code.get_executable()), "versions"]
-    if tier is not None:
-        words += ["--calculator", tier["calculator"], "--arguments", json.dumps(tier["arguments"])]
-    variables = [f"export {name}={shlex.quote(str(v))}" for name, v in options.get("environment_variables", {}).items()]
-    prepended = [code.computer.get_prepend_text(), code.prepend_text, options.get("prepend_text", "")]
-    lines = [*variables, *prepended, shlex.join(words)]
+    words = [] if tier is None else ["--calculator", tier["calculator"], "--arguments", json.dumps(tier["arguments"])]
+    status, output, _ = ask_worker(code, words, options)
     try:
-        with code.computer.get_transport() as transport:
-            status, output, _ = transport.exec_command_wait("\n".join(filter(None, lines)), timeout=ANSWER_TIMEOUT)
         answer = json.loads(output.splitlines()[-1]) if status == 0 else None
-    except Exception:  # noqa: BLE001 - whatever a connection raises: the versions are not known then
+    except (ValueError, IndexError):
         return None
     return answer if isinstance(answer, dict) else None
+
+
+def ask_worker(
+    code: orm.AbstractCode, words: Sequence[str], options: Mapping[str, Any] | None = None
+) -> tuple[int | None, str, str]:
+    """Ask the worker on its computer for versions.
+
+    Args:
+        code: the command ``aiida-fuse2-worker``.
+        words: what else it is asked.
+        options: of the job, which may set up its environment.
+
+    Returns:
+        Exit code, output and errors; None and nothing where it cannot be asked.
+    """
+    options = options or {}
+    variables = [f"export {name}={shlex.quote(str(v))}" for name, v in options.get("environment_variables", {}).items()]
+    prepended = [code.computer.get_prepend_text(), code.prepend_text, options.get("prepend_text", "")]
+    lines = [*variables, *prepended, shlex.join([str(code.get_executable()), "versions", *words])]
+    try:
+        with code.computer.get_transport() as transport:
+            return transport.exec_command_wait("\n".join(filter(None, lines)), timeout=ANSWER_TIMEOUT)
+    except Exception:  # noqa: BLE001 - whatever a connection raises: the versions are not known then
+        return None, "", ""
 
 
 def add_worker_software(inputs: dict[str, Any], *, code: orm.AbstractCode, tier: Mapping[str, Any]) -> None:

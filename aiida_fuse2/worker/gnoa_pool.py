@@ -15,11 +15,11 @@ from aiida_fuse2.core.generators import GNOA
 from aiida_fuse2.core.generators.gnoa.networks import Network, load_network
 from aiida_fuse2.core.generators.gnoa.units import Candidate, Unit, UnitResult, plan_units, run_unit, z_values
 from aiida_fuse2.core.pool import ORIGIN
-from aiida_fuse2.core.settings import MEGNET, SearchSettings
+from aiida_fuse2.core.settings import SearchSettings
 
 from .journal import Journal, atoms_from_dict, atoms_to_dict
 from .names import PROGRESS_FILE
-from .processes import run_all
+from .processes import Lost, run_all
 
 _NETWORKS: dict[tuple[str, Path | None], Network] = {}
 """The network of this process; it is loaded once."""
@@ -43,6 +43,10 @@ def _network(settings: SearchSettings, weights: Path | None) -> Network:
     return _NETWORKS[key]
 
 
+def _prepare(work: _Work) -> None:
+    _network(work.settings, work.weights)
+
+
 def _run(work: _Work) -> tuple[str, dict[str, Any]]:
     network = _network(work.settings, work.weights)
     return network.name, _to_dict(run_unit(work.unit, work.settings, work.limit, work.pool_number, network))
@@ -59,6 +63,11 @@ def _to_dict(result: UnitResult) -> dict[str, Any]:
             for c in result.candidates
         ],
     }
+
+
+def _lost(lost: Lost) -> dict[str, Any]:
+    """Return the result of a unit that killed or blocked its process: one structure tried, and why there is none."""
+    return {"tried": 1, "scored": 0, "penalised": {str(lost.reason): 1}, "cpu_seconds": 0.0, "candidates": []}
 
 
 def _from_dict(unit: str, values: dict[str, Any]) -> UnitResult:
@@ -103,14 +112,15 @@ def generate_gnoa(
         if u.key not in results
     ]
     _write_progress(folder, len(units), results.values())
-    apart = settings.gnoa.network == MEGNET  # TensorFlow must not share a process with PyTorch, which ranks
-    for work, (name, result) in run_all(_run, missing, settings.pool.processes, apart=apart):
+    # each network has processes of its own: TensorFlow must not share one with PyTorch, which ranks
+    for work, outcome in run_all(_run, missing, settings.pool.processes, prepare=_prepare):
+        name, result = ("", _lost(outcome)) if isinstance(outcome, Lost) else outcome
         result["network"] = name
         journal.add(work.unit.key, result)
         results[work.unit.key] = result
         _write_progress(folder, len(units), results.values())
     ordered = [_from_dict(unit.key, results[unit.key]) for unit in units]
-    names = sorted({str(result["network"]) for result in results.values()})
+    names = sorted({str(result["network"]) for result in results.values()} - {""})
     return _structures(ordered), _summary(settings, limit, ordered, names)
 
 

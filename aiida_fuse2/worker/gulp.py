@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import functools
 import json
+import os
 import shutil
 import subprocess
 import zipfile
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -26,9 +27,11 @@ from aiida_fuse2.core.settings import parse_settings
 from aiida_fuse2.core.trials import Trial
 from aiida_fuse2.core.uniqueness import fingerprint
 
+from .family import die_with
 from .files import select_trials, trials_from_text
 from .names import GULP_ARCHIVE, GULP_INPUT, GULP_OUTPUT, POTENTIAL_FILE, SOFTWARE_FILE, TRIALS_FILE
-from .relaxing import needed_potential, write_results
+from .processes import Lost, run_all
+from .relaxing import lost_structure, needed_potential, write_results
 from .software import software_versions
 
 RUNS_FOLDER = "runs"
@@ -66,7 +69,7 @@ class GulpRunner:
             folder: of this structure; holds the files of the last stage and, numbered, of those before.
         """
         start = Atoms(numbers=trial.atoms.numbers, positions=trial.atoms.positions, cell=trial.atoms.cell, pbc=True)
-        values: dict[str, Any] = {"potential": "gulp", "prerelax_evaluations": 0, "evaluations": 0, "cpu_seconds": 0.0}
+        values: dict[str, Any] = {"potential": GULP, "prerelax_evaluations": 0, "evaluations": 0, "cpu_seconds": 0.0}
         final = start
         try:
             check_geometry(start, self.settings.isolated_distance)
@@ -100,6 +103,7 @@ class GulpRunner:
                     stdout=stdout,
                     stderr=subprocess.PIPE,
                     check=False,
+                    preexec_fn=functools.partial(die_with, os.getpid()),  # this process has no threads
                     timeout=None if limit is None else GRACE * limit,
                 )
             except subprocess.TimeoutExpired:
@@ -172,10 +176,15 @@ def compute_all(trials: Sequence[Trial], runner: GulpRunner, folder: Path) -> It
         folder: below which each trial has a folder of its own.
     """
     ordered = sorted(trials, key=lambda trial: -len(trial.atoms))
-    with ThreadPoolExecutor(runner.settings.processes) as pool:
-        waiting = {pool.submit(runner.compute, trial, folder / trial.info.label): trial for trial in ordered}
-        for done in as_completed(waiting):
-            yield waiting[done], done.result()
+    work = [(runner, trial, folder / trial.info.label) for trial in ordered]
+    for (_, trial, _), outcome in run_all(_compute_one, work, runner.settings.processes):
+        yield trial, lost_structure(trial, outcome, GULP) if isinstance(outcome, Lost) else outcome
+
+
+def _compute_one(work: tuple[GulpRunner, Trial, Path]) -> RelaxedStructure:
+    runner, trial, folder = work
+    shutil.rmtree(folder, ignore_errors=True)  # of a process that died
+    return runner.compute(trial, folder)
 
 
 def run_gulp_job(job: dict[str, Any], folder: Path) -> None:

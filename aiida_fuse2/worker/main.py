@@ -12,13 +12,17 @@ from pathlib import Path
 from typing import Any
 
 from aiida_fuse2 import __version__
-from aiida_fuse2.core.errors import InputError
+from aiida_fuse2.core.errors import Fuse2Error, InputError
 
-from .names import ERROR_FILE, JOB_FILE
+from .names import ERROR_FILE, JOB_FILE, WALL_SECONDS
 from .software import calculator_versions, software_versions
+from .wall_time import limited
 
 INPUT_ERROR = 2
 """Exit code where the job could not start because of its input."""
+
+ENDED_EARLY = 3
+"""Exit code where the job ended before all was done: its processes died, or its wall time was used up."""
 
 _JOBS = {
     "relax": ("relaxing", "run_relax_job"),
@@ -39,6 +43,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("job", choices=[*_JOBS, "versions"], help="what to run; versions prints those of the packages")
     parser.add_argument("--calculator", help="with versions: a calculator, whose version is printed too")
     parser.add_argument("--arguments", type=json.loads, default={}, help="of the calculator, as JSON")
+    parser.add_argument("--device", help="with versions: a device that must be there")
     return parser
 
 
@@ -54,11 +59,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     warnings.filterwarnings("ignore")  # libraries warn once per structure; results carry what matters
     try:
         if options.job == "versions":
+            if options.device is not None:
+                import_module("aiida_fuse2.core.relaxers.calculators").require_device(options.device)
             _print_versions(options.calculator, options.arguments)
             return 0
         job = json.loads((folder / JOB_FILE).read_text())
         module, name = _JOBS[options.job]
-        getattr(import_module(f".{module}", __package__), name)(job, folder)
+        with limited(job.get(WALL_SECONDS)):
+            getattr(import_module(f".{module}", __package__), name)(job, folder)
     except InputError as error:
         sys.stderr.write(f"error: {error}\n")
         if options.job == "versions":
@@ -66,6 +74,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         report = {"field": error.field, "value": repr(error.value), "expected": error.expected}
         (folder / ERROR_FILE).write_text(json.dumps(report))
         return INPUT_ERROR
+    except Fuse2Error as error:  # what there is has been written
+        sys.stderr.write(f"error: {error}\n")
+        return ENDED_EARLY
     return 0
 
 

@@ -8,6 +8,9 @@ INTERMEDIATE = "is_intermediate"
 JOB_FILE = "job.json"
 """Settings of the job."""
 
+WALL_SECONDS = "wall_seconds"
+"""What the job file calls the wall time that the job may take, s; None for no limit."""
+
 TRIALS_FILE = "trials.extxyz"
 """Structures to relax, with their labels."""
 

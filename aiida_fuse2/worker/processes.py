@@ -1,65 +1,396 @@
-"""Pieces of work side by side, each by itself."""
+"""Pieces of work side by side, each in a process that it may kill or block without harm to the others."""
 
 from __future__ import annotations
 
 import multiprocessing
 import os
+import signal
+import sys
+import time
+from collections import Counter, deque
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from typing import TypeVar
+from dataclasses import dataclass
+from multiprocessing.connection import Connection, wait
+from multiprocessing.process import BaseProcess
+from typing import Any, Generic, TypeVar
+
+from aiida_fuse2.core.errors import Fuse2Error, InputError, one_line, shown_value
+from aiida_fuse2.core.relaxers.failures import Failure
 
 from .cores import cores_of_job
+from .family import Guardian, die_with, kill_group, lead_group
+from .wall_time import OutOfTimeError, time_left, whole_time
 
 Work = TypeVar("Work")
 Result = TypeVar("Result")
 
+LOOK = 1.0
+"""Time after which processes that say nothing are looked at, s."""
 
-_ELSEWHERE: list[float] = []
-"""CPU times of pieces of work in other processes, s; those are children of a server and not of this process."""
+GRACE = 2.0
+"""How long a process without work may take to end, s."""
 
-_TOLD: list[float] = []
-"""CPU times that this process has told to the one that it works for, s."""
+MOST_DEATHS = 3
+"""Processes that may die on a piece before it is lost; all but the first have nothing beside them."""
+
+AGAIN = 0.5
+"""Part of the job's time after which a piece that is not finished is begun a second time, beside the first."""
+
+EARLY = 0.25
+"""Part of the job's time after which it would be too late for that."""
+
+MAX_DETAIL = 300
+"""Longest text kept of an error, characters."""
+
+READY, DONE, FAILED, REFUSED, DEAD = "ready", "done", "failed", "refused", "dead"
+"""What a process tells, and what is seen of it."""
+
+
+SIGNALS = {number.value: number.name for number in signal.Signals}
+"""Names of signals."""
+
+
+class WorkerError(Fuse2Error):
+    """Processes that are to work end before they have any."""
+
+
+@dataclass(frozen=True)
+class Lost:
+    """What came of a piece of work that gave no result.
+
+    Attributes:
+        reason: ``process_died``, ``wall_time`` or ``calculator_error``.
+        detail: for people.
+    """
+
+    reason: str
+    detail: str
 
 
 def cpu_seconds() -> float:
-    """Return the CPU time of this process, of those that it started and that have ended, and of `run_all`, s."""
+    """Return the CPU time of this process and of those that it started and that have ended, s."""
     times = os.times()
-    return times.user + times.system + times.children_user + times.children_system + sum(_ELSEWHERE)
-
-
-def _measured(function: Callable[[Work], Result], piece: Work) -> tuple[Result, float]:
-    """Return a result with the CPU time since the last one; with the first one comes that of the start."""
-    result = function(piece)
-    _TOLD.append(cpu_seconds() - sum(_TOLD))
-    return result, _TOLD[-1]
+    return times.user + times.system + times.children_user + times.children_system
 
 
 def run_all(
-    function: Callable[[Work], Result], work: Sequence[Work], processes: int | None, *, apart: bool = False
-) -> Iterator[tuple[Work, Result]]:
+    function: Callable[[Work], Result],
+    work: Sequence[Work],
+    processes: int | None,
+    *,
+    prepare: Callable[[Work], object] | None = None,
+) -> Iterator[tuple[Work, Result | Lost]]:
     """Yield each piece of work with its result as soon as it is there.
+
+    None runs in this process, and what comes of one does not depend on the others. A piece whose process ends is run
+    again when all others are done, alone and in a new process: it may not have been its fault. If three processes have
+    ended so, the piece is lost. Where the wall time of the job is limited and a piece has taken half of it, it is run a
+    second time beside the first; if neither is finished when the time is used up, it is lost.
 
     Args:
         function: of a module, so that another process can import it.
         work: pieces, in the order in which they begin.
         processes: how many run at a time; as many as the job has cores if None.
-        apart: whether even a single process must not be this one, e.g. because a library cannot share it.
+        prepare: what a process does before its first piece, which it gets, and what is not the fault of any.
+
+    Raises:
+        InputError: that of ``prepare`` or ``function``.
+        WorkerError: where the processes end while they prepare.
+        OutOfTimeError: where the wall time is used up, and pieces are left that had not enough of it.
     """
-    count = min(processes or cores_of_job(os.environ), len(work))
-    if count == 0:
+    pool = _Pool(function, work, min(processes or cores_of_job(os.environ), len(work)), prepare)
+    try:
+        for number, outcome in pool.outcomes():
+            yield work[number], outcome
+    finally:
+        pool.close()
+
+
+# --- in the other processes -----------------------------------------------------------------------------
+
+
+def _serve(
+    connection: Connection,
+    others: Sequence[Connection],
+    parent: int,
+    function: Callable[[Any], Any],
+    prepare: tuple[Callable[[Any], Any], Any] | None,
+) -> None:
+    """Do pieces of work as they come, until there are no more."""
+    for other in others:  # which were copied with the memory of the parent
+        other.close()
+    lead_group()
+    die_with(parent)
+    if prepare is not None and not _answer(connection, READY, *prepare):
         return
-    if count == 1 and not apart:
-        for piece in work:
-            yield piece, function(piece)
-        return
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload([function.__module__])  # so that what all need is imported once
-    with ProcessPoolExecutor(count, mp_context=context) as pool:
-        waiting = {pool.submit(_measured, function, piece): piece for piece in work}
+    if prepare is None:
+        connection.send((READY, None))
+    while True:
         try:
-            for done in as_completed(waiting):
-                result, spent = done.result()
-                _ELSEWHERE.append(spent)
-                yield waiting[done], result
-        finally:
-            pool.shutdown(cancel_futures=True)
+            piece = connection.recv()
+        except EOFError:
+            return
+        _answer(connection, DONE, function, piece)
+
+
+def _answer(connection: Connection, kind: str, function: Callable[[Any], Any], piece: Any) -> bool:
+    """Call a function and tell what it returned or raised; return whether it returned."""
+    try:
+        result = function(piece)
+        connection.send((kind, None if kind == READY else result))  # what cannot be pickled is not sent in part
+    except InputError as error:
+        try:
+            connection.send((REFUSED, error))
+        except Exception:  # noqa: BLE001 - a value that cannot be pickled
+            connection.send((REFUSED, InputError(error.field, shown_value(error.value), error.expected)))
+    except BaseException as error:  # noqa: BLE001 - also what asks a process to end: it is that of the piece
+        connection.send((FAILED, _text(error)))
+    else:
+        return True
+    return False
+
+
+def _text(error: BaseException) -> str:
+    try:
+        return f"{type(error).__name__}: {error}"[:MAX_DETAIL]
+    except Exception:  # noqa: BLE001 - an error that cannot be written
+        return type(error).__name__
+
+
+# --- in this process ------------------------------------------------------------------------------------
+
+
+@dataclass(eq=False)
+class _Child:
+    """A process, with what it is about.
+
+    Attributes:
+        process: leads a group with all that it starts.
+        connection: to it.
+        only: number of the piece that it was started for, if it was for one alone.
+        piece: number of the piece that it works on; None before the first.
+        begun: when it began with that, s of ``time.monotonic``.
+        is_ready: whether it is prepared.
+    """
+
+    process: BaseProcess
+    connection: Connection
+    only: int | None
+    piece: int | None = None
+    begun: float = 0.0
+    is_ready: bool = False
+
+    def message(self) -> tuple[str, Any] | None:
+        """Return what it tells, ``DEAD`` where it is; None where there is nothing new."""
+        has_ended = self.process.exitcode is not None  # first: its last words may be there
+        try:
+            if self.connection.poll():
+                told: tuple[str, Any] = self.connection.recv()
+                return told
+        except (EOFError, OSError):
+            self.process.join(GRACE)
+            return DEAD, None
+        except Exception as error:  # noqa: BLE001 - a result that cannot be unpickled
+            return FAILED, _text(error)
+        return (DEAD, None) if has_ended else None
+
+    def end_text(self) -> str:
+        """Return how it ended."""
+        code = self.process.exitcode
+        if code is None or code >= 0:
+            return f"its process ended with exit code {code}"
+        return f"its process was ended by {SIGNALS.get(-code, f'signal {-code}')}"
+
+
+class _Pool(Generic[Work, Result]):
+    """Processes that work on pieces."""
+
+    def __init__(
+        self,
+        function: Callable[[Work], Result],
+        work: Sequence[Work],
+        count: int,
+        prepare: Callable[[Work], object] | None,
+    ) -> None:
+        # A copy of this process has imported all that it needs, and needs no server and no socket.
+        self._context = multiprocessing.get_context("fork" if sys.platform == "linux" else "spawn")
+        self._function, self._work, self._prepare = function, work, prepare
+        self._count, self._most_bad_starts = count, count
+        self._bad_starts = 0
+        self._waiting = deque(range(len(work)))
+        self._alone: deque[int] = deque()
+        self._deaths: Counter[int | None] = Counter()
+        self._twice: set[int] = set()
+        self._left = set(range(len(work)))
+        self._children: list[_Child] = []
+        self._guardian = Guardian(self._context) if work else None
+
+    def outcomes(self) -> Iterator[tuple[int, Result | Lost]]:
+        """Yield the number of each piece with what came of it.
+
+        Raises:
+            InputError: that of a process.
+            WorkerError: where processes end while they prepare.
+            OutOfTimeError: where time is up for pieces that had not enough of it.
+        """
+        while self._left:
+            self._start_children()
+            self._wait()
+            for child in list(self._children):
+                message = child.message() if child in self._children else None
+                if message is not None:
+                    yield from self._take(child, *message)
+            left = time_left()
+            if left is not None and left <= 0:
+                yield from self._out_of_time()
+
+    def close(self) -> None:
+        """End all processes."""
+        for child in list(self._children):
+            self._retire(child)
+        if self._guardian is not None:
+            self._guardian.close()
+
+    def _wait(self) -> None:
+        """Wait until a process tells something, has ended, or has to be looked at."""
+        left = time_left()
+        handles = [handle for child in self._children for handle in (child.connection, child.process.sentinel)]
+        wait(handles, LOOK if left is None else max(0.0, min(LOOK, left)))
+
+    # --- processes ---
+
+    def _start_children(self) -> None:
+        shared = [child for child in self._children if child.only is None]
+        for _ in range(min(self._count - len(shared), len(self._waiting) - sum(c.piece is None for c in shared))):
+            self._start(None)
+        if not self._children and self._alone:
+            self._start(self._alone.popleft())
+        for child in self._late_children():
+            self._twice.add(child)
+            self._start(child)
+
+    def _late_children(self) -> list[int]:
+        """Return the pieces that are to be begun a second time beside the first, since they take so long."""
+        whole, left = whole_time(), time_left()
+        if whole is None or left is None:
+            return []
+        used, now = whole - left, time.monotonic()
+        return [
+            child.piece
+            for child in self._children
+            if child.piece is not None
+            and child.piece not in self._twice
+            and now - child.begun >= AGAIN * whole
+            and used - (now - child.begun) <= EARLY * whole
+        ]
+
+    def _start(self, only: int | None) -> None:
+        mine, others = self._context.Pipe()
+        ends = [child.connection for child in self._children]
+        ends += [mine] if self._guardian is None else [mine, self._guardian.line]
+        if self._context.get_start_method() != "fork":
+            ends = []
+        first = self._work[self._waiting[0] if only is None else only]
+        prepare = None if self._prepare is None else (self._prepare, first)
+        process = self._context.Process(target=_serve, args=(others, ends, os.getpid(), self._function, prepare))  # type: ignore[attr-defined]
+        process.start()
+        others.close()
+        lead_group(process.pid)  # it does so too: whoever is first
+        if self._guardian is not None:
+            self._guardian.watch(process.pid)
+        self._children.append(_Child(process, mine, only))
+
+    def _retire(self, child: _Child, *, at_once: bool = True) -> None:
+        """End a process, and all that it has started."""
+        self._children.remove(child)
+        child.connection.close()
+        pid = child.process.pid or 0
+        if not at_once:
+            child.process.join(GRACE)
+        kill_group(pid)
+        child.process.join()
+        if self._guardian is not None:
+            self._guardian.forget(pid)
+
+    # --- what they tell ---
+
+    def _take(self, child: _Child, kind: str, content: Any) -> Iterator[tuple[int, Result | Lost]]:
+        """Yield what came of a piece, if a process tells so, and give it another one."""
+        if kind == REFUSED:
+            raise content
+        if child.piece is None and kind in {DEAD, FAILED}:
+            self._ended_early(child, content)
+            return
+        if kind == DEAD:
+            child.process.join(GRACE)
+            yield from self._died(child)
+            return
+        child.is_ready, self._bad_starts = True, 0
+        if child.piece in self._left and kind != READY:
+            number = child.piece
+            yield from self._finish(number, content if kind == DONE else Lost(Failure.CALCULATOR, content))
+        if child in self._children:
+            self._give_work(child)
+
+    def _give_work(self, child: _Child) -> None:
+        number = child.only if child.piece is None else None
+        if number is None and child.only is None and self._waiting:
+            number = self._waiting.popleft()
+        if number is None:
+            self._retire(child, at_once=False)
+            return
+        child.piece, child.begun = number, time.monotonic()
+        try:
+            child.connection.send(self._work[number])
+        except OSError:  # it has ended in this moment, which is seen next
+            return
+
+    def _finish(self, number: int, outcome: Result | Lost) -> Iterator[tuple[int, Result | Lost]]:
+        """Yield what came of a piece, and end the others that work on it."""
+        self._left.discard(number)
+        with_it = [child for child in self._children if number in {child.piece, child.only}]
+        for other in with_it if len(with_it) > 1 else ():
+            self._retire(other)
+        yield number, outcome
+
+    def _ended_early(self, child: _Child, said: str | None) -> None:
+        """Note a process that ended before it had any work: with fewer of them there is more memory.
+
+        Raises:
+            WorkerError: where there is none left, and another would not help.
+        """
+        how = said or child.end_text()
+        self._retire(child)
+        self._bad_starts += 1
+        self._count = max(1, self._count - 1)
+        if child.only in self._left and not any(other.piece == child.only for other in self._children):
+            self._alone.appendleft(child.only)
+        if self._bad_starts > self._most_bad_starts and not any(other.is_ready for other in self._children):
+            raise WorkerError(f"a process could not begin to work: {one_line(how)}")
+
+    def _died(self, child: _Child) -> Iterator[tuple[int, Result | Lost]]:
+        """Note the end of a process in the middle of its work: that is run again, alone, or lost."""
+        self._retire(child)
+        number = child.piece
+        if number not in self._left or any(number in {other.piece, other.only} for other in self._children):
+            return
+        self._deaths[number] += 1
+        if self._deaths[number] < MOST_DEATHS:
+            self._alone.append(number)
+        else:
+            yield from self._finish(number, Lost(Failure.DIED, child.end_text()))
+
+    def _out_of_time(self) -> Iterator[tuple[int, Lost]]:
+        """Yield the pieces that had all the time and are not finished.
+
+        Raises:
+            OutOfTimeError: where others are left.
+        """
+        lost = sorted({c.piece for c in self._children if c.piece in self._left & self._twice})
+        for child in list(self._children):
+            self._retire(child)
+        for number in lost:
+            self._left.discard(number)
+            yield number, Lost(Failure.WALL_TIME, "not finished in the wall time of a whole job")
+        if self._left:
+            raise OutOfTimeError(f"the wall time of the job is used up, and {len(self._left)} pieces of work are left")

@@ -15,7 +15,7 @@ from aiida_fuse2.core.settings import RelaxSettings, SearchSettings, UniquenessS
 from aiida_fuse2.core.uniqueness import UniqueIndex, fingerprint, match_reduced, reduce_structure
 
 from .journal import Journal, atoms_from_dict, atoms_to_dict
-from .processes import run_all
+from .processes import Lost, run_all
 from .relaxing import evaluator_of
 
 RELAXED = "relaxed"
@@ -33,6 +33,10 @@ class _Work:
     @property
     def name(self) -> str:
         return f"rank_{self.index:06d}"
+
+
+def _prepare(work: _Work) -> None:
+    evaluator_of(work.tier)
 
 
 def _rank_one(work: _Work) -> dict[str, Any]:
@@ -70,7 +74,8 @@ def rank_pool(
     work = [_Work(i, atoms, mode, tier) for i, atoms in enumerate(structures)]
     results = {w.index: journal.entries[w.name] for w in work if w.name in journal.entries}
     missing = [w for w in work if w.index not in results]
-    for piece, result in run_all(_rank_one, missing, settings.pool.processes):
+    for piece, outcome in run_all(_rank_one, missing, settings.pool.processes, prepare=_prepare):
+        result = {"status": str(outcome.reason), "cpu_seconds": 0.0} if isinstance(outcome, Lost) else outcome
         journal.add(piece.name, result)
         results[piece.index] = result
     dropped: Counter[str] = Counter(r["status"] for r in results.values() if r["status"] != CONVERGED)

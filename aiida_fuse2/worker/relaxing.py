@@ -10,6 +10,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from ase import Atoms
+
 from aiida_fuse2.core.potentials.evaluation import Evaluator
 from aiida_fuse2.core.potentials.pair import read_library, write_library
 from aiida_fuse2.core.relaxers import RelaxedStructure, kernel_problem, make_evaluator, relax
@@ -19,7 +21,7 @@ from aiida_fuse2.core.trials import Trial
 from .cores import cores_of_job
 from .files import select_trials, to_extxyz, trials_from_text
 from .names import POTENTIAL_FILE, RELAXED_FILE, RESULTS_FILE, SOFTWARE_FILE, TRIALS_FILE
-from .processes import run_all
+from .processes import Lost, run_all
 from .software import calculator_versions, software_versions
 
 _EVALUATORS: dict[tuple[str, str | None], Evaluator] = {}
@@ -37,6 +39,23 @@ def evaluator_of(settings: RelaxSettings, potential: str | None = None) -> Evalu
     if key not in _EVALUATORS:
         _EVALUATORS[key] = make_evaluator(settings, potential)
     return _EVALUATORS[key]
+
+
+def _prepare(work: tuple[Trial, RelaxSettings, str | None]) -> None:
+    evaluator_of(*work[1:])
+
+
+def lost_structure(trial: Trial, lost: Lost, potential: str) -> RelaxedStructure:
+    """Return the result of a structure that killed or blocked the process that was to relax it.
+
+    Args:
+        trial: the structure.
+        lost: what came of it.
+        potential: name of what was to relax it.
+    """
+    start = Atoms(numbers=trial.atoms.numbers, positions=trial.atoms.positions, cell=trial.atoms.cell, pbc=True)
+    values = {"potential": potential, "prerelax_evaluations": 0, "evaluations": 0, "cpu_seconds": 0.0}
+    return RelaxedStructure(str(lost.reason), lost.detail, start, values, None)
 
 
 def _relax_one(work: tuple[Trial, RelaxSettings, str | None]) -> RelaxedStructure | None:
@@ -64,22 +83,21 @@ def relax_all(
 
     Raises:
         InputError: where the potential cannot be made.
+        Fuse2Error: where no process can work, or the wall time of the job is used up; see ``run_all``.
         MemoryError: at the end, where memory was lacking for some of them: that is no fault of theirs, and they have
             more of it in a job of their own.
     """
     processes = min(settings.processes or cores_of_job(os.environ), len(trials))
     ordered = list(trials)
-    if processes <= 1:
-        evaluator_of(settings, potential)
-    else:
+    if processes > 1:
         ordered.sort(key=lambda trial: -len(trial.atoms))
     work = [(trial, settings, potential) for trial in ordered]
     starved = []
-    for (trial, _, _), outcome in run_all(_relax_one, work, processes):
+    for (trial, _, _), outcome in run_all(_relax_one, work, processes, prepare=_prepare):
         if outcome is None:
             starved.append(trial.info.label)
         else:
-            yield trial, outcome
+            yield trial, lost_structure(trial, outcome, settings.calculator) if isinstance(outcome, Lost) else outcome
     if starved:
         raise MemoryError(f"not enough memory to relax {', '.join(starved)}")
 

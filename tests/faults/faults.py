@@ -4,7 +4,12 @@ from __future__ import annotations
 
 import time
 
+import psutil
+
 from .harness import ENDED
+
+GONE = 10
+"""How long what a job has started may take to be gone after it, s."""
 
 PHASES = ("propose", "uploading", "submitting", "withscheduler", "retrieving", "parsing", "decide")
 
@@ -109,6 +114,34 @@ def job_and_broker_kill(trials, search, rng):
     broker_kill_before_job(trials, search, rng)
 
 
+def child_kill(trials, search, rng):
+    """Kill a process that relaxes a structure, in three jobs: what it did is done again, and no other is touched."""
+    for _ in range(3):
+        trials.wait_for(lambda: trials.at_work() or trials.state(search) in ENDED)
+        time.sleep(rng.uniform(0, 0.5))
+        struck = trials.jobs()
+        trials.kill(trials.at_work()[:1])
+        psutil.wait_procs(struck)
+
+
+def children_left(trials, search, rng):
+    """Kill the main processes of jobs, and see that what they had started is gone within seconds."""
+    for _ in range(2):
+        trials.wait_for(lambda: len(trials.at_work()) > 1 or trials.state(search) in ENDED)
+        jobs = trials.jobs()
+        started = [child for job in jobs for child in trials.children(job)]
+        trials.kill(jobs)
+        _, left = psutil.wait_procs(started, timeout=GONE)
+        assert not left, left
+        time.sleep(1)
+
+
+def child_hang(trials, search, rng):
+    """Stop a process that relaxes a structure, which then never ends; another one does the structure in time."""
+    trials.wait_for(lambda: trials.at_work() or trials.state(search) in ENDED)
+    trials.kill(trials.at_work()[:1], psutil.Process.suspend)
+
+
 def reboot(trials, search, rng):
     """Kill daemon, broker and jobs at once, and start the daemon again."""
     trials.wait_for_moment(search, rng.uniform(0, 0.8))
@@ -134,5 +167,8 @@ def series(n_random, pause):
         "job-kill": job_kill,
         "job-kill-early": job_kill_early,
         "job-and-broker-kill": job_and_broker_kill,
+        "child-kill": child_kill,
+        "children-left-by-kill": children_left,
+        "child-hang": child_hang,
         "reboot": reboot,
     }

@@ -29,6 +29,9 @@ LOOK = 1
 STUCK = 900
 """Nothing happens for this long and nobody knows why: the trial has failed, s."""
 
+WALL_TIME = 120
+"""What a job may take, s; it takes a few, or half of this where a process hangs."""
+
 QUIET = 20
 """A user asks the doctor when nothing has been stored for this long, s."""
 
@@ -42,6 +45,22 @@ TRANSPORT_TASKS = {"uploading": "upload", "submitting": "submit", "retrieving": 
 
 ADVISED = ("daemon", "broker", "process")
 """What the doctor looks at and mends with commands to be typed as they are."""
+
+
+def _parent(process):
+    """Return the PID of the parent of a process, or None where it has ended."""
+    try:
+        return process.ppid()
+    except psutil.Error:
+        return None
+
+
+def _leads_group(process):
+    """Tell whether a process leads a group, but no session."""
+    try:
+        return os.getpgid(process.pid) == process.pid != os.getsid(process.pid)
+    except OSError:
+        return False
 
 
 class Trials:
@@ -109,8 +128,10 @@ class Trials:
             "arguments": {"delay": delay},
             "fmax": 0.1,
             "max_steps": 200,
+            "processes": 2,
         }
-        overrides = {"settings": settings, "relax": {"settings": tier}}
+        options = {"max_wallclock_seconds": WALL_TIME}
+        overrides = {"settings": settings, "relax": {"settings": tier, "metadata": {"options": options}}}
         builder = Fuse2WorkChain.get_builder_from_protocol("Cu3Au", load_code(), "fast", overrides)
         get_manager().reset_broker()  # a broker that was started anew has another address
         get_manager().reset_runner()
@@ -248,15 +269,31 @@ class Trials:
         return self._processes("daemon broker")
 
     def jobs(self):
-        """Return the relaxations that run."""
-        return self._processes("aiida-fuse2-worker", "relax")
+        """Return the main processes of the relaxations that run."""
+        found = self._processes("aiida-fuse2-worker", "relax")
+        return [process for process in found if _parent(process) not in {other.pid for other in found}]
 
-    def kill(self, processes):
-        """Kill processes of this profile at once, as the kernel does; noted with what the search was about."""
+    def children(self, job):
+        """Return what the main process of a job has started; none where it has ended."""
+        try:
+            return job.children(recursive=True)
+        except psutil.Error:
+            return []
+
+    def at_work(self):
+        """Return the processes of jobs that relax structures: they lead groups, in the session of their job."""
+        found = [child for job in self.jobs() for child in self.children(job)]
+        return [child for child in found if _leads_group(child)]
+
+    def kill(self, processes, strike=psutil.Process.kill):
+        """Kill processes of this profile at once, as the kernel does; noted with what the search was about.
+
+        Something else is done to them with ``strike``.
+        """
         phase = self.phase()
         for process in processes:
             try:
-                process.kill()
+                strike(process)
             except psutil.NoSuchProcess:
                 continue
             self.killed.append(phase)

@@ -35,6 +35,9 @@ CAUSED = {
     "job-kill": "a job killed in the middle",
     "job-kill-early": "two jobs killed before their first result",
     "job-and-broker-kill": "a job killed in the middle, then the broker",
+    "child-kill": "in three jobs a process killed that relaxes a structure",
+    "children-left-by-kill": "two jobs killed; what they had started must be gone within 10 s",
+    "child-hang": "a process stopped that relaxes a structure, for ever",
     "reboot": "daemon, broker and jobs killed at once, the daemon started again",
 }
 """What each trial does to a search."""

@@ -13,6 +13,7 @@ from aiida_fuse2 import query
 from aiida_fuse2.core.state import SearchState
 from aiida_fuse2.workchains.records import generation_records
 from aiida_fuse2.workchains.search import Fuse2WorkChain
+from aiida_fuse2.worker.files import trials_from_text
 from tests.workchains.comparing import comparable, rows_of
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -67,25 +68,68 @@ def test_job_that_dies_before_any_result_is_repeated(emt_builder, tmp_path):
     assert SearchState.from_dict(search.outputs.state.get_dict()).explored == 4
 
 
-def test_structure_that_kills_its_jobs_is_given_up(emt_builder):
+@pytest.mark.parametrize("name", ["DiesOfLargeCells", "EndsJobsOfLargeCells"])
+def test_structure_that_kills_is_given_up_and_no_other(emt_builder, name):
     """Of the first four structures of this seed some have eight atoms and some four."""
-    builder = faulty(emt_builder(max_structures=4, job_attempts=1), "DiesOfLargeCells", limit=4)
+    builder = faulty(emt_builder(max_structures=4, job_attempts=1), name, limit=4)
     _, search = run_get_node(builder)
     assert search.is_finished_ok, search.exit_message
     rows = rows_of(search)
-    lost = [row["label"] for row in rows if row["status"] == "job_ended_early"]
+    status = {"DiesOfLargeCells": "process_died", "EndsJobsOfLargeCells": "job_ended_early"}[name]
+    lost = [row["label"] for row in rows if row["status"] == status]
     assert len(rows) == 4
     assert 1 <= len(lost) <= 3
-    assert all(row["n_atoms"] == 4 for row in rows if row["label"] not in lost)
-    assert SearchState.from_dict(search.outputs.state.get_dict()).failures == {"job_ended_early": len(lost)}
+    sizes = sizes_of(search)
+    assert {label: size > 4 for label, size in sizes.items()} == {label: label in lost for label in sizes}
+    assert SearchState.from_dict(search.outputs.state.get_dict()).failures == {status: len(lost)}
+    assert name != "DiesOfLargeCells" or not any(job.base.caching.is_valid_cache for job in jobs_of(search))
 
 
-def test_worker_that_always_dies_ends_the_search_and_loses_nothing(emt_builder):
-    builder = faulty(emt_builder(max_structures=4, job_attempts=2), "DiesOfLargeCells", limit=0)
+def sizes_of(search):
+    """Return how many atoms each trial of a search had."""
+    trials = [job.inputs.trials.get_content() for job in jobs_of(search)]
+    return {trial.info.label: len(trial.atoms) for text in trials for trial in trials_from_text(text)}
+
+
+def test_a_killer_gives_the_same_records_whatever_the_number_of_processes(emt_builder):
+    found = []
+    for count in (1, 2):
+        builder = faulty(emt_builder(max_structures=4), "DiesOfLargeCells", limit=4)
+        builder.relax.settings = orm.Dict({**builder.relax.settings.get_dict(), "processes": count})
+        _, search = run_get_node(builder)
+        assert search.is_finished_ok, search.exit_message
+        assert {job.exit_status for job in jobs_of(search)} == {0}
+        found.append(comparable(rows_of(search)))
+    assert found[0] == found[1]
+    assert {row["status"] for row in found[0]} == {"converged", "process_died"}
+
+
+@pytest.mark.parametrize("name", ["DiesOfLargeCells", "EndsJobsOfLargeCells"])
+def test_a_search_of_one_trial_at_a_time_outlives_killers(emt_builder, name):
+    """There is no other structure in the job that could show that it works."""
+    given = {"max_structures": 2, "population_size": 1, "walkers": 1, "job_attempts": 1}
+    _, search = run_get_node(faulty(emt_builder(**given), name, limit=0))
+    assert search.exit_status == 401  # nothing was found, and all was tried
+    assert len(rows_of(search)) == 2
+
+
+@pytest.mark.parametrize(("name", "n_jobs"), [("DiesOfLargeCells", 1), ("EndsJobsOfLargeCells", 3)])
+def test_worker_that_always_dies_ends_the_search_and_loses_nothing(emt_builder, name, n_jobs):
+    builder = faulty(emt_builder(max_structures=4, job_attempts=2), name, limit=0)
     _, search = run_get_node(builder)
     assert search.exit_status == 301
-    assert len(jobs_of(search)) == 3
+    assert len(jobs_of(search)) == n_jobs
     assert generation_records(search.pk) == []
+
+
+def test_what_hangs_is_given_up_when_the_wall_time_is_used_up(emt_builder):
+    builder = faulty(emt_builder(max_structures=4), "HangsOnLargeCells", limit=4)
+    builder.relax.settings = orm.Dict({**builder.relax.settings.get_dict(), "processes": 2})
+    builder.relax.metadata.options = {**builder.relax.metadata.options, "max_wallclock_seconds": 25}
+    _, search = run_get_node(builder)
+    assert search.is_finished_ok, search.exit_message
+    sizes, rows = sizes_of(search), {row["label"]: row["status"] for row in rows_of(search)}
+    assert rows == {label: "wall_time" if size > 4 else "converged" for label, size in sizes.items()}
 
 
 STEPS = ("take_added", "propose_generation", "relax_trials", "inspect_relaxation", "decide_generation", "finalise")

@@ -124,7 +124,9 @@ def test_nothing_is_relaxed_further_where_all_have_failed(build, trials):
 
 def test_what_a_dead_job_had_finished_goes_on(build, trials):
     node = run(
-        trials, build(["ase", "pair"], ase=faulty("DiesOfLargeCells", limit=3)), labels=orm.List([label(0), label(2)])
+        trials,
+        build(["ase", "pair"], ase=faulty("EndsJobsOfLargeCells", limit=3)),
+        labels=orm.List([label(0), label(2)]),
     )
     assert node.exit_status == 320
     assert "1 of 2" in node.exit_message
@@ -132,9 +134,18 @@ def test_what_a_dead_job_had_finished_goes_on(build, trials):
     rows = node.outputs.results["by_label"]
     assert list(rows) == [label(0)]
     assert rows[label(0)]["tier"] == "pair"
-    node = run(trials, build(["ase", "pair"], ase=faulty("DiesOfLargeCells", limit=0)))
+    node = run(trials, build(["ase", "pair"], ase=faulty("EndsJobsOfLargeCells", limit=0)))
     assert node.exit_status == 310
     assert "results" not in node.outputs
+
+
+def test_what_kills_its_process_leaves_in_its_tier(build, trials):
+    labels = orm.List([label(0), label(2)])
+    node = run(trials, build(["ase", "pair"], ase=faulty("DiesOfLargeCells", limit=3)), labels=labels)
+    assert node.is_finished_ok, node.exit_message
+    rows = node.outputs.results["by_label"]
+    assert (rows[label(0)]["tier"], rows[label(2)]["tier"]) == ("pair", "ase")
+    assert (rows[label(0)]["status"], rows[label(2)]["status"]) == ("converged", "process_died")
 
 
 def test_a_refused_input_is_told_as_such(build, trials):

@@ -138,6 +138,25 @@ def _not_installed(settings: RelaxSettings, error: ImportError) -> InputError:
     return InputError("relax.settings.calculator", settings.calculator, expected)
 
 
+def require_device(device: str) -> None:
+    """Refuse a device that is not there.
+
+    Args:
+        device: as in the settings of the relaxation.
+
+    Raises:
+        InputError: where PyTorch does not find it, or there is no PyTorch.
+    """
+    if device != "cuda":
+        return
+    try:
+        import torch
+    except ImportError as error:
+        raise InputError("relax.settings.device", device, f"needs PyTorch, which is not installed ({error})") from error
+    if not torch.cuda.is_available():
+        raise InputError("relax.settings.device", device, "PyTorch finds no CUDA device; use 'cpu'")
+
+
 def _reference_chgnet(settings: RelaxSettings) -> Evaluator:
     """Return stock CHGNet (DOI 10.1038/s42256-023-00716-3) with weights from its package."""
     try:
@@ -145,8 +164,7 @@ def _reference_chgnet(settings: RelaxSettings) -> Evaluator:
         from chgnet.model import CHGNet, CHGNetCalculator
     except ImportError as error:
         raise _not_installed(settings, error) from error
-    if settings.device == "cuda" and not torch.cuda.is_available():
-        raise InputError("relax.settings.device", "cuda", "PyTorch finds no CUDA device; use 'cpu'")
+    require_device(settings.device)
     torch.set_num_threads(settings.threads)
     model = CHGNet.load(model_name=settings.model, use_device=settings.device, verbose=False)
     calculator = CHGNetCalculator(model, use_device=settings.device, on_isolated_atoms="error")

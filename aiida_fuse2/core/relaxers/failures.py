@@ -18,3 +18,9 @@ class Failure(StrEnum):
     CALCULATOR = "calculator_error"
     ENERGY = "energy_impossible"
     BAD_RESULT = "bad_result"
+    DIED = "process_died"
+    WALL_TIME = "wall_time"
+
+
+OF_THE_MACHINE = frozenset({Failure.DIED, Failure.WALL_TIME})
+"""Failures that another machine, or another day, may not have."""
