@@ -51,6 +51,10 @@ CAUSED_BY = {
     "workers are not connected to the broker": "test_doctor.py::test_broker_and_daemon_of_before",
     "a process is paused": "test_doctor.py::test_job_that_its_computer_does_not_take",
     "a process is not in the queue of the broker": "faults/test_faults.py::test_disturbed_searches_find_the_same",
+    "a job waits or runs although its caller has ended": (
+        "cli/test_identifiers.py::test_what_outlives_its_search_is_found"
+    ),
+    "the profile has no broker": "cli/test_identifiers.py::test_profile_without_a_broker_is_told_how_to_get_one",
     "a file of the broker was written empty": "test_broker.py::test_doctor_tells_of_it_first",
     "the daemon was started where there are files": "test_broker.py::test_doctor_tells_where_files_are_in_danger",
     "a step was cut off by a kill and done again": "cli/test_status.py::test_step_that_was_cut_off_is_named",
@@ -58,6 +62,9 @@ CAUSED_BY = {
     "cannot write": "cli/test_status.py::test_folder_that_cannot_be_written",
     "a code points to what is no program any more": "test_doctor.py::test_broken_code_is_named",
     "a code does not start on its computer": "cli/test_status.py::test_code_that_does_not_start",
+    "a code was not tried: it has commands of its own": (
+        "cli/test_identifiers.py::test_the_doctor_runs_no_commands_of_a_code_that_may_have_come_with_an_archive"
+    ),
 }
 """The test that causes each trouble of the page on what went wrong."""
 
