@@ -407,7 +407,11 @@ def sites(number):
         ("POSCAR", POSCAR.format(1).replace("0 0 0\n", "1e30 0 0\n"), "further away"),
         ("POSCAR", POSCAR.format(1).replace("Cu\n", ""), "names no elements"),
         ("POSCAR", POSCAR.format(1) + "x" * 2 * 10**6, "more than 1000000 characters"),
-        ("a.cif", HEAD + "_symmetry_Int_Tables_number 196\n" + sites(100), "has [0-9]+ atoms; at most 4000"),
+        (
+            "a.cif",
+            HEAD.replace(" 4\n", " 40000\n") + "_symmetry_Int_Tables_number 196\n" + sites(100),
+            "has [0-9]+ atoms; at most 4000",
+        ),
         ("a.cif", HEAD + "_symmetry_Int_Tables_number 225\n" + sites(1000), "too many atoms"),
         ("a.cif", HEAD + sites(5000), "has 5000 atoms"),
         (
