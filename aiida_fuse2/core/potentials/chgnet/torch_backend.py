@@ -34,7 +34,7 @@ FREED_BLOCK = 31 * 2**20
 """Size of a block that is freed once, bytes; glibc takes up to 32 MiB as a hint."""
 
 
-TRIMMED = 5e8
+TRIMMED = 3e8
 """Memory of a structure that is given back after it, bytes; that of smaller ones is used again."""
 
 
@@ -94,6 +94,7 @@ class TorchChgnet:
         self.place = Place(torch.device(device), getattr(torch, dtype))
         self.weights = read_weights(model)
         self._load(self.weights)
+        self._used = 0.0  # by the largest structure since memory was given back, bytes
         # glibc gives freed memory back and asks for it again, page by page, unless a block as large as this was
         # freed before; that takes about 5 % of an evaluation of 24 atoms
         np.empty(FREED_BLOCK, dtype=np.uint8)
@@ -138,8 +139,10 @@ class TorchChgnet:
             energy, by_length, by_angle = self._energy_and_derivatives(numbers, graph, angles)
         energy += float(self._reference_energies[numbers - 1].sum())
         by_vector = _derivative_by_vectors(graph, angles, by_length, by_angle)
-        if graph.bytes > TRIMMED:
+        self._used = max(self._used, graph.bytes)
+        if self._used > TRIMMED and (graph.bytes > TRIMMED or graph.bytes < self._used / 8):
             trim_memory()
+            self._used = graph.bytes
         return _evaluation(energy, graph, by_vector, cell)
 
     def _energy_and_derivatives(
