@@ -58,6 +58,10 @@ CAUSED_BY = {
     "a file of the broker was written empty": "test_broker.py::test_doctor_tells_of_it_first",
     "the daemon was started where there are files": "test_broker.py::test_doctor_tells_where_files_are_in_danger",
     "a step was cut off by a kill and done again": "cli/test_status.py::test_step_that_was_cut_off_is_named",
+    "a job has been at work longer than its `max_wallclock_seconds`": "cli/test_hangs.py::"
+    "test_job_past_its_wall_time_is_named",
+    "a search has decided on no generation for much longer than usual": "cli/test_hangs.py::"
+    "test_search_that_stands_still_is_named",
     "little space is free": "cli/test_status.py::test_full_disk",
     "cannot write": "cli/test_status.py::test_folder_that_cannot_be_written",
     "a code points to what is no program any more": "test_doctor.py::test_broken_code_is_named",
