@@ -46,7 +46,8 @@ def test_links_between_files_of_the_readme_lead_somewhere():
 
 CAUSED_BY = {
     "the daemon is not running": "test_doctor.py::test_daemon_and_workers_that_are_gone",
-    "a worker of a daemon that is no more still runs": "cli/test_status.py::test_worker_that_survives_its_daemon_is_named",
+    "a worker of a daemon that is no more still runs": "cli/test_status.py::"
+    "test_worker_that_survives_its_daemon_is_named",
     "the daemon runs without a worker": "test_doctor.py::test_daemon_and_workers_that_are_gone",
     "the daemon is older than the installed code": "test_doctor.py::test_broker_and_daemon_of_before",
     "workers are not connected to the broker": "test_doctor.py::test_broker_and_daemon_of_before",
