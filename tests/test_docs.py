@@ -46,10 +46,13 @@ def test_links_between_files_of_the_readme_lead_somewhere():
 
 CAUSED_BY = {
     "the daemon is not running": "test_doctor.py::test_daemon_and_workers_that_are_gone",
+    "a worker of a daemon that is no more still runs": "cli/test_status.py::"
+    "test_worker_that_survives_its_daemon_is_named",
     "the daemon runs without a worker": "test_doctor.py::test_daemon_and_workers_that_are_gone",
     "the daemon is older than the installed code": "test_doctor.py::test_broker_and_daemon_of_before",
     "workers are not connected to the broker": "test_doctor.py::test_broker_and_daemon_of_before",
     "a process is paused": "test_doctor.py::test_job_that_its_computer_does_not_take",
+    "a job was last looked at some time ago": "cli/test_status.py::test_job_that_is_not_looked_at_any_more",
     "a process is not in the queue of the broker": "faults/test_faults.py::test_disturbed_searches_find_the_same",
     "a job waits or runs although its caller has ended": (
         "cli/test_identifiers.py::test_what_outlives_its_search_is_found"
