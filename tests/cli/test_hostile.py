@@ -210,7 +210,7 @@ def test_label_of_a_node_is_no_name_of_a_model(aiida_profile):
     node.store()
     with pytest.raises(InputError, match="model"):
         models.find_model(node.label)
-    assert models.find_model(str(node.pk)).pk == models.find_model(node.uuid[:13].upper()).pk == node.pk
+    assert models.find_model(str(node.pk)).pk == models.find_model(node.uuid[:13]).pk == node.pk
 
 
 def test_model_of_an_archive_is_a_default_once_the_user_says_so(call, hostile, forgetful):
