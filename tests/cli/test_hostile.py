@@ -106,6 +106,10 @@ COMMANDS = [
 ]
 
 
+def spelled(command):
+    return " ".join(map(str, command))
+
+
 @pytest.fixture
 def words(hostile, worker_code, tmp_path):
     """What stands in the commands for a node or a folder, and the marker."""
@@ -115,13 +119,29 @@ def words(hostile, worker_code, tmp_path):
     return {**nodes, "MODEL": models.PUBLISHED_NAME, "FOLDER": tmp_path, "MARKER": marker}
 
 
-@pytest.mark.parametrize("command", COMMANDS, ids=lambda command: " ".join(map(str, command)))
+@pytest.mark.parametrize("command", COMMANDS, ids=spelled)
 def test_nothing_runs_and_every_command_ends(call, words, submitted, command):
     given = [words.get(word, str(word).replace("FOLDER", str(words["FOLDER"]))) for word in command]
     result = call(*given, code=None)
     assert result.exception is None or isinstance(result.exception, SystemExit), result.exception
     assert not submitted
     assert not words["MARKER"].exists()
+    assert "\x1b" not in result.output
+
+
+@pytest.fixture
+def words_of_a_circle(hostile, worker_code, tmp_path):
+    """The same for a search that goes on from itself."""
+    imported, _ = hostile("cycle")
+    return {"PK": imported.pk, "CODE": worker_code.pk, "FOLDER": tmp_path}
+
+
+@pytest.mark.parametrize("command", [c for c in COMMANDS if "PK" in c or "-a" in c], ids=spelled)
+def test_no_command_follows_a_circle(call, words_of_a_circle, submitted, command):
+    given = [words_of_a_circle.get(w, str(w).replace("FOLDER", str(words_of_a_circle["FOLDER"]))) for w in command]
+    result = call(*given, code=None)
+    assert result.exception is None or isinstance(result.exception, SystemExit), result.exception
+    assert not submitted
 
 
 # --- what goes on ---------------------------------------------------------------------------------
