@@ -198,11 +198,11 @@ def _surviving_workers() -> Iterator[Finding]:
     profile, daemon = get_manager().get_profile(), get_daemon_client().get_daemon_pid()
     for process in _workers_of(profile):
         try:
-            parents = [parent.pid for parent in process.parents()]
+            parent = process.ppid()
             started = datetime.fromtimestamp(process.create_time(), tz=UTC).astimezone()
         except psutil.Error:  # it has just ended
             continue
-        if daemon not in parents:
+        if parent != daemon:
             text = f"a worker of a daemon that is no more still runs (pid {process.pid}, since {started:%F %R})"
             yield _problem("daemon", text, f"kill {process.pid}")
 

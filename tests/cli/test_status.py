@@ -30,6 +30,7 @@ from sqlalchemy.engine import Engine
 from aiida_fuse2 import diagnosis, query
 from aiida_fuse2.cli.details import details
 from aiida_fuse2.diagnosis import Severity
+from aiida_fuse2.trust import code_part, remember
 from aiida_fuse2.workchains.records import generation_records
 
 
@@ -268,7 +269,7 @@ def test_worker_that_survives_its_daemon_is_named(aiida_profile, monkeypatch):
 
 def _surviving():
     """Return the command against each worker that survives its daemon, by its number."""
-    found = [f for f in diagnosis.check_daemon() if f.command is not None and f.command.startswith("kill ")]
+    found = list(diagnosis._surviving_workers())
     assert all(f.severity is Severity.PROBLEM and "daemon that is no more" in f.text for f in found)
     return {int(f.command.split()[1]): f.command for f in found}
 
@@ -460,6 +461,7 @@ def test_code_that_does_not_start(worker_code, no_other_code, aiida_localhost, t
     program.write_text("#!/bin/sh\nexit 1\n")
     program.chmod(0o755)
     broken = orm.InstalledCode(label="broken", computer=aiida_localhost, filepath_executable=str(program)).store()
+    remember([code_part(broken)])  # it has run here
     (found,) = [f for f in diagnosis.check_codes(connect=False) if broken.full_label in f.text]
     assert found.severity is Severity.NOTE  # another one works
     assert "does not start on its computer" in found.text
