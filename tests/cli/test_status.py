@@ -255,6 +255,7 @@ def test_worker_that_survives_its_daemon_is_named(aiida_profile, monkeypatch):
             for path in files:
                 path.write_text(str(psutil.Process(int(path.stem)).cmdline()))
             assert _surviving() == {worker.pid: f"kill {worker.pid}"}
+            assert f"kill {worker.pid}" in [finding.command for finding in diagnosis.check_daemon()]
             (gone := folder / f"{other.pid}.pid").write_text("another command, whose number this now is")
             files.append(gone)
             assert list(_surviving()) == [worker.pid]
