@@ -30,6 +30,7 @@ EXIT_CODES = {
     Outcome.TIME_LIMIT: "ERROR_TIME_LIMIT",
     Outcome.NO_MINIMUM: "ERROR_NO_MINIMUM",
     Failure.DIED: "ERROR_OUTPUT_TRUNCATED",
+    Failure.WALL_TIME: "ERROR_TIME_LIMIT",
 }
 """Exit code of each failure of one structure; all others are about the structure itself."""
 
