@@ -1,4 +1,4 @@
-"""A search whose jobs go through a real Slurm, and a job that it ends at its time limit.
+"""A search whose jobs go through a real Slurm, and a job that ends itself before Slurm does.
 
 `python -m pytest tests/slurm` runs them where Slurm and munge are installed (Debian: slurm-wlm, munge), as root.
 """
@@ -89,7 +89,7 @@ def test_a_search_with_tiers_uses_all_cores_of_its_jobs(slurm_code, tmp_path):
     assert search.outputs.structure.creator.computer.scheduler_type == "core.slurm"
 
 
-def test_a_job_out_of_wall_time_keeps_what_it_had_finished(slurm_code):
+def test_a_job_ends_before_its_wall_time_does_and_names_what_hangs(slurm_code):
     frames = [bulk("Cu"), bulk("Cu", cubic=True), bulk("Au")]
     text = trials_to_text(make_trial(i, atoms) for i, atoms in enumerate(frames))
     hanging = {"calculator": "tests.faulty.HangsOnLargeCells", "arguments": {"limit": 3}}
@@ -102,9 +102,13 @@ def test_a_job_out_of_wall_time_keeps_what_it_had_finished(slurm_code):
     begun = time.monotonic()
     trials = orm.SinglefileData.from_string(text, filename="trials.extxyz")
     _, node = run_get_node(RelaxTiersWorkChain, trials=trials, tiers=tiers)
-    assert time.monotonic() - begun > 60
-    assert node.exit_status == 320
-    assert "1 of 3" in node.exit_message
-    assert sorted(node.outputs.results["by_label"]) == [label(0), label(2)]
-    assert {row["tier"] for row in node.outputs.results["by_label"].values()} == {"ase"}
+    assert time.monotonic() - begun > 50
+    assert node.is_finished_ok, node.exit_message
+    rows = node.outputs.results["by_label"]
+    assert {name: row["status"] for name, row in rows.items()} == {
+        label(0): "converged",
+        label(1): "wall_time",
+        label(2): "converged",
+    }
+    assert {row["tier"] for row in rows.values()} == {"ase"}
     assert sorted(node.outputs.structures) == [label(0), label(2)]
