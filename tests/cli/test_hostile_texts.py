@@ -23,6 +23,7 @@ from aiida_fuse2.cli.refine import refined_table
 from aiida_fuse2.cli.runs import target_lines
 from aiida_fuse2.cli.status import finding_text
 from aiida_fuse2.cli.tables import PlainConsole, ranked_table
+from aiida_fuse2.core.errors import one_line
 from aiida_fuse2.diagnosis import Finding, Severity
 from aiida_fuse2.targets import Target
 
@@ -164,7 +165,8 @@ def test_errors_warnings_and_logs(aiida_profile, monkeypatch):
     finally:
         del cmd_root.commands["hostile"]
     assert nothing_obeyed(output)
-    assert output.count(SHOWN) == 4
+    assert output.count(SHOWN) == 3
+    assert f"Warning: {one_line(EVIL)}\n" in output
 
 
 def test_content_of_files(monkeypatch, capsys):

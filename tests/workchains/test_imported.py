@@ -51,7 +51,7 @@ COMMANDS = {
     "compare": ["compare", "{pk}"],
     "compare as JSON": ["compare", "{pk}", "--json"],
     "hull": ["hull", "{pk}", "--json"],
-    "continue": ["continue", "{pk}", "--more", "3", "--dry-run"],
+    "continue": ["continue", "{pk}", "--more", "3", "--dry-run", "--trust"],
 }
 
 
@@ -134,6 +134,7 @@ def answers_of_query(node, all_uuids):
         "present_state": [query.present_state(search.pk) for search in searches],
         "progress": [query.progress(search.pk) for search in searches],
         "ranked": [query.ranked(search) for search in searches],
+        "relaxed_to": [query.relaxed_to(search) for search in searches],
         "run_searches": query.run_searches(node),
         "runs_progress": query.runs_progress(node.pk) if query.is_runs(node) else None,
         "runs_settings": query.runs_settings(node).model_dump() if query.is_runs(node) else None,
