@@ -19,7 +19,8 @@ COPPER_GOLD = Starts("CuAu", 4, "fgen", 7, 2)
 
 @pytest.fixture
 def emt(monkeypatch):
-    """EMT in place of CHGNet."""
+    """EMT in place of CHGNet; its energies are relative to those of the solid elements."""
+    monkeypatch.setattr("aiida_fuse2.core.relaxers.driver.UNBOUND", 10.0)
     monkeypatch.setattr(relaxations, "evaluator", lambda code: AseEvaluator(EMT(), f"emt {code}"))
 
 
