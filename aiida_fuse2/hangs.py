@@ -13,6 +13,7 @@ from aiida import orm
 
 from .query import PROCESS_TYPE, TERMINATED
 from .query.status import RATE_WINDOW
+from .workchains.records import NEWEST_FIRST
 
 SLACK = 120.0
 """How long after its wall time a job may take to end and to be seen to have ended, s."""
@@ -101,7 +102,7 @@ def _decided(search: int) -> list[datetime]:
     builder = orm.QueryBuilder().append(orm.WorkChainNode, filters={"id": search}, tag="search")
     decide = {"attributes.process_label": "decide"}
     builder.append(orm.CalcFunctionNode, with_incoming="search", filters=decide, project="ctime", tag="decide")
-    found: list[datetime] = builder.order_by({"decide": {"id": "desc"}}).limit(RATE_WINDOW).all(flat=True)
+    found: list[datetime] = builder.order_by({"decide": NEWEST_FIRST}).limit(RATE_WINDOW).all(flat=True)
     return found
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
+import subprocess
 from datetime import datetime, timedelta
 
 import pytest
@@ -60,12 +60,20 @@ def add_job(search, computer, *, state="running", seconds=3600, pid=None, kind="
     return job.store()
 
 
+@pytest.fixture
+def just_started():
+    """The number of a process that began now."""
+    with subprocess.Popen(["sleep", "600"]) as process:
+        yield process.pid
+        process.kill()
+
+
 def findings_of(search):
     return [finding for finding in diagnosis.check_processes() if finding.search == search.pk]
 
 
-def test_job_past_its_wall_time_is_named(call, running, later, aiida_localhost):
-    job = add_job(running, aiida_localhost, pid=os.getpid())
+def test_job_past_its_wall_time_is_named(call, running, later, aiida_localhost, just_started):
+    job = add_job(running, aiida_localhost, pid=just_started)
     later(0.9)
     assert list(hangs.late_jobs()) == []
     later(30)
@@ -87,7 +95,7 @@ def test_time_of_a_job_of_a_scheduler_is_what_that_tells(running, later, aiida_c
     assert len([hang for hang in hangs.late_jobs() if hang.pk == job.pk]) == n_late
 
 
-def test_search_that_stands_still_is_named(call, running, later, aiida_localhost):
+def test_search_that_stands_still_is_named(call, running, later, aiida_localhost, just_started):
     later(0)
     assert findings_of(running) == []
     later(5)
@@ -95,7 +103,7 @@ def test_search_that_stands_still_is_named(call, running, later, aiida_localhost
     assert (finding.subject, finding.severity) == ("search", Severity.PROBLEM)
     assert f"search {running.pk} has decided on no generation for 5 h" in finding.text
     assert finding.command.endswith(f"process status {running.pk}")
-    job = add_job(running, aiida_localhost, seconds=None, pid=os.getpid())
+    job = add_job(running, aiida_localhost, seconds=None, pid=just_started)
     (finding,) = findings_of(running)
     assert f"RelaxCalculation {job.pk} may hang" in finding.text
     assert finding.command.endswith(f"process kill {job.pk}")
@@ -103,10 +111,10 @@ def test_search_that_stands_still_is_named(call, running, later, aiida_localhost
 
 
 @pytest.mark.parametrize("how", ["paused", "queued", "pool"])
-def test_search_that_waits_for_something_else_is_not(running, later, aiida_localhost, how):
+def test_search_that_waits_for_something_else_is_not(running, later, aiida_localhost, how, just_started):
     kind = "generate" if how == "pool" else "relax"
     state = "queued" if how == "queued" else "running"
-    add_job(running, aiida_localhost, state=state, seconds=None, pid=os.getpid(), kind=kind)
+    add_job(running, aiida_localhost, state=state, seconds=None, pid=just_started, kind=kind)
     if how == "paused":
         running.pause()
     later(5)
