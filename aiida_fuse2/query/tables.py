@@ -101,6 +101,10 @@ def lineage(structure: orm.StructureData | int | str) -> DataFrame:
     return frame.loc[indices[::-1]].reset_index(drop=True)
 
 
+WHOLE_NUMBERS = ("exit_status", "seed", "max_atoms", "tried")
+"""Columns of ``searches`` that hold whole numbers."""
+
+
 def searches(composition: str | None = None) -> DataFrame:
     """Return the searches of the profile, the earliest first.
 
@@ -128,7 +132,8 @@ def searches(composition: str | None = None) -> DataFrame:
     if composition is not None:
         wanted = _formula_counts(composition)
         frame = frame[[_known_counts(text) == wanted for text in frame["composition"]]]
-    return frame.merge(_outcomes(), on="pk", how="left").reset_index(drop=True)
+    frame = frame.merge(_outcomes(), on="pk", how="left").reset_index(drop=True)
+    return frame.astype(dict.fromkeys(WHOLE_NUMBERS, "Int64"))  # whole also where a search that runs has none yet
 
 
 def _formula_counts(composition: str) -> dict[str, int]:

@@ -260,7 +260,7 @@ def test_worker_that_survives_its_daemon_is_named(aiida_profile, monkeypatch):
             files.append(gone)
             assert list(_surviving()) == [worker.pid]
             monkeypatch.setattr(DaemonClient, "get_daemon_pid", lambda _: os.getpid())  # its parent is the daemon
-            assert _surviving() == {}
+            assert worker.pid not in _surviving()  # a daemon that other tests have left running may have workers, too
         finally:
             for path in files:
                 path.unlink()
