@@ -46,7 +46,7 @@ OWN_OPTIONS = {
 }
 """Settings that have an option of the benchmark, which knows them by it."""
 
-UNUSED = ("max_wall_hours", "min_free_disk", "disk_reserve", "relax_jobs", "job_seconds", "job_attempts")
+UNUSED = ("max_wall_hours", "min_free_disk", "relax_jobs", "job_seconds", "job_attempts")
 """Settings of a search that mean nothing in one process."""
 
 MAX_SEEDS = 1000

@@ -12,7 +12,6 @@ from aiida.common.folders import Folder
 from aiida.engine import CalcJob, CalcJobProcessSpec
 
 from aiida_fuse2.core.errors import InputError
-from aiida_fuse2.reserve import StoresItsEnd
 from aiida_fuse2.worker.names import ERROR_FILE, INTERMEDIATE, JOB_FILE, STDERR_FILE, STDOUT_FILE, WALL_SECONDS
 
 V = TypeVar("V")
@@ -35,7 +34,7 @@ def validator(check: Callable[[V], str | None]) -> Callable[[V, object], str | N
     return validate
 
 
-class WorkerCalculation(StoresItsEnd, CalcJob):
+class WorkerCalculation(CalcJob):
     """Runs ``aiida-fuse2-worker`` on the computer of the code."""
 
     @classmethod

@@ -342,10 +342,6 @@ class SearchSettings(CompositionSettings):
     min_free_disk: NotNegative = Field(
         description="Space on the disk of AiiDA's data below which the search ends, GB; looked at between generations."
     )
-    disk_reserve: NotNegative = Field(
-        description="Space that a search sets aside on that disk, GB: it is given back where the disk runs full, and "
-        "the search ends at once. 0: none."
-    )
     rmax: Count = Field(description="Stop after this many structures without a new best.")
     generator: str = Field(description="Fills the initial population and the pool: symmetric, gnoa, fgen or provided.")
     random_generator: Literal["fgen"] = Field(

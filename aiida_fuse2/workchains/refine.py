@@ -20,7 +20,6 @@ from aiida_fuse2.core.decision import CONVERGED
 from aiida_fuse2.core.errors import InputError
 from aiida_fuse2.core.refining import RefineSettings, refined_label
 from aiida_fuse2.core.settings import parse_settings
-from aiida_fuse2.reserve import StoresItsEnd
 
 from .job_outputs import results_of
 from .orphans import seal_orphans
@@ -53,7 +52,7 @@ MAX_GIVEN_UP = 3
 """Structures given up one by one, without any result, after which the worker itself is to blame."""
 
 
-class Fuse2RefineWorkChain(StoresItsEnd, WorkChain):
+class Fuse2RefineWorkChain(WorkChain):
     """Relaxes the best structures of searches in further tiers, and ranks them anew."""
 
     @classmethod

@@ -22,7 +22,6 @@ from aiida_fuse2.core.decision import CONVERGED
 from aiida_fuse2.core.errors import InputError
 from aiida_fuse2.core.relaxers.failures import Failure
 from aiida_fuse2.parsers.relax import EXTRAS_KEY, structure_extras
-from aiida_fuse2.reserve import StoresItsEnd
 from aiida_fuse2.worker.files import select_trials, trials_from_text
 
 from .job_outputs import problem_of
@@ -64,7 +63,7 @@ def _validate_inputs(inputs: Mapping[str, Any]) -> None:
     check_tiers(read_tiers(inputs["tiers"]), {symbol for trial in trials for symbol in trial.atoms.symbols})
 
 
-class RelaxTiersWorkChain(StoresItsEnd, WorkChain):
+class RelaxTiersWorkChain(WorkChain):
     """Relaxes a batch of structures in an ordered list of tiers.
 
     Inputs, outputs and the exit codes that another attempt depends on are those of ``fuse2.relax``. A structure that

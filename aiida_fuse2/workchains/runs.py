@@ -14,7 +14,6 @@ from aiida_fuse2.calculations.base import validator
 from aiida_fuse2.calculations.run_functions import compare_runs, settings_of_run
 from aiida_fuse2.core.errors import InputError, shown_value
 from aiida_fuse2.core.settings import MAX_SEED
-from aiida_fuse2.reserve import StoresItsEnd
 
 from .orphans import ENDED, ORPHAN, seal_orphans
 from .search import Fuse2WorkChain
@@ -104,7 +103,7 @@ def _check_seeds(settings: orm.Dict, runs: int) -> None:
         raise InputError("settings.seed", seed, f"run {runs - 1} has it plus {runs - 1}: at most {MAX_SEED - runs + 1}")
 
 
-class Fuse2RunsWorkChain(StoresItsEnd, WorkChain):
+class Fuse2RunsWorkChain(WorkChain):
     """Makes several independent runs of one search and compares what they find."""
 
     @classmethod

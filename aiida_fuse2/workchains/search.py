@@ -9,7 +9,7 @@ from types import MappingProxyType
 from typing import Any
 
 from aiida import orm
-from aiida.engine import ExitCode, ToContext, while_
+from aiida.engine import ExitCode, ToContext, WorkChain, while_
 from aiida.engine.processes.workchains.workchain import WorkChainSpec
 
 from aiida_fuse2.calculations.conversions import (
@@ -51,7 +51,6 @@ from .records import (
     pool_of_state,
 )
 from .relax import INPUT_REFUSED, RelaxTiersWorkChain
-from .reserving import SPENT, ReservingWorkChain
 from .search_builder import get_builder_from_protocol
 from .search_inputs import define_inputs, fills_pool_by_job, ranking_settings
 from .software import add_versions, is_caching_used, software_node, worker_software
@@ -71,7 +70,7 @@ MAX_BARREN = 3
 """Generations in a row for which no trial could be made, after which a search ends."""
 
 
-class Fuse2WorkChain(ReservingWorkChain):
+class Fuse2WorkChain(WorkChain):
     """Predicts the crystal structure of a composition by FUSE2 basin hopping."""
 
     _index: ExploredIndex | None = None
@@ -86,7 +85,6 @@ class Fuse2WorkChain(ReservingWorkChain):
         super().define(spec)
         define_inputs(spec)
         spec.outline(
-            cls.set_space_aside,
             cls.relax_targets,
             cls.setup,
             while_(cls.should_go_on)(
@@ -128,10 +126,6 @@ class Fuse2WorkChain(ReservingWorkChain):
         remember(parts_of(self.node))
 
     # --- outline ------------------------------------------------------------------------------------
-
-    def reserve_size(self) -> float:
-        """Return how much space to set aside, GB."""
-        return self._search_settings().disk_reserve
 
     def relax_targets(self) -> ToContext | None:
         """Submit the targets, so that their energies are known; they do not enter the search."""
@@ -262,14 +256,10 @@ class Fuse2WorkChain(ReservingWorkChain):
         free, folder = least_free()
         least = self._search_settings().min_free_disk
         if free / 1e9 < least:
-            self._end_for_space(f"{free / 1e9:.2f} GB free in {folder}, less than settings.min_free_disk = {least:g}")
-        elif self.is_reserve_spent():
-            self._end_for_space(SPENT)
+            reason = f"{free / 1e9:.2f} GB free in {folder}, less than settings.min_free_disk = {least:g}"
+            self.report(f"ends: {reason}; make room")
+            self.ctx.failure = ["ERROR_DISK_NEARLY_FULL", f"{reason}; make room, then continue"]
         return self.ctx.failure is None
-
-    def _end_for_space(self, reason: str) -> None:
-        self.report(f"ends: {reason}; make room")
-        self.ctx.failure = ["ERROR_DISK_NEARLY_FULL", f"{reason}; make room, then continue"]
 
     def take_added(self) -> None:
         """Put structures that the user added since the last generation into the pool."""
@@ -599,9 +589,6 @@ class Fuse2WorkChain(ReservingWorkChain):
 
     def _is_cut_short(self) -> bool:
         """Tell whether the search is to leave its present generation out, and remember it."""
-        if not self.ctx.is_cut_short and self.is_reserve_spent():
-            self.ctx.is_cut_short = True
-            self._end_for_space(SPENT)
         self.ctx.is_cut_short = self.ctx.is_cut_short or stop_request(self.node.pk) == STOP_NOW
         return bool(self.ctx.is_cut_short)
 

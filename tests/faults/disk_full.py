@@ -1,13 +1,12 @@
-"""Let the disk run full under a search, at several moments and in three ways, and see what becomes of it.
+"""Let the disk run full under a search, at several moments and in two ways, and see what becomes of it.
 
 The profile lies on a small file system in memory. It is mounted in a namespace of its own (``unshare``): nothing else
 on the machine sees it, and it is gone with the last process. Run by hand::
 
     python -m tests.faults.disk_full /tmp/full
 
-``once``: at each moment all space that is left is taken, and stays so. The search gives back what it had set aside,
-and ends while the disk is full (``settings.disk_reserve``). ``taken``: for a while that is taken as well, and whatever
-else is given back; nothing can be stored, so nothing can end. Room is made, and what the doctor says is done.
+``taken``: at each moment all space is taken for a while; nothing can be stored, so nothing can end. Room is made, and
+what the doctor says is done.
 ``nearly``: some space is left, but less than the search wants (``settings.min_free_disk``). Each search is then
 continued, and compared with one that was not disturbed. One line of JSON for each goes to FOLDER.jsonl, what the
 daemon logged to FOLDER.logs. Ends with 1 where one came out different.
@@ -34,13 +33,10 @@ OWN_MOUNTS = "FUSE2_OWN_MOUNTS"
 
 MOMENTS = ("propose", "uploading", "withscheduler", "retrieving", "parsing", "decide")
 
-WAYS = ("once", "taken", "nearly")
+WAYS = ("taken", "nearly")
 
 LEAST = 0.016
 """Free space below which a search ends, GB; the profile takes about a quarter of the disk."""
-
-RESERVE = 0.012
-"""What a search sets aside, GB."""
 
 TAKES = 5
 """How often what is left is taken at once, at most: it all takes less than a millisecond."""
@@ -127,13 +123,6 @@ def told(trials, search):
     return {name: TEXT in text and "aiida-fuse2 doctor" in text for name, text in answers.items()}
 
 
-def submit(trials, way, options):
-    """Submit the search of a trial."""
-    if way == "nearly":
-        return trials.submit(options.structures, least=LEAST)
-    return trials.submit(options.structures, reserve=RESERVE)
-
-
 def fill(trials, way, search, options):
     """Let the disk run full, and see what is then the case; return the rest of the row."""
     ballast = Ballast(trials.folder)
@@ -145,7 +134,7 @@ def fill(trials, way, search, options):
         row["told"] = told(trials, search)
         row["different"] += [f"{name} says nothing" for name, said in row["told"].items() if not said]
     else:
-        ballast.take(LEAST * 1e9 / 2 if way == "nearly" else 0)
+        ballast.take(LEAST * 1e9 / 2)
         trials.wait(search)
         row["while full"] = condition(trials, search)
         row["different"] += [] if trials.unsealed(search) == 0 else ["not sealed while full"]
@@ -169,7 +158,7 @@ def go_on(trials, search):
 def disk_full(trials, way, moment, options, reference):
     """Fill the disk at a moment of a search; return the row."""
     trials.advice = []
-    first = submit(trials, way, options)
+    first = trials.submit(options.structures, least=LEAST if way == "nearly" else 0.0)
     row = {"way": way, "moment": moment, "search": first, "reached": trials.wait_for_phase(first, moment)}
     row |= fill(trials, way, first, options)
     last, row["steps"] = go_on(trials, first)

@@ -103,10 +103,10 @@ class Trials:
 
     # --- searches ---
 
-    def submit(self, structures, delay=0.3, least=0.0, reserve=0.0):
+    def submit(self, structures, delay=0.3, least=0.0):
         """Submit a search of Cu3Au; return its primary key.
 
-        It ends where less GB than ``least`` are free, and sets ``reserve`` GB aside.
+        It ends where less GB than ``least`` are free.
         """
         from aiida.engine import submit
         from aiida.manage import get_manager
@@ -121,7 +121,6 @@ class Trials:
             "walkers": 2,
             "max_structures": structures,
             "min_free_disk": least,
-            "disk_reserve": reserve,
         }
         tier = {
             "calculator": "tests.faults.slow_emt.SlowEMT",

@@ -33,13 +33,13 @@ def test_disturbed_searches_find_the_same(tmp_path):
 @pytest.mark.slow
 @pytest.mark.daemon
 @pytest.mark.timeout(3600)
-def test_search_ends_on_a_full_disk_and_goes_on_later(tmp_path):
+def test_search_ends_on_a_nearly_full_disk_and_is_continued(tmp_path):
     folder = tmp_path / "disk"
     folder.mkdir()
     problem = mount_problem(folder)
     if problem:
         pytest.skip(f"no file system can be mounted here: {problem}")
-    options = ["--ways", "once", "--moments", "decide", "--structures", "8"]
+    options = ["--ways", "nearly", "--moments", "decide", "--structures", "8"]
     command = [sys.executable, "-m", "tests.faults.disk_full", folder, *options]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, (done.stdout, done.stderr)
