@@ -48,7 +48,7 @@ def measure(composition: str, atoms: int, structures: int) -> dict:
     from aiida.engine import submit
 
     from aiida_fuse2 import query
-    from aiida_fuse2.environment import load_code
+    from aiida_fuse2.environment.codes import load_code
     from aiida_fuse2.workchains.search import Fuse2WorkChain
 
     overrides = {

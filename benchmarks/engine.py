@@ -56,8 +56,8 @@ def proposing_seconds(search: int) -> float:
     from aiida.common.links import LinkType
 
     from aiida_fuse2.calculations.conversions import pool_reader
-    from aiida_fuse2.core.policy import propose
-    from aiida_fuse2.core.state import SearchState
+    from aiida_fuse2.core.search.proposing import propose
+    from aiida_fuse2.core.search.state import SearchState
     from aiida_fuse2.query import search_settings
 
     node = orm.load_node(search)
@@ -83,7 +83,7 @@ def measure(per_generation: int, structures: int) -> dict:
     from aiida.engine import submit
 
     from aiida_fuse2 import query
-    from aiida_fuse2.environment import load_code
+    from aiida_fuse2.environment.codes import load_code
     from aiida_fuse2.workchains.search import Fuse2WorkChain
 
     settings = {

@@ -20,8 +20,8 @@ from ase.io import read
 
 from aiida_fuse2 import __version__
 from aiida_fuse2.benchmarks.local_search import parse, run_search
-from aiida_fuse2.core.decision import CONVERGED
-from aiida_fuse2.core.uniqueness import match_structures
+from aiida_fuse2.core.crystal.uniqueness import match_structures
+from aiida_fuse2.core.relaxers.failures import CONVERGED
 
 MATCH_STOL = 0.1
 

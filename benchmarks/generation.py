@@ -27,13 +27,13 @@ import numpy as np
 from ase import Atoms
 
 from aiida_fuse2.benchmarks.starts import evaluator, tier
-from aiida_fuse2.core.decision import CONVERGED
 from aiida_fuse2.core.generators.gnoa.units import z_values
 from aiida_fuse2.core.potentials.megnet.archive import make_archive
 from aiida_fuse2.core.relaxers import relax
+from aiida_fuse2.core.relaxers.failures import CONVERGED
 from aiida_fuse2.core.settings import CHGNET_ELEMENTS, SearchSettings, parse_settings
-from aiida_fuse2.workchains.protocols import protocol_inputs
-from aiida_fuse2.worker.files import from_extxyz, to_extxyz
+from aiida_fuse2.io.trials import from_extxyz, to_extxyz
+from aiida_fuse2.protocols import protocol_inputs
 from aiida_fuse2.worker.generating import fill_pool
 from aiida_fuse2.worker.processes import run_all
 

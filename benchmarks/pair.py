@@ -18,14 +18,14 @@ import numpy as np
 from ase import Atoms
 from scipy.stats import spearmanr
 
-from aiida_fuse2.core.decision import CONVERGED
 from aiida_fuse2.core.potentials.evaluation import Evaluator
 from aiida_fuse2.core.potentials.pair import PairEvaluator
-from aiida_fuse2.core.potentials.pair.learning import learn_potential, random_structures
-from aiida_fuse2.core.potentials.pair.settings import LearnSettings
 from aiida_fuse2.core.relaxers import make_evaluator, relax
+from aiida_fuse2.core.relaxers.failures import CONVERGED
 from aiida_fuse2.core.settings import RelaxSettings, parse_settings
-from aiida_fuse2.potentials import learning_inputs
+from aiida_fuse2.core.training.pair import learn_potential, random_structures
+from aiida_fuse2.core.training.pair_settings import LearnSettings
+from aiida_fuse2.launch.potentials import learning_inputs
 
 UNSEEN = 60
 """Structures of each generator that are ranked."""

@@ -25,8 +25,8 @@ from ase.spacegroup import crystal
 from matscipy.neighbours import neighbour_list
 
 from aiida_fuse2.benchmarks.starts import evaluator, make_starts, tier
-from aiida_fuse2.core.decision import CONVERGED
 from aiida_fuse2.core.relaxers import relax
+from aiida_fuse2.core.relaxers.failures import CONVERGED
 from aiida_fuse2.core.settings import RelaxSettings
 
 SYSTEMS = {"SrTiO3": (20, 10), "SiO2": (18, 6), "Ca3Ti2O7": (24, 12), "Li2O2": (16, 8)}

@@ -102,7 +102,7 @@ def main() -> None:
     from aiida import load_profile, orm
     from aiida.engine import submit
 
-    from aiida_fuse2.environment import load_code
+    from aiida_fuse2.environment.codes import load_code
     from aiida_fuse2.workchains.search import Fuse2WorkChain
 
     load_profile()

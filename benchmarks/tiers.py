@@ -28,12 +28,12 @@ from aiida_fuse2.benchmarks.local_search import LocalSearch, parse
 from aiida_fuse2.benchmarks.searches import NO_LIMIT, Course
 from aiida_fuse2.core.potentials.evaluation import Evaluator
 from aiida_fuse2.core.potentials.pair import PairEvaluator
-from aiida_fuse2.core.potentials.pair.learning import learn_potential
-from aiida_fuse2.core.potentials.pair.settings import LearnSettings
 from aiida_fuse2.core.relaxers import make_evaluator
 from aiida_fuse2.core.settings import RelaxSettings, parse_settings
-from aiida_fuse2.potentials import learning_inputs
-from aiida_fuse2.workchains.protocols import protocol_inputs
+from aiida_fuse2.core.training.pair import learn_potential
+from aiida_fuse2.core.training.pair_settings import LearnSettings
+from aiida_fuse2.launch.potentials import learning_inputs
+from aiida_fuse2.protocols import protocol_inputs
 
 
 class Task(NamedTuple):

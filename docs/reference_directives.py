@@ -19,7 +19,7 @@ from sphinx.application import Sphinx
 from sphinx.util.docutils import SphinxDirective
 
 from aiida_fuse2.core import settings as settings_module
-from aiida_fuse2.workchains.protocols import protocol_inputs, protocol_names
+from aiida_fuse2.protocols import protocol_inputs, protocol_names
 
 COMMAND = "aiida-fuse2"
 HELP_WIDTH = 88

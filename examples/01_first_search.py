@@ -15,7 +15,7 @@ from typing import Any
 from aiida import load_profile, orm
 from aiida.engine import run_get_node
 
-from aiida_fuse2.environment import load_code
+from aiida_fuse2.environment.codes import load_code
 from aiida_fuse2.query import ranked
 from aiida_fuse2.workchains.search import Fuse2WorkChain
 

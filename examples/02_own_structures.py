@@ -16,7 +16,7 @@ from aiida import load_profile, orm
 from aiida.engine import run_get_node
 from ase import Atoms
 
-from aiida_fuse2.environment import load_code
+from aiida_fuse2.environment.codes import load_code
 from aiida_fuse2.workchains.search import Fuse2WorkChain
 
 PEROVSKITE = [(0, 0, 0), (0.5, 0.5, 0.5), (0.5, 0.5, 0), (0.5, 0, 0.5), (0, 0.5, 0.5)]

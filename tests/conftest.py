@@ -17,7 +17,7 @@ from ase import Atoms
 from sqlalchemy import event
 from sqlalchemy.engine import Engine
 
-from tests import postgres
+from . import postgres
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"  # AiiDA looks for `verdi` there
@@ -154,7 +154,7 @@ def search(emt_builder):
 def search_settings():
     """A factory of search settings from the fast protocol."""
     from aiida_fuse2.core.settings import SearchSettings, parse_settings
-    from aiida_fuse2.workchains.protocols import protocol_inputs
+    from aiida_fuse2.protocols import protocol_inputs
 
     def build(composition="SrTiO3", **changes):
         small = {"walkers": 4, "trials_per_step": 1}
@@ -168,7 +168,7 @@ def search_settings():
 def relax_settings():
     """A factory of relaxation settings from the fast protocol."""
     from aiida_fuse2.core.settings import RelaxSettings, parse_settings
-    from aiida_fuse2.workchains.protocols import protocol_inputs
+    from aiida_fuse2.protocols import protocol_inputs
 
     def build(**changes):
         values = protocol_inputs("fast", {"relax": {"settings": changes}})["relax"]["settings"]

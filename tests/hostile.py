@@ -18,7 +18,7 @@ from aiida import orm
 from aiida.common.links import LinkType
 from aiida.tools.archive import create_archive
 
-from aiida_fuse2.models import GROUP, PUBLISHED_NAME
+from aiida_fuse2.launch.models import GROUP, PUBLISHED_NAME
 
 DATABASE = "db.sqlite3"
 

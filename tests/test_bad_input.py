@@ -14,21 +14,23 @@ from aiida.common.exceptions import NotExistent
 from ase import Atoms
 from ase.io import write
 
-from aiida_fuse2 import environment
-from aiida_fuse2.cli.options import CommandError
-from aiida_fuse2.core.composition import parse_composition
+from aiida_fuse2.cli.params.options import CommandError
+from aiida_fuse2.core.chemistry.composition import parse_composition
 from aiida_fuse2.core.errors import InputError, RefusedInputsError, one_line, printable, shown_value
 from aiida_fuse2.core.generators.provided import MAX_REDUCTION, screen_provided
-from aiida_fuse2.core.settings import RelaxSettings, SearchSettings, check_search, parse_settings
-from aiida_fuse2.environment import node_identifier
-from aiida_fuse2.launch import prepare_search
-from aiida_fuse2.overrides import load_yaml, parse_assignment, read_overrides
-from aiida_fuse2.potentials import learning_inputs
-from aiida_fuse2.workchains.protocols import protocol_inputs
-from aiida_fuse2.workchains.tiers import TierChoice
-from aiida_fuse2.worker import structure_files
-from aiida_fuse2.worker.structure_files import read_structures
-from tests.conftest import emt_overrides
+from aiida_fuse2.core.search.checks import check_search
+from aiida_fuse2.core.settings import RelaxSettings, SearchSettings, parse_settings
+from aiida_fuse2.environment.codes import calculator_problem, default_worker
+from aiida_fuse2.io import structures
+from aiida_fuse2.io.structures import read_structures
+from aiida_fuse2.launch.overrides import load_yaml, parse_assignment, read_overrides
+from aiida_fuse2.launch.potentials import learning_inputs
+from aiida_fuse2.launch.search import prepare_search
+from aiida_fuse2.protocols import protocol_inputs
+from aiida_fuse2.query.nodes import load_node, node_identifier
+from aiida_fuse2.tiers import TierChoice
+
+from .conftest import emt_overrides
 
 NAN, INF = float("nan"), float("inf")
 
@@ -443,7 +445,7 @@ def test_many_useless_structures_of_one_file(tmp_path):
     path = tmp_path / "a.xyz"
     path.write_text("0\n\n" * 10**5)
     found = read_structures([path])
-    assert len(found) == structure_files.MAX_BARREN + 1
+    assert len(found) == structures.MAX_BARREN + 1
     assert "in a row" in found[-1].problem
 
 
@@ -587,20 +589,16 @@ def test_structure_of_a_group_with_shared_sites(worker_code, perovskite):
 
 
 def test_chgnet_that_is_not_installed(aiida_profile, aiida_localhost, monkeypatch):
-    code = orm.InstalledCode(
-        label="own", computer=aiida_localhost, filepath_executable=str(environment.default_worker())
-    ).store()
-    monkeypatch.setattr(environment, "find_spec", lambda _: None)
-    assert "pip install 'aiida-fuse2[chgnet]'" in environment.calculator_problem(code, "chgnet")
+    code = orm.InstalledCode(label="own", computer=aiida_localhost, filepath_executable=str(default_worker())).store()
+    monkeypatch.setattr("aiida_fuse2.environment.codes.find_spec", lambda _: None)
+    assert "pip install 'aiida-fuse2[chgnet]'" in calculator_problem(code, "chgnet")
 
 
 @pytest.mark.parametrize("calculator", ["ase.calculators.nope.EMT", "ase.nope.deeper.EMT", "nopackage.EMT"])
 def test_calculator_of_no_module(aiida_profile, aiida_localhost, calculator):
-    code = orm.InstalledCode(
-        label="own", computer=aiida_localhost, filepath_executable=str(environment.default_worker())
-    ).store()
-    assert "there is no Python package" in environment.calculator_problem(code, calculator)
-    assert environment.calculator_problem(code, "ase.calculators.emt.EMT") is None
+    code = orm.InstalledCode(label="own", computer=aiida_localhost, filepath_executable=str(default_worker())).store()
+    assert "there is no Python package" in calculator_problem(code, calculator)
+    assert calculator_problem(code, "ase.calculators.emt.EMT") is None
 
 
 def test_beginning_of_a_uuid_without_letters(aiida_profile):
@@ -608,11 +606,11 @@ def test_beginning_of_a_uuid_without_letters(aiida_profile):
     node = orm.Int(1)
     node.backend_entity.bare_model.uuid = "85694679-0000-4000-8000-000000000000"
     node.store()
-    assert environment.load_node("85694679").pk == node.pk
-    assert environment.load_node(str(node.pk)).pk == node.pk
+    assert load_node("85694679").pk == node.pk
+    assert load_node(str(node.pk)).pk == node.pk
     for text in ("85694678", "8569467", "856946"):
         with pytest.raises(NotExistent):
-            environment.load_node(text)
+            load_node(text)
 
 
 def test_identifiers_of_nodes():

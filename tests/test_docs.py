@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 import aiida_fuse2.core
-from tests.faults import report
+
+from .faults import report
 
 ROOT = Path(__file__).resolve().parents[1]
 DOCS = ROOT / "docs"
@@ -26,7 +27,7 @@ def test_builds_without_warnings(tmp_path):
     science = (tmp_path / "html" / "explanation" / "science.html").read_text()
     assert "Sub-modules and modules" in science
     core = (tmp_path / "html" / "reference" / "core.html").read_text()
-    assert "aiida_fuse2.core.slicing.slice_structure" in core
+    assert "aiida_fuse2.core.crystal.slicing.slice_structure" in core
 
 
 def test_reference_has_every_module_of_the_core():

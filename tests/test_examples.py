@@ -16,8 +16,9 @@ from ase import Atoms
 from nbclient import NotebookClient
 
 from aiida_fuse2.cli import cmd_root
-from aiida_fuse2.core.settings import RelaxSettings, SearchSettings, check_search, parse_settings
-from aiida_fuse2.workchains.protocols import protocol_inputs
+from aiida_fuse2.core.search.checks import check_search
+from aiida_fuse2.core.settings import RelaxSettings, SearchSettings, parse_settings
+from aiida_fuse2.protocols import protocol_inputs
 
 from .conftest import emt_overrides
 

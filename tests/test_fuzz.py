@@ -18,13 +18,14 @@ import warnings
 from hypothesis import HealthCheck, event, example, given, settings
 from hypothesis import strategies as st
 
-from aiida_fuse2.core.composition import parse_composition
+from aiida_fuse2.core.chemistry.composition import parse_composition
 from aiida_fuse2.core.errors import InputError
-from aiida_fuse2.core.policy import propose
-from aiida_fuse2.core.settings import SearchSettings, check_search, parse_settings
-from aiida_fuse2.core.state import SearchState
-from aiida_fuse2.workchains.protocols import REPLACED, protocol_inputs
-from aiida_fuse2.worker.structure_files import read_structures
+from aiida_fuse2.core.search.checks import check_search
+from aiida_fuse2.core.search.proposing import propose
+from aiida_fuse2.core.search.state import SearchState
+from aiida_fuse2.core.settings import SearchSettings, parse_settings
+from aiida_fuse2.io.structures import read_structures
+from aiida_fuse2.protocols import REPLACED, protocol_inputs
 
 WANTED = int(os.environ.get("FUSE2_FUZZ", "0"))
 """Examples of each test; 0 for the few of an ordinary run."""
@@ -170,7 +171,8 @@ def check_message(message):
 @given(composition=compositions, overrides=overrides)
 def test_builder_is_refused_or_valid(worker_code, composition, overrides):
     from aiida_fuse2.core.errors import RefusedInputsError
-    from aiida_fuse2.launch import check_inputs, plain_inputs, prepare_search
+    from aiida_fuse2.launch.inputs import check_inputs, plain_inputs
+    from aiida_fuse2.launch.search import prepare_search
 
     before = copy.deepcopy(overrides) if not holds_object(overrides) else None
     with soon():

@@ -11,15 +11,19 @@ from aiida.engine import run_get_node
 from ase.build import bulk
 from ase.io import write
 
-from aiida_fuse2 import models
 from aiida_fuse2.calculations.generate import GenerateCalculation
 from aiida_fuse2.core.errors import InputError, RefusedInputsError
-from aiida_fuse2.launch import prepare_pool, prepare_search, prepare_training
-from aiida_fuse2.workchains.records import find_structures, generation_records
-from aiida_fuse2.worker.files import from_extxyz, trials_from_text
-from aiida_fuse2.worker.names import JOURNAL_FILE
-from tests.conftest import emt_overrides
+from aiida_fuse2.io.names import JOURNAL_FILE
+from aiida_fuse2.io.trials import from_extxyz, trials_from_text
+from aiida_fuse2.launch import models
+from aiida_fuse2.launch.pool import prepare_pool
+from aiida_fuse2.launch.search import prepare_search
+from aiida_fuse2.launch.training import prepare_training
+from aiida_fuse2.query.chain import generation_records
+from aiida_fuse2.query.structures import find_structures
 from tests.core.potentials.megnet.models import CONFIG, HDF5, needs_tensorflow, trained
+
+from .conftest import emt_overrides
 
 SHA256 = hashlib.sha256(HDF5).hexdigest()
 
@@ -87,7 +91,7 @@ def test_weights_are_asked_for_and_checked_before_submission(worker_code, model_
         prepare_search("Cu3Au", code=worker_code, overrides={"settings": {"max_atoms": 8}}, model="mine")
     builder = prepared.builder
     builder.generate.weights = orm.SinglefileData.from_string("rubbish", filename="w.zip")
-    from aiida_fuse2.launch import check_inputs
+    from aiida_fuse2.launch.inputs import check_inputs
 
     with pytest.raises(RefusedInputsError, match="corrupt"):
         check_inputs(builder)

@@ -79,7 +79,7 @@ def test_entry_point_loads(value):
 def test_core_worker_and_benchmarks_import_no_aiida():
     done = import_without_aiida("aiida_fuse2.core", "aiida_fuse2.worker", "aiida_fuse2.benchmarks")
     assert done.returncode == 0, done.stderr
-    assert {"aiida_fuse2.core.slicing", "aiida_fuse2.worker", "aiida_fuse2.benchmarks.plots"} <= set(
+    assert {"aiida_fuse2.core.crystal.slicing", "aiida_fuse2.worker", "aiida_fuse2.benchmarks.plots"} <= set(
         done.stdout.split()
     )
 

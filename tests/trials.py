@@ -1,6 +1,6 @@
 """Trials to test with."""
 
-from aiida_fuse2.core.trials import Trial, TrialInfo, trial_label
+from aiida_fuse2.core.search.trials import Trial, TrialInfo, trial_label
 
 
 def trial_info(trial=0, *, walker=0, generation=0, **changes):

@@ -11,7 +11,7 @@ from typing import Any
 
 import yaml
 
-from aiida_fuse2.core.composition import FormulaUnit, parse_composition
+from aiida_fuse2.core.chemistry.composition import FormulaUnit, parse_composition
 from aiida_fuse2.core.errors import InputError, one_line
 
 MAX_TARGETS_LENGTH = 100_000

@@ -11,19 +11,20 @@ from typing import Any
 
 from ase import Atoms
 
-from aiida_fuse2.core.decision import CONVERGED, Decision, KnownStructure, Relaxation, decide
-from aiida_fuse2.core.generators.registry import PROVIDED
-from aiida_fuse2.core.policy import Proposal, propose
-from aiida_fuse2.core.pool import PoolReader
+from aiida_fuse2.core.crystal.uniqueness import match_structures
 from aiida_fuse2.core.potentials.evaluation import Evaluator
-from aiida_fuse2.core.recognition import ExploredIndex, known_candidates, recognise
 from aiida_fuse2.core.relaxers import RelaxedStructure, make_evaluator, relax
-from aiida_fuse2.core.settings import RelaxSettings, SearchSettings, check_search, parse_settings
-from aiida_fuse2.core.state import SearchState
-from aiida_fuse2.core.trials import Trial, TrialInfo
-from aiida_fuse2.core.uniqueness import match_structures
-from aiida_fuse2.workchains.protocols import protocol_inputs
-from aiida_fuse2.worker.files import from_extxyz, to_extxyz, trials_from_text, trials_to_text
+from aiida_fuse2.core.relaxers.failures import CONVERGED
+from aiida_fuse2.core.search.checks import check_search
+from aiida_fuse2.core.search.deciding import Decision, KnownStructure, Relaxation, decide
+from aiida_fuse2.core.search.pool import PoolReader
+from aiida_fuse2.core.search.proposing import Proposal, propose
+from aiida_fuse2.core.search.recognition import ExploredIndex, known_candidates, recognise
+from aiida_fuse2.core.search.state import SearchState
+from aiida_fuse2.core.search.trials import Trial, TrialInfo
+from aiida_fuse2.core.settings import PROVIDED, RelaxSettings, SearchSettings, parse_settings
+from aiida_fuse2.io.trials import from_extxyz, to_extxyz, trials_from_text, trials_to_text
+from aiida_fuse2.protocols import protocol_inputs
 from aiida_fuse2.worker.generating import fill_pool
 
 Observer = Callable[[TrialInfo, RelaxedStructure], None]

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from aiida_fuse2.core.decision import CONVERGED
 from aiida_fuse2.core.errors import InputError
+from aiida_fuse2.core.relaxers.failures import CONVERGED
 
 from .relaxations import row_key
 from .results import RelaxationRow

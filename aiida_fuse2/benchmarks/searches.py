@@ -13,14 +13,13 @@ from dataclasses import dataclass, field
 from importlib import import_module
 from typing import Any
 
-from aiida_fuse2.core.composition import parse_composition
-from aiida_fuse2.core.decision import CONVERGED
+from aiida_fuse2.core.chemistry.composition import parse_composition
 from aiida_fuse2.core.errors import InputError
-from aiida_fuse2.core.generators.registry import PROVIDED
 from aiida_fuse2.core.relaxers import RelaxedStructure, make_evaluator
-from aiida_fuse2.core.settings import CHGNET, RelaxSettings, SearchSettings
-from aiida_fuse2.core.trials import TrialInfo
-from aiida_fuse2.workchains.protocols import check_overrides, merge
+from aiida_fuse2.core.relaxers.failures import CONVERGED
+from aiida_fuse2.core.search.trials import TrialInfo
+from aiida_fuse2.core.settings import CHGNET, PROVIDED, RelaxSettings, SearchSettings
+from aiida_fuse2.protocols import check_overrides, merge
 from aiida_fuse2.worker.processes import cpu_seconds
 from aiida_fuse2.worker.software import software_versions
 

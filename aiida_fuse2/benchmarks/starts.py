@@ -12,8 +12,9 @@ from aiida_fuse2.core.potentials.chgnet.build import NEEDED, BuildError, Instruc
 from aiida_fuse2.core.potentials.chgnet.native_backend import NativeChgnet
 from aiida_fuse2.core.potentials.evaluation import Evaluator
 from aiida_fuse2.core.relaxers import make_evaluator
-from aiida_fuse2.core.settings import CHGNET_ELEMENTS, RelaxSettings, SearchSettings, check_search, parse_settings
-from aiida_fuse2.workchains.protocols import protocol_inputs
+from aiida_fuse2.core.search.checks import check_search
+from aiida_fuse2.core.settings import CHGNET_ELEMENTS, RelaxSettings, SearchSettings, parse_settings
+from aiida_fuse2.protocols import protocol_inputs
 from aiida_fuse2.worker.generating import generate_pool
 
 NATIVE, TORCH, STOCK = "native", "torch", "stock"

@@ -12,7 +12,7 @@ from aiida.common.folders import Folder
 from aiida.engine import CalcJob, CalcJobProcessSpec
 
 from aiida_fuse2.core.errors import InputError
-from aiida_fuse2.worker.names import ERROR_FILE, INTERMEDIATE, JOB_FILE, STDERR_FILE, STDOUT_FILE, WALL_SECONDS
+from aiida_fuse2.io.names import ERROR_FILE, INTERMEDIATE, JOB_FILE, STDERR_FILE, STDOUT_FILE, WALL_SECONDS
 
 V = TypeVar("V")
 

@@ -12,22 +12,23 @@ import numpy as np
 from aiida import orm
 from ase import Atoms
 
-from aiida_fuse2.core.composition import FormulaUnit
-from aiida_fuse2.core.decision import CONVERGED, Comparison, KnownStructure, Relaxation
+from aiida_fuse2.core.chemistry.composition import FormulaUnit
+from aiida_fuse2.core.crystal.uniqueness import decode_fingerprint, fingerprint, match_reduced, reduce_structure
+from aiida_fuse2.core.crystal.validity import check_validity
 from aiida_fuse2.core.generators.provided import screen_provided
-from aiida_fuse2.core.policy import Proposal
-from aiida_fuse2.core.pool import ORIGIN, POOL_NUMBER, PoolReader
-from aiida_fuse2.core.recognition import recognise
 from aiida_fuse2.core.relaxers.driver import DESCRIBED
+from aiida_fuse2.core.relaxers.failures import CONVERGED
+from aiida_fuse2.core.relaxers.tiers import TIERS, tier_columns
+from aiida_fuse2.core.search.deciding import Comparison, KnownStructure, Relaxation
+from aiida_fuse2.core.search.pool import ORIGIN, POOL_NUMBER, PoolReader
+from aiida_fuse2.core.search.proposing import Proposal
+from aiida_fuse2.core.search.recognition import recognise
+from aiida_fuse2.core.search.state import FoundTarget, SearchState
+from aiida_fuse2.core.search.targets import TARGET_PREFIX, ExploredStructure, TargetFinder
+from aiida_fuse2.core.search.trials import TrialInfo
 from aiida_fuse2.core.settings import SearchSettings
-from aiida_fuse2.core.state import FoundTarget, SearchState
-from aiida_fuse2.core.targets import TARGET_PREFIX, ExploredStructure, TargetFinder
-from aiida_fuse2.core.tiers import TIERS, tier_columns
-from aiida_fuse2.core.trials import TrialInfo
-from aiida_fuse2.core.uniqueness import decode_fingerprint, fingerprint, match_reduced, reduce_structure
-from aiida_fuse2.core.validity import check_validity
-from aiida_fuse2.worker.files import from_extxyz, to_extxyz, trials_from_text, trials_to_text
-from aiida_fuse2.worker.names import POOL_FILE
+from aiida_fuse2.io.names import POOL_FILE
+from aiida_fuse2.io.trials import from_extxyz, to_extxyz, trials_from_text, trials_to_text
 
 if TYPE_CHECKING:
     from pymatgen.core import Structure

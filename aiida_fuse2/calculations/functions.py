@@ -12,11 +12,11 @@ from typing import Any
 from aiida import orm
 from aiida.engine import calcfunction
 
-from aiida_fuse2.core.decision import decide as decide_core
-from aiida_fuse2.core.policy import propose as propose_core
+from aiida_fuse2.core.search.deciding import decide as decide_core
+from aiida_fuse2.core.search.proposing import propose as propose_core
+from aiida_fuse2.core.search.state import SearchState, fit_state
 from aiida_fuse2.core.settings import SearchSettings, parse_settings
-from aiida_fuse2.core.state import SearchState, fit_state
-from aiida_fuse2.worker.names import TRIALS_FILE
+from aiida_fuse2.io.names import TRIALS_FILE
 
 from . import conversions
 

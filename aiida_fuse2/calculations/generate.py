@@ -11,10 +11,10 @@ from aiida.common.folders import Folder
 from aiida.engine import CalcJobProcessSpec
 
 from aiida_fuse2.core.errors import InputError
-from aiida_fuse2.core.generators import GNOA
 from aiida_fuse2.core.potentials.megnet.archive import read_archive
-from aiida_fuse2.core.settings import MEGNET, RelaxSettings, SearchSettings, check_search, parse_settings
-from aiida_fuse2.worker.names import JOURNAL_FILE, POOL_FILE, PROGRESS_FILE, SUMMARY_FILE, WEIGHTS_FILE
+from aiida_fuse2.core.search.checks import check_search
+from aiida_fuse2.core.settings import GNOA, MEGNET, RelaxSettings, SearchSettings, parse_settings
+from aiida_fuse2.io.names import JOURNAL_FILE, POOL_FILE, PROGRESS_FILE, SUMMARY_FILE, WEIGHTS_FILE
 
 from .base import WorkerCalculation, validator
 

@@ -11,13 +11,12 @@ from aiida.common.datastructures import CalcInfo
 from aiida.common.folders import Folder
 from aiida.engine import CalcJobProcessSpec
 
-from aiida_fuse2.core.gulp import GulpSettings
-from aiida_fuse2.core.gulp.settings import check_charges, check_task
 from aiida_fuse2.core.potentials.pair import PairLibrary, read_library
+from aiida_fuse2.core.relaxers.gulp import GulpSettings
+from aiida_fuse2.core.relaxers.gulp.settings import check_charges, check_task
+from aiida_fuse2.core.search.trials import single_trial
 from aiida_fuse2.core.settings import parse_settings
-from aiida_fuse2.core.trials import single_trial
-from aiida_fuse2.worker.files import trials_to_text
-from aiida_fuse2.worker.names import (
+from aiida_fuse2.io.names import (
     GULP_ARCHIVE,
     GULP_INPUT,
     GULP_OUTPUT,
@@ -27,6 +26,7 @@ from aiida_fuse2.worker.names import (
     SOFTWARE_FILE,
     TRIALS_FILE,
 )
+from aiida_fuse2.io.trials import trials_to_text
 
 from .base import WorkerCalculation, validator
 from .relax import needed_library, validate_potential

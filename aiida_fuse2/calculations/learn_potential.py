@@ -7,9 +7,9 @@ from aiida.common.datastructures import CalcInfo
 from aiida.common.folders import Folder
 from aiida.engine import CalcJobProcessSpec
 
-from aiida_fuse2.core.potentials.pair.settings import LearnSettings, check_learning
 from aiida_fuse2.core.settings import parse_settings
-from aiida_fuse2.worker.names import FRAMES_FILE, POTENTIAL_FILE, SUMMARY_FILE
+from aiida_fuse2.core.training.pair_settings import LearnSettings, check_learning
+from aiida_fuse2.io.names import FRAMES_FILE, POTENTIAL_FILE, SUMMARY_FILE
 
 from .base import WorkerCalculation, validator
 from .relax import validate_relax_settings

@@ -8,11 +8,11 @@ from typing import Any
 from aiida import orm
 from aiida.engine import calcfunction
 
-from aiida_fuse2.core.refining import RefineSettings, rank_refined, refined_trial
+from aiida_fuse2.core.crystal.uniqueness import match_reduced, reduce_structure
+from aiida_fuse2.core.search.refining import RefineSettings, rank_refined, refined_trial
 from aiida_fuse2.core.settings import parse_settings
-from aiida_fuse2.core.uniqueness import match_reduced, reduce_structure
-from aiida_fuse2.worker.files import from_extxyz, trials_to_text
-from aiida_fuse2.worker.names import TRIALS_FILE
+from aiida_fuse2.io.names import TRIALS_FILE
+from aiida_fuse2.io.trials import from_extxyz, trials_to_text
 
 RESULTS_PREFIX = "results_"
 RELAXED_PREFIX = "relaxed_"

@@ -13,8 +13,8 @@ from aiida.engine import CalcJobProcessSpec
 from aiida_fuse2.core.potentials.pair import PairEvaluator, PairLibrary, read_library
 from aiida_fuse2.core.relaxers.calculators import check_potential
 from aiida_fuse2.core.settings import RelaxSettings, parse_settings
-from aiida_fuse2.worker.files import trials_from_text
-from aiida_fuse2.worker.names import POTENTIAL_FILE, RELAXED_FILE, RESULTS_FILE, SOFTWARE_FILE, TRIALS_FILE
+from aiida_fuse2.io.names import POTENTIAL_FILE, RELAXED_FILE, RESULTS_FILE, SOFTWARE_FILE, TRIALS_FILE
+from aiida_fuse2.io.trials import trials_from_text
 from aiida_fuse2.worker.relaxing import needed_potential
 
 from .base import WorkerCalculation, validator

@@ -7,10 +7,10 @@ from typing import Any
 from aiida import orm
 from aiida.engine import calcfunction
 
-from aiida_fuse2.core.runs import RunResult, summarise_runs
+from aiida_fuse2.core.crystal.uniqueness import are_equal
+from aiida_fuse2.core.search.runs import RunResult, summarise_runs
+from aiida_fuse2.core.search.state import SearchState
 from aiida_fuse2.core.settings import SearchSettings, parse_settings
-from aiida_fuse2.core.state import SearchState
-from aiida_fuse2.core.uniqueness import are_equal
 
 
 @calcfunction

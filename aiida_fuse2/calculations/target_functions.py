@@ -5,10 +5,10 @@ from __future__ import annotations
 from aiida import orm
 from aiida.engine import calcfunction
 
+from aiida_fuse2.core.search.targets import target_trial
 from aiida_fuse2.core.settings import SearchSettings, parse_settings
-from aiida_fuse2.core.targets import target_trial
-from aiida_fuse2.worker.files import trials_to_text
-from aiida_fuse2.worker.names import TRIALS_FILE
+from aiida_fuse2.io.names import TRIALS_FILE
+from aiida_fuse2.io.trials import trials_to_text
 
 
 @calcfunction

@@ -11,11 +11,11 @@ from typing import Any
 from aiida import orm
 from aiida.engine import calcfunction
 
-from aiida_fuse2.core.decision import CONVERGED
-from aiida_fuse2.core.tiers import joined_rows, program_versions
-from aiida_fuse2.core.trials import Trial
-from aiida_fuse2.worker.files import from_extxyz, select_trials, to_extxyz, trials_from_text, trials_to_text
-from aiida_fuse2.worker.names import RELAXED_FILE, TRIALS_FILE
+from aiida_fuse2.core.relaxers.failures import CONVERGED
+from aiida_fuse2.core.relaxers.tiers import joined_rows, program_versions
+from aiida_fuse2.core.search.trials import Trial
+from aiida_fuse2.io.names import RELAXED_FILE, TRIALS_FILE
+from aiida_fuse2.io.trials import from_extxyz, select_trials, to_extxyz, trials_from_text, trials_to_text
 
 RESULTS_PREFIX = "results_"
 RELAXED_PREFIX = "relaxed_"

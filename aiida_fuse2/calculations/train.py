@@ -8,8 +8,9 @@ from aiida.common.folders import Folder
 from aiida.engine import CalcJobProcessSpec
 
 from aiida_fuse2.core.potentials.megnet.archive import read_archive
-from aiida_fuse2.core.settings import TrainSettings, parse_settings
-from aiida_fuse2.worker.names import SUMMARY_FILE, TRAINED_FILE, TRAINING_FILE, WEIGHTS_FILE
+from aiida_fuse2.core.settings import parse_settings
+from aiida_fuse2.core.training.settings import TrainSettings
+from aiida_fuse2.io.names import SUMMARY_FILE, TRAINED_FILE, TRAINING_FILE, WEIGHTS_FILE
 
 from .base import WorkerCalculation, validator
 

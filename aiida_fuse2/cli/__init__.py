@@ -6,6 +6,7 @@ import os
 import shutil
 import sys
 import warnings
+from importlib import import_module
 from pathlib import Path
 
 if shutil.which("verdi") is None:
@@ -15,24 +16,10 @@ if shutil.which("verdi") is None:
 
 with warnings.catch_warnings():
     warnings.filterwarnings("ignore", message="Creating AiiDA configuration folder")
-    from . import (  # noqa: F401 - they add their commands to the root
-        benchmark,
-        compare,
-        continuing,
-        export,
-        generate,
-        hull,
-        model,
-        potentials,
-        refine,
-        report,
-        run,
-        setup,
-        show,
-        status,
-        structures,
-        watch,
-    )
+    from .registry import COMMANDS
     from .root import cmd_root
+
+    for module in COMMANDS:
+        import_module(f"{__name__}.commands.{module}")
 
 __all__ = ["cmd_root"]

@@ -9,8 +9,7 @@ from aiida.cmdline.groups import VerdiCommandGroup
 from aiida.cmdline.params.options import VERBOSITY
 
 from aiida_fuse2 import __version__
-
-from .options import PROFILE, PROFILE_KEY, reported_errors
+from aiida_fuse2.cli.params.options import PROFILE, PROFILE_KEY, reported_errors
 
 EXAMPLES = """\b
 Examples:

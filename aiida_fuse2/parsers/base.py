@@ -10,7 +10,7 @@ from aiida.engine import ExitCode
 from aiida.parsers import Parser
 
 from aiida_fuse2.core.errors import one_line, printable, shown_value
-from aiida_fuse2.worker.names import ERROR_FILE, STDERR_FILE
+from aiida_fuse2.io.names import ERROR_FILE, STDERR_FILE
 
 from .reading import MAX_BYTES
 

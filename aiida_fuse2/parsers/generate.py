@@ -12,12 +12,12 @@ from aiida import orm
 from aiida.engine import ExitCode
 from ase import Atoms
 
+from aiida_fuse2.core.crystal.validity import Rejection, has_sound_cell
 from aiida_fuse2.core.errors import error_text, shown_value
-from aiida_fuse2.core.pool import ORIGIN, POOL_NUMBER
+from aiida_fuse2.core.search.pool import ORIGIN, POOL_NUMBER
 from aiida_fuse2.core.settings import SearchSettings, parse_settings
-from aiida_fuse2.core.validity import Rejection, has_sound_cell
-from aiida_fuse2.worker.files import to_extxyz
-from aiida_fuse2.worker.names import JOURNAL_FILE, POOL_FILE, PROGRESS_FILE, SUMMARY_FILE
+from aiida_fuse2.io.names import JOURNAL_FILE, POOL_FILE, PROGRESS_FILE, SUMMARY_FILE
+from aiida_fuse2.io.trials import to_extxyz
 
 from .base import WorkerParser
 from .reading import read_start, read_structures, read_values

@@ -8,16 +8,15 @@ from aiida import orm
 from aiida.engine import ExitCode
 from ase import Atoms
 
-from aiida_fuse2.core.decision import CONVERGED
-from aiida_fuse2.core.gulp import GulpSettings, Outcome
+from aiida_fuse2.core.crystal.validity import has_sound_cell
 from aiida_fuse2.core.relaxers.energies import GULP
-from aiida_fuse2.core.relaxers.failures import Failure
-from aiida_fuse2.core.results import RelaxationRules
+from aiida_fuse2.core.relaxers.failures import CONVERGED, Failure
+from aiida_fuse2.core.relaxers.gulp import GulpSettings, Outcome
+from aiida_fuse2.core.relaxers.results import RelaxationRules
+from aiida_fuse2.core.search.trials import Trial, single_trial
 from aiida_fuse2.core.settings import parse_settings
-from aiida_fuse2.core.trials import Trial, single_trial
-from aiida_fuse2.core.validity import has_sound_cell
-from aiida_fuse2.worker.files import to_extxyz
-from aiida_fuse2.worker.names import RELAXED_FILE
+from aiida_fuse2.io.names import RELAXED_FILE
+from aiida_fuse2.io.trials import to_extxyz
 
 from .relax import RelaxParser
 

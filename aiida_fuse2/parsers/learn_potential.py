@@ -9,9 +9,9 @@ from aiida.engine import ExitCode
 
 from aiida_fuse2.core.errors import error_text, shown_value
 from aiida_fuse2.core.potentials.pair import read_library
-from aiida_fuse2.core.potentials.pair.settings import LearnSettings
 from aiida_fuse2.core.settings import parse_settings
-from aiida_fuse2.worker.names import FRAMES_FILE, POTENTIAL_FILE, SUMMARY_FILE
+from aiida_fuse2.core.training.pair_settings import LearnSettings
+from aiida_fuse2.io.names import FRAMES_FILE, POTENTIAL_FILE, SUMMARY_FILE
 
 from .base import WorkerParser
 from .reading import read_structures, read_values

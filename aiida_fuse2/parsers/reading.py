@@ -10,7 +10,7 @@ from typing import Any
 from ase import Atoms
 
 from aiida_fuse2.core.errors import error_text, shown_value, storable
-from aiida_fuse2.worker.files import from_extxyz
+from aiida_fuse2.io.trials import from_extxyz
 
 MAX_BYTES = 256 * 1024**2
 """Longest part of a file that is read; a result has 1 kB, and a geometry 0.1 kB per atom."""

@@ -10,16 +10,15 @@ from aiida import orm
 from aiida.engine import ExitCode
 from ase import Atoms
 
-from aiida_fuse2.core.decision import CONVERGED
 from aiida_fuse2.core.errors import error_text, one_line, shown_value
 from aiida_fuse2.core.relaxers.driver import DESCRIBED
-from aiida_fuse2.core.relaxers.failures import OF_THE_MACHINE, Failure
-from aiida_fuse2.core.results import RelaxationRules, judged_result
+from aiida_fuse2.core.relaxers.failures import CONVERGED, OF_THE_MACHINE, Failure
+from aiida_fuse2.core.relaxers.results import RelaxationRules, judged_result
+from aiida_fuse2.core.relaxers.tiers import TIER
+from aiida_fuse2.core.search.trials import Trial
 from aiida_fuse2.core.settings import RelaxSettings, parse_settings
-from aiida_fuse2.core.tiers import TIER
-from aiida_fuse2.core.trials import Trial
-from aiida_fuse2.worker.files import select_trials, to_extxyz, trials_from_text
-from aiida_fuse2.worker.names import INTERMEDIATE, RELAXED_FILE, RESULTS_FILE, SOFTWARE_FILE
+from aiida_fuse2.io.names import INTERMEDIATE, RELAXED_FILE, RESULTS_FILE, SOFTWARE_FILE
+from aiida_fuse2.io.trials import select_trials, to_extxyz, trials_from_text
 
 from .base import WorkerParser
 from .reading import read_geometries, read_rows, read_values

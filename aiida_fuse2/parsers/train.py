@@ -9,8 +9,8 @@ from aiida.engine import ExitCode
 
 from aiida_fuse2.core.errors import error_text
 from aiida_fuse2.core.potentials.megnet.archive import read_archive_file
-from aiida_fuse2.trust import model_part, remember
-from aiida_fuse2.worker.names import SUMMARY_FILE, TRAINED_FILE, WEIGHTS_FILE
+from aiida_fuse2.io.names import SUMMARY_FILE, TRAINED_FILE, WEIGHTS_FILE
+from aiida_fuse2.parsers.memory import model_part, remember
 
 from .base import WorkerParser
 from .reading import read_values

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from aiida import orm
@@ -11,10 +12,11 @@ from plumpy import ProcessState
 
 from aiida_fuse2.core.errors import Fuse2Error
 from aiida_fuse2.core.settings import SearchSettings, parse_settings
-from aiida_fuse2.environment import load_node
-from aiida_fuse2.workchains.protocols import completed_settings
-from aiida_fuse2.workchains.records import NEWEST_FIRST
-from aiida_fuse2.workchains.runs import searches_of_runs
+from aiida_fuse2.protocols import completed_settings
+
+from .links import NEWEST_FIRST
+from .nodes import load_node
+from .orphans import ENDED, ORPHAN
 
 PROCESS_TYPE = "aiida.workflows:fuse2.search"
 
@@ -163,3 +165,48 @@ def listed() -> tuple[list[int], list[int]]:
     active = {runs_of.get(pk, pk) for pk, state in rows if state not in TERMINATED}
     own = [pk for pk, _ in rows if pk not in runs_of]
     return [pk for pk in own if pk in active], [pk for pk in own if pk not in active]
+
+
+RUN_LINK = "run_"
+"""Start of the label of the link to the search of a run; the number of the run follows."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunSearch:
+    """The search of a run.
+
+    Attributes:
+        run: number of the run, from 0.
+        pk: of the search.
+        has_ended: whether the search has ended, well or badly.
+    """
+
+    run: int
+    pk: int
+    has_ended: bool
+
+
+def searches_of_runs(runs: int) -> list[RunSearch]:
+    """Return the searches that runs have begun, by the number of the run.
+
+    Runs begin in the order of their numbers, so the n-th of this list is that of run n. One that a kill has left
+    behind as it was made has not begun.
+
+    Args:
+        runs: primary key of the runs.
+    """
+    builder = orm.QueryBuilder().append(orm.WorkChainNode, filters={"id": runs}, tag="runs")
+    builder.append(
+        orm.WorkChainNode,
+        with_incoming="runs",
+        edge_filters={"label": {"like": f"{RUN_LINK}%"}},
+        edge_project="label",
+        filters={"process_type": PROCESS_TYPE, "attributes": {"has_key": "process_state"}},
+        project=["id", "attributes.process_state", "attributes.exception"],
+    )
+    found = [
+        RunSearch(run=int(label.removeprefix(RUN_LINK)), pk=pk, has_ended=state in ENDED)
+        for pk, state, exception, label in builder.all()
+        if exception != ORPHAN
+    ]
+    return sorted(found, key=lambda search: search.run)

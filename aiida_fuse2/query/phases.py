@@ -9,10 +9,10 @@ from typing import Any
 
 from aiida import orm
 
-from aiida_fuse2.core.state import SearchState
-from aiida_fuse2.workchains.records import NEWEST_FIRST, TARGETS_LINK
-from aiida_fuse2.worker.names import RESULTS_FILE
+from aiida_fuse2.core.search.state import SearchState
+from aiida_fuse2.io.names import RESULTS_FILE
 
+from .links import NEWEST_FIRST, TARGETS_LINK
 from .loading import TERMINATED
 
 MAX_CHILDREN = 40

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
@@ -10,14 +10,16 @@ from aiida import orm
 from numpy.typing import NDArray
 
 from aiida_fuse2.calculations.conversions import history_rows, rank
+from aiida_fuse2.core.crystal.uniqueness import decode_fingerprint, match_reduced, reduce_structure
 from aiida_fuse2.core.errors import InputError
-from aiida_fuse2.core.runs import Key, merge_ranked
+from aiida_fuse2.core.search.runs import Key, merge_ranked
 from aiida_fuse2.core.settings import SearchSettings
-from aiida_fuse2.core.uniqueness import decode_fingerprint, match_reduced, reduce_structure
-from aiida_fuse2.workchains.records import GenerationRecord, explored_structures, generation_records
-from aiida_fuse2.workchains.search_inputs import energy_difference
+from aiida_fuse2.tiers import energy_identity
 
+from .chain import GenerationRecord, generation_records
+from .links import last_tier
 from .loading import search_settings
+from .structures import explored_structures
 
 if TYPE_CHECKING:
     from pymatgen.core import Structure
@@ -110,3 +112,15 @@ def _comparison(known: Sequence[dict[str, dict[str, Any]]], stol: float) -> Call
         return match_reduced(reduced(a), reduced(b), stol=stol)
 
     return same
+
+
+def energy_difference(first: Mapping[str, Any], second: Mapping[str, Any]) -> tuple[str, Any, Any] | None:
+    """Return name and both values of the first thing that makes energies of two searches incomparable, or None.
+
+    Args:
+        first: inputs of a search.
+        second: inputs of another one.
+    """
+    a, b = (energy_identity(*last_tier(inputs)) for inputs in (first, second))
+    changed = next((name for name in {**a, **b} if a.get(name) != b.get(name)), None)
+    return None if changed is None else (changed, a.get(changed), b.get(changed))

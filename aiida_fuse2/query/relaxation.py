@@ -7,10 +7,11 @@ from contextlib import suppress
 from aiida import orm
 from aiida.common.exceptions import NotExistent
 
-from aiida_fuse2.core.tiers import NOT_ALL_MINIMA
-from aiida_fuse2.core.tiers import relaxed_to as of_tier
-from aiida_fuse2.workchains.records import last_tier, segments
+from aiida_fuse2.core.relaxers.tiers import NOT_ALL_MINIMA
+from aiida_fuse2.core.relaxers.tiers import relaxed_to as of_tier
 
+from .chain import segments
+from .links import last_tier
 from .loading import PROCESS_TYPE, RUNS_PROCESS_TYPE
 
 

@@ -10,14 +10,15 @@ from typing import Any
 from aiida import orm
 from plumpy import ProcessState
 
+from aiida_fuse2.core.search.state import SearchState
 from aiida_fuse2.core.settings import SearchSettings
-from aiida_fuse2.core.state import SearchState
-from aiida_fuse2.workchains.records import NEWEST_FIRST, find_structures, given_targets
-from aiida_fuse2.workchains.runs import searches_of_runs
-from aiida_fuse2.workchains.stopping import STOP_EXTRA
+from aiida_fuse2.query.loading import searches_of_runs
 
+from .links import NEWEST_FIRST
 from .loading import TERMINATED
 from .phases import search_phase
+from .stopping import STOP_EXTRA
+from .structures import find_structures, given_targets
 
 RATE_WINDOW = 10
 """Generations over which the present speed of a search is taken."""

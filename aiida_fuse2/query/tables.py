@@ -8,13 +8,15 @@ from typing import TYPE_CHECKING
 from aiida import orm
 
 from aiida_fuse2.calculations.conversions import history_rows
-from aiida_fuse2.core.composition import parse_composition
-from aiida_fuse2.core.decision import CONVERGED
+from aiida_fuse2.core.chemistry.composition import parse_composition
 from aiida_fuse2.core.errors import InputError
-from aiida_fuse2.environment import load_node
-from aiida_fuse2.workchains.records import EARLIEST_FIRST, explored_structures, generation_records
+from aiida_fuse2.core.relaxers.failures import CONVERGED
 
+from .chain import generation_records
+from .links import EARLIEST_FIRST
 from .loading import PROCESS_TYPE, NoSearchError, load_search, with_callers
+from .nodes import load_node
+from .structures import explored_structures
 
 if TYPE_CHECKING:
     from pandas import DataFrame

@@ -14,24 +14,20 @@ from ase import Atoms
 
 from aiida_fuse2 import query
 from aiida_fuse2.calculations.conversions import history_rows, rank
+from aiida_fuse2.core.crystal.symmetry import SymmetryError
+from aiida_fuse2.core.crystal.uniqueness import displacement
 from aiida_fuse2.core.errors import printable
+from aiida_fuse2.core.relaxers.tiers import TIERS
+from aiida_fuse2.core.search.state import SearchState
 from aiida_fuse2.core.settings import CHGNET, SearchSettings
-from aiida_fuse2.core.state import SearchState
-from aiida_fuse2.core.symmetry import SymmetryError
-from aiida_fuse2.core.tiers import TIERS
-from aiida_fuse2.core.uniqueness import displacement
-from aiida_fuse2.structure_export import cif_text, file_name
-from aiida_fuse2.targets import find_in_search, read_target, search_targets, target_nodes
-from aiida_fuse2.workchains.records import (
-    NEWEST_FIRST,
-    GenerationRecord,
-    UsedTier,
-    explored_structures,
-    generation_records,
-    segments,
-    tiers_of_search,
-)
-from aiida_fuse2.workchains.tiers import energy_identity
+from aiida_fuse2.export.structures import cif_text, file_name
+from aiida_fuse2.launch.targets import read_target
+from aiida_fuse2.query.chain import GenerationRecord, generation_records, segments
+from aiida_fuse2.query.links import UsedTier, tiers_of_search
+from aiida_fuse2.query.software import software
+from aiida_fuse2.query.structures import explored_structures
+from aiida_fuse2.query.targets import find_in_search, search_targets, target_nodes
+from aiida_fuse2.tiers import energy_identity
 
 from .comparison import SearchFigures, figures_of_rows
 from .data import ReportData, ShownStructure, TierFigures, WalkerTrace, labels_to_draw, tier_figures
@@ -123,26 +119,6 @@ def _status(search: orm.WorkChainNode, reached: query.Progress) -> str:
         text += f" ({printable(reached.exit_message.strip().splitlines()[-1], STATUS_LENGTH)})"
     earlier = [str(segment.search) for segment in segments(search.pk)[:-1]]
     return text + (f", goes on from search {', '.join(earlier)}" if earlier else "")
-
-
-def software(search: int) -> dict[str, str]:
-    """Return the versions of the packages that the jobs of a search ran with, by name; empty where none has ended.
-
-    Of several tiers those of all; where they differ, since jobs ran on different computers, all are named.
-
-    Args:
-        search: primary key of the search.
-    """
-    builder = orm.QueryBuilder().append(orm.WorkChainNode, filters={"id": search}, tag="search")
-    builder.append(orm.ProcessNode, with_incoming="search", tag="job")  # a job, or tiers
-    edge = {"label": "results"}
-    builder.append(orm.Dict, with_incoming="job", edge_filters=edge, project="attributes.software", tag="results")
-    found = builder.order_by({"results": NEWEST_FIRST}).limit(1).first(flat=True) or {}
-    by_tier = [value for value in found.values() if isinstance(value, dict)] or [found]
-    names = sorted({name for versions in by_tier for name in versions})
-    return {
-        name: ", ".join(dict.fromkeys(versions[name] for versions in by_tier if name in versions)) for name in names
-    }
 
 
 def _walkers(records: Sequence[GenerationRecord]) -> list[WalkerTrace]:

@@ -9,10 +9,10 @@ from typing import Any
 
 from ase import Atoms
 
-from aiida_fuse2.core.acceptance import ACCEPTED
-from aiida_fuse2.core.decision import CONVERGED, KNOWN
 from aiida_fuse2.core.moves import MOVES
-from aiida_fuse2.core.trials import MOVE_INITIAL, MOVE_RATTLE
+from aiida_fuse2.core.relaxers.failures import CONVERGED, KNOWN
+from aiida_fuse2.core.search.acceptance import ACCEPTED
+from aiida_fuse2.core.search.trials import MOVE_INITIAL, MOVE_RATTLE
 
 from .patterns import Pattern
 

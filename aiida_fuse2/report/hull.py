@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import linprog, nnls
 
-from aiida_fuse2.core.composition import FormulaUnit, parse_composition
+from aiida_fuse2.core.chemistry.composition import FormulaUnit, parse_composition
 from aiida_fuse2.core.errors import Fuse2Error, InputError
 
 NEGLIGIBLE = 1e-6

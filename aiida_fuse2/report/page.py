@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from aiida_fuse2 import __version__
-from aiida_fuse2.core.acceptance import ACCEPTED
-from aiida_fuse2.core.decision import CONVERGED
+from aiida_fuse2.core.relaxers.failures import CONVERGED
+from aiida_fuse2.core.search.acceptance import ACCEPTED
 
 from .data import (
     ReportData,

@@ -11,8 +11,7 @@ from aiida.manage import get_manager
 
 from aiida_fuse2.core.relaxers.failures import Failure
 from aiida_fuse2.parsers.relax import EXTRAS_KEY, structure_extras
-
-from .records import STRUCTURE_LINK
+from aiida_fuse2.query.links import STRUCTURE_LINK
 
 
 def problem_of(job: orm.ProcessNode) -> str:

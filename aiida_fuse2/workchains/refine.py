@@ -16,17 +16,17 @@ from aiida_fuse2.calculations.refine_functions import (
     compare_refined,
     trials_of_structures,
 )
-from aiida_fuse2.core.decision import CONVERGED
 from aiida_fuse2.core.errors import InputError
-from aiida_fuse2.core.refining import RefineSettings, refined_label
+from aiida_fuse2.core.relaxers.failures import CONVERGED
+from aiida_fuse2.core.search.refining import RefineSettings, refined_label
 from aiida_fuse2.core.settings import parse_settings
+from aiida_fuse2.environment.software import engine_software
+from aiida_fuse2.protocols import protocol_inputs
+from aiida_fuse2.query.orphans import seal_orphans
+from aiida_fuse2.tiers import TierChoice, build_tiers, check_tiers, read_tiers
 
 from .job_outputs import results_of
-from .orphans import seal_orphans
-from .protocols import protocol_inputs
 from .relax import INPUT_REFUSED, TIERS_HELP, RelaxTiersWorkChain, validate_tiers
-from .software import engine_software
-from .tiers import TierChoice, build_tiers, check_tiers, read_tiers
 
 
 @validator

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from aiida import orm
@@ -14,11 +13,12 @@ from aiida_fuse2.calculations.base import validator
 from aiida_fuse2.calculations.run_functions import compare_runs, settings_of_run
 from aiida_fuse2.core.errors import InputError, shown_value
 from aiida_fuse2.core.settings import MAX_SEED
+from aiida_fuse2.environment.software import software_node
+from aiida_fuse2.query.loading import RUN_LINK, searches_of_runs
+from aiida_fuse2.query.orphans import seal_orphans
+from aiida_fuse2.query.stopping import STOP_EXTRA, stop_request
 
-from .orphans import ENDED, ORPHAN, seal_orphans
 from .search import Fuse2WorkChain
-from .software import software_node
-from .stopping import STOP_EXTRA, stop_request
 
 PAPER_RUNS = 3
 """Runs per experiment in the paper."""
@@ -26,55 +26,12 @@ PAPER_RUNS = 3
 MAX_RUNS = 1000
 """Most runs; each takes a search, and they are compared with one another."""
 
-RUN_LINK = "run_"
-"""Start of the label of the link to the search of a run; the number of the run follows."""
 
 FOUND = ("structure", "ranked", "state")
 """Outputs of a search that runs are compared by."""
 
 STOPPED = 700
 """Exit status of searches, and of runs, that were stopped on request."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class RunSearch:
-    """The search of a run.
-
-    Attributes:
-        run: number of the run, from 0.
-        pk: of the search.
-        has_ended: whether the search has ended, well or badly.
-    """
-
-    run: int
-    pk: int
-    has_ended: bool
-
-
-def searches_of_runs(runs: int) -> list[RunSearch]:
-    """Return the searches that runs have begun, by the number of the run.
-
-    Runs begin in the order of their numbers, so the n-th of this list is that of run n. One that a kill has left
-    behind as it was made has not begun.
-
-    Args:
-        runs: primary key of the runs.
-    """
-    builder = orm.QueryBuilder().append(orm.WorkChainNode, filters={"id": runs}, tag="runs")
-    builder.append(
-        orm.WorkChainNode,
-        with_incoming="runs",
-        edge_filters={"label": {"like": f"{RUN_LINK}%"}},
-        edge_project="label",
-        filters={"process_type": Fuse2WorkChain.build_process_type(), "attributes": {"has_key": "process_state"}},
-        project=["id", "attributes.process_state", "attributes.exception"],
-    )
-    found = [
-        RunSearch(run=int(label.removeprefix(RUN_LINK)), pk=pk, has_ended=state in ENDED)
-        for pk, state, exception, label in builder.all()
-        if exception != ORPHAN
-    ]
-    return sorted(found, key=lambda search: search.run)
 
 
 def _number_problem(number: int) -> str | None:

@@ -25,37 +25,31 @@ from aiida_fuse2.calculations.functions import add_to_pool, begin, decide, propo
 from aiida_fuse2.calculations.generate import GenerateCalculation
 from aiida_fuse2.calculations.relax import RelaxCalculation
 from aiida_fuse2.calculations.target_functions import target_trials
-from aiida_fuse2.core.batches import number_of_jobs
-from aiida_fuse2.core.decision import CONVERGED, KNOWN
-from aiida_fuse2.core.recognition import ExploredIndex, known_candidates
-from aiida_fuse2.core.relaxers.failures import Failure
+from aiida_fuse2.core.crystal.uniqueness import decode_fingerprint
+from aiida_fuse2.core.relaxers.failures import CONVERGED, KNOWN, Failure
+from aiida_fuse2.core.search.batches import number_of_jobs
+from aiida_fuse2.core.search.recognition import ExploredIndex, known_candidates
+from aiida_fuse2.core.search.state import FoundTarget, SearchState, fit_state
+from aiida_fuse2.core.search.targets import TARGET_PREFIX
 from aiida_fuse2.core.settings import SearchSettings, parse_settings
-from aiida_fuse2.core.state import FoundTarget, SearchState, fit_state
-from aiida_fuse2.core.targets import TARGET_PREFIX
-from aiida_fuse2.core.uniqueness import decode_fingerprint
-from aiida_fuse2.disk import least_free
+from aiida_fuse2.environment.software import add_versions, is_caching_used, software_node, worker_software
+from aiida_fuse2.environment.trust import parts_of
+from aiida_fuse2.io.trials import trials_from_text
+from aiida_fuse2.parsers.memory import remember
 from aiida_fuse2.parsers.relax import EXTRAS_KEY
-from aiida_fuse2.trust import parts_of, remember
-from aiida_fuse2.worker.files import trials_from_text
+from aiida_fuse2.query.chain import continued_search, generation_records
+from aiida_fuse2.query.links import GROUP_PREFIX, TARGETS_LINK
+from aiida_fuse2.query.orphans import seal_orphans
+from aiida_fuse2.query.pools import added_files, pool_of_state
+from aiida_fuse2.query.stopping import STOP_NOW, stop_request
+from aiida_fuse2.query.structures import explored_structures, find_structures
+from aiida_fuse2.query.targets import find_earlier, found_text, group_text
+from aiida_fuse2.storage.disk import least_free
 
 from .job_outputs import complete_extras, problem_of, remove_folders, results_of, structures_of
-from .orphans import seal_orphans
-from .records import (
-    GROUP_PREFIX,
-    TARGETS_LINK,
-    added_files,
-    continued_search,
-    explored_structures,
-    find_structures,
-    generation_records,
-    pool_of_state,
-)
 from .relax import INPUT_REFUSED, RelaxTiersWorkChain
 from .search_builder import get_builder_from_protocol
 from .search_inputs import define_inputs, fills_pool_by_job, ranking_settings
-from .software import add_versions, is_caching_used, software_node, worker_software
-from .stopping import STOP_NOW, stop_request
-from .targets import find_earlier, found_text, group_text
 
 EMPTY_POOL = 420
 """Exit status of a pool job that another attempt would not help."""

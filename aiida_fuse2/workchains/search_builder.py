@@ -13,12 +13,13 @@ from aiida.engine import ProcessBuilder, WorkChain
 
 from aiida_fuse2.calculations.functions import pool_from_structures
 from aiida_fuse2.core.errors import InputError
-from aiida_fuse2.core.settings import RelaxSettings, SearchSettings, check_search, parse_settings
+from aiida_fuse2.core.search.checks import check_search
+from aiida_fuse2.core.settings import RelaxSettings, SearchSettings, parse_settings
+from aiida_fuse2.protocols import protocol_inputs
+from aiida_fuse2.query.target_checks import check_targets
+from aiida_fuse2.tiers import TierChoice, build_tiers
 
-from .protocols import protocol_inputs
 from .search_inputs import fills_pool_by_job
-from .targets import check_targets
-from .tiers import TierChoice, build_tiers
 
 
 def get_builder_from_protocol(  # noqa: D417 - the class is no argument of the method

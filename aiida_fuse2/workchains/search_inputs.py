@@ -13,14 +13,15 @@ from aiida_fuse2.calculations.base import validator
 from aiida_fuse2.calculations.generate import GenerateCalculation, check_weights, validate_search_settings
 from aiida_fuse2.calculations.relax import RelaxCalculation
 from aiida_fuse2.core.errors import InputError, shown_value
-from aiida_fuse2.core.generators import PROVIDED
-from aiida_fuse2.core.settings import CHGNET, CHGNET_ELEMENTS, RelaxSettings, SearchSettings, parse_settings
+from aiida_fuse2.core.settings import CHGNET, CHGNET_ELEMENTS, PROVIDED, RelaxSettings, SearchSettings, parse_settings
+from aiida_fuse2.protocols import completed_settings
+from aiida_fuse2.query.chain import search_of_state
+from aiida_fuse2.query.links import CONTINUED_LINK, TARGETS_LINK
+from aiida_fuse2.query.ranking import energy_difference
+from aiida_fuse2.query.target_checks import TARGETS_HELP, check_targets
+from aiida_fuse2.tiers import check_tiers, read_tiers
 
-from .protocols import completed_settings
-from .records import CONTINUED_LINK, TARGETS_LINK, last_tier, search_of_state
 from .relax import TIERS_HELP, validate_tiers
-from .targets import TARGETS_HELP, check_targets
-from .tiers import check_tiers, energy_identity, read_tiers
 
 IN_PROCESS = frozenset({"fgen"})
 """Generators cheap enough to run inside a calcfunction; others fill a pool in a job."""
@@ -180,15 +181,3 @@ def ranking_settings(inputs: Mapping[str, Any]) -> orm.Dict | None:
     tiers = [given for given in read_tiers(inputs["tiers"]) if isinstance(given.settings, RelaxSettings)]
     able = [given.settings_node for given in tiers if given.potential is None]
     return able[-1] if able else None
-
-
-def energy_difference(first: Mapping[str, Any], second: Mapping[str, Any]) -> tuple[str, Any, Any] | None:
-    """Return name and both values of the first thing that makes energies of two searches incomparable, or None.
-
-    Args:
-        first: inputs of a search.
-        second: inputs of another one.
-    """
-    a, b = (energy_identity(*last_tier(inputs)) for inputs in (first, second))
-    changed = next((name for name in {**a, **b} if a.get(name) != b.get(name)), None)
-    return None if changed is None else (changed, a.get(changed), b.get(changed))

@@ -11,17 +11,18 @@ from typing import Any
 
 from ase import Atoms
 
+from aiida_fuse2.core.crystal.validity import check_validity
 from aiida_fuse2.core.errors import GenerationError, InputError
-from aiida_fuse2.core.generators import GNOA, GeneratorContext, get_generator
-from aiida_fuse2.core.pool import ORIGIN, POOL_NUMBER
+from aiida_fuse2.core.generators import GeneratorContext, get_generator
 from aiida_fuse2.core.rng import Purpose, keyed_generator
-from aiida_fuse2.core.settings import RelaxSettings, SearchSettings, check_search, parse_settings
-from aiida_fuse2.core.validity import check_validity
+from aiida_fuse2.core.search.checks import check_search
+from aiida_fuse2.core.search.pool import ORIGIN, POOL_NUMBER
+from aiida_fuse2.core.settings import GNOA, RelaxSettings, SearchSettings, parse_settings
+from aiida_fuse2.io.names import JOURNAL_FILE, POOL_FILE, SUMMARY_FILE, WEIGHTS_FILE
+from aiida_fuse2.io.trials import to_extxyz
 
-from .files import to_extxyz
+from .checkpoint import Journal, signature
 from .gnoa_pool import generate_gnoa
-from .journal import Journal, signature
-from .names import JOURNAL_FILE, POOL_FILE, SUMMARY_FILE, WEIGHTS_FILE
 from .processes import cpu_seconds
 from .ranking import distinct, rank_pool
 from .software import software_versions

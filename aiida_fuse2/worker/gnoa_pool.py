@@ -11,14 +11,13 @@ from typing import Any
 
 from ase import Atoms
 
-from aiida_fuse2.core.generators import GNOA
 from aiida_fuse2.core.generators.gnoa.networks import Network, load_network
 from aiida_fuse2.core.generators.gnoa.units import Candidate, Unit, UnitResult, plan_units, run_unit, z_values
-from aiida_fuse2.core.pool import ORIGIN
-from aiida_fuse2.core.settings import SearchSettings
+from aiida_fuse2.core.search.pool import ORIGIN
+from aiida_fuse2.core.settings import GNOA, SearchSettings
+from aiida_fuse2.io.names import PROGRESS_FILE
 
-from .journal import Journal, atoms_from_dict, atoms_to_dict
-from .names import PROGRESS_FILE
+from .checkpoint import Journal, atoms_from_dict, atoms_to_dict
 from .processes import Lost, run_all
 
 _NETWORKS: dict[tuple[str, Path | None], Network] = {}

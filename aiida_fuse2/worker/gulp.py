@@ -16,20 +16,20 @@ from typing import Any
 import numpy as np
 from ase import Atoms, units
 
-from aiida_fuse2.core.decision import CONVERGED
+from aiida_fuse2.core.crystal.uniqueness import fingerprint
 from aiida_fuse2.core.errors import InputError, RelaxationError, one_line
-from aiida_fuse2.core.gulp import GulpOutput, GulpSettings, Outcome, StageSettings, read_output, write_input
-from aiida_fuse2.core.gulp.settings import check_charges
 from aiida_fuse2.core.potentials.pair import read_library
 from aiida_fuse2.core.relaxers.driver import RelaxedStructure, check_contacts, check_geometry, describe
 from aiida_fuse2.core.relaxers.energies import GULP, check_energy
+from aiida_fuse2.core.relaxers.failures import CONVERGED
+from aiida_fuse2.core.relaxers.gulp import GulpOutput, GulpSettings, Outcome, StageSettings, read_output, write_input
+from aiida_fuse2.core.relaxers.gulp.settings import check_charges
+from aiida_fuse2.core.search.trials import Trial
 from aiida_fuse2.core.settings import parse_settings
-from aiida_fuse2.core.trials import Trial
-from aiida_fuse2.core.uniqueness import fingerprint
+from aiida_fuse2.io.names import GULP_ARCHIVE, GULP_INPUT, GULP_OUTPUT, POTENTIAL_FILE, SOFTWARE_FILE, TRIALS_FILE
+from aiida_fuse2.io.trials import select_trials, trials_from_text
 
 from .family import die_with
-from .files import select_trials, trials_from_text
-from .names import GULP_ARCHIVE, GULP_INPUT, GULP_OUTPUT, POTENTIAL_FILE, SOFTWARE_FILE, TRIALS_FILE
 from .processes import Lost, run_all
 from .relaxing import lost_structure, needed_potential, write_results
 from .software import software_versions

@@ -15,12 +15,12 @@ from ase.stress import full_3x3_to_voigt_6_stress
 from aiida_fuse2.core.errors import GenerationError, InputError
 from aiida_fuse2.core.potentials.pair import write_library
 from aiida_fuse2.core.potentials.pair.fitting import Frame
-from aiida_fuse2.core.potentials.pair.learning import learn_potential
-from aiida_fuse2.core.potentials.pair.settings import LearnSettings, check_learning
 from aiida_fuse2.core.relaxers import make_evaluator
 from aiida_fuse2.core.settings import RelaxSettings, parse_settings
+from aiida_fuse2.core.training.pair import learn_potential
+from aiida_fuse2.core.training.pair_settings import LearnSettings, check_learning
+from aiida_fuse2.io.names import FRAMES_FILE, POTENTIAL_FILE, SUMMARY_FILE
 
-from .names import FRAMES_FILE, POTENTIAL_FILE, SUMMARY_FILE
 from .software import software_versions
 
 TITLE = """Pair potentials of {composition}, learned by aiida-fuse2 from {teacher} (seed {seed}).

@@ -13,8 +13,8 @@ from typing import Any
 
 from aiida_fuse2 import __version__
 from aiida_fuse2.core.errors import Fuse2Error, InputError
+from aiida_fuse2.io.names import ERROR_FILE, JOB_FILE, WALL_SECONDS
 
-from .names import ERROR_FILE, JOB_FILE, WALL_SECONDS
 from .software import calculator_versions, software_versions
 from .wall_time import limited
 

@@ -15,12 +15,12 @@ from ase import Atoms
 from aiida_fuse2.core.potentials.evaluation import Evaluator
 from aiida_fuse2.core.potentials.pair import read_library, write_library
 from aiida_fuse2.core.relaxers import RelaxedStructure, kernel_problem, make_evaluator, relax
+from aiida_fuse2.core.search.trials import Trial
 from aiida_fuse2.core.settings import RelaxSettings, parse_settings
-from aiida_fuse2.core.trials import Trial
+from aiida_fuse2.io.names import POTENTIAL_FILE, RELAXED_FILE, RESULTS_FILE, SOFTWARE_FILE, TRIALS_FILE
+from aiida_fuse2.io.trials import select_trials, to_extxyz, trials_from_text
 
 from .cores import cores_of_job
-from .files import select_trials, to_extxyz, trials_from_text
-from .names import POTENTIAL_FILE, RELAXED_FILE, RESULTS_FILE, SOFTWARE_FILE, TRIALS_FILE
 from .processes import Lost, run_all
 from .software import calculator_versions, software_versions
 

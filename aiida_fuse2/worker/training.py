@@ -15,14 +15,15 @@ from ase import Atoms
 
 from aiida_fuse2.core.errors import InputError
 from aiida_fuse2.core.potentials.megnet.archive import read_archive_file
-from aiida_fuse2.core.settings import TrainSettings, parse_settings
+from aiida_fuse2.core.settings import parse_settings
+from aiida_fuse2.core.training.settings import TrainSettings
+from aiida_fuse2.io.names import SUMMARY_FILE, TRAINED_FILE, TRAINING_FILE, WEIGHTS_FILE
 
-from .names import SUMMARY_FILE, TRAINED_FILE, TRAINING_FILE, WEIGHTS_FILE
 from .processes import cpu_seconds
 from .software import software_versions
 
 if TYPE_CHECKING:
-    from aiida_fuse2.core.potentials.megnet.training import Example
+    from aiida_fuse2.core.training.megnet import Example
 
 FIELD = "structures"
 
@@ -101,7 +102,7 @@ def _unpacked(data: bytes) -> bytes:
 
 
 def _examples(found: list[tuple[Atoms, float]]) -> list[Example]:
-    from aiida_fuse2.core.potentials.megnet.training import Example
+    from aiida_fuse2.core.training.megnet import Example
 
     return [Example(atoms, energy) for atoms, energy in found]
 
@@ -116,7 +117,7 @@ def run_train_job(job: dict[str, Any], folder: Path) -> None:
     Raises:
         InputError: where an input is wrong, or TensorFlow is missing.
     """
-    from aiida_fuse2.core.potentials.megnet.training import train
+    from aiida_fuse2.core.training.megnet import train
 
     started = cpu_seconds()
     settings = parse_settings(TrainSettings, job["settings"])

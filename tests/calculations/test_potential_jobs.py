@@ -8,13 +8,13 @@ from aiida.engine import run_get_node
 
 from aiida_fuse2.calculations.gulp import GulpOptimizeCalculation, GulpSingleCalculation
 from aiida_fuse2.calculations.relax import RelaxCalculation
-from aiida_fuse2.core.gulp import Outcome
 from aiida_fuse2.core.relaxers.failures import OF_THE_MACHINE
+from aiida_fuse2.core.relaxers.gulp import Outcome
+from aiida_fuse2.io.names import GULP_INPUT, GULP_OUTPUT, TRIALS_FILE
+from aiida_fuse2.io.trials import trials_to_text
+from aiida_fuse2.launch.potentials import learning_builder
 from aiida_fuse2.parsers.gulp import EXIT_CODES
-from aiida_fuse2.potentials import learning_builder
-from aiida_fuse2.workchains.protocols import merge, protocol_inputs
-from aiida_fuse2.worker.files import trials_to_text
-from aiida_fuse2.worker.names import GULP_INPUT, GULP_OUTPUT, TRIALS_FILE
+from aiida_fuse2.protocols import merge, protocol_inputs
 from tests.trials import make_trial
 from tests.worker.test_gulp import LIBRARY, noble, stand_in
 

@@ -32,5 +32,5 @@ def call(aiida_profile):
 @pytest.fixture
 def daemon_up(monkeypatch):
     """Pretend that the daemon runs."""
-    monkeypatch.setattr("aiida_fuse2.environment.require_daemon", lambda: None)
-    monkeypatch.setattr("aiida_fuse2.cli.progress.daemon_problem", lambda: None)
+    monkeypatch.setattr("aiida_fuse2.environment.daemon.require_daemon", lambda: None)
+    monkeypatch.setattr("aiida_fuse2.cli.views.progress.daemon_problem", lambda: None)

@@ -8,10 +8,10 @@ import pytest
 from aiida import orm
 from ase.io import write
 
-from aiida_fuse2 import environment
-from aiida_fuse2.core.composition import parse_composition
+from aiida_fuse2.core.chemistry.composition import parse_composition
 from aiida_fuse2.core.errors import printable
-from aiida_fuse2.environment import SetupError
+from aiida_fuse2.environment.codes import load_code
+from aiida_fuse2.environment.profile import SetupError
 from tests.test_bad_input import BILLION_LAUGHS, bounded, is_one_line  # noqa: F401 - a fixture that is always used
 
 EMT_OPTIONS = ("--protocol", "fast", "--set", "relax.settings.calculator=ase.calculators.emt.EMT", "--dry-run")
@@ -52,7 +52,7 @@ def test_code_of_another_kind(call, aiida_localhost, worker_path):
     message = call("run", "Cu3Au", "--code", "pw", code=1).stderr
     assert "is for 'core.arithmetic.add'" in message
     with pytest.raises(SetupError, match="is for"):
-        environment.load_code(str(other.pk))
+        load_code(str(other.pk))
 
 
 def test_code_that_is_a_structure(call, aiida_profile, perovskite):
@@ -157,7 +157,7 @@ def test_a_full_disk_is_told_with_what_mends_it(call, monkeypatch, command):
     def no_room(name):
         raise OSError(errno.ENOSPC, "No space left on device", "/data/access.pid")
 
-    monkeypatch.setattr(environment, "load_search_profile", no_room)
+    monkeypatch.setattr("aiida_fuse2.environment.profile.load_search_profile", no_room)
     result = call(*command, code=1)
     assert is_one_line(result.stderr.strip())
     assert "no space is left on the disk (/data/access.pid)" in result.stderr
@@ -169,5 +169,5 @@ def test_errors_that_may_be_faults_of_ours_are_not_hidden(call, monkeypatch, err
     def fail(name):
         raise error
 
-    monkeypatch.setattr(environment, "load_search_profile", fail)
+    monkeypatch.setattr("aiida_fuse2.environment.profile.load_search_profile", fail)
     assert call("doctor", code=None).exception is error

@@ -137,12 +137,11 @@ def test_bad_files(call, relaxations, tmp_path):
 def test_needs_no_profile(monkeypatch, relaxations):
     from click.testing import CliRunner
 
-    from aiida_fuse2 import environment
     from aiida_fuse2.cli import cmd_root
 
     def refuse(*arguments):
         raise AssertionError("a profile was asked for")
 
-    monkeypatch.setattr(environment, "load_search_profile", refuse)
+    monkeypatch.setattr("aiida_fuse2.environment.profile.load_search_profile", refuse)
     done = CliRunner().invoke(cmd_root, ["benchmark", "relax", "--out", str(relaxations), "--table"])
     assert done.exit_code == 0, done.output

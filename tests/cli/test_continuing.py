@@ -10,7 +10,7 @@ from aiida import orm
 from ase.build import bulk
 from ase.io import write
 
-from aiida_fuse2.workchains.records import added_files
+from aiida_fuse2.query.pools import added_files
 
 
 def test_continue_shows_what_changes(call, search):

@@ -5,10 +5,11 @@ from __future__ import annotations
 import pytest
 from aiida import orm
 
-from aiida_fuse2 import launch
 from aiida_fuse2.core.errors import InputError
-from aiida_fuse2.launch import prepare_pool, prepare_search
-from aiida_fuse2.workchains.tiers import TierChoice
+from aiida_fuse2.launch.jobs import NO_DEVICE
+from aiida_fuse2.launch.pool import prepare_pool
+from aiida_fuse2.launch.search import prepare_search
+from aiida_fuse2.tiers import TierChoice
 from aiida_fuse2.worker.main import INPUT_ERROR, main
 
 CUDA = {"relax": {"settings": {"device": "cuda"}}}
@@ -19,7 +20,7 @@ def test_worker_tells_whether_the_device_is_there(monkeypatch, capsys):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     assert main(["versions", "--device", "cpu"]) == 0
     assert main(["versions", "--device", "cuda"]) == INPUT_ERROR
-    assert launch.NO_DEVICE in capsys.readouterr().err
+    assert NO_DEVICE in capsys.readouterr().err
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     assert main(["versions", "--device", "cuda"]) == 0
 
@@ -43,7 +44,7 @@ def asked(monkeypatch):
         codes.append((code.full_label, list(words)))
         return INPUT_ERROR, "", "error: relax.settings.device = 'cuda': none"
 
-    monkeypatch.setattr(launch, "ask_worker", answer)
+    monkeypatch.setattr("aiida_fuse2.launch.jobs.ask_worker", answer)
     return codes
 
 
@@ -64,5 +65,7 @@ def test_what_cannot_be_known_is_not_refused(worker_code, asked, aiida_computer,
     code = orm.InstalledCode(computer=slurm, filepath_executable=str(worker_code.filepath_executable), label="there")
     prepare_search("SrTiO3", code=code.store(), protocol="fast", overrides=CUDA)
     assert asked == []
-    monkeypatch.setattr(launch, "ask_worker", lambda *_: (2, "", "error: unrecognized arguments: --device"))
+    monkeypatch.setattr(
+        "aiida_fuse2.launch.jobs.ask_worker", lambda *_: (2, "", "error: unrecognized arguments: --device")
+    )
     prepare_search("SrTiO3", code=worker_code, protocol="fast", overrides=CUDA)  # an older worker

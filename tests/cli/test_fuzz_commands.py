@@ -13,9 +13,9 @@ from click.testing import CliRunner
 from hypothesis import event, example, given
 from hypothesis import strategies as st
 
-from aiida_fuse2 import continuation
 from aiida_fuse2.core.errors import InputError, RefusedInputsError
-from aiida_fuse2.launch import check_inputs
+from aiida_fuse2.launch import continuation
+from aiida_fuse2.launch.inputs import check_inputs
 from tests.test_fuzz import check_message, compositions, fuzz, known_paths, overrides, soon
 
 PK = "PK"
@@ -139,9 +139,11 @@ def impatient(monkeypatch, nothing_added):
     def interrupt(_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("aiida_fuse2.cli.progress.time.sleep", interrupt)
-    monkeypatch.setattr("aiida_fuse2.diagnosis.HANDED_OVER", 0)
-    monkeypatch.setattr("aiida_fuse2.diagnosis.worker_software", lambda _: {})  # takes a second, and no words
+    monkeypatch.setattr("aiida_fuse2.cli.views.progress.time.sleep", interrupt)
+    monkeypatch.setattr("aiida_fuse2.environment.diagnosis.HANDED_OVER", 0)
+    monkeypatch.setattr(
+        "aiida_fuse2.environment.diagnosis.worker_software", lambda _: {}
+    )  # takes a second, and no words
 
 
 @fuzz(30)

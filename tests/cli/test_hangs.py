@@ -10,8 +10,9 @@ import pytest
 from aiida import orm
 from aiida.common.links import LinkType
 
-from aiida_fuse2 import diagnosis, hangs
-from aiida_fuse2.diagnosis import Severity
+from aiida_fuse2.environment import diagnosis
+from aiida_fuse2.environment.diagnosis import Severity
+from aiida_fuse2.query import hangs
 
 
 @pytest.fixture

@@ -12,11 +12,13 @@ from aiida.engine import run_get_node
 from aiida.tools import delete_nodes
 from aiida.tools.archive import import_archive
 
-from aiida_fuse2 import models
-from aiida_fuse2.continuation import prepare_continuation
 from aiida_fuse2.core.errors import InputError
-from aiida_fuse2.launch import prepare_search, prepare_training
-from aiida_fuse2.trust import UntrustedError, foreign_parts, has_run, own_code, parts_of, remember
+from aiida_fuse2.environment.trust import UntrustedError, foreign_parts, own_code, parts_of
+from aiida_fuse2.launch import models
+from aiida_fuse2.launch.continuation import prepare_continuation
+from aiida_fuse2.launch.search import prepare_search
+from aiida_fuse2.launch.training import prepare_training
+from aiida_fuse2.parsers.memory import has_run, remember
 from tests.conftest import emt_overrides
 from tests.core.potentials.megnet.models import looks_right
 from tests.hostile import EDITS, hostile_archive
@@ -55,7 +57,7 @@ def hostile(search, archives, tmp_path_factory):
 @pytest.fixture
 def forgetful(monkeypatch):
     """What is trusted in this test is not in others."""
-    monkeypatch.setattr("aiida_fuse2.trust.KEY", f"test.{uuid4()}.")
+    monkeypatch.setattr("aiida_fuse2.parsers.memory.KEY", f"test.{uuid4()}.")
 
 
 @pytest.fixture
@@ -164,7 +166,7 @@ def test_code_of_an_archive_is_replaced_by_that_of_the_profile(hostile, worker_c
     imported, _ = hostile("options", "code")
     assert own_code(imported.inputs.relax.code, "worker") is None
     assert own_code(worker_code, "worker") == worker_code
-    monkeypatch.setattr("aiida_fuse2.continuation.load_code", lambda: worker_code)
+    monkeypatch.setattr("aiida_fuse2.launch.continuation.load_code", lambda: worker_code)
     prepared = prepare_continuation(imported, more=1)
     assert prepared.builder.relax.code.uuid == worker_code.uuid
     assert f"{worker_code.full_label} does its work" in prepared.warnings[-1]

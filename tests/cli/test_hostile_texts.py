@@ -17,15 +17,17 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
-from aiida_fuse2 import diagnosis, query
-from aiida_fuse2.cli import cmd_root, options
-from aiida_fuse2.cli.refine import refined_table
-from aiida_fuse2.cli.runs import target_lines
-from aiida_fuse2.cli.status import finding_text
-from aiida_fuse2.cli.tables import PlainConsole, ranked_table
+from aiida_fuse2 import query
+from aiida_fuse2.cli import cmd_root
+from aiida_fuse2.cli.commands.refine import refined_table
+from aiida_fuse2.cli.commands.status import finding_text
+from aiida_fuse2.cli.params import options
+from aiida_fuse2.cli.views.runs import target_lines
+from aiida_fuse2.cli.views.tables import PlainConsole, ranked_table
 from aiida_fuse2.core.errors import one_line
-from aiida_fuse2.diagnosis import Finding, Severity
-from aiida_fuse2.targets import Target
+from aiida_fuse2.environment import diagnosis
+from aiida_fuse2.environment.diagnosis import Finding, Severity
+from aiida_fuse2.query.targets import Target
 
 EVIL = "\x1b]0;title\x07\x1b[31mred\x9b2J\r\x08\u202e[bold red]:smile:[link=https://example.org]x[/link][/]\x00"
 SHOWN = (

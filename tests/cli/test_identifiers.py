@@ -10,8 +10,17 @@ from aiida import orm
 from aiida.common.exceptions import NotExistent
 from aiida.tools import delete_nodes
 
-from aiida_fuse2 import environment
-from aiida_fuse2.environment import SetupError
+from aiida_fuse2.environment.codes import (
+    CODE_LABEL,
+    MADE_HERE,
+    WORKER,
+    ensure_code,
+    is_made_here,
+    load_code,
+    load_tier_code,
+)
+from aiida_fuse2.environment.profile import SetupError
+from aiida_fuse2.query.nodes import load_group, load_node
 
 RUN = ("run", "Cu3Au", "--protocol", "fast", "--dry-run", "--set", "relax.settings.calculator=ase.calculators.emt.EMT")
 
@@ -21,7 +30,7 @@ def make_code(aiida_profile):
     """A factory of codes that are deleted afterwards."""
     made = []
 
-    def make(computer, path, label=environment.CODE_LABEL, **values):
+    def make(computer, path, label=CODE_LABEL, **values):
         made.append(orm.InstalledCode(label=label, computer=computer, filepath_executable=str(path), **values).store())
         return made[-1]
 
@@ -40,7 +49,7 @@ def imported(aiida_profile):
 
 @pytest.fixture
 def program(tmp_path):
-    path = tmp_path / environment.WORKER
+    path = tmp_path / WORKER
     path.write_text("#!/bin/sh\n")
     path.chmod(path.stat().st_mode | stat.S_IXUSR)
     return path
@@ -50,12 +59,12 @@ def program(tmp_path):
 def nothing_made_here(aiida_profile_storage):
     """A profile in which `setup` has not been called; as before afterwards."""
     try:
-        before = aiida_profile_storage.get_global_variable(environment.MADE_HERE)
+        before = aiida_profile_storage.get_global_variable(MADE_HERE)
     except KeyError:
         before = ""
-    aiida_profile_storage.set_global_variable(environment.MADE_HERE, "")
+    aiida_profile_storage.set_global_variable(MADE_HERE, "")
     yield
-    aiida_profile_storage.set_global_variable(environment.MADE_HERE, before)
+    aiida_profile_storage.set_global_variable(MADE_HERE, before)
 
 
 @pytest.fixture
@@ -77,10 +86,10 @@ def test_a_code_that_came_with_an_archive_is_not_in_the_way(call, worker_code, i
     assert theirs.pk > worker_code.pk
     assert code_of_run(call) == worker_code.full_label
     for identifier in ("fuse2-worker", worker_code.full_label, str(worker_code.pk), worker_code.uuid):
-        assert environment.load_code(identifier).uuid == worker_code.uuid
+        assert load_code(identifier).uuid == worker_code.uuid
     refused = call(*RUN, "--code", theirs.full_label, code=1).stderr
     assert "the computer 'localhost_0' of code 'fuse2-worker@localhost_0' is not configured" in refused
-    assert environment.load_tier_code("fuse2-worker").uuid == worker_code.uuid
+    assert load_tier_code("fuse2-worker").uuid == worker_code.uuid
     for command in (("generate", "Cu3Au"), ("refine", "1", "--tiers", "chgnet"), ("potential", "learn", "Cu3Au")):
         assert "multiple" not in call(*command, code=None).output
 
@@ -96,8 +105,8 @@ def test_of_codes_on_one_computer_that_of_setup_is_taken(call, worker_code, make
     setup = call("setup", "-n", "--no-daemon", "--computer", aiida_localhost.label).stdout
     assert f"= code '{worker_code.full_label}' is there: {worker_code.filepath_executable}" in setup
     assert code_of_run(call) == worker_code.full_label
-    assert environment.load_code().uuid == worker_code.uuid
-    assert environment.load_code(worker_code.full_label).uuid == worker_code.uuid
+    assert load_code().uuid == worker_code.uuid
+    assert load_code(worker_code.full_label).uuid == worker_code.uuid
 
 
 def test_setup_does_not_trust_commands_that_came_with_its_own_path(
@@ -105,25 +114,25 @@ def test_setup_does_not_trust_commands_that_came_with_its_own_path(
 ):
     label = "with-commands"
     theirs = make_code(aiida_localhost, worker_path, label=label, prepend_text="touch /tmp/was_here")
-    code, _ = environment.ensure_code(label, computer=aiida_localhost.label)
+    code, _ = ensure_code(label, computer=aiida_localhost.label)
     assert code.uuid == theirs.uuid  # it is left as it is
-    assert not environment.is_made_here(theirs)
+    assert not is_made_here(theirs)
     ours = make_code(aiida_localhost, worker_path, label=label)
-    assert environment.ensure_code(label, computer=aiida_localhost.label)[0].uuid == ours.uuid
-    assert environment.load_code(label).uuid == ours.uuid
+    assert ensure_code(label, computer=aiida_localhost.label)[0].uuid == ours.uuid
+    assert load_code(label).uuid == ours.uuid
 
 
 def test_an_archive_cannot_say_that_setup_made_its_code(worker_code, make_code, program, aiida_localhost):
     theirs = make_code(aiida_localhost, program, label="extras")
-    theirs.base.extras.set_many({environment.MADE_HERE: theirs.uuid, "fuse2": {"made_here": True}})
-    assert not environment.is_made_here(theirs)
+    theirs.base.extras.set_many({MADE_HERE: theirs.uuid, "fuse2": {"made_here": True}})
+    assert not is_made_here(theirs)
 
 
 @pytest.mark.usefixtures("nothing_made_here", "worker_code")
 def test_the_doctor_runs_no_commands_of_a_code_that_may_have_come_with_an_archive(
     make_code, program, aiida_localhost, tmp_path
 ):
-    from aiida_fuse2 import diagnosis
+    from aiida_fuse2.environment import diagnosis
 
     theirs = make_code(aiida_localhost, program, prepend_text=f"touch {tmp_path / 'was_here'}")
     found = [finding for finding in diagnosis.check_codes(connect=False) if "was not tried" in finding.text]
@@ -134,18 +143,18 @@ def test_the_doctor_runs_no_commands_of_a_code_that_may_have_come_with_an_archiv
 def test_a_hidden_code_is_not_in_the_way(worker_code, make_code, program, nothing_made_here, aiida_localhost):
     hidden = make_code(aiida_localhost, program)
     with pytest.raises(SetupError, match="several codes"):
-        environment.load_code()
+        load_code()
     hidden.is_hidden = True
-    assert environment.load_code().uuid == worker_code.uuid
+    assert load_code().uuid == worker_code.uuid
 
 
 def test_label_of_a_code_comes_before_a_key(worker_code, make_code, program, aiida_localhost):
     code = make_code(aiida_localhost, program, label=str(worker_code.pk))
-    assert environment.load_code(str(worker_code.pk)).uuid == code.uuid
-    assert environment.load_code(str(code.pk)).uuid == code.uuid
-    assert environment.load_code(worker_code.uuid[:13]).uuid == worker_code.uuid
+    assert load_code(str(worker_code.pk)).uuid == code.uuid
+    assert load_code(str(code.pk)).uuid == code.uuid
+    assert load_code(worker_code.uuid[:13]).uuid == worker_code.uuid
     with pytest.raises(SetupError, match="there is no code"):
-        environment.load_code("nothing")
+        load_code("nothing")
 
 
 # --- computers ---
@@ -162,7 +171,7 @@ def test_setup_leaves_a_computer_that_came_with_an_archive_alone(call, aiida_loc
     first = call(*options).stdout
     assert "+ made computer 'localhost-fuse2' (this machine)" in first
     assert "+ made code 'beside@localhost-fuse2'" in first
-    assert environment.load_code("beside").computer.label == "localhost-fuse2"
+    assert load_code("beside").computer.label == "localhost-fuse2"
     assert "+" not in call(*options).stdout
 
 
@@ -176,9 +185,9 @@ def test_label_of_a_group_may_be_a_number(call, worker_code, perovskite):
     group.add_nodes([node])
     result = call("run", "SrTiO3", "--group", group.label, "--dry-run")
     assert "1 starting structure, 0 skipped" in result.stderr
-    assert environment.load_group(str(other.pk)).pk == group.pk
+    assert load_group(str(other.pk)).pk == group.pk
     for identifier in (str(group.pk), group.uuid, group.uuid[:13], f"{group.label}!"):
-        assert environment.load_group(identifier).pk == group.pk
+        assert load_group(identifier).pk == group.pk
     assert "holds no structure" in call("run", "SrTiO3", "--group", other.uuid, "--dry-run", code=2).stderr
     for identifier in ("99999999", "9" * 30, "nothing"):
         assert "cannot be loaded" in call("run", "SrTiO3", "--group", identifier, "--dry-run", code=2).stderr
@@ -188,7 +197,7 @@ def test_beginning_of_the_uuid_of_a_group_without_letters(aiida_profile):
     group = orm.Group(label="digits")
     group.backend_entity.bare_model.uuid = "75694679-0000-4000-8000-000000000000"
     group.store()
-    assert environment.load_group("75694679").pk == group.pk
+    assert load_group("75694679").pk == group.pk
 
 
 def test_label_of_a_node_may_be_a_number_and_comes_last(aiida_profile):
@@ -196,12 +205,12 @@ def test_label_of_a_node_may_be_a_number_and_comes_last(aiida_profile):
     node = orm.Int(2)
     node.label = str(first.pk)
     node.store()
-    assert environment.load_node(str(first.pk)).pk == first.pk
-    assert environment.load_node(f"{first.pk}!").pk == node.pk
+    assert load_node(str(first.pk)).pk == first.pk
+    assert load_node(f"{first.pk}!").pk == node.pk
     node.label = "20240229123"
-    assert environment.load_node("20240229123").pk == node.pk
+    assert load_node("20240229123").pk == node.pk
     with pytest.raises(NotExistent):
-        environment.load_node("20240229124")
+        load_node("20240229124")
 
 
 def test_search_with_a_number_for_a_label(call, search):
@@ -219,7 +228,8 @@ def test_search_with_a_number_for_a_label(call, search):
 def test_what_outlives_its_search_is_found(search, monkeypatch):
     from aiida.common.links import LinkType
 
-    from aiida_fuse2 import diagnosis, query
+    from aiida_fuse2 import query
+    from aiida_fuse2.environment import diagnosis
 
     monkeypatch.setattr(diagnosis, "HANDED_OVER", 0)
     runs = orm.WorkChainNode(process_type=query.RUNS_PROCESS_TYPE)

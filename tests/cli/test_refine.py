@@ -14,8 +14,9 @@ from aiida.engine import run_get_node
 
 from aiida_fuse2 import query
 from aiida_fuse2.core.errors import InputError
-from aiida_fuse2.refinement import PROCESS_TYPE, prepare_refinement, progress, refined
-from aiida_fuse2.workchains.tiers import TierChoice
+from aiida_fuse2.launch.refinement import prepare_refinement
+from aiida_fuse2.query.refinements import PROCESS_TYPE, progress, refined
+from aiida_fuse2.tiers import TierChoice
 
 EMT = "ase.calculators.emt.EMT"
 ROOT = Path(__file__).resolve().parents[2]
@@ -123,7 +124,7 @@ def called(caller, label, kind=orm.WorkChainNode, *, inputs=(), **options):
 
 def test_a_refinement_under_way_is_listed_and_watched(call, search, daemon_up, monkeypatch):
     for check in ("check_daemon", "check_processes"):  # nothing of this is in the hands of a daemon
-        monkeypatch.setattr(f"aiida_fuse2.diagnosis.{check}", list)
+        monkeypatch.setattr(f"aiida_fuse2.environment.diagnosis.{check}", list)
     structures = [(f"structures__r{i:04d}", node) for i, node in enumerate(query.best(search, 2))]
     name = ("tiers__t00__name", orm.Str("vasp").store())
     node = called(None, "", inputs=[*structures, name], process_type=PROCESS_TYPE)

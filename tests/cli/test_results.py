@@ -16,12 +16,12 @@ from ase.io import read, write
 from rich.console import Console
 
 from aiida_fuse2 import query
-from aiida_fuse2.cli import progress as live
-from aiida_fuse2.core.state import FoundTarget
-from aiida_fuse2.core.symmetry import SymmetryError, find_symmetry
-from aiida_fuse2.structure_export import cif_text, file_name, to_text
-from aiida_fuse2.workchains.stopping import STOP_EXTRA
-from aiida_fuse2.worker.files import from_extxyz
+from aiida_fuse2.cli.views import progress as live
+from aiida_fuse2.core.crystal.symmetry import SymmetryError, find_symmetry
+from aiida_fuse2.core.search.state import FoundTarget
+from aiida_fuse2.export.structures import cif_text, file_name, to_text
+from aiida_fuse2.io.trials import from_extxyz
+from aiida_fuse2.query.stopping import STOP_EXTRA
 
 
 def changed(reached, **values):
@@ -199,7 +199,7 @@ def test_a_structure_that_symmetry_makes_another_crystal_of_is_written_as_relaxe
             raise SymmetryError("another_crystal", "why")
         return cif_text(atoms, symprec=symprec)
 
-    monkeypatch.setattr("aiida_fuse2.structure_export.cif_text", refuse_best)
+    monkeypatch.setattr("aiida_fuse2.export.structures.cif_text", refuse_best)
     result = call("structures", search.pk, "-n", 2, "-o", tmp_path, "--symprec", 0.1)
     assert result.stderr.splitlines()[0] == "structure 1 is written as relaxed, in P1: why"
     first, second = (path.read_text() for path in sorted(tmp_path.glob("*.cif")))
@@ -231,7 +231,7 @@ def test_watch_as_json(call, search):
 def test_exit_code_of_watch(call, search, monkeypatch, status, code):
     state = "finished" if status is not None else "killed"
     reached = changed(query.progress(search.pk), exit_status=status, process_state=state, exit_message="why")
-    monkeypatch.setattr("aiida_fuse2.cli.progress.follow", lambda *_: reached)
+    monkeypatch.setattr("aiida_fuse2.cli.views.progress.follow", lambda *_: reached)
     text = call("watch", search.pk, code=code).stdout
     assert ("why" in text) == (status != 0)
 
@@ -240,7 +240,7 @@ def test_interrupt_leaves_the_search_running(call, search, monkeypatch):
     def interrupt(*_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("aiida_fuse2.cli.progress.follow", interrupt)
+    monkeypatch.setattr("aiida_fuse2.cli.views.progress.follow", interrupt)
     text = call("watch", search.pk).stdout
     assert f"aiida-fuse2 watch {search.pk}" in text
     assert f"verdi process status {search.pk}" in text

@@ -10,8 +10,8 @@ from aiida import orm
 from ase.io import write
 
 from aiida_fuse2.core.errors import InputError
-from aiida_fuse2.launch import prepare_search
-from aiida_fuse2.overrides import merge_all, parse_assignment, read_overrides
+from aiida_fuse2.launch.overrides import merge_all, parse_assignment, read_overrides
+from aiida_fuse2.launch.search import prepare_search
 
 EMT_OPTIONS = ("--protocol", "fast", "--set", "relax.settings.calculator=ase.calculators.emt.EMT")
 
@@ -119,7 +119,7 @@ def test_calculator_that_is_not_installed(call, worker_code):
 
 
 def test_daemon_that_does_not_run(call, worker_code, monkeypatch):
-    monkeypatch.setattr("aiida_fuse2.environment.daemon_problem", lambda: "the daemon is not running; start it")
+    monkeypatch.setattr("aiida_fuse2.environment.daemon.daemon_problem", lambda: "the daemon is not running; start it")
     result = call("run", "Cu3Au", *EMT_OPTIONS, code=1)
     assert "the daemon is not running" in result.stderr
 

@@ -8,11 +8,12 @@ import pytest
 from aiida import orm
 from aiida.common.links import LinkType
 
-from aiida_fuse2 import diagnosis, query
-from aiida_fuse2.cli.runs import target_lines
+from aiida_fuse2 import query
+from aiida_fuse2.cli.views.runs import target_lines
 from aiida_fuse2.core.settings import MAX_SEED
-from aiida_fuse2.targets import Target
-from aiida_fuse2.workchains.records import TARGETS_LINK
+from aiida_fuse2.environment import diagnosis
+from aiida_fuse2.query.links import TARGETS_LINK
+from aiida_fuse2.query.targets import Target
 
 
 @pytest.fixture

@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 from aiida import orm
 
-from aiida_fuse2 import environment
-from aiida_fuse2.environment import SetupError
+from aiida_fuse2.environment.codes import calculator_problem, ensure_code, ensure_computer
+from aiida_fuse2.environment.profile import PROFILE_OPTIONS, SetupError, create_profile, load_search_profile
 
 
 @pytest.fixture
@@ -33,10 +33,10 @@ def run_command(folder, *arguments):
 
 def test_code_is_made_once(aiida_profile, aiida_localhost, program):
     label = aiida_localhost.label
-    code, first = environment.ensure_code("once", computer=label, worker=program)
+    code, first = ensure_code("once", computer=label, worker=program)
     assert first.changed
     assert (str(code.filepath_executable), code.default_calc_job_plugin) == (str(program), "fuse2.relax")
-    again, second = environment.ensure_code("once", computer=label, worker=program)
+    again, second = ensure_code("once", computer=label, worker=program)
     assert again.pk == code.pk
     assert not second.changed
     assert not second.is_problem
@@ -44,49 +44,49 @@ def test_code_is_made_once(aiida_profile, aiida_localhost, program):
 
 def test_code_with_another_path_is_left_alone(aiida_profile, aiida_localhost, program, worker_path):
     label = aiida_localhost.label
-    code, _ = environment.ensure_code("other", computer=label, worker=program)
-    again, step = environment.ensure_code("other", computer=label, worker=Path(worker_path))
+    code, _ = ensure_code("other", computer=label, worker=program)
+    again, step = ensure_code("other", computer=label, worker=Path(worker_path))
     assert (again.pk, step.changed, step.is_problem) == (code.pk, False, True)
     assert str(orm.load_node(code.pk).filepath_executable) == str(program)
     program.unlink()
-    _, gone = environment.ensure_code("other", computer=label, worker=program)
+    _, gone = ensure_code("other", computer=label, worker=program)
     assert "not a program" in gone.text
 
 
 @pytest.mark.parametrize("path", ["relative/worker", "/nonexistent/worker"])
 def test_worker_that_cannot_be(aiida_profile, aiida_localhost, path):
     with pytest.raises(SetupError):
-        environment.ensure_code("never", computer=aiida_localhost.label, worker=Path(path))
+        ensure_code("never", computer=aiida_localhost.label, worker=Path(path))
 
 
 def test_unknown_computer(aiida_profile):
     with pytest.raises(SetupError, match="verdi computer setup"):
-        environment.ensure_computer("cluster")
+        ensure_computer("cluster")
 
 
 def test_worker_on_another_machine_needs_its_path(aiida_profile, aiida_computer_ssh):
     computer = aiida_computer_ssh(label="remote")
     with pytest.raises(SetupError, match="--worker"):
-        environment.ensure_code("remote", computer=computer.label)
-    code, step = environment.ensure_code("remote", computer=computer.label, worker=Path("/opt/bin/aiida-fuse2-worker"))
+        ensure_code("remote", computer=computer.label)
+    code, step = ensure_code("remote", computer=computer.label, worker=Path("/opt/bin/aiida-fuse2-worker"))
     assert step.changed
-    assert environment.calculator_problem(code, "nopackage.Potential") is None  # cannot be seen from here
+    assert calculator_problem(code, "nopackage.Potential") is None  # cannot be seen from here
 
 
 def test_unknown_profile(aiida_profile):
     with pytest.raises(SetupError, match="there is no profile 'nope'"):
-        environment.load_search_profile("nope")
+        load_search_profile("nope")
 
 
 @pytest.mark.parametrize("name", ["a/b", "..", "", "-x"])
 def test_bad_name_of_a_profile(aiida_profile, name):
     with pytest.raises(SetupError, match="no name"):
-        environment.create_profile(name)
+        create_profile(name)
 
 
 def test_name_that_is_taken(aiida_profile):
     with pytest.raises(SetupError, match="exists already"):
-        environment.create_profile(aiida_profile.name)
+        create_profile(aiida_profile.name)
 
 
 def test_setup_of_an_existing_profile(call, aiida_profile, aiida_localhost, program):
@@ -123,7 +123,7 @@ def test_first_setup_and_a_separate_profile(tmp_path):
     separate = config["profiles"]["separate"]
     assert separate["storage"]["backend"] == "core.sqlite_dos"
     assert separate["process_control"]["backend"] == "core.zeromq"
-    assert separate["options"] == environment.PROFILE_OPTIONS
+    assert separate["options"] == PROFILE_OPTIONS
     run = run_command(tmp_path, "-p", "separate", "run", "Cu3Au")
     assert run.returncode == 1
     assert "verdi -p separate daemon start" in run.stderr

@@ -27,11 +27,13 @@ from rich.console import Console
 from sqlalchemy import event
 from sqlalchemy.engine import Engine
 
-from aiida_fuse2 import diagnosis, query
-from aiida_fuse2.cli.details import details
-from aiida_fuse2.diagnosis import Severity
-from aiida_fuse2.trust import code_part, remember
-from aiida_fuse2.workchains.records import generation_records
+from aiida_fuse2 import query
+from aiida_fuse2.cli.views.details import details
+from aiida_fuse2.environment import diagnosis
+from aiida_fuse2.environment.diagnosis import Severity
+from aiida_fuse2.environment.trust import code_part
+from aiida_fuse2.parsers.memory import remember
+from aiida_fuse2.query.chain import generation_records
 
 
 @pytest.fixture
@@ -125,7 +127,7 @@ def test_watch_shows_until_all_has_ended(call, running, search, quiet, monkeypat
         if len(naps) == 3:
             running.set_process_state("killed")
 
-    monkeypatch.setattr("aiida_fuse2.cli.status.time", SimpleNamespace(sleep=sleep))
+    monkeypatch.setattr("aiida_fuse2.cli.commands.status.time", SimpleNamespace(sleep=sleep))
     text = call("status", running.pk, "--watch", "--interval", 7).stdout
     assert naps == [7.0, 7.0, 7.0]
     shown = [line for line in text.splitlines() if line.split()[:2] == [str(running.pk), "Cu3Au"]]
@@ -139,12 +141,12 @@ def test_watch_shows_until_all_has_ended(call, running, search, quiet, monkeypat
 def test_watch_in_a_terminal(call, running, quiet, monkeypatch):
     screen = io.StringIO()
     console = Console(file=screen, force_terminal=True, width=100)
-    monkeypatch.setattr("aiida_fuse2.cli.tables.make_console", lambda: console)
+    monkeypatch.setattr("aiida_fuse2.cli.views.tables.make_console", lambda: console)
 
     def interrupt(_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("aiida_fuse2.cli.status.time", SimpleNamespace(sleep=interrupt))
+    monkeypatch.setattr("aiida_fuse2.cli.commands.status.time", SimpleNamespace(sleep=interrupt))
     gone = {"subject": "daemon", "text": "it is not running", "command": "verdi daemon start"}
     monkeypatch.setattr(diagnosis, "check_daemon", lambda: [diagnosis.Finding(severity=Severity.PROBLEM, **gone)])
     call("status", running.pk, "--watch")

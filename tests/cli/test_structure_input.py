@@ -8,8 +8,8 @@ from ase import Atoms
 from ase.io import write
 
 from aiida_fuse2.core.errors import InputError
-from aiida_fuse2.launch import prepare_search
-from aiida_fuse2.targets import read_target
+from aiida_fuse2.launch.search import prepare_search
+from aiida_fuse2.launch.targets import read_target
 from aiida_fuse2.workchains.search import Fuse2WorkChain
 
 EMT_OPTIONS = ("--protocol", "fast", "--set", "relax.settings.calculator=ase.calculators.emt.EMT")

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy.exc import DatabaseError, InterfaceError, OperationalError, PendingRollbackError, ProgrammingError
 
-from aiida_fuse2.cli.troubles import trouble_text
+from aiida_fuse2.cli.utils.troubles import trouble_text
 from tests.test_bad_input import is_one_line
 
 DRIVER = """

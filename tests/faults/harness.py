@@ -94,7 +94,7 @@ class Trials:
 
     @property
     def is_safe(self):
-        """Whether the file of the user is still there; see ``aiida_fuse2.broker``."""
+        """Whether the file of the user is still there; see ``aiida_fuse2.storage.broker``."""
         return (self.working / VALUABLE).is_file()
 
     def close(self):
@@ -111,7 +111,7 @@ class Trials:
         from aiida.engine import submit
         from aiida.manage import get_manager
 
-        from aiida_fuse2.environment import load_code
+        from aiida_fuse2.environment.codes import load_code
         from aiida_fuse2.workchains.search import Fuse2WorkChain
 
         settings = {
@@ -321,7 +321,7 @@ class Trials:
         from aiida import orm
 
         from aiida_fuse2 import query
-        from aiida_fuse2.workchains.records import explored_structures
+        from aiida_fuse2.query.structures import explored_structures
         from tests.workchains.comparing import comparable, rows_of
 
         node = orm.load_node(search)

@@ -10,11 +10,11 @@ from aiida.common.links import LinkType
 from aiida.plugins import ParserFactory
 
 from aiida_fuse2.core.relaxers import make_evaluator, relax
-from aiida_fuse2.worker.files import from_extxyz, to_extxyz, trials_to_text
-from aiida_fuse2.worker.names import RELAXED_FILE, RESULTS_FILE, TRIALS_FILE
+from aiida_fuse2.io.names import RELAXED_FILE, RESULTS_FILE, TRIALS_FILE
+from aiida_fuse2.io.trials import from_extxyz, to_extxyz, trials_to_text
 from aiida_fuse2.worker.relaxing import write_results
 from tests.conftest import EMT
-from tests.core.test_results import alloy
+from tests.core.relaxers.test_results import alloy
 from tests.trials import make_trial
 
 

@@ -10,10 +10,10 @@ from aiida import orm
 from ase.build import bulk
 
 from aiida_fuse2.core.potentials.megnet.archive import make_archive
-from aiida_fuse2.core.potentials.pair.settings import LearnSettings
-from aiida_fuse2.potentials import learning_inputs
-from aiida_fuse2.worker.files import from_extxyz, to_extxyz
-from aiida_fuse2.worker.names import FRAMES_FILE, POOL_FILE, POTENTIAL_FILE, SUMMARY_FILE, TRAINED_FILE
+from aiida_fuse2.core.training.pair_settings import LearnSettings
+from aiida_fuse2.io.names import FRAMES_FILE, POOL_FILE, POTENTIAL_FILE, SUMMARY_FILE, TRAINED_FILE
+from aiida_fuse2.io.trials import from_extxyz, to_extxyz
+from aiida_fuse2.launch.potentials import learning_inputs
 from tests.core.potentials.megnet.models import CONFIG, HDF5
 from tests.workchains.conftest import MORSE
 

@@ -7,9 +7,9 @@ import json
 import pytest
 from ase.build import bulk
 
+from aiida_fuse2.io.trials import to_extxyz
 from aiida_fuse2.parsers import reading
 from aiida_fuse2.parsers.reading import read_geometries, read_rows, read_values
-from aiida_fuse2.worker.files import to_extxyz
 
 
 def test_lines_that_are_no_results_cost_themselves(tmp_path):

@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 from ase import Atoms
 
-from aiida_fuse2.core.composition import parse_composition
+from aiida_fuse2.core.chemistry.composition import parse_composition
+from aiida_fuse2.export.structures import cif_text
 from aiida_fuse2.report.data import ReportData, ShownStructure, WalkerTrace, labels_to_draw
 from aiida_fuse2.report.patterns import simulate
-from aiida_fuse2.structure_export import cif_text
 
 GROUPS = (("Pm-3m", 221, -8.42), ("P4/mmm", 123, -8.4), ("Cmc2_1", 36, -8.39), ("Pnma", 62, -8.3), ("P1", 1, -8.0))
 POPULATION, WALKERS = 25, 8

@@ -9,7 +9,7 @@ from pymatgen.analysis.phase_diagram import PhaseDiagram
 from pymatgen.core import Composition
 from pymatgen.entries.computed_entries import ComputedEntry
 
-from aiida_fuse2.core.composition import parse_composition
+from aiida_fuse2.core.chemistry.composition import parse_composition
 from aiida_fuse2.core.errors import InputError
 from aiida_fuse2.report.comparison import compare, figures_of_rows, render_comparison
 from aiida_fuse2.report.hull import Phase, convex_hull

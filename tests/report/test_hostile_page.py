@@ -8,7 +8,7 @@ from importlib.resources import files
 
 import pytest
 
-from aiida_fuse2.core.composition import parse_composition
+from aiida_fuse2.core.chemistry.composition import parse_composition
 from aiida_fuse2.report.comparison import compare, figures_of_rows, render_comparison
 from aiida_fuse2.report.data import TierFigures
 from aiida_fuse2.report.hull import Phase, convex_hull

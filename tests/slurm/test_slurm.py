@@ -13,15 +13,16 @@ from aiida import orm
 from aiida.engine import run_get_node
 from ase.build import bulk
 
+from aiida_fuse2.io.trials import trials_to_text
+from aiida_fuse2.tiers import TierChoice, build_tiers
 from aiida_fuse2.workchains.relax import RelaxTiersWorkChain
 from aiida_fuse2.workchains.search import Fuse2WorkChain
-from aiida_fuse2.workchains.tiers import TierChoice, build_tiers
-from aiida_fuse2.worker.files import trials_to_text
 from tests.conftest import emt_overrides
-from tests.slurm.cluster import cluster, problem
+from tests.tiers.changes import ASE
 from tests.trials import make_trial
 from tests.workchains.test_tiers import label
-from tests.workchains.tiers.changes import ASE
+
+from .cluster import cluster, problem
 
 pytestmark = [
     pytest.mark.slow,

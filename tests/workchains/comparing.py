@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from aiida_fuse2.calculations.conversions import columns_to_rows
-from aiida_fuse2.workchains.records import generation_records
+from aiida_fuse2.query.chain import generation_records
 
 
 def rows_of(search):

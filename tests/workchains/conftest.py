@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 from aiida import orm
 
+from aiida_fuse2.tiers import TierChoice
 from aiida_fuse2.workchains.search import Fuse2WorkChain
-from aiida_fuse2.workchains.tiers import TierChoice
 from tests.conftest import emt_overrides
-from tests.workchains.tiers.changes import ASE
+from tests.tiers.changes import ASE
 
 MORSE = "morse\nCu Cu 0.34 1.36 2.87 0.0 7.0\nCu Au 0.40 1.45 2.95 0.0 7.0\nAu Au 0.48 1.58 3.02 0.0 7.0\n"
 """Pair potentials of Cu and Au."""

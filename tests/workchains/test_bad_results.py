@@ -8,9 +8,10 @@ import pytest
 from aiida import orm
 from aiida.engine import run_get_node
 
-from aiida_fuse2.core.state import SearchState
-from aiida_fuse2.workchains.records import generation_records
-from tests.workchains.comparing import comparable, rows_of
+from aiida_fuse2.core.search.state import SearchState
+from aiida_fuse2.query.chain import generation_records
+
+from .comparing import comparable, rows_of
 
 WORKER = """#!{python}
 import json, pathlib, subprocess, sys

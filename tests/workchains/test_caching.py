@@ -10,10 +10,11 @@ from aiida.common.links import LinkType
 from aiida.engine import run_get_node
 from aiida.manage.caching import enable_caching
 
-from aiida_fuse2.continuation import prepare_continuation
-from aiida_fuse2.core.state import SearchState
+from aiida_fuse2.core.search.state import SearchState
+from aiida_fuse2.launch.continuation import prepare_continuation
 from aiida_fuse2.workchains.job_outputs import remove_folders
-from tests.workchains.comparing import comparable, rows_of
+
+from .comparing import comparable, rows_of
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -83,7 +84,7 @@ def test_continued_search_is_the_longer_one(emt_builder, first):
 
 
 def test_other_versions_of_the_engine_are_computed_again(emt_builder, first, monkeypatch):
-    monkeypatch.setattr("aiida_fuse2.workchains.software.engine_software", lambda *_: {"aiida-fuse2": "999"})
+    monkeypatch.setattr("aiida_fuse2.environment.software.engine_software", lambda *_: {"aiida-fuse2": "999"})
     two = run_cached(emt_builder(max_structures=6, seed=21))
     assert not {"begin", "propose", "decide", "summarise"} & labels_from_cache(two)
     assert comparable(rows_of(two)) == comparable(rows_of(first))
@@ -147,7 +148,7 @@ def test_walkers_of_a_cached_search_do_not_repeat_themselves(emt_builder, first)
 def test_worker_tells_its_versions(worker_code):
     from importlib.metadata import version
 
-    from aiida_fuse2.workchains.software import worker_software
+    from aiida_fuse2.environment.software import worker_software
 
     assert worker_software(worker_code)["ase"] == version("ase")
     tier = {"calculator": "no.such.Calculator", "arguments": {}}

@@ -12,14 +12,18 @@ from aiida.engine import run_get_node
 from ase.build import bulk
 from ase.io import write
 
-from aiida_fuse2 import continuation, query
+from aiida_fuse2 import query
 from aiida_fuse2.calculations.functions import begin
 from aiida_fuse2.core.errors import InputError
-from aiida_fuse2.core.state import SearchState
-from aiida_fuse2.workchains.records import GROUP_PREFIX, added_files, generation_records, segments
+from aiida_fuse2.core.search.state import SearchState
+from aiida_fuse2.launch import continuation
+from aiida_fuse2.query.chain import generation_records, segments
+from aiida_fuse2.query.links import GROUP_PREFIX
+from aiida_fuse2.query.pools import added_files
+from aiida_fuse2.query.stopping import STOP_EXTRA, STOP_NOW
 from aiida_fuse2.workchains.search import Fuse2WorkChain
-from aiida_fuse2.workchains.stopping import STOP_EXTRA, STOP_NOW
-from tests.workchains.comparing import comparable, rows_of
+
+from .comparing import comparable, rows_of
 
 _FINISHED: dict[str, int] = {}
 

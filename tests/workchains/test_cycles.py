@@ -11,23 +11,19 @@ from aiida.common.links import LinkType
 from aiida.engine import ProcessState
 from click.testing import CliRunner
 
-from aiida_fuse2 import publishing, query, refinement
+from aiida_fuse2 import query
 from aiida_fuse2.cli import cmd_root
-from aiida_fuse2.core.state import Best, SearchState
-from aiida_fuse2.diagnosis import check_processes
+from aiida_fuse2.core.search.state import Best, SearchState
+from aiida_fuse2.environment.diagnosis import check_processes
+from aiida_fuse2.export import archive
+from aiida_fuse2.protocols import protocol_inputs
+from aiida_fuse2.query import refinements
+from aiida_fuse2.query.chain import CyclicSearchError, generation_records, segments, state_maker
+from aiida_fuse2.query.links import CONTINUED_LINK
+from aiida_fuse2.query.loading import searches_of_runs
+from aiida_fuse2.query.orphans import orphans_below
+from aiida_fuse2.query.pools import pool_of_state, taken_files
 from aiida_fuse2.report.data import ancestors
-from aiida_fuse2.workchains.orphans import orphans_below
-from aiida_fuse2.workchains.protocols import protocol_inputs
-from aiida_fuse2.workchains.records import (
-    CONTINUED_LINK,
-    CyclicSearchError,
-    generation_records,
-    pool_of_state,
-    segments,
-    state_maker,
-    taken_files,
-)
-from aiida_fuse2.workchains.runs import searches_of_runs
 
 pytestmark = pytest.mark.timeout(60)  # a walk that does not end
 
@@ -42,7 +38,7 @@ def link(source, target, kind, label):
 @pytest.fixture(autouse=True)
 def profile(aiida_config_tmp, aiida_profile_factory, monkeypatch):
     """A profile of its own, which other tests need not see."""
-    monkeypatch.setattr("aiida_fuse2.environment.load_search_profile", lambda _: None)
+    monkeypatch.setattr("aiida_fuse2.environment.profile.load_search_profile", lambda _: None)
     with aiida_profile_factory(aiida_config_tmp) as loaded:
         yield loaded
     log.CLI_ACTIVE = log.CLI_LOG_LEVEL = None  # a command keeps reports of searches from being stored
@@ -174,7 +170,7 @@ def test_processes_that_call_each_other():
     assert query.listed() == ([], [runs.pk])
     assert query.runs_progress(runs.pk).searches[0].pk == search.pk
     assert [orphan.pk for orphan in orphans_below({"id": runs.pk})] == [step.pk]
-    assert {row["pk"] for row in publishing.processes_below([runs.pk])} == {search.pk, step.pk}
+    assert {row["pk"] for row in archive.processes_below([runs.pk])} == {search.pk, step.pk}
     assert any(finding.search == search.pk for finding in check_processes())
     for command in (["show", str(runs.pk)], ["status", "--all"]):
         done = CliRunner().invoke(cmd_root, command)
@@ -193,7 +189,7 @@ def test_structure_and_refinement_below_themselves():
     link(structure, loop, LinkType.INPUT_WORK, "structures__a")
     with pytest.raises(query.NoSearchError, match="was not made by a search"):
         query.lineage(structure)
-    assert refinement.progress(loop.pk).n_structures == 1
+    assert refinements.progress(loop.pk).n_structures == 1
 
 
 def test_parents_of_each_other():

@@ -10,11 +10,12 @@ from aiida import orm
 from aiida.engine import run_get_node
 
 from aiida_fuse2 import query
-from aiida_fuse2.core.state import SearchState
-from aiida_fuse2.workchains.records import generation_records
+from aiida_fuse2.core.search.state import SearchState
+from aiida_fuse2.io.trials import trials_from_text
+from aiida_fuse2.query.chain import generation_records
 from aiida_fuse2.workchains.search import Fuse2WorkChain
-from aiida_fuse2.worker.files import trials_from_text
-from tests.workchains.comparing import comparable, rows_of
+
+from .comparing import comparable, rows_of
 
 ROOT = Path(__file__).resolve().parents[2]
 

@@ -18,12 +18,15 @@ from ase.io import write
 from click.testing import CliRunner
 from sqlalchemy import text
 
-from aiida_fuse2 import continuation, models, publishing, query, refinement
+from aiida_fuse2 import query
 from aiida_fuse2.cli import cmd_root
+from aiida_fuse2.export import archive
+from aiida_fuse2.launch import continuation, models
+from aiida_fuse2.launch.starts import structures_of_group
+from aiida_fuse2.query import refinements
+from aiida_fuse2.query.pools import added_files
+from aiida_fuse2.query.targets import search_targets
 from aiida_fuse2.report.collect import search_figures
-from aiida_fuse2.starts import load_group
-from aiida_fuse2.targets import search_targets
-from aiida_fuse2.workchains.records import added_files
 from aiida_fuse2.workchains.runs import Fuse2RunsWorkChain
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]  # searches, and every command twice for each
@@ -148,7 +151,7 @@ def answers_of_query(node, all_uuids):
     others = {
         "figures": [search_figures(search) for search in searches],
         "targets": [search_targets(search) for search in searches],
-        "group": [load_group(f"fuse2/{search.uuid}") for search in searches],
+        "group": [structures_of_group(f"fuse2/{search.uuid}") for search in searches],
         "added": [added_files(search.uuid) for search in searches],
     }
     return {name: with_uuids(repr(plain(value))) for name, value in (asked | others).items()}
@@ -196,7 +199,7 @@ def searches(emt_builder, tmp_path):
 
 
 def test_an_imported_search_says_the_same(searches, folders, monkeypatch, aiida_config_tmp, aiida_profile_factory):
-    monkeypatch.setattr("aiida_fuse2.environment.load_search_profile", lambda _: None)
+    monkeypatch.setattr("aiida_fuse2.environment.profile.load_search_profile", lambda _: None)
     monkeypatch.setattr("aiida_fuse2.query.status.RATE_WINDOW", 2)  # generations of which the last ones are taken
     uuids = {kind: node.uuid for kind, node in searches.items()}
     source, target = folders
@@ -211,7 +214,7 @@ def test_an_imported_search_says_the_same(searches, folders, monkeypatch, aiida_
         return found | {("continued", "pool"): pool_to_go_on_with(orm.load_node(uuids["continued"]))}
 
     before = answers(source)
-    archives = [publishing.export(node, source / f"{kind}.aiida").archive for kind, node in searches.items()]
+    archives = [archive.export(node, source / f"{kind}.aiida").archive for kind, node in searches.items()]
     assert "6 of 6 structures" in before["continued", "show"]
     assert "found by 1 of 2 runs, after 2 structures" in before["runs with a target", "show"]
     with aiida_profile_factory(aiida_config_tmp):
@@ -229,7 +232,7 @@ def test_the_newest_is_what_was_made_last(aiida_config_tmp, aiida_profile_factor
     with aiida_profile_factory(aiida_config_tmp):
         weights = [orm.SinglefileData.from_string(str(i), filename="weights").store() for i in range(3)]
         orm.Group(label=models.GROUP).store().add_nodes(weights)
-        refinements = [orm.WorkChainNode(process_type=refinement.PROCESS_TYPE) for _ in range(3)]
+        refinements = [orm.WorkChainNode(process_type=refinements.PROCESS_TYPE) for _ in range(3)]
         for node in refinements:
             node.set_process_state("running")
             node.store()
@@ -237,4 +240,4 @@ def test_the_newest_is_what_was_made_last(aiida_config_tmp, aiida_profile_factor
         shuffle()
         assert [model.node.uuid for model in models.installed_models()] == made[0][::-1]
         assert [model.node.uuid for model in models.all_models()] == made[0][::-1]
-        assert [orm.load_node(pk).uuid for pk in refinement.under_way()] == made[1][::-1]
+        assert [orm.load_node(pk).uuid for pk in refinements.under_way()] == made[1][::-1]

@@ -12,15 +12,17 @@ from aiida.engine import run_get_node
 from ase.build import bulk
 
 from aiida_fuse2 import query
+from aiida_fuse2.core.crystal.uniqueness import are_equal
 from aiida_fuse2.core.errors import InputError, RefusedInputsError
 from aiida_fuse2.core.settings import MAX_SEED, SearchSettings, parse_settings
-from aiida_fuse2.core.uniqueness import are_equal
-from aiida_fuse2.launch import check_inputs
-from aiida_fuse2.workchains.runs import PAPER_RUNS, Fuse2RunsWorkChain, searches_of_runs
+from aiida_fuse2.launch.inputs import check_inputs
+from aiida_fuse2.query.loading import searches_of_runs
+from aiida_fuse2.query.stopping import STOP_EXTRA, STOP_NOW
+from aiida_fuse2.workchains.runs import PAPER_RUNS, Fuse2RunsWorkChain
 from aiida_fuse2.workchains.search import Fuse2WorkChain
-from aiida_fuse2.workchains.stopping import STOP_EXTRA, STOP_NOW
-from tests.workchains.comparing import comparable, rows_of
-from tests.workchains.test_faults import faulty
+
+from .comparing import comparable, rows_of
+from .test_faults import faulty
 
 SEED = 5
 _FINISHED: dict[str, int] = {}

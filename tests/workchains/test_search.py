@@ -11,13 +11,16 @@ from aiida.cmdline.utils.common import get_workchain_report
 from aiida.common.links import LinkType
 from aiida.engine import run_get_node
 
-from aiida_fuse2.core.state import SearchState
+from aiida_fuse2.core.search.state import SearchState
+from aiida_fuse2.io.trials import to_extxyz, trials_from_text
 from aiida_fuse2.parsers.relax import EXTRAS_KEY
-from aiida_fuse2.workchains.records import GROUP_PREFIX, find_structures, generation_records
+from aiida_fuse2.query.chain import generation_records
+from aiida_fuse2.query.links import GROUP_PREFIX
+from aiida_fuse2.query.stopping import STOP_EXTRA, STOP_NOW
+from aiida_fuse2.query.structures import find_structures
 from aiida_fuse2.workchains.search import Fuse2WorkChain
-from aiida_fuse2.workchains.stopping import STOP_EXTRA, STOP_NOW
-from aiida_fuse2.worker.files import to_extxyz, trials_from_text
-from tests.workchains.comparing import comparable, rows_of
+
+from .comparing import comparable, rows_of
 
 _FINISHED: dict[str, int] = {}
 

@@ -6,7 +6,7 @@ import pytest
 from aiida.engine import run_get_node
 
 from aiida_fuse2.core.errors import InputError, RefusedInputsError
-from aiida_fuse2.launch import check_inputs
+from aiida_fuse2.launch.inputs import check_inputs
 from aiida_fuse2.workchains.search_inputs import ranking_settings
 
 

@@ -7,8 +7,8 @@ from aiida import orm
 from aiida.engine import run_get_node
 
 from aiida_fuse2.calculations.conversions import columns_to_rows
-from aiida_fuse2.core.trials import MOVE_RATTLE
-from aiida_fuse2.workchains.records import generation_records
+from aiida_fuse2.core.search.trials import MOVE_RATTLE
+from aiida_fuse2.query.chain import generation_records
 from aiida_fuse2.workchains.search import Fuse2WorkChain
 from tests.core.crystals import ruddlesden_popper
 

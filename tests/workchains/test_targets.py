@@ -9,11 +9,13 @@ from aiida.engine import run_get_node
 from ase.io import write
 
 from aiida_fuse2 import query
-from aiida_fuse2.continuation import prepare_continuation
 from aiida_fuse2.core.errors import InputError, RefusedInputsError
-from aiida_fuse2.targets import find_in_search, marked_rows, search_targets
-from aiida_fuse2.workchains.records import explored_structures, generation_records
-from tests.workchains.comparing import comparable, rows_of
+from aiida_fuse2.launch.continuation import prepare_continuation
+from aiida_fuse2.query.chain import generation_records
+from aiida_fuse2.query.structures import explored_structures
+from aiida_fuse2.query.targets import find_in_search, marked_rows, search_targets
+
+from .comparing import comparable, rows_of
 
 pytestmark = pytest.mark.slow  # searches
 

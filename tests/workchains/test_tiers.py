@@ -12,27 +12,28 @@ from ase.build import bulk
 
 from aiida_fuse2 import query
 from aiida_fuse2.calculations.gulp import GulpOptimizeCalculation
-from aiida_fuse2.continuation import prepare_continuation
 from aiida_fuse2.core.errors import InputError
-from aiida_fuse2.core.state import SearchState
-from aiida_fuse2.core.tiers import SingleTierSettings
-from aiida_fuse2.core.trials import trial_label
-from aiida_fuse2.launch import check_inputs
+from aiida_fuse2.core.relaxers.tiers import SingleTierSettings
+from aiida_fuse2.core.search.state import SearchState
+from aiida_fuse2.core.search.trials import trial_label
+from aiida_fuse2.environment.trust import UntrustedError
+from aiida_fuse2.io.trials import from_extxyz, trials_to_text
+from aiida_fuse2.launch.continuation import prepare_continuation
+from aiida_fuse2.launch.inputs import check_inputs
+from aiida_fuse2.protocols import merge, protocol_inputs
+from aiida_fuse2.query.stopping import STOP_EXTRA, STOP_NOW
+from aiida_fuse2.query.structures import explored_structures
+from aiida_fuse2.query.targets import search_targets
 from aiida_fuse2.report.collect import collect, search_figures
-from aiida_fuse2.targets import search_targets
-from aiida_fuse2.trust import UntrustedError
-from aiida_fuse2.workchains.protocols import merge, protocol_inputs
-from aiida_fuse2.workchains.records import explored_structures
+from aiida_fuse2.tiers import SingleTier, TierChoice, TierResult, build_tiers, registry
 from aiida_fuse2.workchains.relax import RelaxTiersWorkChain
 from aiida_fuse2.workchains.search import Fuse2WorkChain
-from aiida_fuse2.workchains.stopping import STOP_EXTRA, STOP_NOW
-from aiida_fuse2.workchains.tiers import SingleTier, TierChoice, TierResult, build_tiers, registry
-from aiida_fuse2.worker.files import from_extxyz, trials_to_text
 from tests.conftest import emt_overrides
+from tests.tiers.changes import ASE, EMT, faulty
 from tests.trials import make_trial
-from tests.workchains.comparing import rows_of
-from tests.workchains.tiers.changes import ASE, EMT, faulty
 from tests.worker.test_gulp import stand_in
+
+from .comparing import rows_of
 
 
 def label(index):
@@ -407,7 +408,7 @@ def test_tiers_of_a_search_that_never_ran_here(searched, monkeypatch):
     """Own tiers have all that they had; of others the options are left out, and the rest is asked for."""
     own = prepare_continuation(searched, more=2, overrides={"tiers": {"ase": {"settings": {"fmax": 0.2}}}}).builder
     assert own.tiers["t01"]["options"]["environment_variables"] == {"FUSE2_TEST": "1"}
-    monkeypatch.setattr("aiida_fuse2.trust.KEY", "forgotten.")
+    monkeypatch.setattr("aiida_fuse2.parsers.memory.KEY", "forgotten.")
     with pytest.raises(UntrustedError) as caught:
         prepare_continuation(searched, more=2)
     assert [part.where for part in caught.value.parts] == ["tiers.t00.potential", "tiers.t01.settings"]
@@ -418,8 +419,8 @@ def test_tiers_of_a_search_that_never_ran_here(searched, monkeypatch):
     assert "environment_variables" not in prepared.builder.tiers["t01"]["options"].get_dict()
     assert prepared.builder.tiers["t01"]["settings"].get_dict() == searched.inputs.tiers.t01.settings.get_dict()
     assert prepared.builder.tiers["t00"]["potential"].uuid == searched.inputs.tiers.t00.potential.uuid
-    monkeypatch.setattr("aiida_fuse2.trust._is_plain_worker", lambda _: False)
-    monkeypatch.setattr("aiida_fuse2.continuation.load_code", lambda: pytest.fail("asked for the worker"))
+    monkeypatch.setattr("aiida_fuse2.environment.trust._is_plain_worker", lambda _: False)
+    monkeypatch.setattr("aiida_fuse2.launch.continuation.load_code", lambda: pytest.fail("asked for the worker"))
     with pytest.raises(pytest.fail.Exception):
         prepare_continuation(searched, more=2, trust=True)
 

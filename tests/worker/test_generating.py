@@ -9,12 +9,12 @@ from pathlib import Path
 import pytest
 
 import aiida_fuse2
-from aiida_fuse2.core.pool import ORIGIN, POOL_NUMBER
-from aiida_fuse2.core.trials import trial_label
-from aiida_fuse2.core.validity import check_validity
+from aiida_fuse2.core.crystal.validity import check_validity
+from aiida_fuse2.core.search.pool import ORIGIN, POOL_NUMBER
+from aiida_fuse2.core.search.trials import trial_label
+from aiida_fuse2.io.names import ERROR_FILE, JOB_FILE, POOL_FILE, RESULTS_FILE, SUMMARY_FILE, TRIALS_FILE
+from aiida_fuse2.io.trials import from_extxyz, trials_to_text
 from aiida_fuse2.worker import main
-from aiida_fuse2.worker.files import from_extxyz, trials_to_text
-from aiida_fuse2.worker.names import ERROR_FILE, JOB_FILE, POOL_FILE, RESULTS_FILE, SUMMARY_FILE, TRIALS_FILE
 from tests.conftest import EMT
 from tests.trials import make_trial
 

@@ -7,11 +7,11 @@ import pytest
 from ase import Atoms
 
 from aiida_fuse2.core.potentials.evaluation import Evaluation
+from aiida_fuse2.io.names import ERROR_FILE, JOB_FILE, JOURNAL_FILE, POOL_FILE, PROGRESS_FILE, SUMMARY_FILE
+from aiida_fuse2.io.trials import from_extxyz
 from aiida_fuse2.worker import gnoa_pool, main
-from aiida_fuse2.worker.files import from_extxyz
+from aiida_fuse2.worker.checkpoint import Journal, atoms_from_dict, atoms_to_dict
 from aiida_fuse2.worker.generating import fill_pool
-from aiida_fuse2.worker.journal import Journal, atoms_from_dict, atoms_to_dict
-from aiida_fuse2.worker.names import ERROR_FILE, JOB_FILE, JOURNAL_FILE, POOL_FILE, PROGRESS_FILE, SUMMARY_FILE
 from aiida_fuse2.worker.ranking import distinct
 from tests.conftest import EMT
 

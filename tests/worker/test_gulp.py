@@ -12,11 +12,8 @@ import pytest
 from ase import Atoms, units
 
 from aiida_fuse2.core.potentials.pair import PairEvaluator, read_library
-from aiida_fuse2.core.trials import trial_label
-from aiida_fuse2.workchains.protocols import merge, protocol_inputs
-from aiida_fuse2.worker import main
-from aiida_fuse2.worker.files import from_extxyz, trials_to_text
-from aiida_fuse2.worker.names import (
+from aiida_fuse2.core.search.trials import trial_label
+from aiida_fuse2.io.names import (
     ERROR_FILE,
     GULP_ARCHIVE,
     GULP_INPUT,
@@ -27,6 +24,9 @@ from aiida_fuse2.worker.names import (
     RESULTS_FILE,
     TRIALS_FILE,
 )
+from aiida_fuse2.io.trials import from_extxyz, trials_to_text
+from aiida_fuse2.protocols import merge, protocol_inputs
+from aiida_fuse2.worker import main
 from tests.trials import make_trial
 
 LIBRARY = "lennard epsilon zero\nAr Ar 0.5 2.5 9.0\nAr Kr 0.5 2.6 9.0\nKr Kr 0.5 2.7 9.0\n"

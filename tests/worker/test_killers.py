@@ -17,9 +17,9 @@ import pytest
 from ase.build import bulk
 
 from aiida_fuse2.core.errors import InputError
+from aiida_fuse2.io.names import ERROR_FILE, JOB_FILE, RESULTS_FILE, STDERR_FILE, TRIALS_FILE, WALL_SECONDS
+from aiida_fuse2.io.trials import trials_to_text
 from aiida_fuse2.worker import processes
-from aiida_fuse2.worker.files import trials_to_text
-from aiida_fuse2.worker.names import ERROR_FILE, JOB_FILE, RESULTS_FILE, STDERR_FILE, TRIALS_FILE, WALL_SECONDS
 from aiida_fuse2.worker.processes import Lost, WorkerError, run_all
 from aiida_fuse2.worker.wall_time import OutOfTimeError, limited
 from tests.conftest import EMT

@@ -13,14 +13,14 @@ from ase.build import bulk
 from ase.calculators import emt as ase_emt
 from ase.calculators.calculator import Calculator, all_changes
 
+from aiida_fuse2.core.crystal.validity import shortest_contact
 from aiida_fuse2.core.errors import InputError
 from aiida_fuse2.core.potentials.evaluation import AseEvaluator
 from aiida_fuse2.core.relaxers import make_evaluator, relax, single_point
 from aiida_fuse2.core.relaxers.calculators import check_stress
-from aiida_fuse2.core.validity import shortest_contact
+from aiida_fuse2.io.names import ERROR_FILE, JOB_FILE, RELAXED_FILE, RESULTS_FILE, SOFTWARE_FILE, TRIALS_FILE
+from aiida_fuse2.io.trials import from_extxyz, trials_to_text
 from aiida_fuse2.worker import main
-from aiida_fuse2.worker.files import from_extxyz, trials_to_text
-from aiida_fuse2.worker.names import ERROR_FILE, JOB_FILE, RELAXED_FILE, RESULTS_FILE, SOFTWARE_FILE, TRIALS_FILE
 from aiida_fuse2.worker.software import calculator_versions
 from tests import lying
 from tests.conftest import EMT

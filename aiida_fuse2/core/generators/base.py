@@ -9,7 +9,7 @@ from typing import Protocol
 import numpy as np
 from ase import Atoms
 
-from aiida_fuse2.core.composition import FormulaUnit
+from aiida_fuse2.core.chemistry.composition import FormulaUnit
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -21,8 +21,7 @@ import numpy as np
 from ase import Atoms
 from numpy.typing import NDArray
 
-from aiida_fuse2.core.errors import GenerationError
-from aiida_fuse2.core.families import (
+from aiida_fuse2.core.crystal.families import (
     MAX_ASPECT,
     MID_HEIGHT,
     MOTIF_SITES,
@@ -32,6 +31,7 @@ from aiida_fuse2.core.families import (
     draw_angles,
     grids,
 )
+from aiida_fuse2.core.errors import GenerationError
 
 from .base import GeneratorContext
 

@@ -19,8 +19,8 @@ from ase.data import chemical_symbols, covalent_radii, vdw_radii
 from ase.geometry import cellpar_to_cell
 from numpy.typing import NDArray
 
-from aiida_fuse2.core.composition import formula_unit
-from aiida_fuse2.core.molecular import SPREAD, molecular_volume
+from aiida_fuse2.core.chemistry.composition import formula_unit
+from aiida_fuse2.core.chemistry.molecular import SPREAD, molecular_volume
 
 N_SHAPE = MappingProxyType(
     {"triclinic": 5, "monoclinic": 3, "orthorhombic": 2, "tetragonal": 1, "trigonal": 1, "hexagonal": 1, "cubic": 0}

@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 from ase import Atoms
 
-from aiida_fuse2.core.composition import FormulaUnit
-from aiida_fuse2.core.symmetry import SymmetryError, primitive_cell
-from aiida_fuse2.core.validity import Rejection, has_sound_cell
+from aiida_fuse2.core.chemistry.composition import FormulaUnit
+from aiida_fuse2.core.crystal.symmetry import SymmetryError, primitive_cell
+from aiida_fuse2.core.crystal.validity import Rejection, has_sound_cell
 
 PRIMITIVE_SYMPREC = 0.01
 """Tolerance for finding the primitive cell, Å: files give coordinates with as few as four digits."""

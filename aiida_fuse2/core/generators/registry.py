@@ -6,6 +6,7 @@ from collections.abc import Callable
 from importlib.metadata import entry_points
 
 from aiida_fuse2.core.errors import InputError
+from aiida_fuse2.core.settings import GNOA, PROVIDED
 
 from .base import Generator
 from .fgen import FGen
@@ -13,14 +14,8 @@ from .symmetric import Symmetric
 
 GENERATORS: dict[str, Callable[[], Generator]] = {"fgen": FGen, "symmetric": Symmetric}
 
-GNOA = "gnoa"
-"""Name of the generator that makes whole pools, in pieces: see :mod:`aiida_fuse2.core.generators.gnoa`."""
-
 GROUP = "aiida_fuse2.generators"
 """Entry points of generators from other packages."""
-
-PROVIDED = "provided"
-"""Name in place of a generator where every starting structure comes from the user."""
 
 
 def check_generator(name: str, *, where: str) -> None:

@@ -18,9 +18,9 @@ from __future__ import annotations
 import numpy as np
 from ase import Atoms
 
+from aiida_fuse2.core.crystal.symmetry import SymmetryError, primitive_cell
+from aiida_fuse2.core.crystal.validity import shortest_contact
 from aiida_fuse2.core.errors import GenerationError
-from aiida_fuse2.core.symmetry import SymmetryError, primitive_cell
-from aiida_fuse2.core.validity import shortest_contact
 
 from .base import GeneratorContext
 from .templates import draw_template

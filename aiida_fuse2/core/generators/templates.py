@@ -13,8 +13,9 @@ from ase import Atoms
 from ase.data import atomic_numbers, covalent_radii
 from numpy.typing import NDArray
 
+from aiida_fuse2.core.settings.space_groups import P1
+
 from .lattices import LatticeRange
-from .space_groups import P1
 from .wyckoff import Position, draw_positions, lattice_type, primitive_basis
 
 SPREAD_CANDIDATES = 8

@@ -6,9 +6,9 @@ import numpy as np
 from ase import Atoms
 from numpy.typing import NDArray
 
+from aiida_fuse2.core.crystal.slicing import SlicedStructure
+from aiida_fuse2.core.crystal.vacancies import VacancyMap
 from aiida_fuse2.core.errors import MoveError
-from aiida_fuse2.core.slicing import SlicedStructure
-from aiida_fuse2.core.vacancies import VacancyMap
 
 from .base import MoveContext, make_crystal
 

@@ -10,8 +10,8 @@ import numpy as np
 from ase import Atoms
 from numpy.typing import NDArray
 
-from aiida_fuse2.core.composition import FormulaUnit
-from aiida_fuse2.core.slicing import SlicedStructure
+from aiida_fuse2.core.chemistry.composition import FormulaUnit
+from aiida_fuse2.core.crystal.slicing import SlicedStructure
 
 
 @dataclass(frozen=True, kw_only=True)

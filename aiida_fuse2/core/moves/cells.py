@@ -9,8 +9,7 @@ import numpy as np
 from ase import Atoms
 from numpy.typing import NDArray
 
-from aiida_fuse2.core.errors import MoveError
-from aiida_fuse2.core.families import (
+from aiida_fuse2.core.crystal.families import (
     MAX_ASPECT,
     MID_HEIGHT,
     MOTIF_SITES,
@@ -21,7 +20,8 @@ from aiida_fuse2.core.families import (
     families_for,
     grids,
 )
-from aiida_fuse2.core.slicing import SlicedStructure, assemble
+from aiida_fuse2.core.crystal.slicing import SlicedStructure, assemble
+from aiida_fuse2.core.errors import MoveError
 
 from .base import MoveContext, make_crystal
 

@@ -8,8 +8,8 @@ import numpy as np
 from ase import Atoms
 from numpy.typing import NDArray
 
+from aiida_fuse2.core.crystal.slicing import SlicedStructure, assemble
 from aiida_fuse2.core.errors import MoveError
-from aiida_fuse2.core.slicing import SlicedStructure, assemble
 
 from .base import MoveContext
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 from ase import Atoms
 
+from aiida_fuse2.core.crystal.slicing import SlicedStructure
 from aiida_fuse2.core.errors import GenerationError, MoveError
-from aiida_fuse2.core.slicing import SlicedStructure
 
 from .base import MoveContext, make_crystal
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from aiida_fuse2.core.slicing import SlicedStructure
+from aiida_fuse2.core.crystal.slicing import SlicedStructure
 
 from . import atoms, cells, modules, new, supercells
 from .base import Move, MoveContext

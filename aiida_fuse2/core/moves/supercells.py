@@ -9,8 +9,8 @@ from ase import Atoms
 from matscipy.neighbours import neighbour_list
 from numpy.typing import NDArray
 
+from aiida_fuse2.core.crystal.slicing import SlicedStructure
 from aiida_fuse2.core.errors import MoveError
-from aiida_fuse2.core.slicing import SlicedStructure
 
 from .base import MoveContext, make_crystal
 

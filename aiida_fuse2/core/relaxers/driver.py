@@ -10,18 +10,17 @@ import numpy as np
 from ase import Atoms, units
 from numpy.typing import NDArray
 
-from aiida_fuse2.core.composition import formula_unit
-from aiida_fuse2.core.decision import CONVERGED
+from aiida_fuse2.core.chemistry.composition import formula_unit
+from aiida_fuse2.core.chemistry.molecular import molecular_volume
+from aiida_fuse2.core.crystal.symmetry import space_group
+from aiida_fuse2.core.crystal.uniqueness import encode_fingerprint, fingerprint
+from aiida_fuse2.core.crystal.validity import has_sound_cell, isolated_atoms, shortest_contact
 from aiida_fuse2.core.errors import RelaxationError, error_text, is_out_of_memory
-from aiida_fuse2.core.molecular import molecular_volume
 from aiida_fuse2.core.potentials.evaluation import Evaluation, Evaluator
 from aiida_fuse2.core.settings import CHGNET, JOINT_LBFGS, RelaxSettings
-from aiida_fuse2.core.symmetry import space_group
-from aiida_fuse2.core.uniqueness import encode_fingerprint, fingerprint
-from aiida_fuse2.core.validity import has_sound_cell, isolated_atoms, shortest_contact
 
 from .energies import check_energy, lowest_energy
-from .failures import Failure
+from .failures import CONVERGED, Failure
 from .optimiser import Limits, Minimum, minimise
 from .projection import find_projection
 from .soft_spheres import SoftSpheres

@@ -4,6 +4,12 @@ from __future__ import annotations
 
 from enum import StrEnum
 
+CONVERGED = "converged"
+"""Status of a relaxation whose energy may be used."""
+
+KNOWN = "known"
+"""Status of a trial that was not relaxed, since it equals a structure that was."""
+
 
 class Failure(StrEnum):
     """Reason of a failed relaxation; the last one is given to a result that contradicts itself or its trial."""

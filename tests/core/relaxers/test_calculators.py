@@ -8,7 +8,7 @@ from aiida_fuse2.core.errors import InputError
 from aiida_fuse2.core.potentials.chgnet import build
 from aiida_fuse2.core.relaxers import make_evaluator, relax
 from aiida_fuse2.core.settings import RelaxSettings, parse_settings
-from aiida_fuse2.workchains.protocols import protocol_inputs
+from aiida_fuse2.protocols import protocol_inputs
 from tests.core.crystals import real_crystals
 
 pytest.importorskip("chgnet")

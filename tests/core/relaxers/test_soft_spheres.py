@@ -9,10 +9,10 @@ from ase.data import covalent_radii
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from aiida_fuse2.core.crystal.validity import shortest_contact
 from aiida_fuse2.core.relaxers.optimiser import minimise
 from aiida_fuse2.core.relaxers.projection import find_projection
 from aiida_fuse2.core.relaxers.soft_spheres import SoftSpheres, contact_distances
-from aiida_fuse2.core.validity import shortest_contact
 from tests.core.crystals import perovskite
 
 from .potentials import geometry, limits, random_crystal

@@ -16,9 +16,15 @@ from ase.data import covalent_radii
 from matscipy.neighbours import neighbour_list
 from numpy.typing import NDArray
 
-from aiida_fuse2.core.composition import FormulaUnit
+from aiida_fuse2.core.chemistry.composition import FormulaUnit
+from aiida_fuse2.core.crystal.validity import (
+    cell_heights,
+    check_validity,
+    has_sound_cell,
+    isolated_atoms,
+    least_packing,
+)
 from aiida_fuse2.core.settings import GnoaSettings, ValiditySettings
-from aiida_fuse2.core.validity import cell_heights, check_validity, has_sound_cell, isolated_atoms, least_packing
 
 PENALTY = 1000.0
 """Objective of a penalised structure, to which its measure is added, eV/atom; no crystal comes near it."""

@@ -19,11 +19,11 @@ import numpy as np
 from ase import Atoms, units
 from numpy.typing import NDArray
 
-from aiida_fuse2.core.composition import parse_composition
+from aiida_fuse2.core.chemistry.composition import parse_composition
+from aiida_fuse2.core.chemistry.radii import module_size, resolve_radii
 from aiida_fuse2.core.errors import GenerationError
 from aiida_fuse2.core.generators import GeneratorContext, get_generator
 from aiida_fuse2.core.potentials.evaluation import Evaluation, Evaluator
-from aiida_fuse2.core.radii import module_size, resolve_radii
 from tests.core.crystals import real_crystals
 
 MODELS = ("0.3.0", "0.2.0")

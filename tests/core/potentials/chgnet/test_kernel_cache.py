@@ -20,10 +20,10 @@ from aiida_fuse2.core.potentials.chgnet.build import BuildError, InstructionSet
 from aiida_fuse2.core.potentials.chgnet.native_backend import NativeChgnet
 from aiida_fuse2.core.relaxers import make_evaluator
 from aiida_fuse2.core.settings import RelaxSettings, parse_settings
-from aiida_fuse2.workchains.protocols import protocol_inputs
+from aiida_fuse2.io.names import JOB_FILE, RESULTS_FILE, SOFTWARE_FILE, TRIALS_FILE
+from aiida_fuse2.io.trials import trials_to_text
+from aiida_fuse2.protocols import protocol_inputs
 from aiida_fuse2.worker import main
-from aiida_fuse2.worker.files import trials_to_text
-from aiida_fuse2.worker.names import JOB_FILE, RESULTS_FILE, SOFTWARE_FILE, TRIALS_FILE
 from tests.trials import make_trial
 
 from .agreement import evaluate

@@ -29,7 +29,7 @@ from tests.core.potentials.chgnet.test_memory import hydrogen
 from tests.core.potentials.chgnet.agreement import evaluate
 from aiida_fuse2.core.relaxers import make_evaluator
 from aiida_fuse2.core.settings import RelaxSettings, parse_settings
-from aiida_fuse2.workchains.protocols import protocol_inputs
+from aiida_fuse2.protocols import protocol_inputs
 
 values = protocol_inputs("fast", {})["relax"]["settings"] | {"backend": sys.argv[1]}
 model = make_evaluator(parse_settings(RelaxSettings, values))

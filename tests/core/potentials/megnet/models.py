@@ -13,7 +13,7 @@ from tempfile import TemporaryDirectory
 import pytest
 
 from aiida_fuse2.core.potentials.megnet.archive import HDF5_SIGNATURE, make_archive
-from aiida_fuse2.core.potentials.megnet.training import new_config
+from aiida_fuse2.core.training.megnet import new_config
 
 HDF5 = HDF5_SIGNATURE + b"no network"
 CONFIG = json.dumps(new_config(-1.0, 2.0)).encode()
@@ -26,7 +26,7 @@ TRAIN = """
 import json, sys
 from pathlib import Path
 from ase.build import bulk
-from aiida_fuse2.core.potentials.megnet.training import Example, train
+from aiida_fuse2.core.training.megnet import Example, train
 from aiida_fuse2.core.settings import TrainSettings
 crystals = [bulk("NaCl", "rocksalt", a=5.0 + 0.1 * i) for i in range(16)]
 examples = [Example(a, -2.0 + (5.7 - (4 * a.get_volume()) ** (1 / 3)) ** 2) for a in crystals]

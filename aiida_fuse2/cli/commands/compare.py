@@ -1,0 +1,118 @@
+"""``aiida-fuse2 compare``."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from aiida_fuse2.cli.params.options import (
+    BAD_INPUT,
+    HTML_PAGE,
+    JSON,
+    OVERWRITE_PAGE,
+    SEARCHES,
+    CommandError,
+    echo_json,
+    with_profile,
+)
+from aiida_fuse2.cli.root import cmd_root
+from aiida_fuse2.cli.utils.files import check_output, write_page
+
+if TYPE_CHECKING:
+    from aiida import orm
+    from rich.table import Table
+
+    from aiida_fuse2.report.comparison import ExperimentFigures, SearchFigures
+
+
+@cmd_root.command("compare")
+@SEARCHES
+@click.option("--baseline", metavar="PK", help="Search whose experiment speed is compared with; the first if left out.")
+@HTML_PAGE
+@OVERWRITE_PAGE
+@JSON
+@with_profile
+def cmd_compare(
+    *, searches: tuple[str, ...], baseline: str | None, output: Path | None, force: bool, as_json: bool
+) -> None:
+    """Compare searches by speed and lowest energy, as tables 1 to 6 of the paper do.
+
+    Of several runs of a search (`run --runs`), PK stands for all. Searches with the same generator and the same
+    potentials in all tiers are one experiment. Energies are compared between searches with the same potential in the
+    last tier only; times are CPU times of relaxations.
+    """
+    from aiida_fuse2 import query
+    from aiida_fuse2.cli.views.tables import make_console
+    from aiida_fuse2.report.collect import search_figures
+    from aiida_fuse2.report.comparison import compare, render_comparison, values
+
+    if output is not None:
+        check_output(output, force=force)
+    nodes: dict[int, orm.WorkChainNode] = {}
+    for name in searches:
+        node = query.load_search_or_runs(name)
+        nodes |= {search.pk: search for search in query.single_searches(node)}
+    figures = [search_figures(node) for node in nodes.values()]
+    if not figures:
+        raise CommandError("no search has begun yet")
+    first = _baseline(figures, query.load_search(baseline).pk if baseline else figures[0].pk)
+    tolerance = query.search_settings(next(iter(nodes.values()))).acceptance.energy_tolerance
+    table = compare(figures, baseline=first, tolerance=tolerance)
+    if output is not None:
+        write_page(output, render_comparison(figures, table, baseline=first, tolerance=tolerance))
+    if as_json:
+        echo_json({"baseline": first, **values(figures, table)})
+    else:
+        make_console().print(experiments_table(table))
+
+
+def _baseline(figures: Sequence[SearchFigures], pk: int) -> str:
+    """Return the experiment of a search that is among those compared."""
+    for search in figures:
+        if search.pk == pk:
+            return search.experiment
+    raise CommandError(f"--baseline {pk} is not one of the searches that are compared", BAD_INPUT)
+
+
+def experiments_table(rows: Sequence[ExperimentFigures]) -> Table:
+    """Return the figures of experiments as a table; the lowest energies are bold."""
+    from rich.table import Table
+
+    from aiida_fuse2.cli.views.tables import coloured
+
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for title in ("composition", "experiment"):
+        table.add_column(title)
+    for title in (
+        "searches",
+        "structures",
+        "s/structure",
+        "speed-up",
+        "E\neV/atom",
+        "gain\nmeV/atom",
+        "found",
+        "after",
+    ):
+        table.add_column(title, justify="right")
+    for row in rows:
+        energy = _number(row.energy, 4)
+        table.add_row(
+            row.formula,
+            row.experiment,
+            str(len(row.searches)),
+            str(row.tried),
+            _number(row.seconds, 2),
+            _number(row.speedup, 2),
+            coloured((energy, "bold")) if row.is_lowest else energy,
+            _number(row.improvement, 1),
+            f"{row.reached} of {len(row.searches)}",
+            "" if row.structures is None else f"{row.structures:g}",
+        )
+    return table
+
+
+def _number(value: float | None, digits: int) -> str:
+    return "" if value is None else f"{value:.{digits}f}"

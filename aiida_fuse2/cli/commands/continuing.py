@@ -1,0 +1,171 @@
+"""``aiida-fuse2 continue`` and ``aiida-fuse2 add``."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from aiida_fuse2.cli.params.options import (
+    DRY_RUN,
+    JOBS,
+    JSON,
+    PROCESSES,
+    SEARCH,
+    STOP_AT_TARGET,
+    TARGET,
+    TRIALS_PER_STEP,
+    WAIT,
+    WALKERS,
+    CommandError,
+    echo,
+    echo_json,
+    hint,
+    with_profile,
+)
+from aiida_fuse2.cli.params.tier_options import tier_options, tiers_of_options
+from aiida_fuse2.cli.root import cmd_root
+
+from .run import changes_of_options, check_calculators, list_skipped, print_or_submit
+
+if TYPE_CHECKING:
+    from aiida import orm
+
+
+@cmd_root.command("continue")
+@SEARCH
+@click.option(
+    "--generation",
+    type=click.IntRange(min=0),
+    metavar="N",
+    help="Make generation N and all after it anew; by default the search goes on after its last one.",
+)
+@click.option("--more", type=click.IntRange(min=1), metavar="N", help="Try N structures more than so far.")
+@click.option("--max-structures", type=int, metavar="N", help="Stop after this many structures in all.")
+@click.option("--max-cpu-hours", type=float, metavar="H", help="Stop after this CPU time of the relaxations in all.")
+@click.option("--max-wall-hours", type=float, metavar="H", help="Stop this long after this submission.")
+@WALKERS
+@TRIALS_PER_STEP
+@click.option("--seed", type=int, metavar="N", help="Another seed, to branch off.")
+@PROCESSES
+@JOBS
+@TARGET
+@click.option("--drop-target", "dropped", multiple=True, metavar="NAME", help="Forget a target. Can be repeated.")
+@STOP_AT_TARGET
+@click.option("--set", "assignments", multiple=True, metavar="KEY=VALUE", help="Set any input, as for run.")
+@click.option("--code", "code_label", metavar="LABEL", help="Another worker.")
+@tier_options
+@click.option(
+    "--trust",
+    is_flag=True,
+    help="Run what the search names that has never run in this profile: a calculator, a model, ... Without, it is "
+    "shown and asked for.",
+)
+@WAIT
+@DRY_RUN
+@JSON
+@with_profile
+def cmd_continue(
+    *,
+    search: str,
+    generation: int | None,
+    more: int | None,
+    assignments: tuple[str, ...],
+    code_label: str | None,
+    targets: tuple[Path, ...],
+    dropped: tuple[str, ...],
+    tiers: str | None,
+    tier_codes: tuple[str, ...],
+    potential: str | None,
+    trust: bool,
+    wait: bool,
+    dry_run: bool,
+    as_json: bool,
+    **options: Any,
+) -> None:
+    """Go on with the search PK, after a crash, a stop or its end.
+
+    A new search begins where that one had got to. With the same settings it finds what that one would
+    have found, had it gone on; `show` counts the structures of both. Budgets count from the first one's
+    beginning, except that of wall time. Structures that were added to the ended search enter the pool.
+    Targets are kept; for those that are added, the structures found so far count, too.
+    With --tiers, trials go through other tiers from now on; the last one has to stay, since it gives the energies.
+    Of a search that came with an archive, codes and options of jobs are not taken over.
+    """
+    from aiida_fuse2 import query
+    from aiida_fuse2.environment.codes import code_problem, load_code
+    from aiida_fuse2.environment.daemon import require_daemon
+    from aiida_fuse2.launch import continuation
+    from aiida_fuse2.launch.overrides import merge_all, parse_assignment
+
+    if more is not None and options["max_structures"] is not None:
+        raise click.UsageError("--more and --max-structures both set the budget: give one of them")
+    node = query.load_search(search)
+    changes = merge_all(changes_of_options(options), *(parse_assignment(text) for text in assignments))
+    code = None if code_label is None else load_code(code_label)
+    choice = tiers_of_options(tiers, tier_codes, potential)
+    prepared = continuation.prepare_continuation(
+        node,
+        trust=trust or _ask_for_trust(node),
+        overrides=changes,
+        generation=generation,
+        more=more,
+        code=code,
+        tiers=choice,
+        targets=targets,
+        dropped=dropped,
+    )
+    worker = continuation.worker_of(prepared.builder)
+    problem = None if worker is None else code_problem(worker)
+    if problem is not None:
+        raise CommandError(f"{problem}; name another one with --code")
+    check_calculators(prepared)
+    for message in prepared.warnings:
+        echo(f"Warning: {message}", err=True)
+    if not dry_run:
+        require_daemon()
+    print_or_submit(prepared, dry_run=dry_run, wait=wait, as_json=as_json)
+
+
+def _ask_for_trust(search: orm.WorkChainNode) -> bool:
+    """Show what a search would run that has never run in this profile, and ask, where somebody can answer."""
+    from aiida_fuse2.environment.trust import foreign_parts
+
+    parts = foreign_parts(search)
+    if parts:
+        echo(f"Search {search.pk} would run what has never run in this profile:", err=True)
+    for part in parts:
+        echo(f"  {part}", err=True)
+    return bool(parts) and sys.stdin.isatty() and click.confirm("Do you trust it?", err=True)
+
+
+@cmd_root.command("add")
+@SEARCH
+@click.argument("paths", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="PATH...")
+@JSON
+@with_profile
+def cmd_add(*, search: str, paths: tuple[Path, ...], as_json: bool) -> None:
+    """Add the structures of CIF, POSCAR or extxyz files, or of directories of them, to the search PK.
+
+    They enter its pool, best first and before those that wait there: the initial population and moves
+    13 and 14 draw from it. A search that has ended takes them when it is continued.
+    """
+    from aiida_fuse2 import query
+    from aiida_fuse2.launch import continuation
+
+    node = query.load_search(search)
+    added = continuation.add_structures(node, paths)
+    list_skipped(added.skipped)
+    if as_json:
+        echo_json({"pk": node.pk, "added": added.kept, "skipped": [list(item) for item in added.skipped]})
+        return
+    plural = "" if added.kept == 1 else "s"
+    if node.is_terminated:
+        then = f"the search has ended and takes them with `{hint(f'continue {node.pk} --more N')}`"
+    else:
+        then = "they enter the pool when the present generation is done"
+    echo(f"{added.kept} structure{plural} added to search {node.pk}; {then}")
+    if not added.is_drawn:
+        echo("Warning: moves 13 and 14, which draw from the pool, have no weight in this search", err=True)

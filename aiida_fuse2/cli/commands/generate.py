@@ -1,0 +1,122 @@
+"""``aiida-fuse2 generate``."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from aiida_fuse2.cli.params.options import (
+    CODE,
+    FAILED,
+    GENERATOR_OPTIONS,
+    JSON,
+    MAX_ATOMS,
+    PROTOCOL,
+    SEED,
+    CommandError,
+    echo,
+    echo_json,
+    hint,
+    with_profile,
+)
+from aiida_fuse2.cli.root import cmd_root
+from aiida_fuse2.cli.utils.submitting import say_composition, submit_inputs
+
+from .run import changes_of_options
+
+if TYPE_CHECKING:
+    from aiida import orm
+
+POLL_SECONDS = 1.0
+"""How often a job is looked at."""
+
+
+@cmd_root.command("generate")
+@click.argument("composition")
+@PROTOCOL
+@CODE
+@click.option("--generator", metavar="NAME", default="gnoa", show_default=True, help="gnoa, symmetric or fgen.")
+@GENERATOR_OPTIONS
+@MAX_ATOMS
+@SEED
+@click.option("--set", "assignments", multiple=True, metavar="KEY=VALUE", help="Set any input, as with run.")
+@click.option(
+    "-o", "--output", type=click.Path(path_type=Path, dir_okay=False), help="Write the pool to this file, too."
+)
+@click.option("--wait/--no-wait", default=True, help="Whether to wait until the pool is there.")
+@JSON
+@with_profile
+def cmd_generate(
+    *,
+    composition: str,
+    protocol: str | None,
+    code_label: str,
+    model: str | None,
+    assignments: tuple[str, ...],
+    output: Path | None,
+    wait: bool,
+    as_json: bool,
+    **options: Any,
+) -> None:
+    """Make a pool of structures of COMPOSITION (SrTiO3) without a search.
+
+    A search starts from it with `aiida-fuse2 run COMPOSITION --pool PK`.
+    """
+    from aiida_fuse2.core.chemistry.composition import parse_composition
+    from aiida_fuse2.environment.codes import load_code
+    from aiida_fuse2.environment.daemon import require_daemon
+    from aiida_fuse2.launch.overrides import merge_all, parse_assignment
+    from aiida_fuse2.launch.pool import prepare_pool
+
+    if output is not None and not wait:
+        raise click.UsageError("--output needs the pool: leave --no-wait out")
+    changes = merge_all(changes_of_options(options), *(parse_assignment(text) for text in assignments))
+    code = load_code(code_label)
+    require_daemon()
+    builder = prepare_pool(composition, code=code, protocol=protocol, overrides=changes, model=model)
+    say_composition(parse_composition(builder.settings["composition"]), to_stderr=as_json)
+    node = submit_inputs(builder)
+    echo(f"Pool of {composition} submitted: PK {node.pk}", err=as_json)
+    if not wait:
+        if as_json:
+            echo_json({"pk": node.pk, "uuid": node.uuid})
+        return
+    wait_for(node)
+    _report(node, output, composition, as_json=as_json)
+
+
+def wait_for(node: orm.CalcJobNode) -> None:
+    """Wait until a job has ended; exits with 1 where it failed."""
+    try:
+        while not node.is_terminated:
+            time.sleep(POLL_SECONDS)
+    except KeyboardInterrupt:
+        text = f"\nThe job {node.pk} goes on; see `{hint(f'process status {node.pk}', 'verdi')}`"
+        echo(text, err=True)
+        click.get_current_context().exit(FAILED)
+    if not node.is_finished_ok:
+        raise CommandError(f"the job {node.pk} failed: {node.exit_message or node.process_state.value}")
+
+
+def _report(node: orm.CalcJobNode, output: Path | None, composition: str, *, as_json: bool) -> None:
+    summary, pool = node.outputs.summary.get_dict(), node.outputs.pool
+    if output is not None:
+        try:
+            output.write_text(pool.get_content())
+        except OSError as error:
+            raise CommandError(f"the pool {pool.pk} is made, but cannot be written to {output}: {error}") from error
+    if as_json:
+        echo_json({"pk": node.pk, "uuid": node.uuid, "pool": pool.pk, "pool_uuid": pool.uuid, "summary": summary})
+        return
+    echo(f"{summary['kept']} structures from {summary['tried']} tried, {summary['cpu_seconds']:.1f} CPU s")
+    for title, reasons in (
+        ("penalised", summary.get("penalised", {})),
+        ("rejected", summary.get("rejected", {})),
+        ("not ranked", summary.get("ranking", {}).get("dropped", {})),
+    ):
+        if reasons:
+            echo(f"  {title}: " + ", ".join(f"{reason} {count}" for reason, count in reasons.items()))
+    echo(f"Pool: PK {pool.pk}. Start from it with `{hint(f'run {composition} --pool {pool.pk}')}`")

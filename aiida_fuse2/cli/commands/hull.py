@@ -1,0 +1,145 @@
+"""``aiida-fuse2 hull``."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from aiida_fuse2.cli.params.options import (
+    HTML_PAGE,
+    JSON,
+    OVERWRITE_PAGE,
+    SEARCHES,
+    CommandError,
+    echo,
+    echo_json,
+    with_profile,
+)
+from aiida_fuse2.cli.root import cmd_root
+from aiida_fuse2.cli.utils.files import check_output, write_page
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from aiida_fuse2.report.comparison import SearchFigures
+    from aiida_fuse2.report.hull import HullRow
+
+
+@cmd_root.command("hull")
+@SEARCHES
+@click.option(
+    "--end",
+    "ends",
+    multiple=True,
+    metavar="FORMULA",
+    help="End member that energies of formation refer to, one of the compositions searched; once for each. By default "
+    "the elements, or the ends of the line on which three or more compositions lie; without, there is no hull.",
+)
+@HTML_PAGE
+@OVERWRITE_PAGE
+@JSON
+@with_profile
+def cmd_hull(
+    *, searches: tuple[str, ...], ends: tuple[str, ...], output: Path | None, force: bool, as_json: bool
+) -> None:
+    """Show which compositions of a phase field are stable, by the lowest energies of their searches.
+
+    Of several runs of a search, PK stands for all. All searches must have used the same potential at the same
+    pressure. A composition that is not on the hull is shown with the mixture that is lower. Searches that have found
+    nothing, or less than another one, are left out, and named.
+    """
+    from aiida_fuse2 import query
+    from aiida_fuse2.cli.views.tables import make_console
+    from aiida_fuse2.core.chemistry.composition import parse_composition
+    from aiida_fuse2.core.errors import InputError
+    from aiida_fuse2.report.collect import search_figures
+    from aiida_fuse2.report.hull import Phase, convex_hull
+    from aiida_fuse2.report.hull_page import render_hull
+
+    if output is not None:
+        check_output(output, force=force)
+    nodes = [node for name in searches for node in query.single_searches(query.load_search_or_runs(name))]
+    found = [search_figures(node) for node in {node.pk: node for node in nodes}.values()]
+    potential = _only_potential(found)
+    phases = [
+        Phase(unit=parse_composition(figures.formula), energy=figures.energy, search=figures.pk)
+        for figures in found
+        if figures.energy is not None
+    ]
+    if not phases:
+        raise CommandError("these searches have found no structure yet")
+    try:
+        hull = convex_hull(phases, ends)
+    except InputError:
+        for note in _notes(found, {phase.search for phase in phases}):
+            echo(note, err=True)
+        raise
+    rows = hull.rows
+    notes = _notes(found, {row.search for row in rows})
+    if output is not None:
+        write_page(output, render_hull(hull, potential=potential, notes=notes))
+    if as_json:
+        echo_json([asdict(row) | {"is_end": row.is_end} for row in rows])
+    else:
+        make_console().print(hull_table(rows))
+    for line in (f"End members: {', '.join(hull.ends)}", *notes):
+        echo(line, err=as_json)
+
+
+def _only_potential(found: Sequence[SearchFigures]) -> str:
+    """Return the potential of all searches."""
+    used: dict[str, list[str]] = {}
+    for figures in found:
+        used.setdefault(figures.potential, []).append(str(figures.pk))
+    if len(used) > 1:
+        each = "; ".join(f"{potential}: {', '.join(pks)}" for potential, pks in used.items())
+        raise CommandError(f"the searches used different potentials ({each}): not comparable, leave some out")
+    return next(iter(used), "")
+
+
+def _notes(found: Sequence[SearchFigures], kept: Collection[int]) -> list[str]:
+    """Return which searches were left out and why, and which of the others have not ended well.
+
+    Args:
+        found: all of them.
+        kept: primary keys of those that gave an energy.
+    """
+    from aiida_fuse2 import query
+
+    notes = []
+    for figures in found:
+        name, reached = f"search {figures.pk} ({figures.formula})", query.progress(figures.pk)
+        state = "has failed" if reached.has_failed else "" if reached.is_terminated else "has not ended"
+        if figures.energy is None:
+            notes.append(f"Left out: {name}, no structure found" + (f"; it {state}" if state else ""))
+        elif figures.pk not in kept:
+            notes.append(f"Left out: {name}, another one for this composition is as low or lower")
+        elif state:
+            notes.append(f"Note: {name} {state}: the energy may not be its lowest")
+    return notes
+
+
+def hull_table(rows: Sequence[HullRow]) -> Table:
+    """Return the phases as a table, stable ones first and bold."""
+    from rich.table import Table
+
+    from aiida_fuse2.cli.views.tables import coloured
+
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    table.add_column("composition")
+    for title in ("E\neV/atom", "formation\neV/atom", "above hull\nmeV/atom"):
+        table.add_column(title, justify="right")
+    table.add_column("becomes")
+    table.add_column("search", justify="right")
+    for row in sorted(rows, key=lambda r: r.above):
+        mixture = " + ".join(f"{part:.3f} {name}" for name, part in sorted(row.decomposition.items()))
+        formation = "" if row.formation is None else f"{row.formation:z.4f}"
+        name = coloured((row.formula, "bold")) if row.is_stable else row.formula
+        values = (f"{row.energy:.4f}", formation, f"{1000 * row.above:.1f}")
+        stable = "stable (end member)" if row.is_end else "stable"
+        table.add_row(name, *values, stable if row.is_stable else mixture, str(row.search))
+    return table

@@ -1,0 +1,148 @@
+"""``aiida-fuse2 model``: weights of graph networks."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from aiida_fuse2.cli.params.options import JSON, echo, echo_json, hint, with_profile
+from aiida_fuse2.cli.root import cmd_root
+from aiida_fuse2.cli.utils.submitting import submit_inputs
+
+from .generate import wait_for
+
+NETWORKS = ("megnet",)
+"""Networks whose weights are installed; those of chgnet come with its package."""
+
+
+@cmd_root.group("model")
+def cmd_model() -> None:
+    """Install, list and train the weights of graph networks."""
+
+
+@cmd_model.command("install")
+@click.argument("network", type=click.Choice(NETWORKS))
+@click.option(
+    "--from",
+    "address",
+    metavar="URL|FILE",
+    help="NAME.hdf5, with NAME.hdf5.json beside it; by default the published address.",
+)
+@click.option("--sha256", metavar="HEX", help="SHA-256 of NAME.hdf5; by default that of the published weights.")
+@click.option("--name", metavar="NAME", help="Name of the model.")
+@JSON
+@with_profile
+def cmd_install(*, network: str, address: str | None, sha256: str | None, name: str | None, as_json: bool) -> None:
+    """Store weights of NETWORK in the profile, after a check of their SHA-256."""
+    from aiida_fuse2.launch import models
+
+    model, is_new = models.install_megnet(
+        address or models.PUBLISHED_ADDRESS, name=name, sha256=sha256 or models.PUBLISHED_SHA256
+    )
+    if as_json:
+        echo_json({"pk": model.node.pk, "uuid": model.node.uuid, "name": model.name, "is_new": is_new})
+        return
+    done = "installed" if is_new else "is there already"
+    echo(f"{network} model {model.name!r} {done}: PK {model.node.pk}")
+    echo(f"Use it with `{hint(f'run SrTiO3 --generator gnoa --network {network}')}`")
+
+
+@cmd_model.command("list")
+@JSON
+@with_profile
+def cmd_list(*, as_json: bool) -> None:
+    """List the models of the profile, newest first."""
+    from aiida_fuse2.launch import models
+
+    found = models.all_models()
+    if as_json:
+        rows = [{"pk": m.node.pk, "name": m.name, "origin": m.origin, "mae": m.mae, "own": m.is_own} for m in found]
+        echo_json(rows)
+        return
+    if not found:
+        echo(f"No model is installed; `{hint('model install megnet')}` does it")
+    for model in found:
+        error = "" if model.mae is None else f", MAE {model.mae:.4f} eV/atom"
+        came = "" if model.is_own else f", came with an archive: `{hint(f'model trust {model.node.pk}')}`"
+        echo(f"{model.node.pk:>8}  {model.name}  ({model.origin}{error}{came})")
+
+
+@cmd_model.command("trust")
+@click.argument("identifier", metavar="PK")
+@JSON
+@with_profile
+def cmd_trust(*, identifier: str, as_json: bool) -> None:
+    """Make the model PK, which came with an archive, one of yours: by name, and as the default until a newer one."""
+    from aiida_fuse2.launch import models
+
+    model = models.trust_model(identifier)
+    if as_json:
+        echo_json({"pk": model.node.pk, "uuid": model.node.uuid, "name": model.name})
+        return
+    echo(f"Model {model.name} is yours: PK {model.node.pk}")
+
+
+@cmd_model.command("train")
+@click.argument("path", type=click.Path(path_type=Path, dir_okay=False))
+@click.option("--name", metavar="NAME", required=True, help="Name of the new model.")
+@click.option(
+    "--model", metavar="NAME", help="The model to go on from, by name or PK; by default the newest installed."
+)
+@click.option("--from-nothing", is_flag=True, help="Begin with random weights.")
+@click.option(
+    "--code",
+    "code_label",
+    default="fuse2-worker",
+    show_default=True,
+    metavar="LABEL",
+    help="The worker; TensorFlow and megnet are needed there.",
+)
+@click.option("--epochs", type=int, metavar="N", help="How often all structures are gone through.")
+@click.option("--batch-size", type=int, metavar="N", help="Structures of one step.")
+@click.option("--learning-rate", type=float, metavar="X", help="Of Adam.")
+@click.option("--seed", type=int, metavar="N", help="Seed of the training.")
+@click.option("--wait/--no-wait", default=True, help="Whether to wait until the training ends.")
+@JSON
+@with_profile
+def cmd_train(
+    *,
+    path: Path,
+    name: str,
+    model: str | None,
+    from_nothing: bool,
+    code_label: str,
+    wait: bool,
+    as_json: bool,
+    **options: Any,
+) -> None:
+    """Train MEGNet on the structures and energies of a file.
+
+    PATH is extended XYZ with the energy of the cell as `energy` (eV) or that of an atom as `energy_per_atom`, or a set
+    of MatBench as JSON; either may be gzipped.
+    """
+    from aiida_fuse2.environment.codes import load_code
+    from aiida_fuse2.environment.daemon import require_daemon
+    from aiida_fuse2.launch.training import prepare_training
+
+    if from_nothing and model is not None:
+        raise click.UsageError("--from-nothing and --model: give one of them")
+    changes = {key: value for key, value in options.items() if value is not None}
+    code = load_code(code_label)
+    require_daemon()
+    builder = prepare_training(path, code=code, changes=changes, model=model, from_nothing=from_nothing, name=name)
+    node = submit_inputs(builder)
+    echo(f"Training submitted: PK {node.pk}", err=as_json)
+    if not wait:
+        if as_json:
+            echo_json({"pk": node.pk, "uuid": node.uuid})
+        return
+    wait_for(node)
+    summary, weights = node.outputs.summary.get_dict(), node.outputs.weights
+    if as_json:
+        echo_json({"pk": node.pk, "weights": weights.pk, "summary": summary})
+        return
+    before, after = summary["mae_before"], summary["mae"]
+    echo(f"MAE on {summary['structures']['test']} structures of the test: {before:.4f} -> {after:.4f} eV/atom")
+    echo(f"Use it with `{hint(f'run SrTiO3 --generator gnoa --network megnet --model {name}')}`")

@@ -1,0 +1,189 @@
+"""``aiida-fuse2 refine``."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from aiida_fuse2.cli.params.options import DRY_RUN, JSON, SEARCHES, CommandError, echo, echo_json, hint, with_profile
+from aiida_fuse2.cli.params.tier_options import tier_options, tiers_of_options
+from aiida_fuse2.cli.root import cmd_root
+from aiida_fuse2.cli.utils.submitting import print_inputs, submit_inputs
+
+if TYPE_CHECKING:
+    from aiida import orm
+    from rich.table import Table
+
+    from aiida_fuse2.query.refinements import RefinementProgress
+
+
+@cmd_root.command("refine")
+@SEARCHES
+@click.option("--best", type=int, metavar="N", help="How many unique structures, lowest energy first; default 20.")
+@click.option("--protocol", metavar="NAME", help="Of searches: fast, balanced (default) or stringent.")
+@click.option("--code", "code_label", default="fuse2-worker", show_default=True, metavar="LABEL", help="The worker.")
+@tier_options
+@click.option(
+    "--set",
+    "assignments",
+    multiple=True,
+    metavar="KEY=VALUE",
+    help="Set any input, e.g. tiers.chgnet.settings.fmax=0.01; can be repeated.",
+)
+@click.option("--overrides", type=click.Path(path_type=Path), metavar="FILE", help="YAML file of inputs.")
+@click.option("--wait/--no-wait", default=True, help="Whether to wait and show the result.")
+@DRY_RUN
+@JSON
+@with_profile
+def cmd_refine(
+    *,
+    searches: tuple[str, ...],
+    best: int | None,
+    protocol: str | None,
+    code_label: str,
+    tiers: str | None,
+    tier_codes: tuple[str, ...],
+    potential: str | None,
+    assignments: tuple[str, ...],
+    overrides: Path | None,
+    wait: bool,
+    dry_run: bool,
+    as_json: bool,
+) -> None:
+    """Relax the best structures of the searches PK... in further tiers, and rank them anew.
+
+    PK may be several runs. All must be for one composition and with one potential. `aiida-fuse2 show PK`
+    shows the result again.
+    """
+    from aiida_fuse2 import query
+    from aiida_fuse2.environment.codes import load_code
+    from aiida_fuse2.environment.daemon import require_daemon
+    from aiida_fuse2.launch.overrides import merge_all, parse_assignment, read_overrides
+    from aiida_fuse2.launch.refinement import prepare_refinement
+
+    choice = tiers_of_options(tiers, tier_codes, potential)
+    if choice is None:
+        raise click.UsageError("name the tiers: --tiers chgnet, or --tiers vasp, ...")
+    changes = merge_all(
+        {} if overrides is None else read_overrides(overrides),
+        *(parse_assignment(text) for text in assignments),
+    )
+    builder = prepare_refinement(
+        [query.load_search_or_runs(search) for search in searches],
+        choice,
+        code=load_code(code_label),
+        best=best,
+        protocol=protocol,
+        overrides=changes,
+    )
+    if dry_run:
+        print_inputs(builder, as_json=as_json)
+        return
+    require_daemon()
+    node = submit_inputs(builder)
+    echo(f"Refinement of {len(builder.structures)} structures submitted: PK {node.pk}", err=as_json)
+    if wait:
+        watch_refinement(node, as_json=as_json)
+    elif as_json:
+        echo_json({"pk": node.pk, "uuid": node.uuid})
+    else:
+        echo(f"See the result with `{hint(f'show {node.pk}')}`")
+
+
+def watch_refinement(node: orm.WorkChainNode, *, as_json: bool) -> None:
+    """Show what a refinement is doing until it ends, one line for each change, then its table.
+
+    Raises:
+        CommandError: where it has ended badly.
+    """
+    from aiida_fuse2.cli.views.progress import polls, report_interrupt
+    from aiida_fuse2.cli.views.tables import make_console
+    from aiida_fuse2.query import refinements
+
+    console = make_console(stderr=as_json)
+    told: set[str] = set()
+    try:
+        for reached, problem in polls(lambda: refinements.progress(node.pk)):
+            lines = [refinement_text(reached), *([] if problem is None else [f"it does not advance: {problem}"])]
+            for line in lines:
+                if line not in told and not reached.is_terminated:
+                    console.print(line, soft_wrap=True)
+            told = set(lines)
+    except KeyboardInterrupt:
+        ways = {
+            hint(f"watch {node.pk}"): "come back",
+            hint(f"process kill {node.pk}", "verdi"): "end it, without a result",
+        }
+        report_interrupt(node, f"The refinement {node.pk} goes on.", ways, as_json=as_json)
+        return
+    show_refinement(node, as_json=as_json)
+
+
+def refinement_text(reached: RefinementProgress) -> str:
+    """Return how far a refinement is, for people."""
+    notes = ["paused"] if reached.is_paused else []
+    state = ", ".join([*notes, reached.phase or reached.process_state])
+    plural = "" if reached.n_structures == 1 else "s"
+    return f"refinement {reached.pk} of {reached.n_structures} structure{plural}: {state}"
+
+
+def show_refinement(node: orm.WorkChainNode, number: int | None = None, *, as_json: bool) -> None:
+    """Show a refinement: how it ended, and its table.
+
+    Raises:
+        CommandError: where it has ended badly.
+    """
+    from aiida_fuse2 import query
+    from aiida_fuse2.cli.views.tables import make_console
+    from aiida_fuse2.query import refinements
+
+    rows = refinements.refined(node)
+    state = node.process_state.value if node.process_state else "created"
+    if as_json:
+        values = {"pk": node.pk, "uuid": node.uuid, "process_state": state, "exit_status": node.exit_status}
+        echo_json({**values, "relaxed_to": query.relaxed_to(node), "structures": rows[:number]})
+    else:
+        console = make_console()
+        tiers = ", ".join(node.inputs.tiers[key]["name"].value for key in sorted(node.inputs.tiers))
+        console.print(f"refinement {node.pk} by {tiers}: {state}", soft_wrap=True)
+        if rows:
+            console.print()
+            console.print(query.relaxed_to(node), soft_wrap=True)
+            console.print(refined_table(rows[:number]))
+    if node.is_terminated and not node.is_finished_ok:
+        raise CommandError(f"the refinement {node.pk} failed: {node.exit_message or state}")
+
+
+def refined_table(rows: Sequence[Mapping[str, Any]]) -> Table:
+    """Return the table of a refinement, each structure before and after."""
+    from rich.table import Table
+
+    from aiida_fuse2.cli.views.tables import spacegroup_text
+
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for title in ("", "before", "E\neV/atom", "E before\neV/atom", "ΔE\nmeV/atom", "space group", "before", "", "PK"):
+        is_text = title == "space group" or (title in {"before", ""} and len(table.columns) > 2)
+        table.add_column(title, justify="left" if is_text else "right", no_wrap=not is_text)
+    for row in rows:
+        is_there = row["energy"] is not None and row["delta"] is not None
+        note = f"as {row['duplicate_of']}" if row["duplicate_of"] else "" if is_there else _failure(row)
+        cells = (
+            "" if row["rank"] is None else str(row["rank"]),
+            str(row["rank_before"]),
+            f"{row['energy']:.4f}" if is_there else "",
+            f"{row['energy_before']:.4f}",
+            f"{1000 * row['delta']:.1f}" if is_there else "",
+            spacegroup_text(row["spacegroup_symbol_loose"], row["spacegroup_loose"]) if is_there else "",
+            spacegroup_text(row["spacegroup_symbol_loose_before"], row["spacegroup_loose_before"]),
+            note,
+            "" if row["pk"] is None else str(row["pk"]),
+        )
+        table.add_row(*cells)
+    return table
+
+
+def _failure(row: Mapping[str, Any]) -> str:
+    return f"{row['tier']}: {row['status']}" if row["tier"] else str(row["status"])

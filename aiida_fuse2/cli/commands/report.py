@@ -1,0 +1,65 @@
+"""``aiida-fuse2 report``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from aiida_fuse2.cli.params.options import NEWEST_SEARCH, OVERWRITE_PAGE, echo, with_profile
+from aiida_fuse2.cli.root import cmd_root
+from aiida_fuse2.cli.utils.files import check_output, write_page
+
+
+@cmd_root.command("report")
+@NEWEST_SEARCH
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(path_type=Path, dir_okay=False),
+    default=Path("report.html"),
+    show_default=True,
+    help="The page.",
+)
+@click.option(
+    "-n",
+    "--number",
+    type=click.IntRange(min=1, max=1000),
+    default=50,
+    show_default=True,
+    metavar="N",
+    help="Best structures that are drawn and can be had as CIF; the table has all.",
+)
+@click.option(
+    "--xrd",
+    type=click.Path(path_type=Path),
+    multiple=True,
+    metavar="FILE",
+    help="Measured powder pattern (Cu Kα): two theta and intensity in two columns. Can be given more than once.",
+)
+@click.option(
+    "--target",
+    "targets",
+    type=click.Path(path_type=Path),
+    multiple=True,
+    metavar="FILE",
+    help="Known structure (CIF, POSCAR or extxyz), beside the targets of the search: it is marked where it was found, "
+    "and its pattern is drawn. Can be given more than once.",
+)
+@OVERWRITE_PAGE
+@with_profile
+def cmd_report(
+    *, search: str | None, output: Path, number: int, xrd: tuple[Path, ...], targets: tuple[Path, ...], force: bool
+) -> None:
+    """Write the search PK (the newest one if left out) as one HTML page with plots, tables and crystals.
+
+    The page opens from disk and needs no network. It can be made while the search runs.
+    """
+    from aiida_fuse2 import query
+    from aiida_fuse2.report.collect import collect
+    from aiida_fuse2.report.page import render
+
+    node = query.load_search(search)
+    check_output(output, force=force)
+    write_page(output, render(collect(node, number=number, xrd=xrd, targets=targets)))
+    echo(click.format_filename(output))

@@ -1,0 +1,282 @@
+"""``aiida-fuse2 run``."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from aiida_fuse2.cli.params.options import (
+    CODE,
+    DRY_RUN,
+    GENERATOR_OPTIONS,
+    JOBS,
+    JSON,
+    MAX_ATOMS,
+    PROCESSES,
+    PROTOCOL,
+    SEED,
+    STOP_AT_TARGET,
+    TARGET,
+    TRIALS_PER_STEP,
+    WAIT,
+    WALKERS,
+    CommandError,
+    echo,
+    echo_json,
+    hint,
+    with_profile,
+)
+from aiida_fuse2.cli.params.tier_options import tier_options, tiers_of_options
+from aiida_fuse2.cli.root import cmd_root
+from aiida_fuse2.cli.utils.submitting import print_inputs, say_composition, submit_inputs
+from aiida_fuse2.core.errors import one_line, printable
+
+if TYPE_CHECKING:
+    from aiida_fuse2.launch.inputs import Prepared
+
+MAX_SKIPPED_SHOWN = 10
+"""Structures that cannot be used which are listed one by one."""
+
+INPUT_OF_OPTION = {
+    "generator": ("settings", "generator"),
+    "network": ("settings", "gnoa", "network"),
+    "optimizer": ("settings", "gnoa", "optimizer"),
+    "space_groups": ("settings", "gnoa", "space_groups"),
+    "trials_per_z": ("settings", "gnoa", "trials_per_z"),
+    "pool_size": ("settings", "pool", "size"),
+    "ranking": ("settings", "pool", "ranking"),
+    "pool_processes": ("settings", "pool", "processes"),
+    "max_atoms": ("settings", "max_atoms"),
+    "max_structures": ("settings", "max_structures"),
+    "max_cpu_hours": ("settings", "max_cpu_hours"),
+    "max_wall_hours": ("settings", "max_wall_hours"),
+    "population": ("settings", "population_size"),
+    "walkers": ("settings", "walkers"),
+    "trials_per_step": ("settings", "trials_per_step"),
+    "seed": ("settings", "seed"),
+    "jobs": ("settings", "relax_jobs"),
+    "stop_at_target": ("settings", "target", "stop"),
+    "pressure": ("relax", "settings", "pressure"),
+    "device": ("relax", "settings", "device"),
+    "processes": ("relax", "settings", "processes"),
+}
+"""Input that each option sets."""
+
+
+@cmd_root.command("run")
+@click.argument("composition")
+@PROTOCOL
+@CODE
+@click.option(
+    "--experiment",
+    metavar="NAME",
+    help="Set up an experiment of the paper, its three runs included: fgen-chgnet or mlgen-chgnet. Other options win.",
+)
+@click.option(
+    "--generator", metavar="NAME", help="Where starting structures come from: symmetric, gnoa, fgen or provided."
+)
+@GENERATOR_OPTIONS
+@click.option(
+    "--structures",
+    "paths",
+    type=click.Path(path_type=Path),
+    multiple=True,
+    metavar="PATH",
+    help="Start from the structures of a CIF, POSCAR or extxyz file, or of a directory of them, best first; can be "
+    "repeated. They enter the initial population first and fgen fills it up; with --generator, that generator makes "
+    "more when they are used up.",
+)
+@click.option(
+    "--group",
+    metavar="LABEL",
+    help="Start from the structures of this group, as with --structures; a label comes before PK and UUID.",
+)
+@click.option("--pool", metavar="PK", help="Start from a pool that `generate`, or another search, has made.")
+@TARGET
+@STOP_AT_TARGET
+@MAX_ATOMS
+@click.option("--max-structures", type=int, metavar="N", help="Stop after this many structures.")
+@click.option("--max-cpu-hours", type=float, metavar="H", help="Stop after this CPU time of the relaxations.")
+@click.option("--max-wall-hours", type=float, metavar="H", help="Stop this long after the submission.")
+@click.option("--population", type=int, metavar="N", help="Structures of the initial population.")
+@WALKERS
+@TRIALS_PER_STEP
+@SEED
+@click.option("--pressure", type=float, metavar="GPa", help="External pressure; enthalpies are then compared.")
+@click.option(
+    "--runs",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="Make N independent runs with the seeds SEED, SEED + 1, ... and compare them; the paper makes 3. At most "
+    "1000.",
+)
+@click.option(
+    "--concurrent",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="Runs at a time; by default as many as the cores and memory of this machine allow, or all of them where jobs "
+    "go elsewhere.",
+)
+@click.option("--device", type=click.Choice(["cpu", "cuda"]), help="Where CHGNet is evaluated.")
+@PROCESSES
+@JOBS
+@click.option(
+    "--set",
+    "assignments",
+    multiple=True,
+    metavar="KEY=VALUE",
+    help="Set any input, e.g. settings.acceptance.temperature=0.05 or "
+    "relax.metadata.options.queue_name=short; can be repeated, and wins over everything else.",
+)
+@click.option(
+    "--overrides",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="YAML file of inputs that win over the protocol.",
+)
+@tier_options
+@WAIT
+@DRY_RUN
+@JSON
+@with_profile
+def cmd_run(
+    *,
+    composition: str,
+    protocol: str | None,
+    code_label: str,
+    paths: tuple[Path, ...],
+    targets: tuple[Path, ...],
+    group: str | None,
+    pool: str | None,
+    model: str | None,
+    experiment: str | None,
+    runs: int | None,
+    concurrent: int | None,
+    assignments: tuple[str, ...],
+    overrides: Path | None,
+    tiers: str | None,
+    tier_codes: tuple[str, ...],
+    potential: str | None,
+    wait: bool,
+    dry_run: bool,
+    as_json: bool,
+    **options: Any,
+) -> None:
+    """Search for the crystal structure of COMPOSITION (SrTiO3).
+
+    The search runs in AiiDA's daemon. Ctrl-C ends the display and leaves the search running;
+    `aiida-fuse2 watch PK` brings it back.
+    """
+    from aiida_fuse2 import protocols
+    from aiida_fuse2.environment.codes import load_code
+    from aiida_fuse2.environment.daemon import require_daemon
+    from aiida_fuse2.launch.overrides import merge_all, parse_assignment, read_overrides
+    from aiida_fuse2.launch.runs import prepare_runs
+    from aiida_fuse2.launch.search import prepare_search
+
+    paper: dict[str, Any] = {}
+    if experiment is not None:
+        paper, runs_of_paper = protocols.experiment(experiment)
+        runs = runs or runs_of_paper
+    if concurrent is not None and runs is None:
+        raise click.UsageError("--concurrent is about several runs: give --runs, too")
+    changes = merge_all(
+        paper,
+        {} if overrides is None else read_overrides(overrides),
+        changes_of_options(options),
+        *(parse_assignment(text) for text in assignments),
+    )
+    code = load_code(code_label)
+    if not dry_run:
+        require_daemon()
+    prepared = prepare_search(
+        composition,
+        code=code,
+        protocol=protocol,
+        overrides=changes,
+        paths=paths,
+        group=group,
+        pool=pool,
+        model=model,
+        store=not dry_run,
+        tiers=tiers_of_options(tiers, tier_codes, potential),
+        targets=targets,
+    )
+    check_calculators(prepared)
+    _report(prepared)
+    if runs is not None:
+        prepared = prepare_runs(prepared, runs=runs, concurrent=concurrent)
+    print_or_submit(prepared, dry_run=dry_run, wait=wait, as_json=as_json)
+
+
+def changes_of_options(options: dict[str, Any]) -> dict[str, Any]:
+    """Return the nested inputs that options set."""
+    from aiida_fuse2.launch.overrides import merge_all
+
+    nested: list[dict[str, Any]] = []
+    for name, value in options.items():
+        if value is not None:
+            inner: Any = value
+            for key in reversed(INPUT_OF_OPTION[name]):
+                inner = {key: inner}
+            nested.append(inner)
+    return merge_all(*nested)
+
+
+def check_calculators(prepared: Prepared) -> None:
+    """Refuse a calculator that is not installed where the code is."""
+    from aiida_fuse2.environment.codes import calculator_problem
+    from aiida_fuse2.launch.jobs import worker_jobs
+
+    for code, calculator in worker_jobs(prepared.builder):
+        problem = calculator_problem(code, calculator)
+        if problem is not None:
+            raise CommandError(problem)
+
+
+def _report(prepared: Prepared) -> None:
+    """Say what the user should know before the search begins, on the standard error."""
+    for message in prepared.warnings:
+        echo(f"Warning: {message}", err=True)
+    if prepared.kept:
+        plural = "" if prepared.kept == 1 else "s"
+        echo(f"{prepared.kept} starting structure{plural}, {len(prepared.skipped)} skipped", err=True)
+    list_skipped(prepared.skipped)
+
+
+def list_skipped(skipped: Sequence[tuple[str, str]]) -> None:
+    """Say which of the user's structures cannot be used, on the standard error."""
+    for name, reason in skipped[:MAX_SKIPPED_SHOWN]:
+        echo(f"  skipped {printable(name)}: {one_line(reason)}", err=True)
+    if len(skipped) > MAX_SKIPPED_SHOWN:
+        echo(f"  and {len(skipped) - MAX_SKIPPED_SHOWN} more", err=True)
+
+
+def print_or_submit(prepared: Prepared, *, dry_run: bool, wait: bool, as_json: bool) -> None:
+    """Submit a search, or several runs of one, and show progress if wanted; in a dry run only print the inputs."""
+    from .watch import watch_node
+
+    say_composition(prepared.settings.unit, to_stderr=dry_run or as_json)
+    if dry_run:
+        print_inputs(prepared.builder, as_json=as_json)
+        return
+    node = submit_inputs(prepared.builder)
+    echo(f"{_what(prepared)} of {prepared.settings.composition} submitted: PK {node.pk}", err=as_json)
+    if wait:
+        watch_node(node, as_json=as_json)
+    elif as_json:
+        echo_json({"pk": node.pk, "uuid": node.uuid})
+    else:
+        echo(f"Watch it with `{hint(f'watch {node.pk}')}`, see results with `{hint(f'show {node.pk}')}`")
+
+
+def _what(prepared: Prepared) -> str:
+    """Return what is submitted, for people."""
+    if prepared.runs is None:
+        return "Search"
+    if prepared.runs == 1:
+        return "1 run"
+    return f"{prepared.runs} runs, {min(prepared.runs, prepared.builder.concurrent.value)} at a time,"

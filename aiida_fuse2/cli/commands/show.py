@@ -1,0 +1,137 @@
+"""``aiida-fuse2 show``."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from aiida_fuse2.cli.params.options import JSON, NEWEST_SEARCH, echo_json, with_profile
+from aiida_fuse2.cli.root import cmd_root
+from aiida_fuse2.cli.views.ranked import DEFAULT_ROWS, print_ranked, print_targets, status_text, summary_values
+
+if TYPE_CHECKING:
+    from aiida import orm
+    from rich.console import Console
+
+    from aiida_fuse2.core.settings import SearchSettings
+    from aiida_fuse2.query.status import Progress
+
+
+@cmd_root.command("show")
+@NEWEST_SEARCH
+@click.option("-n", "--number", type=click.IntRange(min=1), metavar="N", help="Structures; 20, or all with --json.")
+@click.option(
+    "--target",
+    "paths",
+    type=click.Path(path_type=Path),
+    multiple=True,
+    metavar="FILE",
+    help="Known structure (CIF, POSCAR or extxyz) to look for among those found, beside the targets of the search. "
+    "Can be repeated.",
+)
+@JSON
+@with_profile
+def cmd_show(*, search: str | None, number: int | None, paths: tuple[Path, ...], as_json: bool) -> None:
+    """Show what the search PK (the newest one if left out) has found, lowest energy first.
+
+    Of several runs of a search (`run --runs`), PK shows each run, how far their lowest energies lie apart, and
+    what they have found together. Of a refinement, each structure before and after.
+
+    Targets (`run --target`, or those named here) are marked with their names, and told when they were found; of
+    runs, in how many of them.
+
+    Structures that are equal count once; "found" says how often. "space group" is the one at the loose
+    tolerance (0.1 Å unless set), "tight" that at the tight one (0.01 Å). Works while the search runs.
+    """
+    from aiida_fuse2 import query
+    from aiida_fuse2.cli.views.tables import make_console
+    from aiida_fuse2.launch.targets import name_of, read_target
+    from aiida_fuse2.query import refinements, targets
+
+    from .refine import show_refinement
+
+    refined = None if search is None else refinements.load_refinement(search)
+    if refined is not None:
+        _refuse_targets(paths, "a refinement")
+        show_refinement(refined, number, as_json=as_json)
+        return
+    node = query.load_search_or_runs(search)
+    if query.is_runs(node):
+        _refuse_targets(paths, "runs; name one of the searches")
+        show_runs(node, number, as_json=as_json)
+        return
+    settings, reached = query.search_settings(node), query.progress(node.pk)
+    looked_for = targets.search_targets(node) + [
+        targets.find_in_search(node, name_of(path), read_target(path, settings)) for path in paths
+    ]
+    rows = targets.marked_rows(query.ranked(node), looked_for, node.pk)
+    if as_json:
+        values = {"targets": [asdict(target) for target in looked_for], "structures": rows[:number]}
+        echo_json(summary_values(settings, reached, uuid=node.uuid) | values)
+        return
+    console = make_console()
+    print_header(console, settings, reached)
+    print_targets(console, looked_for)
+    print_ranked(console, rows, number or DEFAULT_ROWS, relaxed=query.relaxed_to(node))
+
+
+def _refuse_targets(paths: tuple[Path, ...], what: str) -> None:
+    if paths:
+        raise click.UsageError(f"--target is about one search, not {what}")
+
+
+def print_header(console: Console, settings: SearchSettings, reached: Progress) -> None:
+    """Print what was searched and how far the search is."""
+    from aiida_fuse2.cli.views.tables import coloured, counts_text
+
+    console.print(
+        coloured((settings.composition, "bold")),
+        f" search {reached.pk}, {settings.generator} starts, seed {settings.seed}, at most {settings.max_atoms} atoms",
+    )
+    console.print(status_text(reached), soft_wrap=True)
+    state = reached.state
+    if state is not None:
+        console.print(
+            f"{state.tried} of {settings.max_structures} structures tried, {state.explored} explored, "
+            f"{state.unique} unique; failures: {counts_text(state.failures)}"
+        )
+
+
+def show_runs(node: orm.WorkChainNode, number: int | None, *, as_json: bool) -> None:
+    """Show each run, how far they lie apart, and what they have found together.
+
+    Args:
+        node: of the runs.
+        number: structures in the table.
+        as_json: whether to print JSON.
+    """
+    from aiida_fuse2 import query
+    from aiida_fuse2.cli.views.runs import print_runs, runs_values, target_lines
+    from aiida_fuse2.cli.views.tables import coloured, make_console
+    from aiida_fuse2.query import targets
+
+    settings, reached = query.runs_settings(node), query.runs_progress(node.pk)
+    looked_for = [targets.search_targets(search) for search in query.run_searches(node)]
+    if as_json:
+        rows = query.combined(query.run_searches(node), number)
+        found = [{"run": run, **asdict(target)} for run, known in enumerate(looked_for) for target in known]
+        echo_json({**runs_values(settings, reached, rows, uuid=node.uuid), "targets": found})
+        return
+    limit = number or DEFAULT_ROWS
+    rows = query.combined(query.run_searches(node), limit + 1)  # one more tells that there are more
+    console = make_console()
+    last_seed = settings.seed + reached.n_runs - 1
+    seeds = f"seed {settings.seed}" if reached.n_runs == 1 else f"seeds {settings.seed} to {last_seed}"
+    console.print(
+        coloured((settings.composition, "bold")),
+        f" runs {reached.pk}, {settings.generator} starts, {seeds}, at most {settings.max_atoms} atoms",
+        soft_wrap=True,
+    )
+    console.print(status_text(reached), soft_wrap=True)
+    print_runs(console, settings, reached, rows)
+    for line in target_lines(looked_for):
+        console.print(line, soft_wrap=True)
+    print_ranked(console, rows, limit, relaxed=query.relaxed_to(node), total_is_known=False)

@@ -1,0 +1,394 @@
+"""``aiida-fuse2 status`` and ``aiida-fuse2 doctor``."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import asdict, dataclass
+from itertools import count
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from aiida_fuse2.cli.params.options import JSON, echo, echo_json, hint, with_profile
+from aiida_fuse2.cli.root import cmd_root
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    from rich.console import Console, RenderableType
+    from rich.table import Table
+    from rich.text import Text
+
+    from aiida_fuse2.cli.views.details import Details
+    from aiida_fuse2.core.search.state import SearchState
+    from aiida_fuse2.core.settings import SearchSettings
+    from aiida_fuse2.environment.diagnosis import Finding
+    from aiida_fuse2.query.refinements import RefinementProgress
+    from aiida_fuse2.query.status import BestFound, Progress, RunsProgress
+
+DEFAULT_ENDED = 10
+"""Searches that have ended which are listed."""
+
+DEFAULT_INTERVAL = 2.0
+MIN_INTERVAL = 0.5
+"""Time between two looks, s."""
+
+CHECK_LOOKS = 10
+"""Daemon and processes are checked once in this many looks."""
+
+COLOURS = {"ok": "green", "note": "yellow", "problem": "red"}
+
+
+@cmd_root.command("status")
+@click.argument("searches", metavar="[PK]...", nargs=-1)
+@click.option("-n", "--number", type=click.IntRange(min=0), default=DEFAULT_ENDED, show_default=True, metavar="N",
+              help="How many of the searches that have ended.")  # fmt: skip
+@click.option("-a", "--all", "show_all", is_flag=True, help="All searches that have ended.")
+@click.option("-w", "--watch", is_flag=True, help="Show it anew until all of it has ended, or Ctrl-C.")
+@click.option("--interval", type=click.FloatRange(min=MIN_INTERVAL), default=DEFAULT_INTERVAL, show_default=True,
+              metavar="S", help="Seconds between two looks with --watch.")  # fmt: skip
+@JSON
+@with_profile
+def cmd_status(
+    *, searches: tuple[str, ...], number: int, show_all: bool, watch: bool, interval: float, as_json: bool
+) -> None:
+    """List the searches of the profile, or those named: running ones first, then the newest.
+
+    Of one search that is named: its walkers with temperature and melting, what came of each move, failures by
+    reason, structures per CPU hour, and how long it may still take.
+
+    Several runs of a search (`run --runs`) have a row of their own, with one below it for each that is under way,
+    or for all of them where they are named. Under the table: refinements under way, or named; what holds up the running
+    ones, and the command that mends it.
+    """
+    from aiida_fuse2 import query
+    from aiida_fuse2.cli.views.tables import make_console
+    from aiida_fuse2.query import refinements
+
+    if watch and as_json:
+        raise click.UsageError("--watch shows tables; for scripts, call --json again and again")
+    refined = {search: refinements.load_refinement(search) for search in searches}
+    named = [query.load_search_or_runs(search).pk for search, node in refined.items() if node is None]
+    of_refinements = [node.pk for node in refined.values() if node is not None]
+
+    def look() -> Look:
+        if not searches:
+            rows, damaged = _readable_rows(_chosen(None if show_all else number), with_ended=show_all)
+            return Look(
+                rows=rows, refinements=[refinements.progress(pk) for pk in refinements.under_way()], damaged=damaged
+            )
+        rows = [row for pk in named for row in _rows(pk, with_ended=True)]
+        return Look.of(rows, [refinements.progress(pk) for pk in of_refinements], in_full=len(searches) == 1)
+
+    if watch:
+        _watch(look, interval)
+        return
+    seen = look()
+    problems = _problems(seen)
+    if as_json:
+        echo_json(
+            {
+                "searches": [seen.values(row) for row in seen.rows if row.n_runs is None],
+                "runs": [row.values() for row in seen.rows if row.n_runs is not None],
+                "refinements": [asdict(one) for one in seen.refinements],
+                "problems": [asdict(finding) for finding in problems],
+            }
+        )
+        return
+    console = make_console()
+    console.print(seen.view())
+    for finding in problems:
+        print_finding(console, finding)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Look:
+    """What one look at the graph has shown.
+
+    Attributes:
+        rows: of the table.
+        refinements: those under way, or named.
+        details: of the search, where one was named.
+        damaged: what is wrong with searches that cannot be shown.
+    """
+
+    rows: Sequence[Row]
+    refinements: Sequence[RefinementProgress] = ()
+    details: Details | None = None
+    damaged: Sequence[Finding] = ()
+
+    @classmethod
+    def of(cls, rows: Sequence[Row], refinements: Sequence[RefinementProgress], *, in_full: bool) -> Look:
+        """Return a look with the details of a search that is the only one asked for.
+
+        Args:
+            rows: of the table.
+            refinements: below it.
+            in_full: whether one search was named.
+        """
+        from aiida_fuse2.cli.views.details import details
+        from aiida_fuse2.query.status import Progress
+
+        only = rows[0].reached if in_full and len(rows) == 1 else None
+        found = details(only, rows[0].settings) if isinstance(only, Progress) else None
+        return cls(rows=rows, refinements=refinements, details=found)
+
+    @property
+    def reached(self) -> list[Progress | RunsProgress | RefinementProgress]:
+        """All of it."""
+        return [*(row.reached for row in self.rows), *self.refinements]
+
+    @property
+    def is_running(self) -> bool:
+        """Whether any of it goes on."""
+        return any(not one.is_terminated for one in self.reached)
+
+    def values(self, row: Row) -> dict[str, Any]:
+        """Return a row in plain values, with the details of a search that was named."""
+        return row.values() if self.details is None else row.values() | self.details.values(row.state)
+
+    def view(self) -> RenderableType:
+        """Return all of it for a terminal."""
+        from rich.console import Group
+
+        from aiida_fuse2.cli.views.details import details_view
+        from aiida_fuse2.query.status import Progress
+
+        from .refine import refinement_text
+
+        if not self.reached and not self.damaged:
+            return _nothing_text()
+        parts: list[RenderableType] = [status_table(self.rows)] if self.rows else []
+        if self.details is not None and isinstance(self.rows[0].reached, Progress):
+            parts += ["", details_view(self.details, self.rows[0].reached, self.rows[0].settings)]
+        return Group(*parts, *(refinement_text(one) for one in self.refinements))
+
+
+def _nothing_text() -> str:
+    """Return why there is nothing to list."""
+    from aiida_fuse2 import query
+
+    _, ended = query.listed()
+    if not ended:
+        return "there is no search in this profile yet; start one with `aiida-fuse2 run`"
+    have, them = ("1 search has", "it") if len(ended) == 1 else (f"{len(ended)} searches have", "them")
+    return f"nothing runs; {have} ended (`{hint('status -a')}` lists {them})"
+
+
+def _problems(seen: Look) -> list[Finding]:
+    """Return what is wrong with searches that cannot be shown, and what holds up those that run."""
+    from aiida_fuse2.environment import diagnosis
+
+    checks = (diagnosis.check_disk, diagnosis.check_daemon, diagnosis.check_processes)
+    findings = [finding for check in checks for finding in check()] if seen.is_running else []
+    listed = {None, *(one.pk for one in seen.reached)}
+    holding = [f for f in findings if f.severity is diagnosis.Severity.PROBLEM and f.search in listed]
+    return [*seen.damaged, *holding]
+
+
+def _watch(look: Callable[[], Look], interval: float) -> None:
+    """Show looks until nothing runs any more; Ctrl-C ends the display and nothing else.
+
+    Where there is no terminal, a look is printed where it differs from the one before.
+    """
+    from rich.live import Live
+
+    from aiida_fuse2.cli.views.tables import make_console
+
+    console = make_console()
+    try:
+        if not console.is_terminal:
+            _print_looks(look, interval, console)
+            return
+        with Live(console=console, auto_refresh=False) as live:
+            for view in _views(look, interval):
+                live.update(view, refresh=True)
+    except KeyboardInterrupt:
+        echo("")
+
+
+def _print_looks(look: Callable[[], Look], interval: float, console: Console) -> None:
+    before = ""
+    for view in _views(look, interval):
+        with console.capture() as capture:
+            console.print(view)
+        if capture.get() != before:
+            before = capture.get()
+            echo(before)
+
+
+def _views(look: Callable[[], Look], interval: float) -> Iterator[RenderableType]:
+    """Yield looks with what holds the searches up, which is asked for more rarely, until nothing runs."""
+    from rich.console import Group
+
+    problems: list[Finding] = []
+    for number in count():
+        seen = look()
+        if number % CHECK_LOOKS == 0:
+            problems = _problems(seen)
+        yield Group(seen.view(), *(finding_text(f) for f in (problems if seen.is_running else seen.damaged)))
+        if not seen.is_running:
+            return
+        time.sleep(interval)
+
+
+def _chosen(number: int | None) -> list[int]:
+    """Return what runs, and the newest of what has ended."""
+    from aiida_fuse2 import query
+
+    running, ended = query.listed()
+    return running + (ended if number is None else ended[:number])
+
+
+@dataclass(frozen=True, kw_only=True)
+class Row:
+    """A search, or several runs of one, in the table.
+
+    Attributes:
+        settings: of the search; of runs, those of run 0.
+        reached: how far it is.
+        state: of a search, after its last generation.
+        of_runs: of a search that belongs to runs, their primary key.
+        n_runs: how many runs this stands for, or None for a search.
+    """
+
+    settings: SearchSettings
+    reached: Progress | RunsProgress
+    state: SearchState | None = None
+    of_runs: int | None = None
+    n_runs: int | None = None
+
+    @property
+    def max_structures(self) -> int:
+        """Structures that are to be tried."""
+        return self.settings.max_structures * (self.n_runs or 1)
+
+    def values(self) -> dict[str, Any]:
+        """Return plain values for scripts."""
+        reached = self.reached
+        common = {
+            "pk": reached.pk,
+            "composition": self.settings.composition,
+            "process_state": reached.process_state,
+            "exit_status": reached.exit_status,
+            "is_paused": reached.is_paused,
+            "is_stopping": reached.is_stopping,
+            "phase": reached.phase,
+            "structures_tried": reached.tried,
+            "max_structures": self.max_structures,
+            "best": None if reached.best is None else asdict(reached.best),
+            "structures_per_hour": reached.rate,
+            "elapsed_seconds": reached.elapsed,
+        }
+        if self.n_runs is not None:
+            return common | {"n_runs": self.n_runs}
+        return common | {"generation": None if self.state is None else self.state.generation, "runs": self.of_runs}
+
+
+def _readable_rows(pks: Sequence[int], *, with_ended: bool) -> tuple[list[Row], list[Finding]]:
+    """Return the rows of searches and runs, and what is wrong with those that cannot be read."""
+    from aiida_fuse2.core.errors import Fuse2Error
+    from aiida_fuse2.environment.diagnosis import Finding, Severity
+
+    rows: list[Row] = []
+    damaged = []
+    for pk in pks:
+        try:
+            rows += _rows(pk, with_ended=with_ended)
+        except Fuse2Error as error:  # one bad archive must not hide the other searches
+            text = f"{pk} cannot be shown: {error}"
+            damaged.append(Finding(subject="search", severity=Severity.PROBLEM, text=text, command=None, search=pk))
+    return rows, damaged
+
+
+def _rows(pk: int, *, with_ended: bool) -> list[Row]:
+    """Return the row of a search, or those of runs and of their searches, at least those under way."""
+    from aiida import orm
+
+    from aiida_fuse2 import query
+
+    node = orm.load_node(pk)
+    if not query.is_runs(node):
+        search = query.progress(pk)
+        return [Row(settings=query.search_settings_of(pk), reached=search, state=search.state)]
+    settings, runs = query.runs_settings(node), query.runs_progress(pk)
+    shown = [search for search in runs.searches if with_ended or not search.is_terminated]
+    below = [Row(settings=settings, reached=search, state=search.state, of_runs=pk) for search in shown]
+    return [Row(settings=settings, reached=runs, n_runs=runs.n_runs), *below]
+
+
+def status_table(rows: Sequence[Row]) -> Table:
+    """Return the table of searches."""
+    from rich.table import Table
+
+    table = Table(box=None, pad_edge=False, header_style="dim")
+    for title in ("PK", "composition", "state", "structures", "best", "per h"):
+        table.add_column(title, justify="right" if title in {"PK", "structures", "per h"} else "left")
+    for row in rows:
+        rate = "" if row.reached.rate is None else f"{row.reached.rate:.0f}"
+        composition = row.settings.composition if row.n_runs is None else f"{row.settings.composition} x {row.n_runs}"
+        table.add_row(
+            str(row.reached.pk),
+            composition if row.of_runs is None else f"  of {row.of_runs}",
+            _state_text(row.reached),
+            f"{row.reached.tried}/{row.max_structures}",
+            _best_text(row.reached.best),
+            rate,
+        )
+    return table
+
+
+def _best_text(best: BestFound | None) -> str:
+    return "" if best is None else f"{best.energy:.4f} {best.symbol}"
+
+
+def _state_text(reached: Progress | RunsProgress) -> Text:
+    from aiida_fuse2.cli.views.tables import coloured
+
+    if not reached.is_terminated:
+        notes = [coloured(("paused", "yellow"))] if reached.is_paused else []
+        notes += [coloured(("stopping", "yellow"))] if reached.is_stopping else []
+        return coloured(", ").join([*notes, coloured(reached.phase)])
+    if reached.exit_status == 0:
+        return coloured(("finished", "green"))
+    colour = "red" if reached.has_failed else "yellow"
+    word = "stopped" if not reached.has_failed else "failed" if reached.exit_status else reached.process_state
+    return coloured((word, colour), f" ({reached.exit_status})" if reached.exit_status else "")
+
+
+@cmd_root.command("doctor")
+@click.option("--connect", is_flag=True, help="Connect to the machines of codes that are not this one.")
+@click.option("--mend", is_flag=True, help="Seal what kills have left behind in searches that have ended.")
+@JSON
+@with_profile
+def cmd_doctor(*, connect: bool, mend: bool, as_json: bool) -> None:
+    """Look for what keeps searches from advancing, and tell the command that mends it.
+
+    Looks at disk, daemon, broker, codes and processes. The exit code is 1 where something has to be done.
+    """
+    from aiida_fuse2.cli.views.tables import make_console
+    from aiida_fuse2.environment import diagnosis
+
+    findings = [*(diagnosis.mend() if mend else []), *diagnosis.examine(connect=connect)]
+    if as_json:
+        echo_json([asdict(finding) for finding in findings])
+    else:
+        console = make_console()
+        for finding in findings:
+            print_finding(console, finding)
+    if any(finding.severity is diagnosis.Severity.PROBLEM for finding in findings):
+        click.get_current_context().exit(1)
+
+
+def print_finding(console: Console, finding: Finding) -> None:
+    """Print what was found, and what to do about it."""
+    console.print(finding_text(finding), soft_wrap=True)
+
+
+def finding_text(finding: Finding) -> Text:
+    """Return what was found, and what to do about it, coloured."""
+    from aiida_fuse2.cli.views.tables import coloured
+
+    command = ("", "") if finding.command is None else (f"\n         {finding.command}", "bold")
+    mark = (f"{finding.severity:>7}", COLOURS[finding.severity])
+    return coloured(mark, f"  {finding.subject}: {finding.text}", command)

@@ -1,0 +1,94 @@
+"""``aiida-fuse2 structures``."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import click
+
+from aiida_fuse2.cli.params.options import JSON, NEWEST_SEARCH, CommandError, echo, echo_json, with_profile
+from aiida_fuse2.cli.root import cmd_root
+from aiida_fuse2.cli.utils.files import check_absent, reported_writing
+
+FORMATS = ("cif", "poscar", "extxyz")
+
+
+@cmd_root.command("structures")
+@NEWEST_SEARCH
+@click.option("-n", "--number", type=click.IntRange(min=1), default=5, show_default=True, metavar="N", help="How many.")
+@click.option("--format", "file_format", type=click.Choice(FORMATS), default="cif", show_default=True)
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(path_type=Path, file_okay=False),
+    default=Path(),
+    help="Directory for the files, made if missing; by default the present one.",
+)
+@click.option(
+    "--symprec",
+    type=click.FloatRange(min=0, min_open=True, max=1),
+    metavar="Å",
+    help="Move atoms onto the symmetry found at this tolerance: a CIF then has its space group, a POSCAR or "
+    "extxyz the primitive cell. By default the cell is written as it was relaxed, in P1.",
+)
+@click.option("--force", is_flag=True, help="Overwrite files.")
+@JSON
+@with_profile
+def cmd_structures(
+    *,
+    search: str | None,
+    number: int,
+    file_format: str,
+    output: Path,
+    symprec: float | None,
+    force: bool,
+    as_json: bool,
+) -> None:
+    """Write the best structures of the search PK, or of all its runs, to files.
+
+    The newest search is taken if PK is left out.
+
+    Their names hold composition, rank, space group and energy (eV/atom), as in
+    SrTiO3_01_Pm-3m_-8.4236.cif. The space group is the one found at --symprec, or at the loose tolerance of
+    the search (0.1 Å unless set).
+    """
+    from aiida_fuse2 import query
+
+    node = query.load_search_or_runs(search)
+    is_runs = query.is_runs(node)
+    rows = query.combined(query.run_searches(node), number) if is_runs else query.ranked(node)[:number]
+    if not rows:
+        raise CommandError(f"the search {node.pk} has no structure yet")
+    formula = (query.runs_settings(node) if is_runs else query.search_settings(node)).unit.formula
+    written = [(*_content(formula, row, file_format, symprec), row) for row in rows]
+    paths = {output / name: row for name, _, row in written}
+    texts = {output / name: text for name, text, _ in written}
+    with reported_writing(output):
+        check_absent(list(paths), force=force)
+        output.mkdir(parents=True, exist_ok=True)
+        for path, text in texts.items():
+            path.write_text(text)
+            if not as_json:
+                echo(click.format_filename(path))
+    relaxed = query.relaxed_to(node)
+    if as_json:
+        echo_json([{"path": str(path), **row, "relaxed_to": relaxed} for path, row in paths.items()])
+    else:
+        echo(f"All were {relaxed}", err=True)
+
+
+def _content(formula: str, row: Mapping[str, Any], file_format: str, symprec: float | None) -> tuple[str, str]:
+    """Return name and content of a file; a structure that its symmetry makes another crystal of stays as relaxed."""
+    from aiida_fuse2.core.crystal.symmetry import SymmetryError
+    from aiida_fuse2.export.structures import file_name, to_text
+
+    try:
+        text = to_text(row, file_format, symprec=symprec)
+    except SymmetryError as error:
+        if symprec is None:
+            raise CommandError(f"structure {row['rank']} cannot be written: {error.detail}") from error
+        echo(f"structure {row['rank']} is written as relaxed, in P1: {error.detail}", err=True)
+        return _content(formula, row, file_format, None)
+    return file_name(formula, row, file_format, symprec=symprec), text

@@ -1,0 +1,22 @@
+"""The commands: one module of ``commands`` each, which adds them to the root."""
+
+from __future__ import annotations
+
+COMMANDS = (
+    "benchmark",
+    "compare",
+    "continuing",
+    "export",
+    "generate",
+    "hull",
+    "model",
+    "potentials",
+    "refine",
+    "report",
+    "run",
+    "setup",
+    "show",
+    "status",
+    "structures",
+    "watch",
+)

@@ -1,0 +1,201 @@
+"""All that `status` tells of one search: walkers, moves, failures, speed, what is left to do."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from rich.columns import Columns
+from rich.console import Group
+from rich.table import Table
+
+from aiida_fuse2.calculations.conversions import history_rows
+from aiida_fuse2.core.search.state import SearchState
+from aiida_fuse2.core.settings import SearchSettings
+from aiida_fuse2.query.chain import generation_records
+from aiida_fuse2.query.status import Progress
+from aiida_fuse2.report.data import move_counts
+
+from .progress import acceptance_text, best_text, speed_text, targets_text
+from .tables import coloured, counts_text, duration_text, spacegroup_text
+
+HOUR = 3600
+
+
+@dataclass(frozen=True, kw_only=True)
+class WalkerNow:
+    """One walker as it stands.
+
+    Attributes:
+        walker: its index.
+        energy: of its current structure, eV/atom, or None before it has one.
+        spacegroup: of this structure at the loose tolerance, or None.
+        spacegroup_symbol: its symbol, or empty.
+        temperature: eV/atom.
+        stale: structures since its last downhill step.
+        is_melted: whether there were too many of them.
+        accepted: steps accepted.
+        rejected: steps rejected.
+    """
+
+    walker: int
+    energy: float | None
+    spacegroup: int | None
+    spacegroup_symbol: str
+    temperature: float
+    stale: int
+    is_melted: bool
+    accepted: int
+    rejected: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Details:
+    """What is told of one search beside its progress.
+
+    Attributes:
+        walkers: as they stand.
+        moves: rows of ``report.data.move_counts``.
+        per_cpu_hour: structures per hour of CPU time, or None while unknown.
+        seconds_left: at most, at the present speed, or None where that is not known.
+        cpu_seconds_left: CPU time until ``max_structures``, as the structures before cost, or None.
+    """
+
+    walkers: tuple[WalkerNow, ...]
+    moves: tuple[dict[str, Any], ...]
+    per_cpu_hour: float | None
+    seconds_left: float | None
+    cpu_seconds_left: float | None
+
+    def values(self, state: SearchState | None) -> dict[str, Any]:
+        """Return plain values for scripts."""
+        return {
+            "failures": {} if state is None else state.failures,
+            "targets": {} if state is None else {name: asdict(found) for name, found in state.targets.items()},
+            **asdict(self),
+        }
+
+
+def details(reached: Progress, settings: SearchSettings) -> Details:
+    """Return what is told of a search; projections of its nodes only.
+
+    Args:
+        reached: how far it is.
+        settings: of the search.
+    """
+    state = reached.state
+    if state is None:
+        return Details(walkers=(), moves=(), per_cpu_hour=None, seconds_left=None, cpu_seconds_left=None)
+    seconds = state.cpu_seconds / state.tried if state.tried else 0.0
+    left = 0 if reached.is_terminated else max(settings.max_structures - state.tried, 0)
+    rows = history_rows(record.columns for record in generation_records(reached.pk))
+    return Details(
+        walkers=tuple(_walkers(rows, state, settings)),
+        moves=tuple(move_counts(rows)),
+        per_cpu_hour=HOUR / seconds if seconds else None,
+        seconds_left=reached.seconds_left(settings),
+        cpu_seconds_left=left * seconds if seconds and left else None,
+    )
+
+
+def _walkers(rows: Sequence[Mapping[str, Any]], state: SearchState, settings: SearchSettings) -> list[WalkerNow]:
+    groups = {row["label"]: row for row in rows}
+    return [
+        WalkerNow(
+            walker=index,
+            energy=walker.energy,
+            spacegroup=groups.get(walker.current or "", {}).get("spacegroup_loose"),
+            spacegroup_symbol=groups.get(walker.current or "", {}).get("spacegroup_symbol_loose") or "",
+            temperature=walker.thermostat.temperature,
+            stale=walker.thermostat.stale,
+            is_melted=walker.thermostat.is_melted(settings.acceptance),
+            accepted=walker.accepted,
+            rejected=walker.rejected,
+        )
+        for index, walker in enumerate(state.walkers)
+    ]
+
+
+# --- texts --------------------------------------------------------------------------------------
+
+
+def details_view(found: Details, reached: Progress, settings: SearchSettings) -> Group:
+    """Return the details of a search for a terminal.
+
+    Args:
+        found: its details.
+        reached: how far it is.
+        settings: of the search.
+    """
+    facts = Table.grid(padding=(0, 2))
+    facts.add_column(style="dim", no_wrap=True)
+    facts.add_column()
+    for title, value in _facts(found, reached, settings):
+        facts.add_row(title, value)
+    tables = [walkers_table(found.walkers, settings)] if found.walkers else []
+    tables += [moves_table(found.moves)] if found.moves else []
+    return Group(facts, "", Columns(tables, padding=(1, 4)))  # beside each other where the terminal is wide
+
+
+def _facts(found: Details, reached: Progress, settings: SearchSettings) -> list[tuple[str, str]]:
+    state = reached.state
+    if state is None:
+        return [("structures", "none yet")]
+    unique = f"{state.tried} of {settings.max_structures} tried, {state.explored} explored, {state.unique} unique"
+    facts = [
+        ("generation", f"{max(state.generation - 1, 0)}; {state.since_best} structures since the best"),
+        ("structures", unique),
+        ("best", best_text(reached.best)),
+        ("accepted", acceptance_text(state)),
+        ("failed", counts_text(state.failures)),
+        ("speed", _speed(found, reached, settings)),
+    ]
+    if reached.targets:
+        facts.append(("target", targets_text(reached)))
+    return facts
+
+
+def _speed(found: Details, reached: Progress, settings: SearchSettings) -> str:
+    parts = [speed_text(reached, settings)]
+    if found.per_cpu_hour is not None:
+        parts.append(f"{found.per_cpu_hour:.0f} per CPU hour")
+    if found.cpu_seconds_left is not None:
+        parts.append(f"{duration_text(found.cpu_seconds_left)} of CPU time until {settings.max_structures}")
+    return "; ".join(parts)
+
+
+def walkers_table(walkers: Sequence[WalkerNow], settings: SearchSettings) -> Table:
+    """Return the walkers as a table."""
+    table = Table(box=None, pad_edge=False, header_style="dim")
+    table.add_column("walker", justify="right")
+    table.add_column("E\neV/atom", justify="right")
+    table.add_column("space group")
+    for title in ("T\neV/atom", "since\ndownhill", "accepted", "rejected"):
+        table.add_column(title, justify="right")
+    table.add_column("")
+    for now in walkers:
+        table.add_row(
+            str(now.walker),
+            "" if now.energy is None else f"{now.energy:.4f}",
+            "" if now.energy is None else spacegroup_text(now.spacegroup_symbol, now.spacegroup),
+            f"{now.temperature:.3f}",
+            f"{now.stale}/{settings.acceptance.melt_threshold}",
+            str(now.accepted),
+            str(now.rejected),
+            coloured(("melted" if now.is_melted else "", "yellow")),
+        )
+    return table
+
+
+def moves_table(moves: Sequence[Mapping[str, Any]]) -> Table:
+    """Return what came of each move as a table."""
+    table = Table(box=None, pad_edge=False, header_style="dim")
+    table.add_column("move")
+    for title in ("trials", "accepted", "", "new lowest", "failed"):
+        table.add_column(title, justify="right")
+    for row in moves:
+        share = f"{100 * row['accepted'] / row['trials']:.0f} %" if row["trials"] else ""
+        numbers = (str(row["trials"]), str(row["accepted"]), share, str(row["best"]), str(row["failed"]))
+        table.add_row(str(row["name"]), *numbers)
+    return table

@@ -1,0 +1,252 @@
+"""Live progress of a search: a panel in a terminal, a line for each generation elsewhere."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import TypeVar
+
+from aiida import orm
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
+from rich.panel import Panel
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
+
+from aiida_fuse2.cli.params.options import echo, echo_json
+from aiida_fuse2.core.search.state import SearchState
+from aiida_fuse2.core.settings import SearchSettings
+from aiida_fuse2.environment.daemon import daemon_problem
+from aiida_fuse2.query.refinements import RefinementProgress
+from aiida_fuse2.query.status import BestFound, Progress, RunsProgress, progress
+
+from .tables import coloured, counts_text, duration_text, spacegroup_text
+
+P = TypeVar("P", Progress, RunsProgress, RefinementProgress)
+
+POLL_INTERVAL = 1.0
+"""How often the graph is asked, s."""
+
+DAEMON_POLLS = 10
+"""The daemon is asked once in this many polls."""
+
+BAR_WIDTH = 30
+"""Columns of the bar."""
+
+PANEL_WIDTH = 80
+"""Columns of the panel, where the terminal has as many."""
+
+
+def follow(search: int, settings: SearchSettings, console: Console) -> Progress:
+    """Show the progress of a search until it ends.
+
+    Args:
+        search: primary key of the search.
+        settings: of the search.
+        console: gets a live panel where it is a terminal, else one line for each generation.
+
+    Raises:
+        KeyboardInterrupt: where the user has had enough; the search goes on.
+    """
+    if console.is_terminal:
+        return _follow_live(search, settings, console)
+    return _follow_plain(search, settings, console)
+
+
+def polls(ask: Callable[[], P]) -> Iterator[tuple[P, str | None]]:
+    """Yield progress and what is wrong with the daemon, until what is asked for has ended.
+
+    Args:
+        ask: returns the progress.
+    """
+    problem, number = None, 0
+    while True:
+        reached = ask()
+        if reached.is_terminated:
+            yield reached, None
+            return
+        if number % DAEMON_POLLS == 0:
+            problem = daemon_problem()
+        yield reached, problem
+        number += 1
+        time.sleep(POLL_INTERVAL)
+
+
+def _follow_live(search: int, settings: SearchSettings, console: Console) -> Progress:
+    with Live(console=console, auto_refresh=False) as live:
+        for reached, problem in polls(lambda: progress(search)):
+            live.update(panel(reached, settings, problem), refresh=True)
+    return reached
+
+
+def _follow_plain(search: int, settings: SearchSettings, console: Console) -> Progress:
+    shown: int | None = None
+    told: str | None = None
+    for reached, problem in polls(lambda: progress(search)):
+        if problem is not None and problem != told:
+            console.print(f"the search does not advance: {problem}", soft_wrap=True)
+        told = problem
+        if reached.state is not None and reached.state.generation != shown:
+            shown = reached.state.generation
+            console.print(generation_line(reached, reached.state, settings), soft_wrap=True)
+    return reached
+
+
+# --- texts --------------------------------------------------------------------------------------
+
+
+def best_text(best: BestFound | None) -> str:
+    """Return energy and space group of the best structure."""
+    if best is None:
+        return "none yet"
+    return f"{best.energy:.4f} eV/atom {spacegroup_text(best.symbol, best.number)}"
+
+
+def target_text(name: str, state: SearchState | None) -> str:
+    """Return whether a target was found, and after how many structures."""
+    found = None if state is None else state.targets.get(name)
+    if found is None:
+        return f"{name} not found yet" if state is None or not state.tried else f"{name} not among {state.tried} so far"
+    return f"{name} found after {found.structure_number} structures (rms {found.rms:.3f} Å, {found.energy:.4f} eV/atom)"
+
+
+def targets_text(reached: Progress) -> str:
+    """Return what became of the targets of a search, for people; empty where it has none."""
+    return "; ".join(target_text(name, reached.state) for name in reached.targets)
+
+
+def acceptance_text(state: SearchState) -> str:
+    """Return how many of the walkers' steps were accepted."""
+    accepted = sum(walker.accepted for walker in state.walkers)
+    steps = accepted + sum(walker.rejected for walker in state.walkers)
+    return f"{accepted} of {steps} steps" + (f" ({100 * accepted / steps:.0f} %)" if steps else "")
+
+
+def walkers_text(state: SearchState, settings: SearchSettings) -> str:
+    """Return the temperatures of the walkers and how many have melted."""
+    temperatures = [walker.thermostat.temperature for walker in state.walkers]
+    low, high = f"{min(temperatures):.3f}", f"{max(temperatures):.3f}"
+    span = low if low == high else f"{low} to {high}"
+    melted = sum(walker.thermostat.is_melted(settings.acceptance) for walker in state.walkers)
+    return f"{len(state.walkers)} at T {span} eV/atom, {melted} melted"
+
+
+def speed_text(reached: Progress, settings: SearchSettings) -> str:
+    """Return structures per hour and the expected time left."""
+    if reached.rate is None:
+        return "not known yet"
+    left = reached.seconds_left(settings)
+    rest = "" if left is None else f", at most {duration_text(left)} left"
+    return f"{reached.rate:.0f} structures per hour{rest}"
+
+
+def generation_line(reached: Progress, state: SearchState, settings: SearchSettings) -> str:
+    """Return the progress after a generation as one line."""
+    parts = [
+        f"generation {state.generation - 1}: {state.tried} of {settings.max_structures} structures",
+        f"{state.unique} unique",
+        f"best {best_text(reached.best)}",
+        f"failed: {counts_text(state.failures)}",
+        f"accepted {acceptance_text(state)}",
+        speed_text(reached, settings),
+    ]
+    if reached.targets:
+        parts.append(f"target {targets_text(reached)}")
+    return "; ".join(parts)
+
+
+def report_interrupt(node: orm.WorkChainNode, text: str, ways: Mapping[str, str], *, as_json: bool) -> None:
+    """Say that something goes on after its display has ended, and what can be done about it.
+
+    Args:
+        node: what goes on.
+        text: says so.
+        ways: what each command does, by command.
+        as_json: whether the standard output has JSON.
+    """
+    echo("\n".join([f"\n{text}", *(f"  {command}: {what}" for command, what in ways.items())]), err=as_json)
+    if as_json:
+        echo_json({"pk": node.pk, "uuid": node.uuid, "process_state": "running"})
+
+
+# --- panel --------------------------------------------------------------------------------------
+
+
+def panel(reached: Progress, settings: SearchSettings, problem: str | None) -> Panel:
+    """Return the panel of a search.
+
+    Args:
+        reached: how far it is.
+        settings: of the search.
+        problem: what keeps the daemon from advancing it, or None.
+    """
+    grid = Table.grid(padding=(0, 2))
+    grid.add_column(style="dim", no_wrap=True)
+    grid.add_column()
+    for name, content in _rows(reached, settings):
+        grid.add_row(name, content)
+    contents: list[RenderableType] = [grid]
+    if problem is not None and not reached.is_terminated:
+        contents.append(coloured((f"The search does not advance: {problem}", "bold red")))
+    title = coloured((settings.composition, "bold"), f" search {reached.pk}")
+    note = None if reached.is_terminated else "Ctrl-C leaves the search running"
+    return framed(contents, title=title, note=note, width=PANEL_WIDTH)
+
+
+def framed(contents: Sequence[RenderableType], *, title: Text, note: str | None, width: int) -> Panel:
+    """Return a panel with its contents below each other.
+
+    Args:
+        contents: of the panel.
+        title: in the upper line of its frame.
+        note: in the lower line, or None.
+        width: columns, where the terminal has as many.
+    """
+    return Panel(
+        Group(*contents),
+        title=title,
+        subtitle=note,
+        title_align="left",
+        subtitle_align="left",
+        width=width,
+        padding=(0, 1),
+    )
+
+
+def _rows(reached: Progress, settings: SearchSettings) -> Iterator[tuple[str, RenderableType]]:
+    yield "now", _phase_text(reached)
+    state = reached.state
+    tried = 0 if state is None else state.tried
+    yield "structures", _bar(tried, settings.max_structures)
+    if state is not None:
+        yield "", f"{state.explored} explored, {state.unique} unique, {state.since_best} since the best"
+        yield "best", coloured((best_text(reached.best), "bold"), _best_details(reached.best))
+        yield "failed", counts_text(state.failures)
+        yield "accepted", acceptance_text(state)
+        yield "walkers", walkers_text(state, settings)
+    if reached.targets:
+        yield "target", targets_text(reached)
+    yield "speed", speed_text(reached, settings)
+    yield "time", duration_text(reached.elapsed)
+
+
+def _phase_text(reached: Progress) -> str:
+    if reached.is_terminated:
+        return reached.process_state
+    notes = ["paused: `verdi process play` goes on"] if reached.is_paused else []
+    notes += ["will stop after this generation"] if reached.is_stopping else []
+    return "; ".join([reached.phase, *notes])
+
+
+def _bar(tried: int, total: int) -> Table:
+    bar = Table.grid(padding=(0, 1))
+    bar.add_row(ProgressBar(total=total, completed=tried, width=BAR_WIDTH), f"{tried} of {total}")
+    return bar
+
+
+def _best_details(best: BestFound | None) -> str:
+    if best is None:
+        return ""
+    atoms = "" if best.n_atoms is None else f", {best.n_atoms} atoms"
+    return f"{atoms}, structure {best.structure_number}"

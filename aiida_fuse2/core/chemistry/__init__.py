@@ -1,0 +1,1 @@
+"""Compositions, radii and volumes."""

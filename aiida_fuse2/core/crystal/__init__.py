@@ -1,0 +1,1 @@
+"""Crystals: slicing, symmetry, uniqueness, validity."""

@@ -1,0 +1,1 @@
+"""The search: what is tried next, what is decided, and what is kept."""

@@ -1,0 +1,88 @@
+"""Acceptance of trials: Metropolis with a temperature that melts (paper section 2.2, design 3.6)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from enum import StrEnum
+
+import numpy as np
+
+from aiida_fuse2.core.settings import AcceptanceSettings
+
+
+class Outcome(StrEnum):
+    """What became of a trial."""
+
+    DOWNHILL = "downhill"
+    UPHILL = "uphill"
+    REJECTED = "rejected"
+    DUPLICATE = "duplicate"
+    FAILED = "failed"
+    NOT_LOWEST = "not_lowest"
+    INITIAL = "initial"
+
+
+ACCEPTED = frozenset({Outcome.DOWNHILL, Outcome.UPHILL})
+
+
+@dataclass(frozen=True)
+class Thermostat:
+    """Temperature of one walker.
+
+    Attributes:
+        temperature: T of the Metropolis criterion, eV/atom.
+        stale: structures of the walker since its last downhill step.
+    """
+
+    temperature: float
+    stale: int = 0
+
+    def is_melted(self, settings: AcceptanceSettings) -> bool:
+        """Tell whether the walker has gone ``melt_threshold`` structures without a downhill step."""
+        return self.stale >= settings.melt_threshold
+
+
+def accept(delta: float, thermostat: Thermostat, settings: AcceptanceSettings, rng: np.random.Generator) -> Outcome:
+    """Return whether a trial is accepted, and how.
+
+    Args:
+        delta: energy of the trial minus that of the walker's current structure, eV/atom.
+        thermostat: temperature of the walker.
+        settings: energy tolerance.
+        rng: draws the Metropolis number, whether or not it is needed.
+    """
+    drawn = rng.random()
+    if delta < -settings.energy_tolerance:
+        return Outcome.DOWNHILL
+    if delta <= 0:
+        return Outcome.UPHILL
+    if thermostat.temperature > 0 and drawn < np.exp(-delta / thermostat.temperature):
+        return Outcome.UPHILL
+    return Outcome.REJECTED
+
+
+def update_thermostat(
+    thermostat: Thermostat,
+    outcome: Outcome,
+    n_structures: int,
+    settings: AcceptanceSettings,
+    rng: np.random.Generator,
+) -> Thermostat:
+    """Return the thermostat after a step.
+
+    A downhill step restores the temperature. Any other step adds its structures to the count and,
+    once the walker is melted, a rejected one heats it by U(0, ``melt_step``) eV/atom.
+
+    Args:
+        thermostat: state before the step.
+        outcome: of the walker's lowest trial.
+        n_structures: structures that the walker relaxed in this step.
+        settings: temperature, melting threshold and step.
+        rng: draws the rise in temperature.
+    """
+    if outcome is Outcome.DOWNHILL:
+        return Thermostat(settings.temperature, 0)
+    counted = replace(thermostat, stale=thermostat.stale + n_structures)
+    if outcome in ACCEPTED or not counted.is_melted(settings):
+        return counted
+    return replace(counted, temperature=counted.temperature + rng.uniform(0.0, settings.melt_step))

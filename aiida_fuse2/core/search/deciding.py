@@ -1,0 +1,323 @@
+"""What a generation's relaxations mean: duplicates, acceptance, the new best, the next state."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from aiida_fuse2.core.crystal.uniqueness import UniqueIndex, encode_fingerprint
+from aiida_fuse2.core.relaxers.failures import CONVERGED, KNOWN
+from aiida_fuse2.core.rng import Purpose, keyed_generator
+from aiida_fuse2.core.settings import SearchSettings
+
+from .acceptance import ACCEPTED, Outcome, accept, update_thermostat
+from .state import Best, FollowUp, FoundTarget, SearchState, Walker
+from .targets import ExploredStructure, TargetFinder
+from .trials import TrialInfo
+
+
+@dataclass(frozen=True, eq=False)
+class Relaxation:
+    """What relaxing one trial gave.
+
+    Attributes:
+        status: ``converged``, or the reason of the failure.
+        values: energy (eV/atom), atoms, volume, space groups, steps, evaluations, CPU seconds, ...
+        fingerprint: of the relaxed structure, shape (36,), or None where it failed.
+    """
+
+    status: str
+    values: Mapping[str, Any]
+    fingerprint: NDArray[np.float64] | None
+
+    @property
+    def is_converged(self) -> bool:
+        """Whether the energy may be used."""
+        return self.status == CONVERGED
+
+    @property
+    def reason(self) -> str:
+        """What is counted where it failed: the status, with the tier in front where there are several."""
+        tier = self.values.get("tier")
+        return f"{tier}: {self.status}" if tier else self.status
+
+    @property
+    def energy(self) -> float:
+        """Energy (enthalpy under pressure), eV/atom."""
+        return float(self.values["energy"])
+
+    @property
+    def cpu_seconds(self) -> float:
+        """CPU time of the relaxation, s; 0 where it is not known."""
+        return float(self.values.get("cpu_seconds") or 0.0)
+
+
+@dataclass(frozen=True)
+class KnownStructure:
+    """A structure that was relaxed before: label of its trial, and energy (eV/atom)."""
+
+    label: str
+    energy: float
+
+
+NOT_RELAXED = Relaxation(KNOWN, {}, None)
+"""What stands for the relaxation of a trial that equals a structure relaxed before."""
+
+Comparison = Callable[[str, str], bool]
+"""Tells whether the structures of two labels are the same crystal."""
+
+
+@dataclass(frozen=True)
+class Decision:
+    """The next state, and the record of the generation by label."""
+
+    state: SearchState
+    record: dict[str, dict[str, Any]]
+
+
+class Decider:
+    """Decides on one generation."""
+
+    def __init__(
+        self,
+        *,
+        settings: SearchSettings,
+        state: SearchState,
+        trials: Sequence[TrialInfo],
+        relaxations: Mapping[str, Relaxation],
+        candidates: Mapping[str, Sequence[str]],
+        same: Comparison,
+        known: Mapping[str, KnownStructure],
+    ) -> None:
+        self.settings = settings
+        self.state = state
+        self.trials = trials
+        self.relaxations = {**relaxations, **dict.fromkeys(known, NOT_RELAXED)}
+        self.candidates = candidates
+        self.same = same
+        self.known = known
+        self.converged = [t for t in trials if self.relaxations[t.label].is_converged]
+        self.converged_labels = {t.label for t in self.converged}
+        self.duplicate_of = {label: earlier.label for label, earlier in known.items()}
+        self.outcomes: dict[str, Outcome] = {
+            t.label: Outcome.NOT_LOWEST if self.has_energy(t.label) else Outcome.FAILED for t in trials
+        }
+
+    def has_energy(self, label: str) -> bool:
+        """Tell whether a trial was relaxed, or equals a structure that was."""
+        return label in self.converged_labels or label in self.known
+
+    def energy(self, label: str) -> float:
+        """Return the energy of a relaxed trial, or of the structure that a trial equals, eV/atom."""
+        return self.known[label].energy if label in self.known else self.relaxations[label].energy
+
+    def find_duplicates(self) -> None:
+        """Mark each structure that equals an earlier one, of this generation or before."""
+        fresh = UniqueIndex()
+        window = self.settings.uniqueness.energy_window
+        for trial in self.converged:
+            relaxation = self.relaxations[trial.label]
+            vector = relaxation.fingerprint
+            if vector is None:
+                continue
+            earlier = [*self.candidates.get(trial.label, ()), *fresh.near(relaxation.energy, vector, window)]
+            equal = next((label for label in earlier if self.same(trial.label, label)), None)
+            if equal is None:
+                fresh.add(trial.label, relaxation.energy, vector)
+            else:
+                self.duplicate_of[trial.label] = equal
+
+    def representative(self, label: str) -> str:
+        """Return the first structure seen that equals this one."""
+        return self.duplicate_of.get(label, label)
+
+    def start_walkers(self) -> tuple[Walker, ...]:
+        """Return the walkers on the lowest unique structures of the initial population.
+
+        Of structures that equal each other the one of lowest energy, which is relaxed best, is taken.
+        """
+        lowest: dict[str, str] = {}
+        for label in sorted(self.converged_labels, key=lambda label: (self.energy(label), label)):
+            lowest.setdefault(self.representative(label), label)
+        ranked = list(lowest.values())
+        if not ranked:
+            return self.state.walkers
+        chosen = [ranked[i % len(ranked)] for i in range(len(self.state.walkers))]
+        self.outcomes.update(dict.fromkeys(chosen, Outcome.INITIAL))
+        return tuple(
+            replace(walker, current=label, representative=self.representative(label), energy=self.energy(label))
+            for walker, label in zip(self.state.walkers, chosen, strict=True)
+        )
+
+    def walk(self, index: int, walker: Walker) -> Walker:
+        """Return a walker after it has tested the lowest of its trials."""
+        own = [t for t in self.trials if t.walker == index]
+        tested = sorted((t.label for t in own if self.has_energy(t.label)), key=lambda x: (self.energy(x), x))
+        outcome = Outcome.FAILED
+        if tested:
+            outcome = self._test(index, walker, tested[0])
+            self.outcomes[tested[0]] = outcome
+        rng = self._stream(Purpose.MELT, index)
+        thermostat = update_thermostat(walker.thermostat, outcome, len(own), self.settings.acceptance, rng)
+        if outcome in ACCEPTED:
+            label = tested[0]
+            return Walker(
+                current=self.known[label].label if label in self.known else label,
+                representative=self.representative(label),
+                energy=self.energy(label),
+                thermostat=thermostat,
+                accepted=walker.accepted + 1,
+                rejected=walker.rejected,
+            )
+        return replace(walker, thermostat=thermostat, rejected=walker.rejected + bool(own))
+
+    def _test(self, index: int, walker: Walker, label: str) -> Outcome:
+        if walker.current is None or walker.energy is None:
+            return Outcome.DOWNHILL
+        if self.representative(label) == walker.representative:
+            return Outcome.DUPLICATE
+        delta = self.energy(label) - walker.energy
+        stream = self._stream(Purpose.ACCEPT, index)
+        return accept(delta, walker.thermostat, self.settings.acceptance, stream)
+
+    def _stream(self, purpose: Purpose, walker: int) -> np.random.Generator:
+        return keyed_generator(self.settings.seed, purpose, walker=walker, generation=self.state.generation)
+
+    def progress(self) -> tuple[Best | None, float | None, int]:
+        """Return the best structure, the energy of the last new best, and structures since then."""
+        best, reference = self.state.best, self.state.reference_energy
+        since = self.state.since_best
+        for number, trial in enumerate(self.trials, start=self.state.tried + 1):
+            since += 1
+            if not self.relaxations[trial.label].is_converged:
+                continue
+            energy = self.energy(trial.label)
+            if best is None or energy < best.energy:
+                best = Best(trial.label, energy, number)
+            if reference is None or energy < reference - self.settings.acceptance.energy_tolerance:
+                reference, since = energy, 0
+        return best, reference, since
+
+    def find_followups(self, best: Best | None, walkers: Sequence[Walker]) -> tuple[FollowUp, ...]:
+        """Return the structures to rattle: relaxed with symmetry, new, and near the best."""
+        if best is None:
+            return ()
+        limit = best.energy + self.settings.symmetry.rattle_window
+        holders = {walker.current: index for index, walker in enumerate(walkers)}
+        found = [
+            FollowUp(t.label, self.energy(t.label), holders.get(t.label, t.walker))
+            for t in self.converged
+            if t.symmetric_start and t.label not in self.duplicate_of and self.energy(t.label) <= limit
+        ]
+        ranked = sorted(found, key=lambda f: (f.energy, f.label))
+        return tuple(ranked[: self.settings.symmetry.max_followups])
+
+    def find_targets(self, finder: TargetFinder | None) -> dict[str, FoundTarget]:
+        """Return the targets that were found before or in this generation, by name."""
+        if finder is None:
+            return self.state.targets
+        explored = []
+        for number, trial in enumerate(self.trials, start=self.state.tried + 1):
+            vector = self.relaxations[trial.label].fingerprint
+            if trial.label in self.converged_labels and vector is not None:
+                explored.append(ExploredStructure(trial.label, number, self.energy(trial.label), vector))
+        return finder.add_found(self.state.targets, explored)
+
+    def count_moves(self) -> dict[int, tuple[int, int]]:
+        """Return trials relaxed and accepted of each move, this generation's included."""
+        moves = dict(self.state.moves)
+        for trial in self.trials:
+            relaxed, accepted = moves.get(trial.move, (0, 0))
+            moves[trial.move] = (relaxed + 1, accepted + (self.outcomes[trial.label] in ACCEPTED))
+        return moves
+
+    def record(self) -> dict[str, dict[str, Any]]:
+        """Return one row per trial: where it came from, what it gave, what became of it."""
+        rows: dict[str, dict[str, Any]] = {}
+        for trial in self.trials:
+            relaxation = self.relaxations[trial.label]
+            vector = relaxation.fingerprint
+            rows[trial.label] = {
+                **trial.to_dict(),
+                **relaxation.values,
+                "status": relaxation.status,
+                "outcome": str(self.outcomes[trial.label]),
+                "duplicate_of": self.duplicate_of.get(trial.label),
+                "fingerprint": None if vector is None else encode_fingerprint(vector),
+            }
+        return rows
+
+
+def decide(
+    settings: SearchSettings,
+    state: SearchState,
+    trials: Sequence[TrialInfo],
+    relaxations: Mapping[str, Relaxation],
+    *,
+    candidates: Mapping[str, Sequence[str]],
+    same: Comparison,
+    rejections: Mapping[str, int],
+    pool: tuple[int, dict[int, int], int],
+    known: Mapping[str, KnownStructure] | None = None,
+    targets: TargetFinder | None = None,
+) -> Decision:
+    """Return the next state and the record of a generation.
+
+    Args:
+        settings: of the search.
+        state: before the generation.
+        trials: of the generation.
+        relaxations: what relaxing each gave, by label; of those in ``known`` nothing is expected.
+        candidates: for each label, earlier unique structures that it may equal, by label.
+        same: compares two structures by label.
+        rejections: attempts at trials that were rejected, by reason.
+        pool: number of the pool, positions in it by Z, structures left.
+        known: trials that were not relaxed, and the structures that they equal. A walker tests such a
+            structure as if it had been relaxed again.
+        targets: finds those that have not been found.
+
+    Returns:
+        The decision; it depends on nothing but the arguments.
+    """
+    decider = Decider(
+        settings=settings,
+        state=state,
+        trials=trials,
+        relaxations=relaxations,
+        candidates=candidates,
+        same=same,
+        known=known or {},
+    )
+    decider.find_duplicates()
+    best, reference, since = decider.progress()
+    if state.generation == 0:
+        walkers = decider.start_walkers()
+    else:
+        walkers = tuple(decider.walk(i, walker) for i, walker in enumerate(state.walkers))
+    results = decider.relaxations
+    failed = Counter(r.reason for r in results.values() if not r.is_converged and r is not NOT_RELAXED)
+    next_state = SearchState(
+        generation=state.generation + 1,
+        tried=state.tried + len(trials),
+        explored=state.explored + len(decider.converged),
+        unique=state.unique + sum(t.label not in decider.duplicate_of for t in decider.converged),
+        since_best=since,
+        reference_energy=reference,
+        best=best,
+        walkers=walkers,
+        followups=decider.find_followups(best, walkers),
+        pool_number=pool[0],
+        pool_positions=pool[1],
+        pool_remaining=pool[2],
+        failures=dict(sorted((Counter(state.failures) + failed).items())),
+        rejections=dict(sorted((Counter(state.rejections) + Counter(rejections)).items())),
+        moves=decider.count_moves(),
+        cpu_seconds=round(state.cpu_seconds + sum(r.cpu_seconds for r in results.values()), 3),
+        targets=decider.find_targets(targets),
+    )
+    return Decision(next_state, decider.record())

@@ -1,0 +1,325 @@
+"""What a generation tries: the initial population, rattled copies, and the walkers' moves."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from ase import Atoms
+
+from aiida_fuse2.core.crystal.slicing import SlicedStructure, slice_structure
+from aiida_fuse2.core.crystal.symmetry import (
+    SymmetryError,
+    doubled_cells,
+    find_symmetry,
+    primitive_cell,
+    rattle,
+    slicing_cell,
+    symmetrise,
+)
+from aiida_fuse2.core.crystal.uniqueness import are_equal
+from aiida_fuse2.core.crystal.validity import check_validity, has_sound_cell
+from aiida_fuse2.core.errors import GenerationError, MoveError
+from aiida_fuse2.core.generators import GeneratorContext, get_generator
+from aiida_fuse2.core.moves import MOVES, Move, MoveContext
+from aiida_fuse2.core.rng import Purpose, keyed_generator
+from aiida_fuse2.core.settings import SearchSettings
+
+from .pool import ORIGIN, PoolReader
+from .state import FollowUp, SearchState, Walker
+from .trials import MOVE_INITIAL, MOVE_RATTLE, Trial, TrialInfo, trial_label
+
+SYMMETRIC_SYMPREC = 1e-3
+"""Tolerance for the symmetry that a generated structure was built with, Å."""
+
+MOVE_ANY_SIZE = 14
+"""The move that a walker without a structure makes, and one whose attempts have all failed."""
+
+
+@dataclass
+class Proposal:
+    """The trials of one generation, and what drawing them cost.
+
+    Attributes:
+        trials: in the order of their labels' creation.
+        rejections: attempts that gave no trial, by reason.
+        pool: the pool after the draws, or None where the search has none.
+        cut: whether the budget of structures left no room for all trials of the generation.
+    """
+
+    trials: list[Trial] = field(default_factory=list)
+    rejections: Counter[str] = field(default_factory=Counter)
+    pool: PoolReader | None = None
+    cut: bool = False
+
+
+@dataclass(frozen=True)
+class Start:
+    """A structure before it is relaxed, and whether it keeps its symmetry."""
+
+    atoms: Atoms
+    origin: str
+    symmetric: bool
+
+
+class Proposer:
+    """Makes the trials of one generation; every random number comes from a keyed generator."""
+
+    def __init__(self, settings: SearchSettings, state: SearchState, pool: PoolReader | None) -> None:
+        self.settings = settings
+        self.state = state
+        self.proposal = Proposal(pool=pool)
+        self.unit = settings.unit
+        self.radii = settings.resolved_radii
+        self.ap = settings.ap
+        self._random = get_generator(settings.random_generator)
+
+    # --- structures -------------------------------------------------------------------------------
+
+    def random_structure(self, max_atoms: int, rng: np.random.Generator) -> Atoms:
+        """Return a structure of the protocol's random generator."""
+        context = GeneratorContext(unit=self.unit, radii=self.radii, ap=self.ap, max_atoms=max_atoms)
+        atoms = self._random(context, rng)
+        atoms.info[ORIGIN] = self.settings.random_generator
+        return atoms
+
+    def new_structure(self, max_atoms: int, rng: np.random.Generator) -> Atoms:
+        """Return a structure from pool or random generator with equal chance (moves 13 and 14)."""
+        use_pool = rng.random() < 0.5
+        pool = self.proposal.pool
+        if use_pool and pool is not None:
+            drawn = pool.draw_at_random(max_atoms) if self.settings.pool.draw == "random" else pool.draw(max_atoms)
+            if drawn is not None:
+                return drawn
+        return self.random_structure(max_atoms, rng)
+
+    def refusal(self, atoms: Atoms, max_atoms: int) -> str | None:
+        """Return why a structure is not worth relaxing, or None."""
+        return check_validity(
+            atoms, unit=self.unit, radii=self.radii, max_atoms=max_atoms, settings=self.settings.validity
+        )
+
+    def prepare(self, atoms: Atoms, rng: np.random.Generator, *, keep_lattice: bool = False) -> Start:
+        """Return what is relaxed for a structure that a move or a generator made.
+
+        A structure from a pool keeps its symmetry, if it has any, in its primitive cell. Any other is
+        symmetrised, brought to its primitive cell (unless the lattice is to be kept) and rattled.
+
+        Raises:
+            SymmetryError: where spglib fails.
+            MoveError: where the cell is not sound.
+        """
+        if not has_sound_cell(atoms):
+            raise MoveError("bad_cell")
+        origin = str(atoms.info.get(ORIGIN, "move"))
+        bare = Atoms(numbers=atoms.numbers, positions=atoms.positions, cell=atoms.cell, pbc=True)
+        if origin not in {"move", self.settings.random_generator}:
+            kept = primitive_cell(bare, SYMMETRIC_SYMPREC)
+            return Start(kept, origin, find_symmetry(kept, SYMMETRIC_SYMPREC).n_rotations > 1)
+        symmetry = self.settings.symmetry
+        if symmetry.symmetrise and not keep_lattice:
+            bare = symmetrise(bare, symmetry.symprec)
+        return Start(rattle(bare, symmetry.rattle, rng), origin, symmetric=False)
+
+    def add(self, start: Start, *, walker: int, trial: int, attempt: int, move: int, parent: str = "") -> None:
+        """Add a trial to the proposal."""
+        label = trial_label(self.state.generation, walker, trial)
+        info = TrialInfo(
+            label=label,
+            generation=self.state.generation,
+            walker=walker,
+            trial=trial,
+            attempt=attempt,
+            move=move,
+            origin=start.origin,
+            parent=parent,
+            symmetric_start=start.symmetric,
+        )
+        self.proposal.trials.append(Trial(info, start.atoms))
+
+    def stream(self, purpose: Purpose, walker: int, trial: int, attempt: int = 0) -> np.random.Generator:
+        """Return the random generator of one decision of this generation."""
+        return keyed_generator(
+            self.settings.seed,
+            purpose,
+            walker=walker,
+            generation=self.state.generation,
+            trial=trial,
+            attempt=attempt,
+        )
+
+    # --- initial population -----------------------------------------------------------------------
+
+    def add_population(self, size: int) -> None:
+        """Add the initial population: the pool's best, missing ones from the random generator."""
+        for trial in range(size):
+            for attempt in range(self.settings.max_attempts):
+                if self._try_initial(trial, attempt):
+                    break
+
+    def _try_initial(self, trial: int, attempt: int) -> bool:
+        limit = self.settings.initial_limit
+        rng = self.stream(Purpose.INITIAL, 0, trial, attempt)
+        pool = self.proposal.pool
+        try:
+            atoms = pool.draw(limit) if pool is not None else None
+            start = self.prepare(self.random_structure(limit, rng) if atoms is None else atoms, rng)
+        except (GenerationError, SymmetryError, MoveError) as error:
+            self.proposal.rejections[error.reason] += 1
+            return False
+        refusal = self.refusal(start.atoms, limit)
+        if refusal is not None:
+            self.proposal.rejections[refusal] += 1
+            return False
+        self.add(start, walker=trial % self.settings.walkers, trial=trial, attempt=attempt, move=MOVE_INITIAL)
+        return True
+
+    # --- rattled copies ---------------------------------------------------------------------------
+
+    def add_followups(self, followups: Sequence[FollowUp], structures: Mapping[str, Atoms]) -> None:
+        """Add rattled copies of structures that were relaxed with their symmetry.
+
+        One in the cell itself and, if the settings say so and the atoms fit, one in each doubled cell
+        that symmetry does not make equal. Their trial numbers follow those of the walker's own.
+        """
+        counts: Counter[int] = Counter()
+        for followup in followups:
+            for cell in self._cells_to_rattle(structures[followup.label]):
+                trial = self.settings.trials_per_step + counts[followup.walker]
+                rng = self.stream(Purpose.PREPARE, followup.walker, trial)
+                start = Start(rattle(cell, self.settings.symmetry.rattle, rng), "rattle", symmetric=False)
+                self.add(start, walker=followup.walker, trial=trial, attempt=0, move=MOVE_RATTLE, parent=followup.label)
+                counts[followup.walker] += 1
+
+    def _cells_to_rattle(self, atoms: Atoms) -> list[Atoms]:
+        symmetry = self.settings.symmetry
+        tight = symmetry.report_symprec[0]
+        cells = [atoms]
+        try:
+            primitive = primitive_cell(atoms, tight)
+            if symmetry.rattle_doubled and 2 * len(primitive) <= self.settings.max_atoms:
+                cells += doubled_cells(primitive, tight)
+        except SymmetryError as error:
+            self.proposal.rejections[error.reason] += 1
+        return cells
+
+    # --- moves ------------------------------------------------------------------------------------
+
+    def add_walker_trial(self, index: int, trial: int, current: Atoms | None) -> None:
+        """Add one trial of a walker; after ``max_attempts`` failures a new structure takes its place."""
+        walker = self.state.walkers[index]
+        sliced = None if current is None else self._slice(current)
+        for attempt in range(self.settings.max_attempts):
+            rng = self.stream(Purpose.MOVE, index, trial, attempt)
+            move = MOVES[MOVE_ANY_SIZE] if sliced is None else self._draw_move(walker, sliced, rng)
+            if self._try_move(move, sliced, current, walker=index, trial=trial, attempt=attempt, rng=rng):
+                return
+        attempt = self.settings.max_attempts
+        rng = self.stream(Purpose.MOVE, index, trial, attempt)
+        last = MOVES[MOVE_ANY_SIZE]
+        self._try_move(last, None, None, walker=index, trial=trial, attempt=attempt, rng=rng)
+
+    def _slice(self, current: Atoms) -> SlicedStructure | None:
+        try:
+            cell = slicing_cell(current, self.settings.symmetry.symprec, self.settings.max_atoms)
+        except SymmetryError:
+            cell = current
+        return slice_structure(cell, self.ap)
+
+    def _context(self) -> MoveContext:
+        return MoveContext(
+            unit=self.unit,
+            ap=self.ap,
+            max_atoms=self.settings.max_atoms,
+            exclusion=self.settings.exclusion,
+            new_structure=self.new_structure,
+        )
+
+    def _draw_move(self, walker: Walker, sliced: SlicedStructure, rng: np.random.Generator) -> Move:
+        weights = self.settings.move_weights
+        if walker.thermostat.is_melted(self.settings.acceptance):
+            weights = self.settings.melted_move_weights or weights
+        context = self._context()
+        usable = [m for m, w in sorted(weights.items()) if w > 0 and MOVES[m].applicable(sliced, context)]
+        if not usable:
+            return MOVES[MOVE_ANY_SIZE]
+        chances = np.array([weights[m] for m in usable])
+        return MOVES[usable[int(rng.choice(len(usable), p=chances / chances.sum()))]]
+
+    def _try_move(
+        self,
+        move: Move,
+        sliced: SlicedStructure | None,
+        current: Atoms | None,
+        *,
+        walker: int,
+        trial: int,
+        attempt: int,
+        rng: np.random.Generator,
+    ) -> bool:
+        """Carry out one attempt at a trial and tell whether it gave one."""
+        try:
+            if sliced is None:
+                made = self.new_structure(self.settings.max_atoms, rng)
+            else:
+                made = move.function(sliced, self._context(), rng)
+            start = self.prepare(
+                made, self.stream(Purpose.PREPARE, walker, trial, attempt), keep_lattice=move.keeps_lattice
+            )
+        except (GenerationError, SymmetryError, MoveError) as error:
+            self.proposal.rejections[error.reason] += 1
+            return False
+        refusal = self.refusal(start.atoms, self.settings.max_atoms)
+        if refusal is None and current is not None and not move.keeps_lattice:
+            refusal = "equal_to_parent" if self._equals(made, current) else None
+        if refusal is not None:
+            self.proposal.rejections[str(refusal)] += 1
+            return False
+        new = move.number in NEW_STRUCTURE_MOVES
+        parent = "" if new else str(self.state.walkers[walker].current or "")
+        self.add(start, walker=walker, trial=trial, attempt=attempt, move=move.number, parent=parent)
+        return True
+
+    def _equals(self, made: Atoms, current: Atoms) -> bool:
+        return are_equal(made, current, stol=self.settings.uniqueness.stol)
+
+
+NEW_STRUCTURE_MOVES = frozenset({13, 14})
+"""Moves whose trial is not made from the walker's current structure."""
+
+
+def propose(
+    settings: SearchSettings, state: SearchState, structures: Mapping[str, Atoms], pool: PoolReader | None
+) -> Proposal:
+    """Return the trials of the next generation.
+
+    Args:
+        settings: of the search.
+        state: after the last generation.
+        structures: relaxed structures by label: the walkers' current ones and those to be rattled.
+        pool: waiting structures, or None; what is drawn is taken from it.
+
+    Returns:
+        At most as many trials as the budget has left: in generation 0 the initial population; later
+        the rattled copies first, then the walkers' trials in turn.
+    """
+    proposer = Proposer(settings, state, pool)
+    proposal = proposer.proposal
+    budget = settings.max_structures - state.tried
+    if state.generation == 0:
+        proposer.add_population(min(settings.population_size, budget))
+        proposal.cut = settings.population_size > budget
+        return proposal
+    proposer.add_followups(state.followups, structures)
+    for trial in range(settings.trials_per_step):
+        for index, walker in enumerate(state.walkers):
+            if len(proposal.trials) >= budget:
+                proposal.cut = True
+                break
+            current = structures[walker.current] if walker.current is not None else None
+            proposer.add_walker_trial(index, trial, current)
+    proposal.cut |= len(proposal.trials) > budget
+    del proposal.trials[budget:]
+    return proposal

@@ -1,0 +1,103 @@
+"""The best structures of searches after further tiers: ranked anew, beside what they were."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from ase import Atoms
+from pydantic import Field
+
+from aiida_fuse2.core.relaxers.driver import DESCRIBED
+from aiida_fuse2.core.relaxers.failures import CONVERGED
+from aiida_fuse2.core.settings import Energy, Positive, Settings, SmallCount
+
+from .trials import Trial, single_trial
+
+LOST = "job_ended_early"
+"""Status of a structure for which its jobs gave no result."""
+
+REFINED = "refined"
+"""Origin of the trials of a refinement."""
+
+BEFORE = ("energy", "rank", "spacegroup_loose", "spacegroup_symbol_loose")
+"""What a row has of its structure before: with ``_before`` behind the name."""
+
+AFTER = (*DESCRIBED, "tier", "cpu_seconds")
+"""What a row has of its refined structure."""
+
+
+class RefineSettings(Settings):
+    """How refined structures are compared, and jobs repeated."""
+
+    energy_window: Energy = Field(description="Largest difference of energies of equal structures, eV/atom.")
+    stol: Positive = Field(le=1.0, description="Largest rms displacement over (volume per atom)^(1/3).")
+    job_attempts: SmallCount = Field(description="Jobs that may die on a structure before it is given up.")
+
+
+def refined_label(position: int) -> str:
+    """Return the label of the structure at a position of the ranking before."""
+    return f"r{position:04d}"
+
+
+def refined_trial(label: str, atoms: Atoms, parent: str) -> Trial:
+    """Return a structure as a trial.
+
+    Args:
+        label: in the refinement.
+        atoms: the structure.
+        parent: label of the trial in its search.
+    """
+    return single_trial(atoms, label, origin=REFINED, parent=parent)
+
+
+def rank_refined(
+    before: Mapping[str, Mapping[str, Any]],
+    results: Mapping[str, Mapping[str, Any]],
+    same: Callable[[str, str], bool],
+    settings: RefineSettings,
+) -> list[dict[str, Any]]:
+    """Return refined structures, lowest energy first, then those that failed in the order of before.
+
+    Args:
+        before: row of each structure in the ranking that it comes from, by label: ``label``, ``rank``, ``energy``
+            (eV/atom), space groups.
+        results: row of each structure after the tiers, by label.
+        same: tells by their labels whether two refined structures are one crystal.
+        settings: how they are compared.
+
+    Returns:
+        A row for each: ``rank`` (None where it failed, or has become a structure of lower energy, whose label is
+        then ``duplicate_of``), ``delta`` (eV/atom above the lowest), status, and values before and after.
+    """
+    converged = sorted(
+        (label for label in before if results.get(label, {}).get("status") == CONVERGED),
+        key=lambda label: (results[label]["energy"], label),
+    )
+    rows: list[dict[str, Any]] = []
+    unique: list[str] = []
+    for label in converged:
+        energy = results[label]["energy"]
+        near = (u for u in unique if energy - results[u]["energy"] <= settings.energy_window)
+        equal = next((other for other in near if same(other, label)), None)
+        if equal is None:
+            unique.append(label)
+        row = _row(label, before[label], results[label])
+        row |= {"delta": energy - results[converged[0]]["energy"], "duplicate_of": equal}
+        rows.append({"rank": len(unique) if equal is None else None, **row})
+    failed = [label for label in before if label not in set(converged)]
+    lost = {"status": LOST, "detail": ""}
+    return rows + [
+        {"rank": None, **_row(label, before[label], results.get(label, lost)), "delta": None, "duplicate_of": None}
+        for label in failed
+    ]
+
+
+def _row(label: str, before: Mapping[str, Any], after: Mapping[str, Any]) -> dict[str, Any]:
+    values = {
+        "label": label,
+        "label_before": before["label"],
+        "status": after["status"],
+        "detail": after.get("detail") or "",
+    }
+    return values | {f"{key}_before": before[key] for key in BEFORE} | {key: after.get(key) for key in AFTER}

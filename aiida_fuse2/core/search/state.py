@@ -1,0 +1,207 @@
+"""The state of a search between two generations: plain values of a fixed size.
+
+Structures are named by the label of their trial, which is unique within a chain of generations and
+stays right when AiiDA's caching copies nodes (their UUIDs would not).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any, Self
+
+from aiida_fuse2.core.settings import SearchSettings
+
+from .acceptance import Thermostat
+
+
+@dataclass(frozen=True)
+class Walker:
+    """One basin-hopping chain.
+
+    Attributes:
+        current: label of its current structure, or None before it has one.
+        representative: label of the first structure seen that equals the current one.
+        energy: of the current structure, eV/atom.
+        thermostat: temperature and melt counter.
+        accepted: steps accepted.
+        rejected: steps rejected.
+    """
+
+    current: str | None
+    representative: str | None
+    energy: float | None
+    thermostat: Thermostat
+    accepted: int = 0
+    rejected: int = 0
+
+
+@dataclass(frozen=True)
+class Best:
+    """The structure of lowest energy.
+
+    Attributes:
+        label: of its trial.
+        energy: eV/atom.
+        structure_number: how many structures had been relaxed when it was found.
+    """
+
+    label: str
+    energy: float
+    structure_number: int
+
+
+@dataclass(frozen=True)
+class FollowUp:
+    """A structure relaxed with symmetry that waits to be rattled and relaxed again."""
+
+    label: str
+    energy: float
+    walker: int
+
+
+@dataclass(frozen=True)
+class FoundTarget:
+    """The first structure that equals a target.
+
+    Attributes:
+        label: of its trial.
+        structure_number: how many structures had been relaxed when it was found.
+        energy: eV/atom.
+        rms: root-mean-square displacement from the target, Å.
+    """
+
+    label: str
+    structure_number: int
+    energy: float
+    rms: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class SearchState:
+    """All that the next generation needs to know.
+
+    Attributes:
+        generation: index of the next generation.
+        tried: relaxations so far, failed ones included.
+        explored: relaxations that gave a structure with its energy.
+        unique: explored structures equal to none before them.
+        since_best: relaxations since the last new best.
+        reference_energy: energy at the last new best (lower by more than the tolerance), eV/atom.
+        best: the structure of lowest energy, or None.
+        walkers: the walkers.
+        followups: structures to rattle, lowest energy first.
+        pool_number: number of the present pool, from 0.
+        pool_positions: structures taken from the pool, by number of formula units.
+        pool_remaining: structures left in the pool.
+        failures: failed relaxations by reason.
+        rejections: rejected attempts at trials by reason.
+        moves: for each move, trials relaxed and trials accepted.
+        cpu_seconds: CPU time of the relaxations so far, s; the only value that differs when a search is repeated.
+        targets: those of the search that were found, by name.
+    """
+
+    generation: int
+    tried: int
+    explored: int
+    unique: int
+    since_best: int
+    reference_energy: float | None
+    best: Best | None
+    walkers: tuple[Walker, ...]
+    followups: tuple[FollowUp, ...]
+    pool_number: int
+    pool_positions: dict[int, int] = field(default_factory=dict)
+    pool_remaining: int = 0
+    failures: dict[str, int] = field(default_factory=dict)
+    rejections: dict[str, int] = field(default_factory=dict)
+    moves: dict[int, tuple[int, int]] = field(default_factory=dict)
+    cpu_seconds: float = 0.0
+    targets: dict[str, FoundTarget] = field(default_factory=dict)
+
+    @classmethod
+    def initial(cls, n_walkers: int, temperature: float) -> Self:
+        """Return the state before the first generation."""
+        walker = Walker(None, None, None, Thermostat(temperature))
+        return cls(
+            generation=0,
+            tried=0,
+            explored=0,
+            unique=0,
+            since_best=0,
+            reference_energy=None,
+            best=None,
+            walkers=(walker,) * n_walkers,
+            followups=(),
+            pool_number=0,
+        )
+
+    @property
+    def labels_needed(self) -> list[str]:
+        """Labels of the structures that the next generation is made from."""
+        labels = {walker.current for walker in self.walkers} | {followup.label for followup in self.followups}
+        return sorted(label for label in labels if label is not None)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain values with text keys, as a Dict node holds them."""
+        values = asdict(self)
+        values["walkers"] = [asdict(w) for w in self.walkers]
+        values["followups"] = [asdict(f) for f in self.followups]
+        values["pool_positions"] = {str(z): n for z, n in sorted(self.pool_positions.items())}
+        values["moves"] = {str(m): list(n) for m, n in sorted(self.moves.items())}
+        return values
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> Self:
+        """Return the state of ``to_dict``."""
+        walkers = tuple(Walker(**{**w, "thermostat": Thermostat(**w["thermostat"])}) for w in values["walkers"])
+        return cls(
+            **{
+                **values,
+                "best": Best(**values["best"]) if values["best"] else None,
+                "walkers": walkers,
+                "followups": tuple(FollowUp(**f) for f in values["followups"]),
+                "pool_positions": {int(z): n for z, n in values["pool_positions"].items()},
+                "moves": {int(m): (n[0], n[1]) for m, n in values["moves"].items()},
+                "targets": {name: FoundTarget(**found) for name, found in values.get("targets", {}).items()},
+            }
+        )
+
+
+def fit_state(state: SearchState, settings: SearchSettings, n_atoms: Mapping[str, int]) -> SearchState:
+    """Return a state as a search with other settings goes on from it; unchanged where none of them matters.
+
+    A walker whose structure has more atoms than ``max_atoms`` begins with a new one, and such a structure is not
+    rattled. Of fewer walkers those of lowest energy are kept, in their order; a walker more begins with a new
+    structure. A walker that has not melted takes the temperature of the settings.
+
+    Args:
+        state: where a search goes on.
+        settings: of the search that goes on.
+        n_atoms: atoms of the structures that the state needs, by label.
+    """
+    too_large = {label for label, number in n_atoms.items() if number > settings.max_atoms}
+    new = Walker(None, None, None, Thermostat(settings.acceptance.temperature))
+    walkers = tuple(new if walker.current in too_large else walker for walker in state.walkers)
+    walkers = _kept_walkers(walkers, settings.walkers)
+    walkers = tuple(_at_temperature(walker, settings) for walker in walkers)
+    walkers += (new,) * (settings.walkers - len(walkers))
+    followups = tuple(
+        replace(f, walker=min(f.walker, settings.walkers - 1)) for f in state.followups if f.label not in too_large
+    )
+    return replace(state, walkers=walkers, followups=followups)
+
+
+def _kept_walkers(walkers: tuple[Walker, ...], number: int) -> tuple[Walker, ...]:
+    def order(index: int) -> tuple[bool, float, int]:
+        energy = walkers[index].energy
+        return energy is None, energy or 0.0, index
+
+    return tuple(walkers[index] for index in sorted(sorted(range(len(walkers)), key=order)[:number]))
+
+
+def _at_temperature(walker: Walker, settings: SearchSettings) -> Walker:
+    if walker.thermostat.is_melted(settings.acceptance):
+        return walker
+    thermostat = replace(walker.thermostat, temperature=settings.acceptance.temperature)
+    return replace(walker, thermostat=thermostat)

@@ -1,0 +1,127 @@
+"""Known structures that a search is to find: its targets."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from ase import Atoms
+from numpy.typing import NDArray
+
+from aiida_fuse2.core.crystal.symmetry import primitive_cell
+from aiida_fuse2.core.crystal.uniqueness import (
+    FINGERPRINT_STOL,
+    FINGERPRINT_TOLERANCE,
+    displacement_reduced,
+    fingerprint,
+    fingerprint_distance,
+    reduce_structure,
+)
+from aiida_fuse2.core.errors import ReasonedError
+
+from .state import FoundTarget
+from .trials import MOVE_INITIAL, Trial, TrialInfo
+
+TARGET = "target"
+"""Origin of a target that is relaxed to know its energy; it never enters the search."""
+
+TARGET_PREFIX = "target_"
+"""Start of the label of a target; its name follows."""
+
+
+@dataclass(frozen=True, eq=False)
+class ExploredStructure:
+    """What is needed of a relaxed structure to tell whether it is a target.
+
+    Attributes:
+        label: of its trial.
+        number: how many structures had been relaxed when it was found.
+        energy: eV/atom.
+        fingerprint: shape (36,).
+    """
+
+    label: str
+    number: int
+    energy: float
+    fingerprint: NDArray[np.float64]
+
+
+def relaxed_cell(atoms: Atoms, symprec: float) -> Atoms:
+    """Return the primitive cell of a target, which is what a search would relax; the given one where there is none.
+
+    Args:
+        atoms: as it was given.
+        symprec: tolerance of spglib, Å.
+    """
+    try:
+        return primitive_cell(atoms, symprec)
+    except ReasonedError:
+        return atoms
+
+
+def target_trial(name: str, position: int, atoms: Atoms, symprec: float) -> Trial:
+    """Return a target as a structure to be relaxed.
+
+    Args:
+        name: of the target.
+        position: among the targets.
+        atoms: as it was given.
+        symprec: tolerance for its primitive cell, Å.
+    """
+    info = TrialInfo(
+        label=TARGET_PREFIX + name,
+        generation=0,
+        walker=0,
+        trial=position,
+        attempt=0,
+        move=MOVE_INITIAL,
+        origin=TARGET,
+        parent="",
+        symmetric_start=False,
+    )
+    return Trial(info, relaxed_cell(atoms, symprec))
+
+
+@dataclass(frozen=True, eq=False)
+class TargetFinder:
+    """Finds targets among relaxed structures.
+
+    A structure is a target where pymatgen's StructureMatcher says so (``scale=False``), behind the same fingerprint
+    that duplicates have in front of it.
+
+    Attributes:
+        targets: by name, relaxed with the potential of the search where that could be done.
+        geometry: returns a relaxed structure by label; asked only where the fingerprint is near.
+        stol: largest root-mean-square displacement as a fraction of (volume per atom)^(1/3).
+    """
+
+    targets: Mapping[str, Atoms]
+    geometry: Callable[[str], Atoms]
+    stol: float
+
+    def add_found(
+        self, found: Mapping[str, FoundTarget], explored: Iterable[ExploredStructure]
+    ) -> dict[str, FoundTarget]:
+        """Return what was found before, and for each other target the first structure that equals it, if any does.
+
+        Args:
+            found: by name.
+            explored: in the order in which they were tried.
+        """
+        structures = list(explored)
+        first = {name: self.first(name, structures) for name in self.targets if name not in found}
+        return {**found, **{name: match for name, match in first.items() if match is not None}}
+
+    def first(self, name: str, explored: Iterable[ExploredStructure]) -> FoundTarget | None:
+        """Return the first structure that equals a target, or None."""
+        target = self.targets[name]
+        vector, reduced = fingerprint(target), reduce_structure(target)
+        tolerance = FINGERPRINT_TOLERANCE * max(1.0, self.stol / FINGERPRINT_STOL)
+        for structure in explored:
+            if fingerprint_distance(structure.fingerprint, vector) > tolerance:
+                continue
+            rms = displacement_reduced(reduce_structure(self.geometry(structure.label)), reduced, stol=self.stol)
+            if rms is not None:
+                return FoundTarget(structure.label, structure.number, structure.energy, round(rms, 5))
+        return None

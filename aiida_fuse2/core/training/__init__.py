@@ -1,0 +1,1 @@
+"""Learning pair potentials, and training graph networks."""

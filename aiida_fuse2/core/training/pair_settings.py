@@ -1,0 +1,97 @@
+"""Settings of learning pair potentials. They have no defaults: those are in ``protocols/potential.yaml``."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import Field, ValidationInfo, field_validator
+
+from aiida_fuse2.core.errors import InputError
+from aiida_fuse2.core.generators import check_generator
+from aiida_fuse2.core.potentials.pair.fitting import TABLE_STEP, FitWeights
+from aiida_fuse2.core.settings import (
+    MAX_ATOMS_LIMIT,
+    PROVIDED,
+    CompositionSettings,
+    NotNegative,
+    Positive,
+    Settings,
+    SmallCount,
+    ValiditySettings,
+    Weight,
+)
+
+LONGEST_CUTOFF = 12.0
+"""Largest cutoff of a learned potential, Å; twice that of the recipe."""
+
+FewOrNone = Annotated[int, Field(ge=0, le=1000)]
+
+
+class WeightSettings(Settings):
+    """What the residuals of the fit count."""
+
+    energy: Weight = Field(description="Weight of energies, per eV/atom.")
+    force: Weight = Field(description="Weight of forces, per eV/Å.")
+    stress: Weight = Field(description="Weight of stress times volume, per eV/atom.")
+    large_force: Positive = Field(description="A frame counts half where its largest force is this, eV/Å.")
+
+    def to_weights(self) -> FitWeights:
+        """Return the weights as the fit takes them."""
+        return FitWeights(energy=self.energy, force=self.force, stress=self.stress, large_force=self.large_force)
+
+
+class LearnSettings(CompositionSettings):
+    """From what pair potentials of a composition are learned, and how they are fitted."""
+
+    min_atoms: Annotated[int, Field(ge=1, le=MAX_ATOMS_LIMIT)] = Field(description="Fewest atoms of a structure.")
+    generators: list[str] = Field(min_length=1, description="Generators of the structures, taken in turn.")
+    relaxations: SmallCount = Field(description="Random structures that are relaxed with the teacher.")
+    frames_per_relaxation: SmallCount = Field(description="Frames kept of each relaxation, more of its beginning.")
+    random_structures: FewOrNone = Field(description="Further random structures, evaluated as they are.")
+    rounds: FewOrNone = Field(
+        description="Times that structures are relaxed with the fit, evaluated on the way by the teacher and added."
+    )
+    structures_per_round: SmallCount = Field(description="Structures that a round relaxes.")
+    frames_per_structure: SmallCount = Field(description="Frames kept of each structure of a round.")
+    held_out: Annotated[int, Field(ge=3, le=10_000)] = Field(
+        description="Random structures that test the fit and are not part of it."
+    )
+    rattle: NotNegative = Field(le=0.5, description="Width of the displacements before a relaxation, Å.")
+    cutoff: Positive = Field(le=LONGEST_CUTOFF, description="Distance from which atoms do not interact, Å.")
+    knot_distance: Annotated[float, Field(ge=0.1, le=2.0)] = Field(description="Distance of the knots, Å.")
+    fmax: Positive = Field(description="Force at which relaxations with the fit end, eV/Å.")
+    max_steps: SmallCount = Field(description="Evaluations after which relaxations with the fit end in any case.")
+    weights: WeightSettings
+    validity: ValiditySettings
+
+    @field_validator("cutoff", "knot_distance")
+    @classmethod
+    def _on_the_table(cls, value: float, info: ValidationInfo) -> float:
+        if abs(value / TABLE_STEP - round(value / TABLE_STEP)) > 1e-6:
+            raise ValueError(f"must be a multiple of {TABLE_STEP} Å, the step of the table")
+        cutoff = info.data.get("cutoff")
+        if info.field_name == "knot_distance" and cutoff is not None:
+            intervals = cutoff / value
+            if intervals < 4 or abs(intervals - round(intervals)) > 1e-6:
+                raise ValueError(f"must divide the cutoff of {cutoff:g} Å into four parts or more")
+        return value
+
+
+def check_learning(settings: LearnSettings, *, where: str = "settings") -> None:
+    """Check what concerns several settings together.
+
+    Raises:
+        InputError: for the first contradiction.
+    """
+    unit = settings.unit
+    _ = settings.ap  # radii and oxidation states
+    if settings.max_atoms < unit.n_atoms:
+        expected = f"one formula unit of {unit.formula} has {unit.n_atoms} atoms"
+        raise InputError(f"{where}.max_atoms", settings.max_atoms, expected)
+    if not unit.z_values(settings.max_atoms, settings.min_atoms):
+        expected = f"no multiple of {unit.n_atoms} atoms lies between it and {settings.max_atoms}"
+        raise InputError(f"{where}.min_atoms", settings.min_atoms, expected)
+    for name in settings.generators:
+        if name == PROVIDED:
+            raise InputError(f"{where}.generators", name, "must be generators that make structures")
+        check_generator(name, where=f"{where}.generators")

@@ -1,0 +1,284 @@
+"""The computer and the codes that jobs run with.
+
+Everything here can be called twice: what is there already is left as it is, and said so.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from importlib.util import find_spec
+from pathlib import Path
+
+from aiida import orm
+from aiida.common.exceptions import NotExistent
+from aiida.manage import get_manager
+
+from aiida_fuse2.core.settings import CHGNET, PAIR
+from aiida_fuse2.query.nodes import identified
+from aiida_fuse2.storage.disk import configuration_folder
+
+from .profile import SetupError, Step
+
+WORKER = "aiida-fuse2-worker"
+"""Command that jobs run on the computer of the code."""
+
+CODE_LABEL = "fuse2-worker"
+
+COMPUTER_LABEL = "localhost"
+
+PLUGIN_PREFIX = "fuse2."
+"""Start of the names of our calculations."""
+
+CALCULATION = f"{PLUGIN_PREFIX}relax"
+"""Calculation that the code runs by default."""
+
+OTHER_COMPUTER_LABEL = "localhost-fuse2"
+"""Label of this machine where an imported archive has brought a computer with the usual one."""
+
+MADE_HERE = "fuse2|codes"
+"""Global variable of the storage with the UUIDs of the codes that `setup` has made or found to be its own. No archive
+can bring it, as it can bring extras."""
+
+POLL_SECONDS = 5
+"""Time between two looks at the jobs on this machine, s. Each look starts a shell; at one per second these
+took a third of the engine's CPU time."""
+
+
+def default_worker() -> Path:
+    """Return the worker command of the environment that this runs in."""
+    return Path(sys.executable).with_name(WORKER)
+
+
+def computer_label(label: str = COMPUTER_LABEL) -> str:
+    """Return the label of the computer that is meant by one.
+
+    An archive that is imported before a profile is set up may bring a computer ``localhost``. It is left alone, since
+    its folders, and commands before each job, are those of somebody else.
+    """
+    try:
+        known = orm.load_computer(label=label)
+    except NotExistent:
+        return label
+    return OTHER_COMPUTER_LABEL if label == COMPUTER_LABEL and not known.is_configured else label
+
+
+def ensure_computer(label: str = COMPUTER_LABEL) -> Step:
+    """Make this machine a computer, unless there is one of that label.
+
+    Raises:
+        SetupError: where another machine is named that is not set up, which takes more than a label.
+    """
+    try:
+        computer = orm.load_computer(label=label)
+    except NotExistent:
+        if label not in {COMPUTER_LABEL, OTHER_COMPUTER_LABEL}:
+            raise SetupError(
+                f"there is no computer {label!r}; set it up with `verdi computer setup` and `verdi computer configure`"
+            ) from None
+    else:
+        if computer.is_configured:
+            return Step(changed=False, text=f"computer {label!r} is there ({_description(computer)})")
+        text = f"computer {label!r} is there but not configured: `verdi computer configure {computer.transport_type}`"
+        return Step(changed=False, text=f"{text} {label}", is_problem=True)
+    folder = configuration_folder() / "scratch" / get_manager().get_profile().name
+    computer = orm.Computer(
+        label=label,
+        hostname="localhost",
+        description="This machine",
+        transport_type="core.local",
+        scheduler_type="core.direct",
+        workdir=str(folder),
+    ).store()
+    computer.configure(safe_interval=0, use_login_shell=False)
+    computer.set_minimum_job_poll_interval(POLL_SECONDS)
+    computer.set_default_mpiprocs_per_machine(1)
+    return Step(changed=True, text=f"made computer {label!r} (this machine); jobs run in {folder}")
+
+
+def _description(computer: orm.Computer) -> str:
+    return f"{computer.hostname}, {computer.scheduler_type}"
+
+
+def ensure_code(
+    label: str = CODE_LABEL, *, computer: str = COMPUTER_LABEL, worker: Path | None = None
+) -> tuple[orm.AbstractCode, Step]:
+    """Make the worker a code on a computer, unless there is one of that label.
+
+    Args:
+        label: of the code.
+        computer: label of its computer.
+        worker: absolute path of ``aiida-fuse2-worker`` there; by default that of this environment.
+
+    Raises:
+        SetupError: where the path is not given, or there is no such program.
+    """
+    machine = orm.load_computer(label=computer)
+    is_local = machine.transport_type == "core.local"
+    if worker is None and not is_local:
+        raise SetupError(f"say where {WORKER} is on {computer!r}: --worker /absolute/path/to/{WORKER}")
+    path = default_worker() if worker is None else worker
+    if not path.is_absolute():
+        raise SetupError(f"the path of the worker must be absolute, not {path}")
+    existing = _find_code(label, machine, path)
+    if existing is not None:
+        if _is_plain_worker(existing, path):
+            _remember(existing)
+        return existing, _compare_code(existing, path)
+    if is_local and not os.access(path, os.X_OK):
+        raise SetupError(f"there is no program {path}; install aiida-fuse2 there, or give --worker")
+    code = orm.InstalledCode(
+        label=label,
+        computer=machine,
+        filepath_executable=str(path),
+        default_calc_job_plugin=CALCULATION,
+        description="Relaxes and generates structures for aiida-fuse2",
+    ).store()
+    _remember(code)
+    return code, Step(changed=True, text=f"made code {code.full_label!r}: {path}")
+
+
+def _find_code(label: str, computer: orm.Computer, path: Path) -> orm.InstalledCode | None:
+    """Return the code of a label on a computer: one made here, else one that is no more than the program, else any."""
+    builder = orm.QueryBuilder().append(orm.Computer, filters={"id": computer.pk}, tag="computer")
+    builder.append(orm.InstalledCode, filters={"label": label}, with_computer="computer")
+    found = builder.order_by({orm.InstalledCode: {"id": "desc"}}).all(flat=True)
+    return max(found, key=lambda code: (is_made_here(code), _is_plain_worker(code, path)), default=None)
+
+
+def _is_plain_worker(code: orm.InstalledCode, path: Path) -> bool:
+    """Tell whether a code does what one would that is made here: run the program at this path, and nothing else."""
+    return str(code.filepath_executable) == str(path) and not runs_commands(code)
+
+
+def runs_commands(code: orm.AbstractCode) -> bool:
+    """Tell whether a code has commands of its own before or after its program."""
+    return bool(code.prepend_text or code.append_text)
+
+
+def _made_here() -> set[str]:
+    try:
+        return set(str(get_manager().get_profile_storage().get_global_variable(MADE_HERE) or "").split())
+    except KeyError:
+        return set()
+
+
+def is_made_here(code: orm.AbstractCode) -> bool:
+    """Tell whether `setup` has made a code in this profile, or has found it to be no more than the program."""
+    return code.uuid in _made_here()
+
+
+def _remember(code: orm.AbstractCode) -> None:
+    known = _made_here() | {code.uuid}
+    get_manager().get_profile_storage().set_global_variable(MADE_HERE, " ".join(sorted(known)))
+
+
+def _compare_code(code: orm.InstalledCode, path: Path) -> Step:
+    """Say whether an existing code is the worker asked for; it is never changed."""
+    name, found = code.full_label, code.filepath_executable
+    problem = code_problem(code)
+    if problem is not None:
+        return Step(changed=False, text=f"{problem}; make another with --code-label", is_problem=True)
+    if str(found) == str(path):
+        return Step(changed=False, text=f"code {name!r} is there: {found}")
+    text = f"code {name!r} is there with another path and was left as it is: {found}; for {path} give --code-label"
+    return Step(changed=False, text=text, is_problem=True)
+
+
+def load_code(identifier: str = CODE_LABEL) -> orm.AbstractCode:
+    """Return a code by label, ``label@computer``, primary key or UUID; see ``load_tier_code`` for which of several.
+
+    Raises:
+        SetupError: where there is none, or there are several.
+    """
+    code = load_tier_code(identifier)
+    problem = code_problem(code)
+    if problem is not None:
+        raise SetupError(f"{problem}; make a code that works with `aiida-fuse2 setup --code-label NAME`")
+    return code
+
+
+def load_tier_code(identifier: str) -> orm.AbstractCode:
+    """Return a code of any program by label, ``label@computer``, primary key or UUID.
+
+    Of several with one label, those are left out that are hidden or whose computer is not configured here: an imported
+    archive brings such. A code that `setup` has made here comes before others, which may have come with an archive
+    that knew the UUID of a computer of this profile.
+
+    Raises:
+        SetupError: where there is none, or there are several.
+    """
+    try:
+        return identified(identifier, orm.load_code, by_label=_code_of_label, label_first=True)
+    except NotExistent:
+        raise SetupError(
+            f"there is no code {identifier!r}; `aiida-fuse2 setup` makes {CODE_LABEL!r} (`verdi code list` lists all)"
+        ) from None
+    except (ValueError, TypeError) as error:  # several codes whose UUIDs begin so raise a ValueError
+        raise SetupError(f"the code {identifier!r} cannot be used: {error}") from error
+
+
+def _code_of_label(identifier: str) -> orm.AbstractCode:
+    """Return the code of a label, or of ``label@computer``, that can be used.
+
+    Raises:
+        NotExistent: where there is none.
+        SetupError: where there are several.
+    """
+    label, _, computer = identifier.partition("@")
+    builder = orm.QueryBuilder().append(orm.AbstractCode, filters={"label": label}, project="*", tag="code")
+    if computer:
+        builder.append(orm.Computer, filters={"label": computer}, with_node="code")
+    found = builder.order_by({"code": {"id": "desc"}}).all(flat=True)
+    if not found:
+        raise NotExistent(f"there is no code {identifier!r}")
+    configured = [code for code in found if code.computer is None or code.computer.is_configured]
+    for narrower in (
+        [code for code in found if not code.is_hidden],
+        configured,
+        [code for code in configured if not code.is_hidden],
+        [code for code in configured if not code.is_hidden and is_made_here(code)],
+    ):
+        found = narrower or found
+    if len(found) > 1:
+        each = "; ".join(f"{code.full_label} (PK {code.pk}): {_program(code)}" for code in found)
+        raise SetupError(f"several codes are {identifier!r}, name one by its PK or hide the others: {each}")
+    return found[0]
+
+
+def _program(code: orm.AbstractCode) -> str:
+    return str(code.filepath_executable) if isinstance(code, orm.InstalledCode) else type(code).__name__
+
+
+def code_problem(code: orm.AbstractCode) -> str | None:
+    """Return what is wrong with a code, as far as this can be seen without connecting anywhere."""
+    plugin = code.default_calc_job_plugin
+    if plugin and not plugin.startswith(PLUGIN_PREFIX):
+        return f"code {code.full_label!r} is for {plugin!r} and is not {WORKER}"
+    if not isinstance(code, orm.InstalledCode):
+        return None
+    if not code.computer.is_configured:
+        return f"the computer {code.computer.label!r} of code {code.full_label!r} is not configured"
+    if code.computer.transport_type == "core.local" and not os.access(code.filepath_executable, os.X_OK):
+        return f"code {code.full_label!r} points to {code.filepath_executable}, which is not a program (any more)"
+    return None
+
+
+def calculator_problem(code: orm.AbstractCode, calculator: str) -> str | None:
+    """Return why a calculator cannot run, where the code is that of this environment."""
+    if calculator == PAIR:  # needs nothing that the worker does not
+        return None
+    is_own = isinstance(code, orm.InstalledCode) and str(code.filepath_executable) == str(default_worker())
+    module = CHGNET if calculator == CHGNET else calculator.rpartition(".")[0]
+    if not is_own or _can_be_found(module):
+        return None
+    hint = "pip install 'aiida-fuse2[chgnet]'" if calculator == CHGNET else f"there is no Python package {module!r}"
+    return f"the calculator {calculator!r} is not installed in the environment of the code: {hint}"
+
+
+def _can_be_found(module: str) -> bool:
+    """Tell whether a module is there; only the packages that it is in are imported."""
+    try:
+        return find_spec(module) is not None
+    except Exception:  # noqa: BLE001 - whatever importing somebody's package raises
+        return False

@@ -1,0 +1,112 @@
+"""The daemon and the broker, without which nothing advances."""
+
+from __future__ import annotations
+
+import contextlib
+import shlex
+
+from aiida.brokers.zeromq.broker import ZeromqBroker
+from aiida.common.exceptions import ConfigurationError
+from aiida.engine.daemon.client import (
+    DaemonClient,
+    DaemonException,
+    DaemonNotRunningException,
+    get_daemon_client,
+)
+from aiida.manage import get_manager
+
+from aiida_fuse2.storage.broker import harmless_folder, has_zeromq_broker, remove_empty_sockets_file
+
+from .profile import SetupError, Step
+
+STATUS_TIMEOUT = 5
+"""How long the daemon may take to say that it is there, s."""
+
+
+def start_command(n_workers: int = 1) -> str:
+    """Return the command that starts the daemon of the loaded profile, where files are safe from it (``broker``)."""
+    command = f"verdi -p {get_manager().get_profile().name} daemon start {n_workers}"
+    return f"(cd {shlex.quote(str(harmless_folder()))} && {command})" if has_zeromq_broker() else command
+
+
+def ensure_daemon(n_workers: int) -> Step:
+    """Start the daemon unless it runs.
+
+    Raises:
+        SetupError: where the profile has no broker, or the daemon does not start.
+    """
+    _require_broker()
+    client = get_daemon_client()
+    try:
+        if _responds(client):
+            running = client.get_number_of_workers()
+            text = f"daemon is running with {running} worker{'' if running == 1 else 's'}"
+            return Step(changed=False, text=text)
+        remove_empty_sockets_file()
+        with contextlib.chdir(harmless_folder()):
+            client.start_daemon(number_workers=n_workers)
+    except (DaemonException, ConfigurationError) as error:
+        raise SetupError(f"the daemon does not start: {error}; try `{start_command(n_workers)}`") from error
+    return Step(changed=True, text=f"started the daemon with {n_workers} worker{'' if n_workers == 1 else 's'}")
+
+
+def broker_problem() -> tuple[str, str] | None:
+    """Return what the loaded profile lacks where it has no broker, and the commands that mend it, or None."""
+    profile = get_manager().get_profile()
+    if profile.process_control_backend is not None:
+        return None
+    command = f"verdi profile configure-broker core.zeromq -n {profile.name} && aiida-fuse2 -p {profile.name} setup -n"
+    return f"the profile {profile.name!r} has no broker, so it can have no daemon", command
+
+
+def _require_broker() -> None:
+    problem = broker_problem()
+    if problem is not None:
+        raise SetupError(f"{problem[0]}; give it one with `{problem[1]}`")
+
+
+def _responds(client: DaemonClient) -> bool:
+    try:
+        client.get_status(timeout=STATUS_TIMEOUT)
+    except DaemonException:
+        return False
+    return True
+
+
+def daemon_problem() -> str | None:
+    """Return why processes do not advance in the loaded profile, or None where daemon and broker are up."""
+    without_broker = broker_problem()
+    if without_broker is not None:
+        return f"{without_broker[0]}; give it one with `{without_broker[1]}`"
+    client = get_daemon_client()
+    try:
+        client.get_status(timeout=STATUS_TIMEOUT)
+    except DaemonNotRunningException:
+        return f"the daemon is not running; start it with `{start_command()}`"
+    except (DaemonException, ConfigurationError) as error:
+        return f"the daemon cannot be reached ({error}); try `{start_command()}`"
+    return _broker_problem()
+
+
+def _broker_problem() -> str | None:
+    broker = get_manager().get_broker()
+    restart = f"try `verdi -p {get_manager().get_profile().name} daemon restart`"
+    if isinstance(broker, ZeromqBroker):
+        return None if broker.probe_service_status().get("connected") else f"the broker is not running; {restart}"
+    try:
+        broker.get_communicator()
+    except Exception as error:  # noqa: BLE001 - kiwipy lets through whatever the connection raises
+        return f"the broker cannot be reached ({error}); is RabbitMQ running?"
+    return None
+
+
+def require_daemon() -> None:
+    """Make sure that processes can be submitted.
+
+    Raises:
+        SetupError: where they cannot, with what to do.
+    """
+    _require_broker()
+    problem = daemon_problem()
+    if problem is not None:
+        raise SetupError(problem)

@@ -1,0 +1,143 @@
+"""What a stored search would run that is no code of this package, and whether this profile has run the same before.
+
+A node does not tell where it comes from: an archive can hold any UUID, user, extra and group. So content is judged.
+Each search that is submitted here leaves the fingerprints of what it runs among the global settings of the profile,
+which no archive reaches. What is continued runs only what has run here, or what the user has seen and trusts; and
+codes and options of jobs, which belong to a machine, are never taken from elsewhere.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from aiida import orm
+from aiida.common.links import LinkType
+
+from aiida_fuse2.core.errors import InputError
+from aiida_fuse2.core.generators import GENERATORS
+from aiida_fuse2.core.settings import CHGNET, GNOA, PAIR, PROVIDED
+from aiida_fuse2.parsers.memory import CODE, FILE, OPTIONS, SETTINGS, Part, checksum, has_run, model_part
+
+from .codes import default_worker
+
+WORKER, ASE = "worker", "ase"
+"""The program of this package, and the tier whose settings are those of a search without tiers."""
+
+OWN_TIERS = frozenset({ASE, CHGNET, "gulp", PAIR, "qe", "vasp"})
+"""Tiers of this package; what settings of others mean is not known here."""
+
+OWN_GENERATORS = frozenset({*GENERATORS, GNOA, PROVIDED})
+
+RUNNABLE = ("calculator", "arguments", "overrides", "incar", "parameters")
+"""Settings of the tiers of this package that name code, or are handed to other plugins and programs as they are."""
+
+
+class UntrustedError(InputError):
+    """A stored search would run what has never run in this profile.
+
+    Attributes:
+        parts: all of it.
+    """
+
+    def __init__(self, search: int, parts: tuple[Part, ...]) -> None:
+        self.parts = parts
+        shown = "; ".join(map(str, parts))
+        super().__init__("search", search, f"would run what has never run in this profile, see --trust: {shown}")
+
+    def __reduce__(self) -> tuple[Any, tuple[Any, ...]]:
+        """Pickle with both arguments."""
+        return type(self), (self.value, self.parts)
+
+
+def parts_of(search: orm.WorkChainNode) -> list[Part]:
+    """Return all parts of a search, its options and its codes but the worker of this installation among them."""
+    inputs = _inputs(search)
+    jobs = [name for name in ("relax", "generate") if name in inputs]
+    codes = [(inputs[name]["code"], WORKER) for name in jobs]
+    found = [options_part(options_of(search, name), f"{name}.metadata.options") for name in jobs]
+    for key, ports in inputs.get("tiers", {}).items():
+        codes += [(code, program) for program, code in ports.get("codes", {}).items()]
+        if "options" in ports:
+            found.append(options_part(ports["options"].get_dict(), f"tiers.{key}.options"))
+    found += [code_part(code, program) for code, program in codes if not _is_plain_worker(code)]
+    return [*found, *_carried_parts(inputs)]
+
+
+def foreign_parts(search: orm.WorkChainNode) -> tuple[Part, ...]:
+    """Return what a search that goes on from this one would take over, and has not run in this profile."""
+    return tuple(part for part in _carried_parts(_inputs(search)) if not has_run(part))
+
+
+def options_of(search: orm.WorkChainNode, name: str) -> dict[str, Any]:
+    """Return the options of a kind of jobs, ``relax`` or ``generate``, as they are stored."""
+    found: dict[str, Any] = (search.get_metadata_inputs() or {}).get(name, {}).get("metadata", {}).get("options", {})
+    return found
+
+
+def options_part(options: Mapping[str, Any], where: str = "options") -> Part:
+    """Return options of jobs as a part."""
+    return Part(kind=OPTIONS, where=where, value=dict(options))
+
+
+def own_code(code: orm.AbstractCode | None, program: str) -> orm.AbstractCode | None:
+    """Return a code where it has run as this program in this profile, or is the worker of this installation."""
+    if code is None or not (_is_plain_worker(code) or has_run(code_part(code, program))):
+        return None
+    return code
+
+
+def code_part(code: orm.AbstractCode, program: str = WORKER) -> Part:
+    """Return a code in a role: all of it, with its files and its computer."""
+    computer = None if code.computer is None else code.computer.uuid
+    value = [program, code.node_type, computer, code.base.attributes.all, code.base.repository.hash()]
+    return Part(kind=CODE, where=f"code {code.full_label}", value=value)
+
+
+def _inputs(search: orm.WorkChainNode) -> dict[str, Any]:
+    """Return the inputs of a search, nested, by one query."""
+    found: dict[str, Any] = search.base.links.get_incoming(link_type=LinkType.INPUT_WORK).nested()
+    return found
+
+
+def _is_plain_worker(code: orm.AbstractCode) -> bool:
+    """Tell whether a code starts the worker beside this Python, and nothing else."""
+    if not isinstance(code, orm.InstalledCode) or code.filepath_executable != default_worker():
+        return False
+    texts = (code.prepend_text, code.append_text, code.computer.get_prepend_text(), code.computer.get_append_text())
+    return not any(texts) and code.computer.transport_type == "core.local"
+
+
+def _carried_parts(inputs: Mapping[str, Any]) -> list[Part]:
+    """Return the parts that do not belong to a machine."""
+    settings = inputs["settings"].get_dict()
+    names = {name: settings.get(name) for name in ("generator", "random_generator")}
+    found = [
+        Part(kind=SETTINGS, where=f"settings.{key}", value=name)
+        for key, name in names.items()
+        if name is not None and name not in OWN_GENERATORS
+    ]
+    ports_of = {name: inputs[name] for name in ("relax", "generate") if name in inputs}
+    ports_of |= {f"tiers.{key}": ports for key, ports in inputs.get("tiers", {}).items()}
+    for where, ports in ports_of.items():
+        if "settings" in ports:
+            tier = ports["name"].value if "name" in ports else ASE
+            found += _settings_parts(tier, ports["settings"].get_dict(), f"{where}.settings")
+        files = [(key, ports[key]) for key in ("potential", "weights") if key in ports]
+        found += [
+            Part(kind=FILE, where=f"{where}.{key}", value=checksum(node))
+            for key, node in files
+            if not has_run(model_part(node))
+        ]
+    return found
+
+
+def _settings_parts(tier: str, settings: Mapping[str, Any], where: str) -> list[Part]:
+    """Return the settings of a tier that run something."""
+    if tier not in OWN_TIERS:
+        return [Part(kind=SETTINGS, where=where, value={"tier": tier, **settings})]
+    given = {key: settings[key] for key in RUNNABLE if settings.get(key)}
+    if given.get("calculator") in {CHGNET, PAIR}:
+        del given["calculator"]
+        given.pop("arguments", None)
+    return [Part(kind=SETTINGS, where=where, value=given)] if given else []

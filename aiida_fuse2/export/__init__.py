@@ -1,0 +1,1 @@
+"""What leaves the graph: archives, citations, files of structures."""

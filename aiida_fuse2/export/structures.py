@@ -1,0 +1,183 @@
+"""Explored structures as CIF, POSCAR and extended XYZ."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Mapping
+from typing import Any
+
+from aiida import orm
+from ase import Atoms
+from pymatgen.io.ase import AseAtomsAdaptor
+from pymatgen.io.cif import CifWriter
+from pymatgen.io.vasp import Poscar
+
+from aiida_fuse2.core.crystal.symmetry import StandardCell, SymmetryError, find_symmetry, primitive_cell, standard_cell
+from aiida_fuse2.core.crystal.uniqueness import displacement
+from aiida_fuse2.io.structures import read_text
+from aiida_fuse2.io.trials import to_extxyz
+
+SUFFIXES = {"cif": "cif", "poscar": "vasp", "extxyz": "extxyz"}
+"""Ends of file names by format."""
+
+_UNSAFE = re.compile(r"[^A-Za-z0-9_.-]")
+
+_VALUES = ("label", "rank", "found", "uuid")
+"""Values of a row that go into the comment of an extended XYZ file."""
+
+_SPACE_GROUPS = ("spacegroup", "spacegroup_symbol", "spacegroup_loose", "spacegroup_symbol_loose")
+"""The same, where the structure is written as it was relaxed."""
+
+_READ_AS = {"cif": "cif", "poscar": "vasp", "extxyz": "extxyz"}
+"""Names of the formats for the reader."""
+
+_ROUNDED = 1e-3
+"""How far atoms may be from their places in a file that is read back, Å: the digits that are written allow for more."""
+
+
+def file_name(formula: str, row: Mapping[str, Any], file_format: str, *, symprec: float | None = None) -> str:
+    """Return a file name such as ``SrTiO3_01_Pm-3m_-8.4236.cif``; ``/`` in a symbol becomes ``_``.
+
+    Its space group is the one that the content has: found at ``symprec``, or at the loose tolerance of the
+    search for a structure as it was relaxed.
+
+    Args:
+        formula: of the search.
+        row: of ``query.ranked``.
+        file_format: cif, poscar or extxyz.
+        symprec: as for ``to_text``.
+
+    Raises:
+        SymmetryError: where no symmetry is found at the tolerance.
+    """
+    symbol = row["spacegroup_symbol_loose"] if symprec is None else find_symmetry(_relaxed(row), symprec).symbol
+    symbol = _UNSAFE.sub("_", symbol or "unknown")
+    return f"{formula}_{row['rank']:02d}_{symbol}_{row['energy']:.4f}.{SUFFIXES[file_format]}"
+
+
+def to_text(row: Mapping[str, Any], file_format: str, *, symprec: float | None = None) -> str:
+    """Return the structure of a row as the content of a file, which was read back and is the same crystal.
+
+    Args:
+        row: of ``query.ranked``.
+        file_format: cif, poscar or extxyz.
+        symprec: tolerance within which atoms are moved onto their symmetry, Å; None leaves them as relaxed.
+
+    Raises:
+        SymmetryError: where no symmetry is found at the tolerance, or makes another crystal of the structure.
+    """
+    relaxed = _relaxed(row)
+    if file_format == "cif":
+        return cif_text(relaxed, symprec=symprec)
+    atoms = relaxed if symprec is None else primitive_cell(standard_cell(relaxed, symprec).atoms, _ROUNDED)
+    if file_format == "extxyz":
+        values = {key: row[key] for key in _VALUES} | _space_groups(row, relaxed, symprec)
+        text = to_extxyz([(atoms, {**values, "energy_per_atom": row["energy"]})])
+    else:
+        structure = AseAtomsAdaptor.get_structure(atoms).get_sorted_structure()
+        comment = f"{atoms.get_chemical_formula()} {row['label']} {row['energy']:.6f} eV/atom {row['uuid']}"
+        text = Poscar(structure, comment=comment).get_str(significant_figures=10)
+    _check(text, _READ_AS[file_format], relaxed, symprec)
+    return text
+
+
+def cif_text(atoms: Atoms, *, symprec: float | None = None) -> str:
+    """Return a structure as CIF, which was read back and is the same crystal.
+
+    Args:
+        atoms: the structure.
+        symprec: tolerance within which atoms are moved onto their symmetry, Å; the conventional cell is then written in
+            the standard setting of its space group, with its operations and one atom of each orbit. None writes the
+            cell as it is, in P1.
+
+    Raises:
+        SymmetryError: where no symmetry is found at the tolerance, or makes another crystal of the structure.
+    """
+    if symprec is None:
+        structure = AseAtomsAdaptor.get_structure(atoms)
+        text = str(CifWriter(structure))
+    else:
+        text = _cif_with_symmetry(standard_cell(atoms, symprec))
+    _check(text, "cif", atoms, symprec)
+    return text
+
+
+def _cif_with_symmetry(standard: StandardCell) -> str:
+    """Return the CIF of a standard cell: space group, its operations, and one atom of each orbit."""
+    from gemmi import cif, find_spacegroup_by_ops, symops_from_hall
+
+    operations = symops_from_hall(standard.hall_symbol)
+    group = find_spacegroup_by_ops(operations)
+    atoms, (formula, units) = standard.atoms, standard.atoms.symbols.formula.reduce()
+    document = cif.Document()
+    block = document.add_new_block(str(formula))
+    names = ("length_a", "length_b", "length_c", "angle_alpha", "angle_beta", "angle_gamma")
+    values = {f"_cell_{name}": f"{value:.8f}" for name, value in zip(names, atoms.cell.cellpar(), strict=True)}
+    values |= {
+        "_cell_volume": f"{atoms.get_volume():.6f}",
+        "_cell_formula_units_Z": str(units),
+        "_chemical_formula_sum": cif.quote(" ".join(f"{s}{n}" for s, n in atoms.symbols.formula.count().items())),
+        "_space_group_IT_number": str(standard.number),
+        "_space_group_name_H-M_alt": cif.quote(group.xhm()),
+        "_space_group_name_Hall": cif.quote(group.hall),
+    }
+    for tag, value in values.items():
+        block.set_pair(tag, value)
+    loop = block.init_loop("_space_group_symop_", ["id", "operation_xyz"])
+    for number, operation in enumerate(operations, start=1):
+        loop.add_row([str(number), cif.quote(operation.triplet())])
+    tags = ["label", "type_symbol", "site_symmetry_multiplicity", "fract_x", "fract_y", "fract_z", "occupancy"]
+    sites = block.init_loop("_atom_site_", tags)
+    counts: Counter[str] = Counter()
+    for orbit in standard.orbits:
+        symbol = str(atoms.symbols[orbit[0]])
+        counts[symbol] += 1
+        place = [f"{x:.8f}" for x in atoms.get_scaled_positions()[orbit[0]]]
+        sites.add_row([f"{symbol}{counts[symbol]}", symbol, str(len(orbit)), *place, "1"])
+    return str(document.as_string())
+
+
+def _check(text: str, file_format: str, atoms: Atoms, symprec: float | None) -> None:
+    """Read a file back and compare it with the structure that it was made of.
+
+    Raises:
+        SymmetryError: ``another_crystal``.
+    """
+    read = read_text(text, file_format)
+    wrong = read[0].problem if len(read) == 1 else f"holds {len(read)} structures"
+    if wrong is None:
+        wrong = _difference(read[0].atoms, atoms, symprec or _ROUNDED)
+    if wrong is not None:
+        tolerance = "" if symprec is None else f" with the symmetry found at {symprec:g} Å"
+        raise SymmetryError("another_crystal", f"written{tolerance} it is another crystal: {wrong}")
+
+
+def _difference(read: Atoms, atoms: Atoms, tolerance: float) -> str | None:
+    """Return what tells a structure that was read from the one that was written, or None.
+
+    Args:
+        read: any cell of the crystal.
+        atoms: the one that was written.
+        tolerance: largest root-mean-square displacement of an atom, Å.
+    """
+    written_formula, formula = (structure.symbols.formula.reduce()[0] for structure in (atoms, read))
+    if formula.count() != written_formula.count():
+        return f"{formula} instead of {written_formula}"
+    volume = atoms.get_volume() / len(atoms)
+    if displacement(read, atoms, stol=tolerance / volume ** (1 / 3)) is None:
+        return f"its atoms are more than {tolerance:g} Å from their places"
+    return None
+
+
+def _relaxed(row: Mapping[str, Any]) -> Atoms:
+    """Return the structure of a row as it was relaxed."""
+    return orm.load_node(row["uuid"]).get_ase()
+
+
+def _space_groups(row: Mapping[str, Any], relaxed: Atoms, symprec: float | None) -> dict[str, Any]:
+    """Return the space groups of a row, or the one to which its structure is symmetrised."""
+    if symprec is None:
+        return {key: row[key] for key in _SPACE_GROUPS}
+    found = find_symmetry(relaxed, symprec)
+    return {"spacegroup": found.number, "spacegroup_symbol": found.symbol, "symprec": symprec}

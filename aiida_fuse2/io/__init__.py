@@ -1,0 +1,1 @@
+"""Files of jobs and of users: trials, structures, potentials."""

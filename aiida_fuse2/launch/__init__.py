@@ -1,0 +1,1 @@
+"""Inputs of processes, prepared and checked before anything is submitted."""

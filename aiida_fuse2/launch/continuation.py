@@ -1,0 +1,466 @@
+"""Going on with a search from one of its states, and adding structures to it."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from aiida import orm
+from aiida.engine import ProcessBuilder
+
+from aiida_fuse2.calculations.conversions import POOL_FILE
+from aiida_fuse2.core.errors import InputError, RefusedInputsError
+from aiida_fuse2.core.search.checks import check_search
+from aiida_fuse2.core.settings import CHGNET, PAIR, RelaxSettings, SearchSettings, parse_settings
+from aiida_fuse2.environment.codes import load_code
+from aiida_fuse2.environment.trust import (
+    UntrustedError,
+    foreign_parts,
+    options_of,
+    options_part,
+    own_code,
+    parts_of,
+)
+from aiida_fuse2.parsers.memory import CODE, OPTIONS, has_run
+from aiida_fuse2.protocols import check_overrides, completed_settings, merge, protocol_inputs
+from aiida_fuse2.query.chain import GenerationRecord, generation_records, last_state
+from aiida_fuse2.query.links import NEWEST_FIRST, TARGETS_LINK, last_tier
+from aiida_fuse2.query.loading import search_settings
+from aiida_fuse2.query.pools import add_file, added_files, pool_of_state, taken_files
+from aiida_fuse2.tiers import TierChoice, build_tiers, changes_of_tiers, energy_identity, tier_key
+from aiida_fuse2.tiers.base import WORKER
+from aiida_fuse2.tiers.worker import ASE
+from aiida_fuse2.workchains.search import Fuse2WorkChain
+from aiida_fuse2.workchains.search_builder import split_overrides, with_text_keys
+from aiida_fuse2.workchains.search_inputs import fills_pool_by_job
+
+from .inputs import Prepared, check_inputs
+from .starts import screen_starts
+from .targets import targets_of_files
+
+POOL_MOVES = frozenset({13, 14})
+"""Moves that draw from the pool."""
+
+
+# --- where to go on -----------------------------------------------------------------------------
+
+
+def choose_state(search: orm.WorkChainNode, *, max_structures: int, generation: int | None = None) -> orm.Dict:
+    """Return the state from which a search goes on.
+
+    By default the last one; but where its generation had been cut short by a budget that has grown now,
+    the one before, so that the search becomes what it would have been with the larger budget.
+
+    Args:
+        search: that has ended, or that another one branches off.
+        max_structures: budget of the search that goes on.
+        generation: the first to be made anew; by default the first that is missing.
+
+    Raises:
+        InputError: where there is no such generation.
+    """
+    records = generation_records(search.pk)
+    if generation is not None:
+        if not 0 <= generation <= len(records):
+            raise InputError("--generation", generation, f"the search has generations 0 to {len(records) - 1}")
+        records = records[:generation]
+    elif records and max_structures > int(records[-1].state_values["tried"]) and _is_cut(records[-1]):
+        records = records[:-1]
+    return orm.load_node(records[-1].state) if records else _first_state(search)
+
+
+def _is_cut(record: GenerationRecord) -> bool:
+    """Tell whether the budget had left no room for all trials of a generation."""
+    decide = orm.load_node(record.record).creator
+    return bool(decide.inputs.proposal.get_dict().get("cut", False))
+
+
+def _first_state(search: orm.WorkChainNode) -> orm.Dict:
+    """Return the state before the first generation of a chain."""
+    if "state" in search.inputs:
+        earlier: orm.Dict = search.inputs.state
+        return earlier
+    builder = orm.QueryBuilder().append(orm.WorkChainNode, filters={"id": search.pk}, tag="search")
+    builder.append(
+        orm.CalcFunctionNode, filters={"attributes.process_label": "begin"}, with_incoming="search", tag="begin"
+    )
+    builder.append(orm.Dict, with_incoming="begin", tag="state").order_by({"state": NEWEST_FIRST})
+    found: orm.Dict | None = builder.first(flat=True)  # of a step that ran twice the newest
+    if found is None:
+        raise InputError("search", search.pk, "has not begun; start it again with `aiida-fuse2 run`")
+    return found
+
+
+# --- inputs -------------------------------------------------------------------------------------
+
+
+def prepare_continuation(
+    search: orm.WorkChainNode,
+    *,
+    overrides: Mapping[str, Any] | None = None,
+    generation: int | None = None,
+    more: int | None = None,
+    code: orm.AbstractCode | None = None,
+    tiers: TierChoice | None = None,
+    targets: Sequence[Path] = (),
+    dropped: Sequence[str] = (),
+    trust: bool = False,
+) -> Prepared:
+    """Return the inputs of a search that goes on from a state of an earlier one, checked.
+
+    Structures that were added to the earlier search and that it has not taken enter the pool. Codes and options of
+    jobs that have not run in this profile are left out: the code is then the worker of the profile.
+
+    Args:
+        search: the earlier one.
+        overrides: nested inputs that differ from those of the earlier search; of tiers those below ``tiers``.
+        generation: the first to be made anew; by default the first that is missing.
+        more: how many structures to try beyond those of the earlier search; sets ``max_structures``.
+        code: the worker, where it is another one.
+        tiers: through which trials go from now on. The last one must compute the same energies as before. Those that
+            the earlier search had keep their settings, codes and library, unless others are given.
+        targets: files of known structures to be found, beside those of the earlier search.
+        dropped: names of targets of the earlier search that do not matter any more.
+        trust: whether to run what the earlier search names that has never run in this profile: a calculator,
+            overrides of another plugin, a model, a library of potentials.
+
+    Raises:
+        UntrustedError: where there is such, and ``trust`` is not given; it has all of it.
+        InputError: for the first thing that is wrong.
+        RefusedInputsError: where AiiDA refuses an input.
+        SetupError: where the profile has no code of the worker.
+    """
+    foreign = foreign_parts(search)
+    if foreign and not trust:
+        raise UntrustedError(search.pk, foreign)
+    if generation is None and not search.is_terminated:
+        expected = "is still running and goes on by itself; to branch off from it, name a generation"
+        raise InputError("search", search.pk, expected)
+    changes, of_tiers = split_overrides(overrides, has_tiers=tiers is not None or "tiers" in search.inputs)
+    check_overrides(changes)
+    values = merge(_values_of(search), changes)
+    if more is not None:
+        values["settings"]["max_structures"] = _tried(search, generation) + more
+    settings = parse_settings(SearchSettings, values["settings"])
+    check_search(settings)
+    state = choose_state(search, max_structures=settings.max_structures, generation=generation)
+    _check_room(state, settings)
+    known = _targets_of(search, settings, targets, dropped)
+    _check_targets_left(state, settings, known)
+    if "tiers" in search.inputs and changes.get("relax"):
+        expected = "the search has tiers: change their inputs, e.g. --set tiers.chgnet.settings.processes=2"
+        raise InputError("relax", changes["relax"], expected)
+    parse_settings(RelaxSettings, values["relax"]["settings"], where="relax.settings")
+    ports = None
+    if tiers is not None or of_tiers or ("tiers" in search.inputs and _is_of_another_machine(search)):
+        elements = settings.unit.elements
+        ports = _other_tiers(search, tiers, of_tiers, code=code, relax=values["relax"], elements=elements)
+    try:
+        builder = _builder(search, values, settings, code, ports)
+    except ValueError as error:  # an option that does not exist, or is of the wrong type
+        raise RefusedInputsError(f"AiiDA refuses an input: {' '.join(str(error).split())}") from error
+    if known:
+        builder.targets = known
+    builder.state = state
+    builder.continues = orm.Str(search.uuid)
+    waiting = _waiting(search, state, is_last=generation is None)
+    if waiting:
+        builder.pool = _joined(waiting)
+    check_inputs(builder)
+    return Prepared(builder=builder, warnings=tuple(_left_out(search, builder, is_code_given=code is not None)))
+
+
+def _is_of_another_machine(search: orm.WorkChainNode) -> bool:
+    """Tell whether a code or options of a tier have not run in this profile."""
+    tiers = [search.inputs.tiers[key] for key in search.inputs.tiers]
+    codes = [own_code(code, program) for ports in tiers for program, code in ports["codes"].items()]
+    return None in codes or any(("options" in _plain_tier(ports)) != ("options" in ports) for ports in tiers)
+
+
+def _left_out(search: orm.WorkChainNode, builder: ProcessBuilder, *, is_code_given: bool) -> Iterator[str]:
+    """Yield what to know about codes, and options of jobs, that are not taken over; not those that protocols have."""
+    usual = [protocol_inputs()["relax"]["metadata"]["options"]]
+    for tier in protocol_inputs(name="tiers").values():
+        usual += [tier["options"], merge(usual[0], tier["options"])]
+    worker = worker_of(builder)
+    for part in parts_of(search):
+        is_left_out = not has_run(part) and part.value not in usual
+        text = f"{part} of the earlier search has never run in this profile"
+        if part.kind == OPTIONS and is_left_out:
+            yield f"{text} and is not taken over; give yours with --set"
+        if part.kind == CODE and is_left_out and not is_code_given and worker is not None:
+            yield f"{text}: {worker.full_label} does its work"
+
+
+def _values_of(search: orm.WorkChainNode) -> dict[str, Any]:
+    """Return the inputs of a search as plain values, nested as overrides are."""
+    options = {name: options_of(search, name) for name in ("relax", "generate")}
+    tiers = {k: {"metadata": {"options": v}} for k, v in options.items() if has_run(options_part(v))}
+    relax = {} if "tiers" in search.inputs else {"relax": {"settings": search.inputs.relax.settings.get_dict()}}
+    own = {
+        "settings": completed_settings(search.inputs.settings.get_dict()),
+        **relax,
+        "clean_workdir": search.inputs.clean_workdir.value,
+    }
+    return merge(merge(protocol_inputs(), tiers), own)
+
+
+def _builder(
+    search: orm.WorkChainNode,
+    values: Mapping[str, Any],
+    settings: SearchSettings,
+    code: orm.AbstractCode | None,
+    tiers: Mapping[str, Any] | None,
+) -> ProcessBuilder:
+    """Return a builder; a node whose values stay the same stays the same node.
+
+    Args:
+        search: the earlier one.
+        values: all inputs, plain.
+        settings: of the search that goes on.
+        code: the worker, where it is another one.
+        tiers: inputs of its tiers, where they are others.
+    """
+    builder: ProcessBuilder = Fuse2WorkChain.get_builder()
+    earlier = search.inputs
+    builder.settings = _node_of({**values["settings"], "composition": settings.unit.formula}, earlier.settings)
+    builder.clean_workdir = orm.Bool(values["clean_workdir"])
+    if tiers is not None or "tiers" in earlier:
+        builder.tiers = tiers or _tiers_of(search, code)
+    else:
+        builder.relax.code = code or own_code(earlier.relax.code, WORKER) or load_code()
+        builder.relax.settings = _node_of(values["relax"]["settings"], earlier.relax.settings)
+        builder.relax.metadata.options = values["relax"]["metadata"]["options"]
+    if fills_pool_by_job(settings.generator):
+        known = own_code(earlier.generate.code, WORKER) if "generate" in earlier else None
+        known = known or worker_of(builder)
+        if code is None and known is None:
+            raise InputError("--code", None, "the pool is filled by a job of the worker: name its code")
+        builder.generate.code = code or known
+        builder.generate.metadata.options = values["generate"]["metadata"]["options"]
+        if "generate" in earlier and "weights" in earlier.generate:
+            builder.generate.weights = earlier.generate.weights
+    return builder
+
+
+def _tiers_of(search: orm.WorkChainNode, code: orm.AbstractCode | None) -> dict[str, dict[str, Any]]:
+    """Return the tiers of a search, with another worker where one is given."""
+    ports = {key: dict(search.inputs.tiers[key]) for key in search.inputs.tiers}
+    for values in ports.values():
+        values["codes"] = dict(values["codes"])
+        if code is not None and WORKER in values["codes"]:
+            values["codes"][WORKER] = code
+    return ports
+
+
+def _earlier_tiers(search: orm.WorkChainNode, relax: Mapping[str, Any]) -> list[tuple[str, dict[str, Any]]]:
+    """Return name and inputs of each tier of a search; its only one has the name that it would have among several.
+
+    Args:
+        search: the earlier one.
+        relax: inputs of its relaxation, where it has no tiers, with what is changed of them.
+    """
+    if "tiers" in search.inputs:
+        return [(ports["name"].value, ports) for _, ports in sorted(_tiers_of(search, None).items())]
+    calculator = relax["settings"]["calculator"]
+    ports = {"settings": orm.Dict(relax["settings"]), "codes": {WORKER: search.inputs.relax.code}}
+    if "potential" in search.inputs.relax:
+        ports["potential"] = search.inputs.relax.potential
+    return [(calculator if calculator in {CHGNET, PAIR} else ASE, ports)]
+
+
+def _other_tiers(
+    search: orm.WorkChainNode,
+    choice: TierChoice | None,
+    overrides: Mapping[str, Any],
+    *,
+    code: orm.AbstractCode | None,
+    relax: Mapping[str, Any],
+    elements: Collection[str],
+) -> dict[str, dict[str, Any]]:
+    """Return the tiers that a search goes on with, where they are others, or have other inputs.
+
+    Raises:
+        InputError: where the energies of the last one cannot be compared with those before, or an input is wrong.
+    """
+    earlier = _earlier_tiers(search, relax)
+    given = TierChoice(names=[name for name, _ in earlier]) if choice is None else choice
+    names = list(given.names)
+    by_name = dict(earlier)  # of a tier that comes twice the last counts, unless all are as before
+    is_same = names == [name for name, _ in earlier]
+    kept = [ports for _, ports in earlier] if is_same else [by_name.get(name, {}) for name in names]
+    known = {
+        f"{name}.{program}": found
+        for name, ports in zip(names, kept, strict=True)
+        for program, found in ports.get("codes", {}).items()
+        if name not in given.codes and not (program == WORKER and code is not None) and own_code(found, program)
+    }
+    library = next((ports["potential"] for ports in kept if "potential" in ports), None)
+    if "tiers" in search.inputs:
+        relax = merge(relax, {"settings": {"pressure": last_tier(search.inputs)[1].get("pressure", 0.0)}})
+    changes = changes_of_tiers(overrides, names)
+    workers = [found for _, ports in earlier if (found := own_code(ports["codes"].get(WORKER), WORKER))]
+    if code is None and not workers and any(WORKER in ports["codes"] for _, ports in earlier):
+        workers = [load_code()]
+    tiers = build_tiers(
+        TierChoice(names=names, codes={**known, **given.codes}, potential=given.potential or library),
+        worker=code or next(iter(workers), None),
+        relax=relax,
+        overrides={tier_key(i): merge(_plain_tier(kept[i]), changes[i]) for i in range(len(names))},
+        elements=elements,
+    )
+    _check_same_energies(search, tiers)
+    return tiers
+
+
+def _check_same_energies(search: orm.WorkChainNode, tiers: Mapping[str, Any]) -> None:
+    """Refuse tiers whose energies cannot be compared with those of a search."""
+    before, now = (energy_identity(*last_tier(inputs)) for inputs in (search.inputs, {"tiers": tiers}))
+    if before != now:
+        changed = next(key for key in {**before, **now} if before.get(key) != now.get(key))
+        expected = (
+            f"the last tier gives the energies, and has to stay as it was: {changed} was {before.get(changed)!r}, and "
+            f"is {now.get(changed)!r} now. Other tiers for the best structures: `aiida-fuse2 refine {search.pk}`"
+        )
+        raise InputError("tiers", ",".join(tiers[key]["name"].value for key in sorted(tiers)), expected)
+
+
+def _plain_tier(ports: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what an earlier tier had of what can be changed of one."""
+    known = {"settings": ports["settings"].get_dict()} if "settings" in ports else {}
+    if "options" in ports and has_run(options_part(ports["options"].get_dict())):
+        known["options"] = ports["options"].get_dict()
+    return {**known, "concurrent": ports["concurrent"].value} if "concurrent" in ports else known
+
+
+def worker_of(builder: ProcessBuilder) -> orm.AbstractCode | None:
+    """Return the worker that relaxes in a search, or None where none of its tiers has one."""
+    tiers = builder.get("tiers") or {}
+    found = [tiers[key]["codes"][WORKER] for key in sorted(tiers) if WORKER in tiers[key]["codes"]]
+    return (found[0] if found else None) if tiers else builder.relax.code
+
+
+def _node_of(values: Mapping[str, Any], earlier: orm.Dict) -> orm.Dict:
+    plain = with_text_keys(values)
+    return earlier if plain == earlier.get_dict() else orm.Dict(plain)
+
+
+def _tried(search: orm.WorkChainNode, generation: int | None) -> int:
+    """Return how many structures had been tried before a generation, or in all."""
+    records = generation_records(search.pk)[:generation]
+    return int(records[-1].state_values["tried"]) if records else 0
+
+
+def _targets_of(
+    search: orm.WorkChainNode, settings: SearchSettings, paths: Sequence[Path], dropped: Sequence[str]
+) -> dict[str, orm.StructureData]:
+    """Return the targets of a search that goes on, by name."""
+    earlier = dict(search.inputs.targets) if TARGETS_LINK in search.inputs else {}
+    for name in dropped:
+        if name not in earlier:
+            present = f"there are {', '.join(sorted(earlier))}" if earlier else "there is none"
+            raise InputError("--drop-target", name, f"the search has no such target; {present}")
+    kept = {name: node for name, node in earlier.items() if name not in dropped}
+    added = targets_of_files(paths, settings)
+    for name in added:
+        if name in kept:
+            raise InputError("--target", name, f"the search has one of that name: add --drop-target {name}")
+    return {**kept, **added}
+
+
+def _check_targets_left(state: orm.Dict, settings: SearchSettings, targets: Mapping[str, orm.StructureData]) -> None:
+    """Refuse to go on to a target that is found already."""
+    found = sorted(name for name in state.get_dict().get("targets", {}) if name in targets and targets[name].is_stored)
+    if settings.target.stop and found:
+        instead = f"go on with --no-stop-at-target, or drop it with --drop-target {found[0]}"
+        expected = f"{', '.join(found)} was found already: {instead}"
+        raise InputError("settings.target.stop", settings.target.stop, expected)
+
+
+def _check_room(state: orm.Dict, settings: SearchSettings) -> None:
+    """Refuse to go on where a limit is reached already."""
+    tried, since = state["tried"], state["since_best"]
+    if tried >= settings.max_structures:
+        expected = f"{tried} structures have been tried already: ask for more"
+        raise InputError("settings.max_structures", settings.max_structures, expected)
+    if since >= settings.rmax:
+        expected = f"there was no new best in the last {since} structures: give a larger number"
+        raise InputError("settings.rmax", settings.rmax, expected)
+    hours = state.get_dict().get("cpu_seconds", 0.0) / 3600
+    if settings.max_cpu_hours is not None and hours >= settings.max_cpu_hours:
+        expected = f"{hours:.2f} h have been spent already: give a larger number"
+        raise InputError("settings.max_cpu_hours", settings.max_cpu_hours, expected)
+
+
+# --- added structures ---------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, kw_only=True)
+class Added:
+    """What became of structures that were to be added to a search.
+
+    Attributes:
+        kept: number of structures that fit.
+        skipped: the others by name, with the reason.
+        is_drawn: whether any move of the search draws from the pool.
+    """
+
+    kept: int
+    skipped: tuple[tuple[str, str], ...]
+    is_drawn: bool
+
+
+def add_structures(search: orm.WorkChainNode, paths: Sequence[Path]) -> Added:
+    """Add structures of files to a search, best first; it takes them into its pool between two generations.
+
+    A search that has ended takes them when it is continued.
+
+    Args:
+        search: running or ended.
+        paths: CIF, POSCAR or extended XYZ files, or directories of them.
+
+    Raises:
+        RefusedInputsError: where none of the structures fits.
+    """
+    settings = search_settings(search)
+    text, kept, skipped = screen_starts(settings, paths)
+    node = orm.SinglefileData.from_string(text, filename=POOL_FILE).store()
+    add_file(search.uuid, node)
+    is_started = last_state(search.pk) is not None
+    weights = settings.move_weights
+    is_drawn = not is_started or any(weights.get(number, 0) > 0 for number in POOL_MOVES)
+    return Added(kept=kept, skipped=skipped, is_drawn=is_drawn)
+
+
+def added_and_waiting(search: orm.WorkChainNode) -> list[orm.SinglefileData]:
+    """Return the files of structures that were added to a search and that it has not taken into its pool."""
+    records = generation_records(search.pk)
+    state = orm.load_node(records[-1].state) if records else _first_state(search)
+    return _waiting(search, state, is_last=True)
+
+
+def _waiting(search: orm.WorkChainNode, state: orm.Dict, *, is_last: bool) -> list[orm.SinglefileData]:
+    """Return the files of structures that a search had still to take into its pool, in the order it would.
+
+    Args:
+        search: that another one goes on from.
+        state: where it goes on.
+        is_last: whether it takes what was added since; a branch from an earlier point does not.
+    """
+    inputs = search.inputs
+    is_start = "state" in inputs and inputs.state.uuid == state.uuid
+    given = [inputs.pool] if is_start and "pool" in inputs else []
+    added = added_files(search.uuid) if is_last else []
+    if not given and not added:
+        return []
+    taken = taken_files(search.pk, state.uuid, pool_of_state(state.uuid, search.pk))
+    return [node for node in [*given, *added] if node.uuid not in taken]
+
+
+def _joined(nodes: Sequence[orm.SinglefileData]) -> orm.SinglefileData:
+    """Return several files of structures as one; the last comes first, as if they were added one by one."""
+    if len(nodes) == 1:
+        return nodes[0]
+    return orm.SinglefileData.from_string("".join(node.get_content() for node in nodes[::-1]), filename=POOL_FILE)

@@ -1,0 +1,47 @@
+"""How many searches and processes fit on this machine."""
+
+from __future__ import annotations
+
+import psutil
+from aiida import orm
+from aiida.engine import ProcessBuilder
+
+from aiida_fuse2.worker.cores import usable_cores
+
+from .jobs import codes_of, job_ports, runs_here
+
+MEMORY_PER_PROCESS = 1_500_000_000
+"""Memory that a process which relaxes with CHGNet is given, bytes."""
+
+
+def fitting_runs(builder: ProcessBuilder, runs: int) -> int:
+    """Return how many runs of a search the cores and the free memory of this machine allow, at least one.
+
+    All of them where the jobs go to another machine or through a scheduler, which do the counting there.
+
+    Args:
+        builder: of the search.
+        runs: how many there are to be.
+    """
+    if not _starts_jobs_here(builder):
+        return runs
+    jobs = [ports["settings"].get_dict() for ports in job_ports(builder)]
+    processes = max(job.get("processes") or 1 for job in jobs) * builder.settings["relax_jobs"]
+    by_cores = usable_cores() // (processes * max(job.get("threads") or 1 for job in jobs))
+    by_memory = psutil.virtual_memory().available // (processes * MEMORY_PER_PROCESS)
+    return int(max(1, min(runs, by_cores, by_memory)))
+
+
+def _starts_jobs_here(builder: ProcessBuilder) -> bool:
+    """Tell whether all jobs of a search run at once on this machine."""
+    return all(runs_here(code) for ports in job_ports(builder) for code in codes_of(ports))
+
+
+def share_cores(builder: ProcessBuilder, searches: int) -> None:
+    """Share the cores of this machine among the jobs that run at once, unless the inputs say how many each uses."""
+    jobs = searches * builder.settings["relax_jobs"]
+    for ports in job_ports(builder):
+        settings = ports["settings"].get_dict()
+        is_here = all(runs_here(code) for code in codes_of(ports))
+        if jobs > 1 and is_here and "processes" in settings and settings["processes"] is None:
+            ports["settings"] = orm.Dict({**settings, "processes": max(1, usable_cores() // jobs)})

@@ -1,0 +1,99 @@
+"""Inputs of a job that fills a pool, and pools that are there already."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping
+from typing import Any
+
+from aiida import orm
+from aiida.common.exceptions import AiidaException
+from aiida.engine import ProcessBuilder
+
+from aiida_fuse2.calculations.generate import GenerateCalculation, needs_weights
+from aiida_fuse2.core.errors import InputError, one_line
+from aiida_fuse2.core.settings import PROVIDED, SearchSettings, parse_settings
+from aiida_fuse2.launch.inputs import check_inputs, search_builder
+from aiida_fuse2.launch.jobs import check_calculators
+from aiida_fuse2.protocols import protocol_inputs
+from aiida_fuse2.query.nodes import load_node
+
+from .models import find_model
+
+
+def load_pool(identifier: str) -> orm.SinglefileData:
+    """Return a pool of the graph.
+
+    Args:
+        identifier: PK or UUID of the pool, or of the job that made it.
+
+    Raises:
+        InputError: where there is none.
+    """
+    try:
+        node = load_node(identifier)
+    except (AiidaException, ValueError) as error:
+        raise InputError("--pool", identifier, f"cannot be loaded ({one_line(error)})") from error
+    if isinstance(node, orm.CalcJobNode) and "pool" in node.outputs:
+        node = node.outputs.pool
+    if not isinstance(node, orm.SinglefileData):
+        raise InputError("--pool", identifier, "is no pool: give the output `pool` of `aiida-fuse2 generate`")
+    return node
+
+
+def add_weights(builder: ProcessBuilder, model: str | None) -> None:
+    """Add the weights that the generator needs.
+
+    Raises:
+        InputError: where there are none, or a model is named and not needed.
+    """
+    needed = needs_weights(parse_settings(SearchSettings, builder.settings.get_dict()))
+    if needed:
+        builder.generate.weights = find_model(model)
+    elif model is not None:
+        expected = "the generator needs no weights; --model goes with --generator gnoa --network megnet"
+        raise InputError("--model", model, expected)
+
+
+def prepare_pool(
+    composition: str,
+    *,
+    code: orm.AbstractCode,
+    protocol: str | None = None,
+    overrides: Mapping[str, Any] | None = None,
+    model: str | None = None,
+) -> ProcessBuilder:
+    """Return the inputs of a job that makes a pool without a search, checked.
+
+    Args:
+        composition: formula, e.g. ``SrTiO3``.
+        code: the worker.
+        protocol: by name; the default one where None.
+        overrides: nested inputs of a search that win over the protocol.
+        model: weights of a graph network, as for ``prepare_search``.
+
+    Raises:
+        InputError: for the first thing that is wrong.
+        RefusedInputsError: where AiiDA refuses an input.
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)
+        search = search_builder(composition, code, protocol, dict(overrides or {}))
+    settings = parse_settings(SearchSettings, search.settings.get_dict())
+    if settings.generator == PROVIDED:
+        raise InputError("settings.generator", PROVIDED, "makes no structures: name a generator")
+    builder: ProcessBuilder = GenerateCalculation.get_builder()
+    builder.code = code
+    builder.settings = search.settings
+    builder.pool_number = orm.Int(0)
+    builder.metadata.options = protocol_inputs(protocol, overrides)["generate"]["metadata"]["options"]
+    if settings.pool.ranking != "none":
+        builder.tier = search.relax.settings
+    if settings.pool.ranking == "relaxed":
+        check_calculators(search)
+    if needs_weights(settings):
+        builder.weights = find_model(model)
+    elif model is not None:
+        add_weights(search, model)  # which says that it is not needed
+    check_inputs(builder)
+    return builder

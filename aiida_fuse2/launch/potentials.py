@@ -1,0 +1,145 @@
+"""Pair potentials in the graph: learning them, and storing those that users bring."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from aiida import orm
+from aiida.engine import ProcessBuilder
+from aiida.manage.caching import get_use_cache
+
+from aiida_fuse2.calculations.learn_potential import LearnPotentialCalculation
+from aiida_fuse2.core.chemistry.composition import parse_composition
+from aiida_fuse2.core.errors import InputError
+from aiida_fuse2.core.potentials.pair import PairLibrary, read_library, write_library
+from aiida_fuse2.core.relaxers.calculators import check_stress
+from aiida_fuse2.core.settings import CHGNET, CHGNET_ELEMENTS, RelaxSettings, parse_settings
+from aiida_fuse2.core.training.pair_settings import LearnSettings, check_learning
+from aiida_fuse2.environment.software import worker_software
+from aiida_fuse2.io.potentials import read_potentials
+from aiida_fuse2.protocols import merge, protocol_inputs
+from aiida_fuse2.query.nodes import load_node
+
+LEARN_IDENTIFIER = "aiida.calculations:fuse2.learn_potential"
+"""By which the user switches caching of the job on."""
+
+EXTRAS_KEY = "fuse2"
+"""Extra of a stored library that says what it holds."""
+
+
+def learning_inputs(
+    composition: str, protocol: str | None = None, overrides: Mapping[str, Any] | None = None
+) -> dict[str, dict[str, Any]]:
+    """Return the plain inputs of learning pair potentials, checked.
+
+    Args:
+        composition: formula.
+        protocol: of ``protocols/potential.yaml``; the default one where None.
+        overrides: nested values: ``settings``, and ``relax`` for the settings of relaxing with the teacher.
+
+    Raises:
+        InputError: where a value is wrong.
+    """
+    changes = dict(overrides or {})
+    search = protocol_inputs("fast", {"relax": {"settings": changes.pop("relax", {})}})
+    # rattled structures have no symmetry to keep, and spheres mend what is too close at little cost
+    teaching = {"keep_symmetry": False, "prerelax": {"enabled": True}}
+    relax = merge(merge(search["relax"]["settings"], teaching), (overrides or {}).get("relax", {}))
+    settings = protocol_inputs(protocol, changes, name="potential")["settings"]
+    settings |= {"composition": composition, "validity": search["settings"]["validity"]}
+    learning = parse_settings(LearnSettings, settings)
+    check_learning(learning)
+    tier = parse_settings(RelaxSettings, relax, where="relax")
+    check_stress(tier)
+    unknown = [element for element in learning.unit.elements if element not in CHGNET_ELEMENTS]
+    if tier.calculator == CHGNET and unknown:
+        raise InputError("settings.composition", composition, f"CHGNet was not trained with {', '.join(unknown)}")
+    return {"settings": learning.model_dump(), "relax": tier.model_dump()}
+
+
+def learning_builder(
+    composition: str,
+    code: orm.AbstractCode,
+    protocol: str | None = None,
+    overrides: Mapping[str, Any] | None = None,
+) -> ProcessBuilder:
+    """Return the builder of a job that learns pair potentials.
+
+    Args:
+        composition: formula.
+        code: the worker.
+        protocol: by name; the default one where None.
+        overrides: nested values that win over the protocol.
+
+    Raises:
+        InputError: where a value is wrong.
+    """
+    inputs = learning_inputs(composition, protocol, overrides)
+    builder = LearnPotentialCalculation.get_builder()
+    builder.code = code
+    builder.settings = orm.Dict(inputs["settings"])
+    builder.relax = orm.Dict(inputs["relax"])
+    if get_use_cache(identifier=LEARN_IDENTIFIER):  # nothing that other versions made may come out of the cache
+        versions = worker_software(code)
+        if versions is not None:
+            builder.software = orm.Dict(versions)
+    return builder
+
+
+def import_potentials(path: Path, composition: str | None = None) -> tuple[orm.SinglefileData, PairLibrary]:
+    """Store the library of a file, a folder or a zip as one node.
+
+    Args:
+        path: of what ``read_potentials`` takes.
+        composition: formula whose pairs are taken; all where None.
+
+    Returns:
+        The stored node, and what it holds.
+
+    Raises:
+        InputError: where it cannot be read, or lacks a pair of the composition; all are named.
+    """
+    library = read_potentials(path)
+    if composition is not None:
+        elements = parse_composition(composition).elements
+        library.require(elements, where="potential")
+        library = library.restricted(elements)
+    node = orm.SinglefileData.from_string(write_library(library), filename=f"{path.stem or 'potential'}.lib")
+    node.label = path.name
+    node.store()
+    node.base.extras.set(EXTRAS_KEY, {"elements": list(library.elements), "pairs": len(library.pairs)})
+    return node, library
+
+
+def load_potential(identifier: str) -> orm.SinglefileData:
+    """Return the library of an identifier: of a node, or of the job that learned it.
+
+    Raises:
+        InputError: where there is no library.
+    """
+    node = load_node(identifier)
+    if isinstance(node, orm.CalcJobNode) and "potential" in node.outputs:
+        node = node.outputs.potential
+    if not isinstance(node, orm.SinglefileData):
+        raise InputError("potential", identifier, "is no library of pair potentials, nor a job that learned one")
+    return node
+
+
+def library_of(node: orm.SinglefileData) -> PairLibrary:
+    """Return what a stored library holds.
+
+    Raises:
+        InputError: where the file is no library.
+    """
+    return read_library(node.get_content())
+
+
+def report_of(node: orm.SinglefileData) -> dict[str, Any] | None:
+    """Return the report of the job that learned a library, or None where it was imported."""
+    creator = node.creator
+    if creator is None or "report" not in creator.outputs:
+        return None
+    report: dict[str, Any] = creator.outputs.report.get_dict()
+    return report

@@ -1,0 +1,64 @@
+"""Inputs of a refinement: the best structures of searches through further tiers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from aiida import orm
+from aiida.common.exceptions import AiidaException
+from aiida.engine import ProcessBuilder
+
+from aiida_fuse2 import query
+from aiida_fuse2.core.errors import InputError, RefusedInputsError
+from aiida_fuse2.launch.inputs import check_inputs
+from aiida_fuse2.launch.jobs import check_calculators
+from aiida_fuse2.protocols import merge, protocol_inputs
+from aiida_fuse2.query.links import last_tier
+from aiida_fuse2.tiers import TierChoice
+from aiida_fuse2.workchains.refine import Fuse2RefineWorkChain
+
+
+def prepare_refinement(
+    searches: Sequence[orm.WorkChainNode],
+    tiers: TierChoice,
+    *,
+    code: orm.AbstractCode,
+    best: int | None = None,
+    protocol: str | None = None,
+    overrides: Mapping[str, Any] | None = None,
+) -> ProcessBuilder:
+    """Return the inputs of a refinement, checked.
+
+    Tiers have the pressure of the searches, unless overrides say otherwise.
+
+    Args:
+        searches: searches, or several runs of one, for one composition and with one potential.
+        tiers: through which their structures go.
+        code: the worker.
+        best: how many unique structures, lowest energy first; by default as the protocol says.
+        protocol: of searches.
+        overrides: see ``Fuse2RefineWorkChain.get_builder_from_protocol``.
+
+    Raises:
+        InputError: for the first thing that is wrong.
+        RefusedInputsError: where AiiDA refuses an input.
+    """
+    if overrides is not None and not isinstance(overrides, Mapping):
+        raise InputError("overrides", overrides, "must be a mapping, e.g. {'tiers': {'chgnet': {}}}")
+    single = [search for node in searches for search in query.single_searches(node)]
+    number = protocol_inputs(None, name="refine")["best"] if best is None else best
+    if number < 1:
+        raise InputError("--best", number, "must be at least 1")
+    rows = [row for row in query.combined(single, number) if row["uuid"] is not None]
+    pressure = last_tier(single[0].inputs)[1].get("pressure", 0.0) if single else 0.0
+    changes = merge({"relax": {"settings": {"pressure": pressure}}}, overrides or {})
+    try:
+        builder = Fuse2RefineWorkChain.get_builder_from_protocol(rows, tiers, code, protocol, changes)
+    except InputError:
+        raise
+    except (ValueError, TypeError, AiidaException) as error:  # an input that does not exist, or is of the wrong type
+        raise RefusedInputsError(f"AiiDA refuses an input: {error}") from error
+    check_inputs(builder)
+    check_calculators(builder)
+    return builder

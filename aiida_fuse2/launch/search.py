@@ -1,0 +1,137 @@
+"""Inputs of a search."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from aiida import orm
+from aiida.engine import ProcessBuilder
+
+from aiida_fuse2.core.errors import InputError, RefusedInputsError, one_line
+from aiida_fuse2.core.search.checks import check_search
+from aiida_fuse2.core.settings import PROVIDED, SearchSettings, parse_settings
+from aiida_fuse2.io.trials import from_extxyz
+from aiida_fuse2.launch.inputs import Prepared, check_inputs, search_builder
+from aiida_fuse2.launch.jobs import check_calculators
+from aiida_fuse2.protocols import check_extent, merge, protocol_inputs
+from aiida_fuse2.tiers import TierChoice
+from aiida_fuse2.workchains.search_builder import split_overrides
+
+from .cores import share_cores
+from .pool import add_weights, load_pool
+from .starts import Starts, add_starts, name_of, structures_of_group
+from .targets import targets_of_files
+
+
+def prepare_search(
+    composition: str,
+    *,
+    code: orm.AbstractCode,
+    protocol: str | None = None,
+    overrides: Mapping[str, Any] | None = None,
+    paths: Sequence[Path] = (),
+    group: str | None = None,
+    pool: str | None = None,
+    model: str | None = None,
+    store: bool = True,
+    tiers: TierChoice | None = None,
+    targets: Sequence[Path] = (),
+) -> Prepared:
+    """Return the inputs of a search, checked.
+
+    With starting structures the generator is ``provided`` unless the overrides name another: the
+    structures that fit make the initial population, best first as they are given, filled up to its size
+    by the random generator; the rest wait for moves 13 and 14.
+
+    Args:
+        composition: formula, e.g. ``SrTiO3``.
+        code: the worker.
+        protocol: by name; the default one where None.
+        overrides: nested inputs that win over the protocol.
+        paths: files or directories with starting structures.
+        group: label of a group of starting structures.
+        pool: a pool in the graph to start from, by PK or UUID.
+        model: weights of a graph network, by name, PK or UUID, where the generator needs some; by default the newest
+            that are installed.
+        store: whether the graph may be written to; without, structures of a group become an unstored pool.
+        tiers: through which trials go; by default there is one.
+        targets: files of known structures.
+
+    Raises:
+        InputError: for the first thing that is wrong.
+        RefusedInputsError: where AiiDA refuses an input.
+    """
+    if overrides is not None and not isinstance(overrides, Mapping):
+        raise InputError("overrides", overrides, "must be a mapping, e.g. {'settings': {'max_atoms': 10}}")
+    check_extent(overrides)
+    changes = dict(overrides or {})
+    if (bool(paths), group is not None, pool is not None).count(True) > 1:
+        field, value = ("--pool", pool) if group is None else ("--group", group)
+        raise InputError(field, value, "give starting structures by one of --structures, --group and --pool, not both")
+    if paths or group is not None or pool is not None:
+        changes = _with_provided(changes)
+    nodes = [] if group is None else structures_of_group(group)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", UserWarning)
+        known = _read_targets(composition, protocol, changes, targets)
+        builder = search_builder(composition, code, protocol, changes, tiers=tiers, targets=known)
+        starts = Starts.from_paths(paths) if paths else Starts.from_nodes(nodes)
+    messages = tuple(dict.fromkeys(str(w.message) for w in caught if w.category is UserWarning))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        kept, skipped = add_starts(builder, starts)
+        if pool is not None:
+            builder.pool = load_pool(pool)
+            kept = _count_fitting(builder)
+        add_weights(builder, model)
+        if nodes and store:  # the same, with its provenance
+            readable = {name for name, _ in starts.structures}
+            usable = [node for node in nodes if name_of(node) in readable]
+            builder = search_builder(composition, code, protocol, changes, usable, tiers=tiers, targets=known)
+            add_weights(builder, model)
+    share_cores(builder, 1)
+    check_inputs(builder)
+    check_calculators(builder)
+    return Prepared(builder=builder, kept=kept, skipped=skipped, warnings=messages)
+
+
+def _read_targets(
+    composition: str, protocol: str | None, changes: Mapping[str, Any], paths: Sequence[Path]
+) -> dict[str, orm.StructureData]:
+    """Return the targets in files by name."""
+    if not paths:
+        return {}
+    inputs = protocol_inputs(protocol, split_overrides(changes, has_tiers=True)[0])
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # the search says it
+        settings = parse_settings(SearchSettings, {**inputs["settings"], "composition": composition})
+        check_search(settings)
+    return targets_of_files(paths, settings)
+
+
+def _count_fitting(builder: ProcessBuilder) -> int:
+    """Return how many structures of a pool a search can use.
+
+    Raises:
+        RefusedInputsError: where none can be.
+    """
+    settings = parse_settings(SearchSettings, builder.settings.get_dict())
+    try:
+        structures = from_extxyz(builder.pool.get_content())
+    except Exception as error:  # whatever ASE raises for what is no extended XYZ
+        raise InputError("--pool", builder.pool.pk, f"cannot be read as extended XYZ ({one_line(error)})") from error
+    fitting = [a for a in structures if settings.unit.z_of(a) is not None and len(a) <= settings.max_atoms]
+    if not fitting:
+        what = f"{settings.unit.formula} with at most {settings.max_atoms} atoms"
+        raise RefusedInputsError(f"none of the {len(structures)} structures of the pool is {what}")
+    return len(fitting)
+
+
+def _with_provided(changes: Mapping[str, Any]) -> dict[str, Any]:
+    """Return overrides with the generator ``provided``, unless they name one."""
+    settings = changes.get("settings", {})
+    is_open = isinstance(settings, Mapping) and "generator" not in settings
+    return merge(changes, {"settings": {"generator": PROVIDED}} if is_open else {})

@@ -1,0 +1,77 @@
+"""What has run in this profile: fingerprints among its global settings, which no archive reaches."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass
+from hashlib import sha256
+from typing import Any
+
+from aiida import orm
+from aiida.manage import get_manager
+from sqlalchemy.exc import IntegrityError
+
+from aiida_fuse2.core.errors import printable
+
+KEY = "aiida_fuse2.ran."
+"""Beginning of the names of global settings of the profile, each a fingerprint of what has run here."""
+
+CODE, OPTIONS, MODEL, FILE, SETTINGS = "code", "options", "model", "file", "settings"
+"""Kinds of parts."""
+
+MAX_SHOWN = 2000
+"""Most characters of a part that are shown."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Part:
+    """A part of a search that runs something, or decides what is run.
+
+    Attributes:
+        kind: of what it is.
+        where: path of the input.
+        value: plain content; of files a checksum.
+    """
+
+    kind: str
+    where: str
+    value: Any
+
+    @property
+    def key(self) -> str:
+        """Fingerprint of kind and content."""
+        return KEY + sha256(json.dumps([self.kind, self.value], sort_keys=True, default=str).encode()).hexdigest()
+
+    def __str__(self) -> str:
+        """Return it for people, safe for a terminal."""
+        return printable(f"{self.where} = {json.dumps(self.value, sort_keys=True, default=str)}", MAX_SHOWN)
+
+
+def has_run(part: Part) -> bool:
+    """Tell whether the same has run in this profile."""
+    try:
+        get_manager().get_profile_storage().get_global_variable(part.key)
+    except KeyError:
+        return False
+    return True
+
+
+def remember(parts: Iterable[Part]) -> None:
+    """Note parts as what runs in this profile."""
+    for part in parts:
+        if not has_run(part):
+            try:
+                get_manager().get_profile_storage().set_global_variable(part.key, part.kind)
+            except IntegrityError:  # another process has noted it meanwhile
+                continue
+
+
+def model_part(weights: orm.SinglefileData) -> Part:
+    """Return weights as a model that the user has installed, trained, or called his own."""
+    return Part(kind=MODEL, where="weights", value=checksum(weights))
+
+
+def checksum(node: orm.SinglefileData) -> str:
+    """Return the SHA-256 of the content of a file."""
+    return sha256(node.get_content(mode="rb")).hexdigest()

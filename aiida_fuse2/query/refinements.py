@@ -1,0 +1,112 @@
+"""Refinements: how far they are, and what they found."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from aiida import orm
+from aiida.common.exceptions import AiidaException
+from aiida.engine import ProcessState
+
+from aiida_fuse2 import query
+
+from .links import NEWEST_FIRST
+from .nodes import load_node
+from .status import elapsed
+
+PROCESS_TYPE = "aiida.workflows:fuse2.refine"
+
+STRUCTURES_LINK = "structures__"
+"""Beginning of the links of the structures that are refined."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class RefinementProgress:
+    """How far a refinement is.
+
+    Attributes:
+        pk: of the refinement.
+        n_structures: how many structures it refines.
+        process_state: of AiiDA: created, running, waiting, finished, excepted or killed.
+        is_paused: whether the process is paused.
+        exit_status: once it has finished.
+        phase: what it is doing, for people; empty where it has ended.
+        elapsed: since it was submitted, or until it ended, s.
+    """
+
+    pk: int
+    n_structures: int
+    process_state: str
+    is_paused: bool
+    exit_status: int | None
+    phase: str
+    elapsed: float
+
+    @property
+    def is_terminated(self) -> bool:
+        """Whether the refinement has ended, well or badly."""
+        return self.process_state in query.TERMINATED
+
+
+def progress(refinement: int) -> RefinementProgress:
+    """Return how far a refinement is; a few cheap queries.
+
+    Args:
+        refinement: its primary key.
+    """
+    builder = orm.QueryBuilder()
+    project = ["attributes", "ctime", "mtime"]
+    builder.append(orm.WorkChainNode, filters={"id": refinement}, project=project, tag="refinement")
+    attributes, ctime, mtime = builder.first()
+    edges = {"label": {"like": f"{STRUCTURES_LINK}%"}}
+    n_structures = builder.append(orm.StructureData, with_outgoing="refinement", edge_filters=edges).count()
+    process_state = attributes.get("process_state") or ProcessState.CREATED.value
+    has_ended = process_state in query.TERMINATED
+    return RefinementProgress(
+        pk=refinement,
+        n_structures=n_structures,
+        process_state=process_state,
+        is_paused=bool(attributes.get("paused", False)),
+        exit_status=attributes.get("exit_status"),
+        phase="" if has_ended else _phase(refinement),
+        elapsed=elapsed(refinement, ctime, mtime, has_ended=has_ended),
+    )
+
+
+def _phase(refinement: int) -> str:
+    """Return what a refinement is doing, from the tiers that it called last."""
+    builder = orm.QueryBuilder().append(orm.WorkChainNode, filters={"id": refinement}, tag="refinement")
+    builder.append(orm.WorkChainNode, with_incoming="refinement", project="id", tag="tiers")
+    newest = builder.order_by({"tiers": NEWEST_FIRST}).first(flat=True)
+    return "starting" if newest is None else f"relaxing {query.tiers_phase([newest])}"
+
+
+def under_way() -> list[int]:
+    """Return the primary keys of the refinements that have not ended, newest first."""
+    filters = {"process_type": PROCESS_TYPE, "attributes.process_state": {"!in": sorted(query.TERMINATED)}}
+    builder = orm.QueryBuilder().append(orm.WorkChainNode, filters=filters, project="id", tag="refinement")
+    found: list[int] = builder.order_by({"refinement": NEWEST_FIRST}).all(flat=True)
+    return found
+
+
+def load_refinement(identifier: str) -> orm.WorkChainNode | None:
+    """Return a refinement by primary key or UUID, or None where the node is another one or none."""
+    try:
+        node = load_node(identifier)
+    except (AiidaException, ValueError):
+        return None
+    return node if isinstance(node, orm.WorkChainNode) and node.process_type == PROCESS_TYPE else None
+
+
+def refined(node: orm.WorkChainNode) -> list[dict[str, Any]]:
+    """Return the rows of a refinement with the primary key and UUID of each refined structure; none before its end."""
+    if "ranked" not in node.outputs:
+        return []
+    known = dict(node.outputs.structures.items()) if "structures" in node.outputs else {}
+    rows = []
+    for row in node.outputs.ranked["structures"]:
+        structure = known.get(row["label"])
+        found = {"pk": None, "uuid": None} if structure is None else {"pk": structure.pk, "uuid": structure.uuid}
+        rows.append({**row, **found})
+    return rows

@@ -1,0 +1,281 @@
+"""Known structures that a search is to find: what the search does with them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from aiida import orm
+from ase import Atoms
+
+from aiida_fuse2 import query
+from aiida_fuse2.calculations.conversions import explored_of_records
+from aiida_fuse2.core.crystal.symmetry import find_symmetry
+from aiida_fuse2.core.errors import ReasonedError
+from aiida_fuse2.core.relaxers.failures import CONVERGED
+from aiida_fuse2.core.search.state import FoundTarget
+from aiida_fuse2.core.search.targets import TARGET_PREFIX, TargetFinder
+from aiida_fuse2.core.search.trials import generation_of_label
+
+from .chain import GenerationRecord, generation_records
+from .links import NEWEST_FIRST, STRUCTURE_LINK, TARGETS_LINK
+from .structures import explored_structures, given_targets
+
+
+def find_earlier(search: int, targets: Mapping[str, str], stol: float) -> dict[str, FoundTarget]:
+    """Return the targets that equal a structure of the searches that one goes on from, by name.
+
+    Args:
+        search: primary key of the one that goes on.
+        targets: UUIDs by name.
+        stol: see ``TargetFinder``.
+    """
+    if not targets:
+        return {}
+    known = explored_structures(search)
+    explored = explored_of_records(record.columns for record in generation_records(search))
+
+    def geometry(label: str) -> Any:
+        return orm.load_node(known[label]["pk"]).get_ase()
+
+    loaded = {name: orm.load_node(uuid).get_ase() for name, uuid in targets.items()}
+    return TargetFinder(loaded, geometry, stol).add_found(
+        {},
+        (structure for structure in explored if structure.label in known),  # an archive may have left some out
+    )
+
+
+def group_text(row: Mapping[str, Any]) -> str:
+    """Return the space group of a row of results at the loose tolerance, as people write it."""
+    return f"{row.get('spacegroup_symbol_loose') or '?'} ({row.get('spacegroup_loose') or '?'})"
+
+
+def found_text(name: str, found: FoundTarget, group: str, known: Mapping[str, Any] | None, best: float | None) -> str:
+    """Return what is told of a target that was found.
+
+    Args:
+        name: of the target.
+        found: the structure that equals it.
+        group: space group of that structure.
+        known: row of results of the target as it was relaxed, or None.
+        best: lowest energy of the search, eV/atom, or None.
+    """
+    parts = [f"target {name} found: structure {found.structure_number} ({found.label}), rms {found.rms:.3f} Å"]
+    parts.append(f"{found.energy:.4f} eV/atom")
+    if known is not None:
+        parts.append(f"{1000 * (found.energy - known['energy']):+.1f} meV/atom from the target's own")
+    if best is not None:
+        parts.append(f"{1000 * (found.energy - best):+.1f} meV/atom from the lowest")
+    parts.append(f"space group {group}" + ("" if known is None else f", target's {group_text(known)}"))
+    return "; ".join(parts)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Target:
+    """A known structure, and what a search has to do with it.
+
+    Attributes:
+        name: of the target.
+        pk: of the structure as it was given; None where it comes from a file and is not in the graph.
+        energy: of the structure as the search's potential relaxes it, eV/atom; None where it was not relaxed.
+        spacegroup: number at the loose tolerance, relaxed where it could be; None where there is none.
+        spacegroup_symbol: its symbol, or empty.
+        found: label of the first explored structure that equals it, or None.
+        found_pk: its primary key.
+        structure_number: how many structures had been tried when it was found.
+        generation: in which.
+        rms: root-mean-square displacement of the atoms between the two, Å.
+        found_energy: of the structure that was found, eV/atom.
+        found_spacegroup: number at the loose tolerance.
+        found_spacegroup_symbol: its symbol.
+        delta_target: energy of the structure that was found above that of the target, eV/atom.
+        delta_best: the same above the lowest of the search, eV/atom.
+    """
+
+    name: str
+    pk: int | None
+    energy: float | None = None
+    spacegroup: int | None = None
+    spacegroup_symbol: str = ""
+    found: str | None = None
+    found_pk: int | None = None
+    structure_number: int | None = None
+    generation: int | None = None
+    rms: float | None = None
+    found_energy: float | None = None
+    found_spacegroup: int | None = None
+    found_spacegroup_symbol: str = ""
+    delta_target: float | None = None
+    delta_best: float | None = None
+
+
+def target_nodes(search: int) -> dict[str, orm.StructureData]:
+    """Return the targets of a search as it compares structures with them: relaxed where they could be.
+
+    Args:
+        search: primary key of the search.
+    """
+    given = {name: node for name, (node,) in _given(search, project=["*"]).items()}
+    return {**given, **{name: node for name, node in _relaxed(search).items() if name in given}}
+
+
+def search_targets(search: orm.WorkChainNode) -> list[Target]:
+    """Return the targets of a search and what is known of them, by name.
+
+    Args:
+        search: running or ended.
+    """
+    given = _given(search.pk, project=["id"])
+    if not given:
+        return []
+    records = generation_records(search.pk)
+    state = query.present_state(search.pk)
+    found = {} if state is None else state.targets
+    rows, known = _rows_of_targets(search.pk), explored_structures(search.pk)
+    symprec = query.search_settings(search).symmetry.report_symprec[1]
+    lowest = None if state is None or state.best is None else state.best.energy
+    targets = []
+    for name, (pk,) in given.items():
+        row = rows.get(TARGET_PREFIX + name, {})
+        is_relaxed = row.get("status") == CONVERGED
+        own = row if is_relaxed else space_group_values(orm.load_node(pk).get_ase(), symprec)
+        target = Target(
+            name=name,
+            pk=pk,
+            energy=row["energy"] if is_relaxed else None,
+            spacegroup=own["spacegroup_loose"],
+            spacegroup_symbol=own["spacegroup_symbol_loose"] or "",
+            **({} if name not in found else _found_values(found[name], records, known, lowest)),
+        )
+        targets.append(with_difference(target))
+    return targets
+
+
+def find_in_search(search: orm.WorkChainNode, name: str, atoms: Atoms) -> Target:
+    """Return whether a search has found a structure, which need not be one of its targets.
+
+    Its explored structures are compared with it as it is given.
+
+    Args:
+        search: running or ended.
+        name: of the structure, for people.
+        atoms: the structure.
+    """
+    settings = query.search_settings(search)
+    records = generation_records(search.pk)
+    known = explored_structures(search.pk)
+    explored = [s for s in explored_of_records(record.columns for record in records) if s.label in known]
+
+    def geometry(label: str) -> Atoms:
+        return orm.load_node(known[label]["pk"]).get_ase()
+
+    found = TargetFinder({name: atoms}, geometry, settings.target.stol).first(name, explored)
+    lowest = min((structure.energy for structure in explored), default=None)
+    own = space_group_values(atoms, settings.symmetry.report_symprec[1])
+    return Target(
+        name=name,
+        pk=None,
+        spacegroup=own["spacegroup_loose"],
+        spacegroup_symbol=own["spacegroup_symbol_loose"],
+        **({} if found is None else _found_values(found, records, known, lowest)),
+    )
+
+
+def with_difference(target: Target) -> Target:
+    """Return a target with the difference of its energy to that of the structure that equals it."""
+    if target.energy is None or target.found_energy is None:
+        return target
+    return Target(**{**vars(target), "delta_target": target.found_energy - target.energy})
+
+
+def marked_rows(ranked: Sequence[Mapping[str, Any]], targets: Sequence[Target], search: int) -> list[dict[str, Any]]:
+    """Return the rows of a ranking with ``targets``, the names of those that each stands for.
+
+    Args:
+        ranked: of ``query.ranked``: of structures that equal each other, the lowest.
+        targets: of the search.
+        search: its primary key.
+    """
+    found = {target.name: target.found for target in targets if target.found is not None}
+    first = _first_equals(generation_records(search)) if found else {}
+    marks: dict[str | None, list[str]] = {}
+    for name, label in found.items():
+        marks.setdefault(first.get(label), []).append(name)
+    return [{**row, "targets": marks.get(first.get(row["label"]), [])} for row in ranked]
+
+
+def _first_equals(records: Sequence[GenerationRecord]) -> dict[str, str]:
+    """Return the first structure that equals each one, by label."""
+    return {
+        label: duplicate or label
+        for record in records
+        for label, duplicate in zip(record.columns["label"], record.columns["duplicate_of"], strict=True)
+    }
+
+
+def _found_values(
+    found: FoundTarget,
+    records: Sequence[GenerationRecord],
+    known: Mapping[str, Mapping[str, Any]],
+    lowest: float | None,
+) -> dict[str, Any]:
+    columns = next((r.columns for r in records if found.label in r.columns["label"]), None)
+    group, symbol = None, ""
+    if columns is not None:
+        place = columns["label"].index(found.label)
+        group, symbol = columns["spacegroup_loose"][place], columns["spacegroup_symbol_loose"][place] or ""
+    return {
+        "found": found.label,
+        "found_pk": known.get(found.label, {}).get("pk"),
+        "structure_number": found.structure_number,
+        "generation": generation_of_label(found.label),
+        "rms": found.rms,
+        "found_energy": found.energy,
+        "found_spacegroup": group,
+        "found_spacegroup_symbol": symbol,
+        "delta_best": None if lowest is None else found.energy - lowest,
+    }
+
+
+def space_group_values(atoms: Atoms, symprec: float) -> dict[str, Any]:
+    """Return the space group of a structure as rows of results have it.
+
+    Args:
+        atoms: the structure.
+        symprec: tolerance, Å.
+    """
+    try:
+        found = find_symmetry(atoms, symprec)
+    except ReasonedError:
+        return {"spacegroup_loose": None, "spacegroup_symbol_loose": ""}
+    return {"spacegroup_loose": found.number, "spacegroup_symbol_loose": found.symbol}
+
+
+def _given(search: int, *, project: Sequence[str]) -> dict[str, list[Any]]:
+    """Return what is projected of the targets that a search was given, by name."""
+    return {name: values for name, *values in given_targets(search, project=project)}
+
+
+def _relaxed(search: int) -> dict[str, orm.StructureData]:
+    """Return the targets that a search has relaxed, by name."""
+    builder = _target_job(search)
+    edge = {"label": {"like": f"{STRUCTURE_LINK}{TARGET_PREFIX}%"}}
+    builder.append(orm.StructureData, with_incoming="job", edge_filters=edge, edge_project="label", project="*")
+    start = STRUCTURE_LINK + TARGET_PREFIX
+    newest_last = reversed(builder.all())
+    return {label.removeprefix(start): node for node, label in newest_last}
+
+
+def _rows_of_targets(search: int) -> dict[str, dict[str, Any]]:
+    """Return what relaxing the targets of a search gave, by label; empty before it was done."""
+    builder = _target_job(search)
+    builder.append(orm.Dict, with_incoming="job", edge_filters={"label": "results"}, project="attributes.by_label")
+    found: dict[str, dict[str, Any]] | None = builder.first(flat=True)
+    return found or {}
+
+
+def _target_job(search: int) -> orm.QueryBuilder:
+    builder = orm.QueryBuilder().append(orm.WorkChainNode, filters={"id": search}, tag="search")
+    builder.append(orm.ProcessNode, with_incoming="search", edge_filters={"label": TARGETS_LINK}, tag="job")
+    return builder.order_by({"job": NEWEST_FIRST})

@@ -1,0 +1,185 @@
+"""What a tier is: it checks its inputs, tells which process relaxes structures, and reads what came of it.
+
+A tier is a class without instances. One that relaxes a batch of structures in a job derives from ``BatchTier``,
+one that takes a process for each structure from ``SingleTier``. It is found by its entry point in the group
+``aiida_fuse2.tiers``; other packages can add theirs.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, TypeVar
+
+from aiida import orm
+from aiida.engine import Process
+
+from aiida_fuse2.core.relaxers.tiers import SingleTierSettings
+from aiida_fuse2.core.settings import Settings
+
+WORKER = "worker"
+"""Name of the code ``aiida-fuse2-worker`` among those of a tier."""
+
+S = TypeVar("S", bound=Settings)
+
+ProcessInputs = tuple[type[Process], dict[str, Any]]
+"""A process, and its inputs; those in ``metadata`` can be added to."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TierInputs:
+    """What a tier is given.
+
+    Attributes:
+        name: of the tier.
+        settings_node: its settings in the graph.
+        settings: the same, validated: an instance of the tier's ``settings_model``.
+        codes: by the names in the tier's ``codes``.
+        options: of its jobs: resources, queue, wall time, ...
+        potential: library of pair potentials, or None.
+        concurrent: most processes at a time where each structure has its own, or None.
+        where: path of the tier in the inputs, for messages.
+    """
+
+    name: str
+    settings_node: orm.Dict
+    settings: Settings
+    codes: Mapping[str, orm.AbstractCode]
+    options: Mapping[str, Any]
+    potential: orm.SinglefileData | None = None
+    concurrent: int | None = None
+    where: str = "tiers"
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class TierResult:
+    """How the process of one structure ended.
+
+    Attributes:
+        status: ``converged`` or a reason, a short fixed identifier such as ``step_limit``.
+        detail: for people; empty where converged.
+        results: the output that energy and costs are read from by ``SingleTier.values``, or None.
+        structure: the relaxed structure, an output of the process or of one that it called, or None.
+        costs: of all jobs of the process together: ``cpu_seconds`` of all cores, or the wall time times cores where
+            that is all there is; ``evaluations`` of energy and forces.
+    """
+
+    status: str
+    detail: str = ""
+    results: orm.Dict | None = None
+    structure: orm.StructureData | None = None
+    costs: Mapping[str, float] = field(default_factory=dict)
+
+    @property
+    def ended(self) -> list[Any]:
+        """The part that is no node, as `fuse2.gather` takes it."""
+        return [self.status, self.detail, dict(self.costs)]
+
+
+def settings_of(given: TierInputs, model: type[S]) -> S:
+    """Return the settings of a tier as what they are: an instance of its model."""
+    if not isinstance(given.settings, model):
+        raise TypeError(f"{given.where}: {type(given.settings).__name__} is no {model.__name__}")
+    return given.settings
+
+
+class Tier(ABC):
+    """What all tiers have.
+
+    Attributes:
+        name: that of the entry point.
+        settings_model: of the settings; defaults are in ``protocols/tiers.yaml``.
+        codes: names of the codes that it needs. The option ``--tier-code NAME=LABEL`` means the last one.
+        takes_potential: whether it needs a library of pair potentials; others take none.
+        comparable: settings that energies depend on; a search goes on only where they are equal.
+    """
+
+    name: ClassVar[str]
+    settings_model: ClassVar[type[Settings]]
+    codes: ClassVar[tuple[str, ...]]
+    takes_potential: ClassVar[bool] = False
+    comparable: ClassVar[tuple[str, ...]]
+
+    @classmethod
+    def base_settings(cls, relax: Mapping[str, Any]) -> dict[str, Any]:  # noqa: ARG003 - for those that build on it
+        """Return settings that those in ``protocols/tiers.yaml`` change.
+
+        Args:
+            relax: ``relax.settings`` of the search: its protocol and overrides.
+        """
+        return {}
+
+    @classmethod
+    @abstractmethod
+    def check(cls, given: TierInputs, elements: Collection[str]) -> None:
+        """Check the inputs before anything is submitted.
+
+        Args:
+            given: with valid settings, and with codes and potential as the tier needs them.
+            elements: of all structures.
+
+        Raises:
+            InputError: where an element is not known, a pseudopotential or a pair is missing, ...
+        """
+
+
+class BatchTier(Tier):
+    """Relaxes a batch of structures in one process, which has the inputs and outputs of ``fuse2.relax``.
+
+    These are ``results`` (a row for each structure, by label), ``relaxed`` and ``structures.<label>``.
+    """
+
+    @classmethod
+    @abstractmethod
+    def inputs(
+        cls, given: TierInputs, trials: orm.SinglefileData, *, labels: orm.List | None, is_last: bool
+    ) -> ProcessInputs:
+        """Return the process for a batch.
+
+        Args:
+            given: inputs of the tier.
+            trials: structures with their labels, as `fuse2.propose` makes them.
+            labels: of those to relax; all where None.
+            is_last: whether no tier follows. Else the process need not store ``structures``.
+        """
+
+
+class SingleTier(Tier):
+    """Relaxes each structure in a process of its own."""
+
+    settings_model: ClassVar[type[SingleTierSettings]]
+
+    @classmethod
+    @abstractmethod
+    def inputs(cls, given: TierInputs, structure: orm.StructureData) -> ProcessInputs:
+        """Return the process for a structure.
+
+        Args:
+            given: inputs of the tier.
+            structure: to relax.
+        """
+
+    @classmethod
+    @abstractmethod
+    def collect(cls, node: orm.ProcessNode) -> TierResult:
+        """Return how a process ended: exit codes become reasons.
+
+        Args:
+            node: which has ended, in whatever way: finished, excepted or killed.
+        """
+
+    @classmethod
+    @abstractmethod
+    def values(cls, results: Mapping[str, Any], *, pressure: float, volume: float) -> dict[str, Any]:
+        """Return what a calcfunction reads from the content of ``TierResult.results``.
+
+        Args:
+            results: plain values of the node.
+            pressure: in the settings of the tier, GPa.
+            volume: of the relaxed cell, Å³.
+
+        Returns:
+            ``energy``: potential energy of the cell, without pressure times volume, eV; ``potential``: what
+            computed it, with its version.
+        """

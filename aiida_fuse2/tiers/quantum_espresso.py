@@ -1,0 +1,151 @@
+"""The tier Quantum ESPRESSO: the relax WorkChain of aiida-quantumespresso for each structure."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from typing import Any
+
+from aiida import orm
+from ase import units
+
+from aiida_fuse2.core.errors import InputError
+from aiida_fuse2.core.relaxers.dft import QeSettings
+from aiida_fuse2.protocols import merge
+
+from .base import TierInputs, settings_of
+from .dft import KBAR_PER_GPA, WALL_TIME, DftTier, missing_package
+
+try:
+    from aiida_pseudo.groups.family import PseudoPotentialFamily
+    from aiida_quantumespresso.common.types import SpinType
+    from aiida_quantumespresso.workflows.pw.relax import PwRelaxWorkChain
+except ImportError as error:
+    raise ImportError(missing_package("aiida-quantumespresso", "qe")) from error
+
+QE = "qe"
+"""Name of the tier and of its code."""
+
+NAMESPACES = ("base_init_relax", "base_relax")
+"""Relaxations of ``quantumespresso.pw.relax``: a coarse one, then those of the stages."""
+
+REASONS = {400: "step_limit"}
+"""Reasons of the exit statuses of ``quantumespresso.pw.relax``; its others only say that a job failed."""
+
+JOB_REASONS = {
+    302: "qe_not_started",
+    303: "qe_crashed",
+    305: "qe_crashed",
+    310: "qe_crashed",
+    311: "qe_crashed",
+    312: "qe_crashed",
+    320: "qe_crashed",
+    340: WALL_TIME,
+    350: "output_unreadable",
+    400: WALL_TIME,
+    410: "scf_not_converged",
+    463: "scf_not_converged",
+    500: "step_limit",
+    501: "residual_forces",
+    502: "step_limit",
+    503: "qe_crashed",
+    510: "scf_not_converged",
+    511: "scf_not_converged",
+    520: "step_limit",
+    521: "scf_not_converged",
+}
+"""Reasons of the exit statuses of the last job."""
+
+
+def pseudo_family(settings: QeSettings, elements: Collection[str], *, where: str) -> PseudoPotentialFamily:
+    """Return the family of pseudopotentials.
+
+    Raises:
+        InputError: where there is none, or it lacks an element.
+    """
+    label = settings.pseudo_family
+    query = orm.QueryBuilder().append(PseudoPotentialFamily, project=["*", "label"])
+    families = {name: family for family, name in query.all()}
+    if label not in families:
+        expected = f"no such family of pseudopotentials; there are: {', '.join(sorted(families)) or 'none'}. "
+        raise InputError(f"{where}.pseudo_family", label, expected + "`aiida-pseudo install` gets one")
+    family = families[label]
+    missing = sorted(set(elements) - set(family.elements))
+    if missing:
+        raise InputError(f"{where}.pseudo_family", label, f"has no pseudopotential for {', '.join(missing)}")
+    return family
+
+
+def protocol_overrides(settings: QeSettings) -> dict[str, Any]:
+    """Return the settings as overrides of the protocol of ``quantumespresso.pw.relax``."""
+    parameters: dict[str, Any] = {
+        "CONTROL": {
+            "forc_conv_thr": settings.fmax / (units.Ry / units.Bohr),
+            "nstep": settings.steps_per_stage,
+        },
+        "CELL": {"press_conv_thr": KBAR_PER_GPA * settings.pressure_tolerance},
+    }
+    if settings.pressure:
+        parameters["CELL"]["press"] = KBAR_PER_GPA * settings.pressure
+    base: dict[str, Any] = {
+        "pseudo_family": settings.pseudo_family,
+        "max_iterations": settings.restarts,
+        "pw": {"parameters": merge(parameters, settings.parameters)},
+    }
+    if settings.kpoints_distance is not None:
+        base["kpoints_distance"] = settings.kpoints_distance
+    own = {
+        "clean_workdir": False,  # the search does it, where it is asked to
+        "max_meta_convergence_iterations": settings.stages,
+        **dict.fromkeys(NAMESPACES, base),
+    }
+    return merge(own, settings.overrides)
+
+
+class QeTier(DftTier):
+    """Quantum ESPRESSO through aiida-quantumespresso."""
+
+    name = QE
+    settings_model = QeSettings
+    codes = (QE,)
+    comparable = (
+        "protocol",
+        "pseudo_family",
+        "kpoints_distance",
+        "spin_polarised",
+        "parameters",
+        "overrides",
+        "pressure",
+    )
+    process_class = PwRelaxWorkChain
+    plugin = "quantumespresso.pw"
+    reasons = REASONS
+    job_reasons = JOB_REASONS
+    results_output = "output_parameters"
+    structure_output = "output_structure"
+
+    @classmethod
+    def check_settings(cls, given: TierInputs, elements: Collection[str]) -> None:
+        """Refuse missing pseudopotentials."""
+        pseudo_family(settings_of(given, QeSettings), elements, where=f"{given.where}.settings")
+
+    @classmethod
+    def protocol_arguments(cls, given: TierInputs, structure: orm.StructureData) -> dict[str, Any]:  # noqa: ARG003
+        """Return overrides and the kind of spin."""
+        settings = settings_of(given, QeSettings)
+        spin = SpinType.COLLINEAR if settings.spin_polarised else SpinType.NONE
+        return {"overrides": protocol_overrides(settings), "spin_type": spin}
+
+    @classmethod
+    def job_costs(cls, job: orm.CalcJobNode) -> tuple[float, int]:
+        """Return wall time and steps of a job; the plugin reads no CPU time."""
+        found = job.outputs.output_parameters.get_dict() if "output_parameters" in job.outputs else {}
+        steps = 0
+        if "output_trajectory" in job.outputs and "energy" in job.outputs.output_trajectory.get_arraynames():
+            steps = len(job.outputs.output_trajectory.get_array("energy"))  # a program that died leaves none
+        return float(found.get("wall_time_seconds") or 0.0), steps
+
+    @classmethod
+    def values(cls, results: Mapping[str, Any], *, pressure: float, volume: float) -> dict[str, Any]:  # noqa: ARG003
+        """Return the total energy of pw.x, which has no pressure times volume in it."""
+        version = results.get("creator_version", "")
+        return {"energy": float(results["energy"]), "potential": f"pw.x {version}".strip()}

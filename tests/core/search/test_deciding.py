@@ -1,0 +1,225 @@
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from aiida_fuse2.core.relaxers.failures import CONVERGED, KNOWN
+from aiida_fuse2.core.search.acceptance import Thermostat
+from aiida_fuse2.core.search.deciding import KnownStructure, Relaxation, decide
+from aiida_fuse2.core.search.state import Best, SearchState, Walker
+from aiida_fuse2.core.search.trials import TrialInfo, trial_label
+
+
+def info(walker=0, trial=0, generation=0, *, move=0, symmetric=False):
+    return TrialInfo(
+        label=trial_label(generation, walker, trial),
+        generation=generation,
+        walker=walker,
+        trial=trial,
+        attempt=0,
+        move=move,
+        origin="fgen",
+        parent="",
+        symmetric_start=symmetric,
+    )
+
+
+def relaxed(energy, kind=0.0):
+    return Relaxation(CONVERGED, {"energy": energy, "n_atoms": 5}, np.full(36, 1.0 + kind))
+
+
+FAILED = Relaxation("step_limit", {"cpu_seconds": 1.0}, None)
+
+
+class Search:
+    """Decides on made-up relaxations; structures are equal when their fingerprints are."""
+
+    def __init__(self, settings):
+        self.settings = settings
+        self.state = SearchState.initial(settings.walkers, settings.acceptance.temperature)
+        self.kinds = {}
+
+    def decide(self, outcomes, candidates=None, rejections=None, known=None):
+        trials = [t for t, _ in outcomes]
+        relaxations = {t.label: r for t, r in outcomes}
+        self.kinds |= {label: r.fingerprint for label, r in relaxations.items()}
+        decision = decide(
+            self.settings,
+            self.state,
+            trials,
+            relaxations,
+            candidates=candidates or {},
+            same=lambda a, b: np.allclose(self.kinds[a], self.kinds[b]),
+            rejections=rejections or {},
+            pool=(0, {}, 0),
+            known=known,
+        )
+        self.state = decision.state
+        return decision.record
+
+
+@pytest.fixture
+def search(search_settings):
+    return Search(search_settings(walkers=2, rmax=100))
+
+
+def start(search, energies=(-1.0, -2.0, -3.0)):
+    return search.decide([(info(trial=i), relaxed(e, kind=i)) for i, e in enumerate(energies)])
+
+
+def test_walkers_start_from_the_lowest(search):
+    record = start(search)
+    assert [w.energy for w in search.state.walkers] == [-3.0, -2.0]
+    assert search.state.best == Best("g00000_w000_t002", -3.0, 3)
+    assert [row["outcome"] for row in record.values()] == ["not_lowest", "initial", "initial"]
+
+
+def test_equal_starts_are_one_and_the_lower_is_taken(search):
+    search.decide([(info(trial=0), relaxed(-2.999)), (info(trial=1), relaxed(-3.0)), (info(trial=2), relaxed(-1.0, 1))])
+    walkers = search.state.walkers
+    assert [w.current for w in walkers] == ["g00000_w000_t001", "g00000_w000_t002"]
+    assert walkers[0].representative == "g00000_w000_t000"
+    assert (search.state.explored, search.state.unique) == (3, 2)
+
+
+def test_fewer_structures_than_walkers(search):
+    start(search, energies=(-1.0,))
+    assert {w.current for w in search.state.walkers} == {"g00000_w000_t000"}
+
+
+def test_downhill_uphill_and_lowest_of_own(search):
+    start(search)
+    record = search.decide(
+        [
+            (info(0, 0, 1, move=7), relaxed(-3.5, 10)),
+            (info(0, 1, 1, move=2), relaxed(-3.2, 11)),
+            (info(1, 0, 1, move=1), relaxed(5.0, 12)),
+        ]
+    )
+    assert [row["outcome"] for row in record.values()] == ["downhill", "not_lowest", "rejected"]
+    assert search.state.walkers[0].current == "g00001_w000_t000"
+    assert search.state.walkers[0].thermostat.stale == 0
+    assert search.state.walkers[1].thermostat.stale == 1
+    assert search.state.moves == {0: (3, 0), 1: (1, 0), 2: (1, 0), 7: (1, 1)}
+    assert (search.state.walkers[0].accepted, search.state.walkers[1].rejected) == (1, 1)
+
+
+def test_relaxing_back_is_a_rejected_duplicate(search):
+    start(search)
+    candidates = {"g00001_w000_t000": ["g00000_w000_t002"]}
+    record = search.decide([(info(0, 0, 1), relaxed(-3.0, 2))], candidates)
+    row = record["g00001_w000_t000"]
+    assert (row["outcome"], row["duplicate_of"]) == ("duplicate", "g00000_w000_t002")
+    assert search.state.walkers[0].current == "g00000_w000_t002"
+
+
+def test_duplicate_of_another_walkers_structure_may_be_accepted(search):
+    start(search)
+    record = search.decide([(info(1, 0, 1), relaxed(-3.0, 2))], {"g00001_w001_t000": ["g00000_w000_t002"]})
+    assert record["g00001_w001_t000"]["outcome"] == "downhill"
+    assert search.state.walkers[1].representative == "g00000_w000_t002"
+
+
+def test_energy_window_separates_equal_fingerprints(search):
+    search.decide([(info(trial=0), relaxed(-3.0)), (info(trial=1), relaxed(-2.99))])
+    assert search.state.unique == 2
+
+
+def test_failures_are_counted_and_never_accepted(search):
+    start(search)
+    record = search.decide([(info(0, 0, 1), FAILED), (info(1, 0, 1), FAILED)], rejections={"short_contact": 3})
+    assert {row["outcome"] for row in record.values()} == {"failed"}
+    assert search.state.failures == {"step_limit": 2}
+    assert search.state.rejections == {"short_contact": 3}
+    assert (search.state.tried, search.state.explored) == (5, 3)
+    assert search.state.walkers[0].thermostat.stale == 1
+
+
+def test_population_that_fails_leaves_walkers_empty_and_the_next_trial_is_taken(search):
+    search.decide([(info(), FAILED)])
+    assert {w.current for w in search.state.walkers} == {None}
+    search.decide([(info(1, 0, 1), relaxed(-1.0))])
+    assert [w.current for w in search.state.walkers] == [None, "g00001_w001_t000"]
+
+
+def test_new_best_must_be_lower_by_the_tolerance(search):
+    start(search)
+    search.decide([(info(0, 0, 1), relaxed(-3.0005, 20)), (info(1, 0, 1), relaxed(-1.0, 21))])
+    assert search.state.best.energy == -3.0005
+    assert search.state.since_best == 2
+    search.decide([(info(0, 0, 2), relaxed(-3.0011, 22))])
+    assert search.state.since_best == 0
+
+
+def test_followups_are_symmetric_new_and_near_the_best(search_settings):
+    search = Search(search_settings(walkers=1, symmetry={"rattle_window": 0.01, "max_followups": 2}))
+    search.decide(
+        [
+            (info(trial=0, symmetric=True), relaxed(-3.0, 0)),
+            (info(trial=1, symmetric=True), relaxed(-2.995, 1)),
+            (info(trial=2, symmetric=True), relaxed(-2.98, 2)),
+            (info(trial=3, symmetric=False), relaxed(-2.999, 3)),
+            (info(trial=4, symmetric=True), relaxed(-3.0, 0)),
+        ]
+    )
+    assert [f.label for f in search.state.followups] == ["g00000_w000_t000", "g00000_w000_t001"]
+    search.decide([(info(0, 0, 1), relaxed(-1.0, 9))])
+    assert search.state.followups == ()
+
+
+def test_state_keeps_its_size(search):
+    start(search)
+    for generation in range(1, 40):
+        search.decide([(info(w, 0, generation, move=7), relaxed(float(w), generation * 10 + w)) for w in (0, 1)])
+    early = replace(search.state, walkers=(Walker("a" * 16, "a" * 16, -1.0, Thermostat(0.02)),) * 2)
+    assert len(str(early.to_dict())) < 1500
+
+
+def test_decision_depends_on_nothing_else(search_settings):
+    settings = search_settings(walkers=2, acceptance={"temperature": 0.5})
+
+    def history():
+        search = Search(settings)
+        start(search)
+        rows = []
+        for generation in range(1, 12):
+            energies = np.random.default_rng(generation).uniform(-3.5, -2, size=2)
+            outcomes = [
+                (info(w, 0, generation, move=1), relaxed(e, generation * 10 + w)) for w, e in enumerate(energies)
+            ]
+            rows.append([row["outcome"] for row in search.decide(outcomes).values()])
+        return rows, search.state
+
+    assert history() == history()
+
+
+def test_a_known_trial_is_tested_with_the_energy_of_what_it_equals(search):
+    start(search)
+    before = search.state
+    trial = info(walker=1, generation=1, move=1)
+    record = search.decide(
+        [(info(walker=0, generation=1, move=2), FAILED), (trial, FAILED)],
+        known={trial.label: KnownStructure("g00000_w000_t002", -3.0)},
+    )
+    row = record[trial.label]
+    assert (row["status"], row["duplicate_of"], row["outcome"]) == (KNOWN, "g00000_w000_t002", "downhill")
+    assert row.get("energy") is None
+    assert row["fingerprint"] is None
+    walker = search.state.walkers[1]
+    assert (walker.current, walker.representative, walker.energy) == ("g00000_w000_t002", "g00000_w000_t002", -3.0)
+    after = search.state
+    assert (after.tried, after.explored, after.unique) == (before.tried + 2, before.explored, before.unique)
+    assert after.failures == {"step_limit": 1}
+    assert after.since_best == before.since_best + 2
+    assert after.best == before.best
+
+
+def test_a_known_trial_that_equals_the_current_structure_is_a_duplicate(search):
+    start(search)
+    trial = info(walker=0, generation=1, move=1)
+    known = {trial.label: KnownStructure("g00000_w000_t002", -3.0)}
+    record = search.decide([(trial, FAILED)], known=known)
+    assert record[trial.label]["outcome"] == "duplicate"
+    assert search.state.failures == {}
