@@ -27,7 +27,7 @@ MATCH_STOL = 0.1
 
 
 def is_target(atoms: Atoms, target: Atoms | None) -> bool:
-    """Tell whether a structure is the target, absolute size included."""
+    """Return whether a structure is the target, absolute size included."""
     return target is not None and match_structures(atoms, target, stol=MATCH_STOL)
 
 

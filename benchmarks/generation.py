@@ -188,7 +188,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("generators", nargs="*")
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--work", type=Path, help="folder of pools and journals")
+    parser.add_argument("--work", type=Path, help="folder of pools and checkpoints")
     parser.add_argument("--weights", type=Path, help="MEGNet's NAME.hdf5, with NAME.hdf5.json beside it")
     parser.add_argument("--systems", default=",".join(SYSTEMS))
     parser.add_argument("--scored", type=int, default=1000)

@@ -13,7 +13,7 @@ from ase.io import write
 
 from aiida_fuse2.calculations.generate import GenerateCalculation
 from aiida_fuse2.core.errors import InputError, RefusedInputsError
-from aiida_fuse2.io.names import JOURNAL_FILE
+from aiida_fuse2.io.names import CHECKPOINT_FILE
 from aiida_fuse2.io.trials import from_extxyz, trials_from_text
 from aiida_fuse2.launch import models
 from aiida_fuse2.launch.pool import prepare_pool
@@ -131,7 +131,7 @@ def test_pool_job_gives_one_file_and_a_summary(pool_job):
     summary = pool_job.outputs.summary.get_dict()
     assert summary["kept"] == len(frames) > 0
     assert {frame.info["origin"] for frame in frames} == {"gnoa"}
-    assert "journal" not in pool_job.outputs
+    assert "checkpoint" not in pool_job.outputs
 
 
 def test_search_starts_from_any_pool(worker_code, pool_job):
@@ -204,12 +204,13 @@ def test_explored_structure_leads_back_to_the_weights(emt_builder, worker_code, 
     assert node.inputs.weights.uuid == weights.uuid
 
 
-def test_a_job_goes_on_from_the_journal_of_one_that_was_killed(worker_code, pool_job, aiida_localhost, tmp_path):
-    """A worker that dies in the middle leaves its journal, from which another job makes the same pool."""
+def test_a_job_goes_on_from_the_checkpoint_of_one_that_was_killed(worker_code, pool_job, aiida_localhost, tmp_path):
+    """A worker that dies in the middle leaves its checkpoint, from which another job makes the same pool."""
     script = tmp_path / "dying-worker"
     real = worker_code.filepath_executable
     script.write_text(
-        f'#!/bin/sh\n{real} "$@"\nhead -n 4 {JOURNAL_FILE} > kept; mv kept {JOURNAL_FILE}\nrm pool.extxyz; kill -9 $$\n'
+        f'#!/bin/sh\n{real} "$@"\nhead -n 4 {CHECKPOINT_FILE} > kept; mv kept {CHECKPOINT_FILE}\n'
+        "rm pool.extxyz; kill -9 $$\n"
     )
     script.chmod(0o755)
     dying = orm.InstalledCode(computer=aiida_localhost, filepath_executable=str(script), label="dying").store()
@@ -217,19 +218,19 @@ def test_a_job_goes_on_from_the_journal_of_one_that_was_killed(worker_code, pool
     assert died.exit_status == 321
     assert "3 of " in died.exit_message
     builder = pool_builder(worker_code)
-    builder.journal = died.outputs.journal
+    builder.checkpoint = died.outputs.checkpoint
     _, node = run_get_node(builder)
     assert node.is_finished_ok, node.exit_message
     assert node.outputs.summary["resumed"] == 3
     assert node.outputs.pool.get_content() == pool_job.outputs.pool.get_content()
 
 
-def test_search_gives_the_journal_to_the_next_job(emt_builder, aiida_localhost, worker_code, tmp_path):
+def test_search_gives_the_checkpoint_to_the_next_job(emt_builder, aiida_localhost, worker_code, tmp_path):
     script, flag = tmp_path / "dying-once", tmp_path / "died"
     real = worker_code.filepath_executable
     script.write_text(
         f'#!/bin/sh\n{real} "$@"\n[ $1 = generate ] || exit\n[ -e {flag} ] && exit\ntouch {flag}\n'
-        f"head -n 4 {JOURNAL_FILE} > kept; mv kept {JOURNAL_FILE}\nrm pool.extxyz\n"
+        f"head -n 4 {CHECKPOINT_FILE} > kept; mv kept {CHECKPOINT_FILE}\nrm pool.extxyz\n"
     )
     script.chmod(0o755)
     dying = orm.InstalledCode(computer=aiida_localhost, filepath_executable=str(script), label="dying-once").store()

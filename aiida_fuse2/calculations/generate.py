@@ -14,7 +14,7 @@ from aiida_fuse2.core.errors import InputError
 from aiida_fuse2.core.potentials.megnet.archive import read_archive
 from aiida_fuse2.core.search.checks import check_search
 from aiida_fuse2.core.settings import GNOA, MEGNET, RelaxSettings, SearchSettings, parse_settings
-from aiida_fuse2.io.names import JOURNAL_FILE, POOL_FILE, PROGRESS_FILE, SUMMARY_FILE, WEIGHTS_FILE
+from aiida_fuse2.io.names import CHECKPOINT_FILE, POOL_FILE, PROGRESS_FILE, SUMMARY_FILE, WEIGHTS_FILE
 
 from .base import WorkerCalculation, validator
 
@@ -26,7 +26,7 @@ def validate_search_settings(node: orm.Dict) -> None:
 
 
 def needs_weights(settings: SearchSettings) -> bool:
-    """Tell whether a pool job needs the weights of a network as an input."""
+    """Return whether a pool job needs the weights of a network as an input."""
     return settings.generator == GNOA and settings.gnoa.network == MEGNET
 
 
@@ -89,7 +89,7 @@ class GenerateCalculation(WorkerCalculation):
             help="The potential that ranks the pool (see `RelaxSettings`), where `pool.ranking` asks for one.",
         )
         spec.input(
-            "journal",
+            "checkpoint",
             valid_type=orm.SinglefileData,
             required=False,
             help="What a job with the same inputs had finished when it was killed: this one goes on from there.",
@@ -109,7 +109,7 @@ class GenerateCalculation(WorkerCalculation):
             help="Structures tried, penalised, rejected, dropped by reason, duplicates, kept, the best; CPU seconds.",
         )
         spec.output(
-            "journal",
+            "checkpoint",
             valid_type=orm.SinglefileData,
             required=False,
             help="What the job had finished, where it ended early; input of another one.",
@@ -118,7 +118,7 @@ class GenerateCalculation(WorkerCalculation):
         spec.exit_code(
             321,
             "ERROR_POOL_INCOMPLETE",
-            message="The job ended early, with {finished} of {total} pieces of work; the output `journal` has them.",
+            message="The job ended early, with {finished} of {total} pieces of work; the output `checkpoint` has them.",
             invalidates_cache=True,
         )
         spec.exit_code(420, "ERROR_EMPTY_POOL", message="No structure could be generated; rejected: {reason}")
@@ -131,8 +131,8 @@ class GenerateCalculation(WorkerCalculation):
             "pool_number": inputs.pool_number.value,
             "tier": inputs.tier.get_dict() if "tier" in inputs else None,
         }
-        files = [POOL_FILE, SUMMARY_FILE, JOURNAL_FILE, PROGRESS_FILE]
+        files = [POOL_FILE, SUMMARY_FILE, CHECKPOINT_FILE, PROGRESS_FILE]
         info = self.job_info(folder, "generate", job, retrieve=files)
-        given = {WEIGHTS_FILE: inputs.get("weights"), JOURNAL_FILE: inputs.get("journal")}
+        given = {WEIGHTS_FILE: inputs.get("weights"), CHECKPOINT_FILE: inputs.get("checkpoint")}
         info.local_copy_list = [(node.uuid, node.filename, name) for name, node in given.items() if node is not None]
         return info

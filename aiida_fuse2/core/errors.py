@@ -110,7 +110,7 @@ def error_text(error: BaseException, limit: int = MAX_MESSAGE_LENGTH) -> str:
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Tell whether an error, or one that led to it, is a lack of memory; libraries have their own errors for it."""
+    """Return whether an error, or one that led to it, is a lack of memory; libraries have their own errors for it."""
     seen: set[int] = set()
     cause: BaseException | None = error
     while cause is not None and id(cause) not in seen:

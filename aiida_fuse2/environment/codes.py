@@ -147,12 +147,12 @@ def _find_code(label: str, computer: orm.Computer, path: Path) -> orm.InstalledC
 
 
 def _is_plain_worker(code: orm.InstalledCode, path: Path) -> bool:
-    """Tell whether a code does what one would that is made here: run the program at this path, and nothing else."""
+    """Return whether a code does what one would that is made here: run the program at this path, and nothing else."""
     return str(code.filepath_executable) == str(path) and not runs_commands(code)
 
 
 def runs_commands(code: orm.AbstractCode) -> bool:
-    """Tell whether a code has commands of its own before or after its program."""
+    """Return whether a code has commands of its own before or after its program."""
     return bool(code.prepend_text or code.append_text)
 
 
@@ -164,7 +164,7 @@ def _made_here() -> set[str]:
 
 
 def is_made_here(code: orm.AbstractCode) -> bool:
-    """Tell whether `setup` has made a code in this profile, or has found it to be no more than the program."""
+    """Return whether `setup` has made a code in this profile, or has found it to be no more than the program."""
     return code.uuid in _made_here()
 
 
@@ -277,7 +277,7 @@ def calculator_problem(code: orm.AbstractCode, calculator: str) -> str | None:
 
 
 def _can_be_found(module: str) -> bool:
-    """Tell whether a module is there; only the packages that it is in are imported."""
+    """Return whether a module is there; only the packages that it is in are imported."""
     try:
         return find_spec(module) is not None
     except Exception:  # noqa: BLE001 - whatever importing somebody's package raises

@@ -443,7 +443,7 @@ def mend() -> list[Finding]:
 
 
 def _has_called_since(pk: int) -> bool:
-    """Tell whether the caller of a process has ended, or has called another one after it."""
+    """Return whether the caller of a process has ended, or has called another one after it."""
     caller = orm.load_node(pk).caller
     builder = orm.QueryBuilder().append(orm.WorkChainNode, filters={"id": caller.pk}, tag="caller")
     builder.append(orm.ProcessNode, filters={"id": {">": pk}}, with_incoming="caller")

@@ -46,7 +46,7 @@ def software_node(known: str | None) -> orm.Dict:
 
 
 def is_caching_used() -> bool:
-    """Tell whether a job may come out of the cache."""
+    """Return whether a job may come out of the cache."""
     return any(get_use_cache(identifier=identifier) for identifier in JOBS)
 
 

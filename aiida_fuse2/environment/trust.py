@@ -101,7 +101,7 @@ def _inputs(search: orm.WorkChainNode) -> dict[str, Any]:
 
 
 def _is_plain_worker(code: orm.AbstractCode) -> bool:
-    """Tell whether a code starts the worker beside this Python, and nothing else."""
+    """Return whether a code starts the worker beside this Python, and nothing else."""
     if not isinstance(code, orm.InstalledCode) or code.filepath_executable != default_worker():
         return False
     texts = (code.prepend_text, code.append_text, code.computer.get_prepend_text(), code.computer.get_append_text())

@@ -91,7 +91,7 @@ class Operations:
         return frozenset(tuple(row) for row in rows.tolist())
 
     def fits(self, cell: NDArray[np.float64]) -> bool:
-        """Tell whether they leave a cell as it is.
+        """Return whether they leave a cell as it is.
 
         Args:
             cell: lattice vectors as rows, Å, shape (3, 3).

@@ -32,7 +32,7 @@ POOL_FILE = "pool.extxyz"
 SUMMARY_FILE = "summary.json"
 """Counts of a pool job, or the report of learned potentials."""
 
-JOURNAL_FILE = "journal.jsonl"
+CHECKPOINT_FILE = "checkpoint.jsonl"
 """Finished pieces of a pool job, written as they come; another job can go on from it."""
 
 PROGRESS_FILE = "progress.json"

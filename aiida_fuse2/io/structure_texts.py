@@ -148,7 +148,7 @@ def poscar_texts(stream: TextIO) -> Iterator[str | UnusableTextError]:
 
 
 def _is_head(lines: Sequence[str]) -> bool:
-    """Tell whether lines are the first ones of a POSCAR.
+    """Return whether lines are the first ones of a POSCAR.
 
     Comment, scale, three vectors, elements (since VASP 5), numbers of atoms, and a word such as ``Direct``.
     """

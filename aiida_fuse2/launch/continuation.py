@@ -72,7 +72,7 @@ def choose_state(search: orm.WorkChainNode, *, max_structures: int, generation: 
 
 
 def _is_cut(record: GenerationRecord) -> bool:
-    """Tell whether the budget had left no room for all trials of a generation."""
+    """Return whether the budget had left no room for all trials of a generation."""
     decide = orm.load_node(record.record).creator
     return bool(decide.inputs.proposal.get_dict().get("cut", False))
 
@@ -173,7 +173,7 @@ def prepare_continuation(
 
 
 def _is_of_another_machine(search: orm.WorkChainNode) -> bool:
-    """Tell whether a code or options of a tier have not run in this profile."""
+    """Return whether a code or options of a tier have not run in this profile."""
     tiers = [search.inputs.tiers[key] for key in search.inputs.tiers]
     codes = [own_code(code, program) for ports in tiers for program, code in ports["codes"].items()]
     return None in codes or any(("options" in _plain_tier(ports)) != ("options" in ports) for ports in tiers)

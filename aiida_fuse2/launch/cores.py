@@ -33,7 +33,7 @@ def fitting_runs(builder: ProcessBuilder, runs: int) -> int:
 
 
 def _starts_jobs_here(builder: ProcessBuilder) -> bool:
-    """Tell whether all jobs of a search run at once on this machine."""
+    """Return whether all jobs of a search run at once on this machine."""
     return all(runs_here(code) for ports in job_ports(builder) for code in codes_of(ports))
 
 

@@ -16,7 +16,7 @@ from aiida_fuse2.core.crystal.validity import Rejection, has_sound_cell
 from aiida_fuse2.core.errors import error_text, shown_value
 from aiida_fuse2.core.search.pool import ORIGIN, POOL_NUMBER
 from aiida_fuse2.core.settings import SearchSettings, parse_settings
-from aiida_fuse2.io.names import JOURNAL_FILE, POOL_FILE, PROGRESS_FILE, SUMMARY_FILE
+from aiida_fuse2.io.names import CHECKPOINT_FILE, POOL_FILE, PROGRESS_FILE, SUMMARY_FILE
 from aiida_fuse2.io.trials import to_extxyz
 
 from .base import WorkerParser
@@ -115,14 +115,14 @@ class GenerateParser(WorkerParser):
     def _unfinished(self, folder: Path) -> ExitCode:
         """Keep what a job had finished when it ended early."""
         failure = self.failure()
-        journal = folder / JOURNAL_FILE
-        if failure.status == self.exit_codes.ERROR_INPUT_REFUSED.status or not journal.exists():
+        checkpoint = folder / CHECKPOINT_FILE
+        if failure.status == self.exit_codes.ERROR_INPUT_REFUSED.status or not checkpoint.exists():
             return failure
-        text = read_start(journal).decode(errors="replace")
+        text = read_start(checkpoint).decode(errors="replace")
         finished = max(text.count("\n") - 1, 0)
         if not finished:
             return failure
-        self.out("journal", orm.SinglefileData.from_string(text, filename=JOURNAL_FILE))
+        self.out("checkpoint", orm.SinglefileData.from_string(text, filename=CHECKPOINT_FILE))
         total = "?"
         with suppress(OSError, ValueError, KeyError):
             total = shown_value(read_values(folder / PROGRESS_FILE)["units"])

@@ -49,7 +49,7 @@ class Part:
 
 
 def has_run(part: Part) -> bool:
-    """Tell whether the same has run in this profile."""
+    """Return whether the same has run in this profile."""
     try:
         get_manager().get_profile_storage().get_global_variable(part.key)
     except KeyError:

@@ -62,7 +62,7 @@ class Segment:
     stop: int | None = None
 
     def holds(self, generation: int) -> bool:
-        """Tell whether a generation of the chain belongs to this search."""
+        """Return whether a generation of the chain belongs to this search."""
         return generation >= self.first and (self.stop is None or generation < self.stop)
 
 

@@ -86,7 +86,7 @@ def with_callers(process: orm.ProcessNode | None) -> Iterator[orm.ProcessNode]:
 
 
 def is_runs(node: orm.WorkChainNode) -> bool:
-    """Tell whether a node stands for several runs of a search."""
+    """Return whether a node stands for several runs of a search."""
     return bool(node.process_type == RUNS_PROCESS_TYPE)
 
 

@@ -137,7 +137,7 @@ def move_name(row: Mapping[str, Any]) -> str:
 
 
 def is_explored(row: Mapping[str, Any]) -> bool:
-    """Tell whether a trial was relaxed and has an energy."""
+    """Return whether a trial was relaxed and has an energy."""
     return bool(row["status"] == CONVERGED)
 
 

@@ -21,7 +21,7 @@ DAEMON_FOLDER = Path("daemon", "fuse2")
 
 
 def has_zeromq_broker() -> bool:
-    """Tell whether the loaded profile has the ZeroMQ broker."""
+    """Return whether the loaded profile has the ZeroMQ broker."""
     return isinstance(get_manager().get_broker(), ZeromqBroker)
 
 
@@ -48,7 +48,7 @@ def empty_sockets_file() -> Path | None:
 
 
 def is_empty(path: Path) -> bool:
-    """Tell whether there is a file that names no folder."""
+    """Return whether there is a file that names no folder."""
     try:
         return not path.read_text().strip()
     except (OSError, ValueError):

@@ -20,7 +20,7 @@ FULL_TEXTS = ("database or disk is full", "disk i/o error", "no space left on de
 
 
 def is_disk_full(error: BaseException | None) -> bool:
-    """Tell whether an error, or what has caused it, means that a disk is full."""
+    """Return whether an error, or what has caused it, means that a disk is full."""
     if error is None:
         return False
     if isinstance(error, OSError) and error.errno in FULL:

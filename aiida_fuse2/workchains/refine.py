@@ -138,7 +138,7 @@ class Fuse2RefineWorkChain(WorkChain):
         self.ctx.failure = None
 
     def should_relax(self) -> bool:
-        """Tell whether a structure has no result yet."""
+        """Return whether a structure has no result yet."""
         is_hopeless = not self.ctx.relaxed and self.ctx.attempts >= self._attempts() + MAX_GIVEN_UP
         return bool(self.ctx.waiting) and not is_hopeless and self.ctx.failure is None
 

@@ -114,7 +114,7 @@ class RelaxTiersWorkChain(WorkChain):
         self.ctx.n_left = len(self._first_labels())
 
     def should_go_on(self) -> bool:
-        """Tell whether there is another tier, and any structure left for it."""
+        """Return whether there is another tier, and any structure left for it."""
         is_left = not self.ctx.is_refused and self.ctx.position < len(self.inputs.tiers) and self.ctx.n_left > 0
         return is_left and not self._is_asked_to_stop()
 
@@ -130,7 +130,7 @@ class RelaxTiersWorkChain(WorkChain):
             self.ctx.waiting = list(structures)
 
     def should_submit(self) -> bool:
-        """Tell whether processes of the tier are to be submitted or waited for."""
+        """Return whether processes of the tier are to be submitted or waited for."""
         if issubclass(self._tier(), BatchTier):
             return not self.ctx.is_submitted
         called = self._called_singles()

@@ -170,7 +170,7 @@ class Fuse2RunsWorkChain(WorkChain):
     # --- outline ------------------------------------------------------------------------------------
 
     def should_go_on(self) -> bool:
-        """Tell whether a search still runs, or another one is to begin."""
+        """Return whether a search still runs, or another one is to begin."""
         searches = searches_of_runs(self.node.pk)
         is_one_left = len(searches) < self.inputs.runs.value and stop_request(self.node.pk) is None
         return is_one_left or any(not search.has_ended for search in searches)

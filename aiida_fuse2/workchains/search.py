@@ -139,7 +139,7 @@ class Fuse2WorkChain(WorkChain):
         self.ctx.n_pools = 1 if "pool" in self.inputs else 0
         self.ctx.pool_left = self.ctx.n_pools  # more than none; how many is known after the first draw
         self.ctx.pool_failures = 0
-        self.ctx.pool_journal = None
+        self.ctx.pool_checkpoint = None
         self.ctx.taken = []
         self.ctx.structures = {}
         self.ctx.barren = 0
@@ -232,7 +232,7 @@ class Fuse2WorkChain(WorkChain):
             self._add_to_pool(self.inputs.pool)
 
     def should_go_on(self) -> bool:
-        """Tell whether another generation is wanted and possible."""
+        """Return whether another generation is wanted and possible."""
         self.ctx.limit = None
         if self.ctx.failure is not None or self.ctx.is_cut_short or self.ctx.barren >= MAX_BARREN:
             return False
@@ -246,7 +246,7 @@ class Fuse2WorkChain(WorkChain):
         return self.ctx.limit is None and self._has_room() and not self._is_asked_to_stop()
 
     def _has_room(self) -> bool:
-        """Tell whether there is space for another generation; the little that is left is for the results."""
+        """Return whether there is space for another generation; the little that is left is for the results."""
         free, folder = least_free()
         least = self._search_settings().min_free_disk
         if free / 1e9 < least:
@@ -278,7 +278,7 @@ class Fuse2WorkChain(WorkChain):
         self.report(f"structures were added; {self.ctx.pool_left} wait in the pool")
 
     def should_fill_pool(self) -> bool:
-        """Tell whether the pool is empty and a job can fill it."""
+        """Return whether the pool is empty and a job can fill it."""
         if self.ctx.failure is not None or self.ctx.pool_left > 0 or self._is_cut_short():
             return False
         settings = self._search_settings()
@@ -292,8 +292,8 @@ class Fuse2WorkChain(WorkChain):
         inputs["pool_number"] = orm.Int(self.ctx.n_pools)
         if self._search_settings().pool.ranking != "none":
             inputs["tier"] = ranking_settings(self.inputs)
-        if self.ctx.get("pool_journal") is not None:
-            inputs["journal"] = orm.load_node(self.ctx.pool_journal)
+        if self.ctx.get("pool_checkpoint") is not None:
+            inputs["checkpoint"] = orm.load_node(self.ctx.pool_checkpoint)
         inputs["metadata"]["call_link_label"] = f"pool_{self.ctx.n_pools:03d}"
         self._add_worker_software(inputs, code=self.inputs.generate.code)
         return ToContext(pool_job=self.submit(GenerateCalculation, **inputs))
@@ -304,7 +304,7 @@ class Fuse2WorkChain(WorkChain):
         Another job goes on from where one was killed.
         """
         job = self.ctx.pool_job
-        self.ctx.pool_journal = job.outputs.journal.uuid if "journal" in job.outputs else None
+        self.ctx.pool_checkpoint = job.outputs.checkpoint.uuid if "checkpoint" in job.outputs else None
         if "pool" in job.outputs:
             summary = job.outputs.summary
             self.ctx.pool = job.outputs.pool.uuid
@@ -369,7 +369,7 @@ class Fuse2WorkChain(WorkChain):
         self.ctx.waiting = [label for label in self.ctx.waiting if label not in known["by_label"]]
 
     def should_relax(self) -> bool:
-        """Tell whether trials of the generation still have to be relaxed."""
+        """Return whether trials of the generation still have to be relaxed."""
         # nothing waits yet where the search was cut short while its first pool was filled
         return self.ctx.failure is None and not self._is_cut_short() and bool(self.ctx.waiting)
 
@@ -582,7 +582,7 @@ class Fuse2WorkChain(WorkChain):
         return stop_request(self.node.pk) is not None
 
     def _is_cut_short(self) -> bool:
-        """Tell whether the search is to leave its present generation out, and remember it."""
+        """Return whether the search is to leave its present generation out, and remember it."""
         self.ctx.is_cut_short = self.ctx.is_cut_short or stop_request(self.node.pk) == STOP_NOW
         return bool(self.ctx.is_cut_short)
 

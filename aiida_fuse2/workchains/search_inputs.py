@@ -80,7 +80,7 @@ def define_inputs(spec: WorkChainSpec) -> None:
     spec.expose_inputs(
         GenerateCalculation,
         namespace="generate",
-        exclude=("settings", "pool_number", "software", "tier", "journal"),
+        exclude=("settings", "pool_number", "software", "tier", "checkpoint"),
         namespace_options={
             "required": False,
             "populate_defaults": False,
@@ -162,7 +162,7 @@ def _check_state(settings: SearchSettings, state: orm.Dict, inputs: Mapping[str,
 
 
 def fills_pool_by_job(generator: str) -> bool:
-    """Tell whether a generator fills the pool with a job."""
+    """Return whether a generator fills the pool with a job."""
     return generator not in IN_PROCESS and generator != PROVIDED
 
 

@@ -1,4 +1,4 @@
-"""What a job has finished, line by line on disk, so that one that was killed can be gone on with."""
+"""What a job has finished, line by line on disk, so that one that was killed can be resumed."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ def signature(values: Any) -> str:
     return sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
 
 
-class Journal:
+class Checkpoint:
     """Finished pieces of work by name.
 
     A line that a kill cut off is left out, and so is all that was written for other inputs.
 
     Args:
-        path: file of the journal; made where it is missing.
+        path: file of the checkpoint; made where it is missing.
         inputs: signature of what decides the results.
     """
 

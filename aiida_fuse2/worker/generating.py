@@ -18,10 +18,10 @@ from aiida_fuse2.core.rng import Purpose, keyed_generator
 from aiida_fuse2.core.search.checks import check_search
 from aiida_fuse2.core.search.pool import ORIGIN, POOL_NUMBER
 from aiida_fuse2.core.settings import GNOA, RelaxSettings, SearchSettings, parse_settings
-from aiida_fuse2.io.names import JOURNAL_FILE, POOL_FILE, SUMMARY_FILE, WEIGHTS_FILE
+from aiida_fuse2.io.names import CHECKPOINT_FILE, POOL_FILE, SUMMARY_FILE, WEIGHTS_FILE
 from aiida_fuse2.io.trials import to_extxyz
 
-from .checkpoint import Journal, signature
+from .checkpoint import Checkpoint, signature
 from .gnoa_pool import generate_gnoa
 from .processes import cpu_seconds
 from .ranking import distinct, rank_pool
@@ -95,7 +95,7 @@ def fill_pool(
 ) -> tuple[list[Atoms], dict[str, Any]]:
     """Make, rank and number the structures of a pool.
 
-    What is finished is written to a journal in the folder; where there is one of the same inputs, it is gone on with.
+    What is finished is written to a checkpoint in the folder, and one of the same inputs is resumed.
 
     Args:
         settings: of the search.
@@ -115,25 +115,25 @@ def fill_pool(
         raise InputError("settings.pool.ranking", settings.pool.ranking, "needs a potential: give the input `tier`")
     started = cpu_seconds()
     digest = "" if weights is None else sha256(weights.read_bytes()).hexdigest()
-    journal = Journal(folder / JOURNAL_FILE, _signature(settings, pool_number, tier, digest))
+    checkpoint = Checkpoint(folder / CHECKPOINT_FILE, _signature(settings, pool_number, tier, digest))
     summary: dict[str, Any] = {"generator": settings.generator, "pool_number": pool_number, "seed": settings.seed}
     summary["weights_sha256"] = digest
     if settings.generator == GNOA:
         limit = limit_of_pool(settings, pool_number)
-        structures, counts = generate_gnoa(settings, pool_number, limit, journal, folder=folder, weights=weights)
+        structures, counts = generate_gnoa(settings, pool_number, limit, checkpoint, folder=folder, weights=weights)
         structures, counts["duplicates"] = distinct(structures, "score", settings.uniqueness, settings.pool.size)
     else:
         structures, counts = generate_pool(settings, pool_number, stop=stop)
     summary |= counts
     if tier is not None and settings.pool.ranking != "none":
-        structures, summary["ranking"] = rank_pool(structures, settings, tier, journal)
+        structures, summary["ranking"] = rank_pool(structures, settings, tier, checkpoint)
         structures, again = distinct(structures, "energy", settings.uniqueness, settings.pool.size)
         summary["duplicates"] = summary.get("duplicates", 0) + again
     _number(structures, pool_number)
     summary |= {
         "kept": len(structures),
         "best": _best(structures[0]) if structures else None,
-        "resumed": journal.n_resumed,
+        "resumed": checkpoint.n_resumed,
         "cpu_seconds": round(cpu_seconds() - started, 3),
         "software": software_versions(),
     }
@@ -166,7 +166,7 @@ def run_generate_job(job: dict[str, Any], folder: Path) -> None:
 
     Args:
         job: ``settings`` of the search, ``pool_number``, and ``tier`` that ranks, or None.
-        folder: where pool and summary are written; may hold weights, and the journal of a job that was killed.
+        folder: where pool and summary are written; may hold weights, and the checkpoint of a job that was killed.
 
     Raises:
         InputError: where settings are wrong, or something that they need is missing.

@@ -17,7 +17,7 @@ from aiida_fuse2.core.search.pool import ORIGIN
 from aiida_fuse2.core.settings import GNOA, SearchSettings
 from aiida_fuse2.io.names import PROGRESS_FILE
 
-from .checkpoint import Journal, atoms_from_dict, atoms_to_dict
+from .checkpoint import Checkpoint, atoms_from_dict, atoms_to_dict
 from .processes import Lost, run_all
 
 _NETWORKS: dict[tuple[str, Path | None], Network] = {}
@@ -85,15 +85,21 @@ def _from_dict(unit: str, values: dict[str, Any]) -> UnitResult:
 
 
 def generate_gnoa(
-    settings: SearchSettings, pool_number: int, limit: int, journal: Journal, *, folder: Path, weights: Path | None
+    settings: SearchSettings,
+    pool_number: int,
+    limit: int,
+    checkpoint: Checkpoint,
+    *,
+    folder: Path,
+    weights: Path | None,
 ) -> tuple[list[Atoms], dict[str, Any]]:
-    """Run all units of a pool that the journal does not have.
+    """Run all units of a pool that the checkpoint does not have.
 
     Args:
         settings: of the search.
         pool_number: how many pools the search has filled before.
         limit: most atoms of a structure.
-        journal: finished units.
+        checkpoint: finished units.
         folder: where progress is written.
         weights: file of the network's weights, where it needs one.
 
@@ -104,7 +110,7 @@ def generate_gnoa(
         InputError: where the network cannot be loaded.
     """
     units = plan_units(settings, limit)
-    results = {unit.key: journal.entries[unit.key] for unit in units if unit.key in journal.entries}
+    results = {unit.key: checkpoint.entries[unit.key] for unit in units if unit.key in checkpoint.entries}
     missing = [
         _Work(u, settings, limit, pool_number, weights)
         for u in sorted(units, key=lambda unit: -unit.z)
@@ -115,7 +121,7 @@ def generate_gnoa(
     for work, outcome in run_all(_run, missing, settings.pool.processes, prepare=_prepare):
         name, result = ("", _lost(outcome)) if isinstance(outcome, Lost) else outcome
         result["network"] = name
-        journal.add(work.unit.key, result)
+        checkpoint.add(work.unit.key, result)
         results[work.unit.key] = result
         _write_progress(folder, len(units), results.values())
     ordered = [_from_dict(unit.key, results[unit.key]) for unit in units]

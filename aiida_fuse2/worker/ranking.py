@@ -14,7 +14,7 @@ from aiida_fuse2.core.relaxers import relax, single_point
 from aiida_fuse2.core.relaxers.failures import CONVERGED
 from aiida_fuse2.core.settings import RelaxSettings, SearchSettings, UniquenessSettings
 
-from .checkpoint import Journal, atoms_from_dict, atoms_to_dict
+from .checkpoint import Checkpoint, atoms_from_dict, atoms_to_dict
 from .processes import Lost, run_all
 from .relaxing import evaluator_of
 
@@ -50,7 +50,7 @@ def _rank_one(work: _Work) -> dict[str, Any]:
 
 
 def rank_pool(
-    structures: Sequence[Atoms], settings: SearchSettings, tier: RelaxSettings, journal: Journal
+    structures: Sequence[Atoms], settings: SearchSettings, tier: RelaxSettings, checkpoint: Checkpoint
 ) -> tuple[list[Atoms], dict[str, Any]]:
     """Order structures by the energy of a potential, lowest first.
 
@@ -58,7 +58,7 @@ def rank_pool(
         structures: of a pool; not changed.
         settings: of the search; ``pool.ranking`` says how.
         tier: the potential.
-        journal: structures that are ranked already.
+        checkpoint: structures that are ranked already.
 
     Returns:
         Those that could be computed, relaxed where the ranking is; their ``info`` has ``energy``, eV/atom. Counts of
@@ -66,17 +66,17 @@ def rank_pool(
 
     Raises:
         InputError: where the potential cannot be made.
-        MemoryError: where memory is lacking; what is ranked is in the journal.
+        MemoryError: where memory is lacking; what is ranked is in the checkpoint.
     """
     mode = settings.pool.ranking
     if mode != RELAXED:
         tier = tier.model_copy(update={"relax_cell": False})  # needs no stress
     work = [_Work(i, atoms, mode, tier) for i, atoms in enumerate(structures)]
-    results = {w.index: journal.entries[w.name] for w in work if w.name in journal.entries}
+    results = {w.index: checkpoint.entries[w.name] for w in work if w.name in checkpoint.entries}
     missing = [w for w in work if w.index not in results]
     for piece, outcome in run_all(_rank_one, missing, settings.pool.processes, prepare=_prepare):
         result = {"status": str(outcome.reason), "cpu_seconds": 0.0} if isinstance(outcome, Lost) else outcome
-        journal.add(piece.name, result)
+        checkpoint.add(piece.name, result)
         results[piece.index] = result
     dropped: Counter[str] = Counter(r["status"] for r in results.values() if r["status"] != CONVERGED)
     ranked = []

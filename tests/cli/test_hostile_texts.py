@@ -68,7 +68,7 @@ REFINED = {
 
 
 def nothing_obeyed(text):
-    """Tell whether a text has nothing but printable characters and line ends."""
+    """Return whether a text has nothing but printable characters and line ends."""
     return all(c.isprintable() or c == "\n" for c in text)
 
 

@@ -56,7 +56,7 @@ def _parent(process):
 
 
 def _leads_group(process):
-    """Tell whether a process leads a group, but no session."""
+    """Return whether a process leads a group, but no session."""
     try:
         return os.getpgid(process.pid) == process.pid != os.getsid(process.pid)
     except OSError:
@@ -213,7 +213,7 @@ class Trials:
         time.sleep(part * self.seconds / self.generations)
 
     def is_in_phase(self, search, phase):
-        """Tell whether a search is in a phase.
+        """Return whether a search is in a phase.
 
         Phases are propose, decide, created (a job not taken up yet), uploading, submitting, retrieving, and states of
         jobs.

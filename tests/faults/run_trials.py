@@ -58,7 +58,7 @@ def table(rows):
 
 
 def is_missed(row):
-    """Tell whether a kill hit nothing, or a search that had ended."""
+    """Return whether a kill hit nothing, or a search that had ended."""
     return "kill" in row["trial"] and not set(row["killed"]) - {"ended"}
 
 

@@ -1,4 +1,4 @@
-"""Pools of ``gnoa``, rankings and journals, as a job makes them."""
+"""Pools of ``gnoa``, rankings and checkpoints, as a job makes them."""
 
 import json
 
@@ -7,10 +7,10 @@ import pytest
 from ase import Atoms
 
 from aiida_fuse2.core.potentials.evaluation import Evaluation
-from aiida_fuse2.io.names import ERROR_FILE, JOB_FILE, JOURNAL_FILE, POOL_FILE, PROGRESS_FILE, SUMMARY_FILE
+from aiida_fuse2.io.names import CHECKPOINT_FILE, ERROR_FILE, JOB_FILE, POOL_FILE, PROGRESS_FILE, SUMMARY_FILE
 from aiida_fuse2.io.trials import from_extxyz
 from aiida_fuse2.worker import gnoa_pool, main
-from aiida_fuse2.worker.checkpoint import Journal, atoms_from_dict, atoms_to_dict
+from aiida_fuse2.worker.checkpoint import Checkpoint, atoms_from_dict, atoms_to_dict
 from aiida_fuse2.worker.generating import fill_pool
 from aiida_fuse2.worker.ranking import distinct
 from tests.conftest import EMT
@@ -54,15 +54,15 @@ def test_pool_depends_neither_on_processes_nor_on_a_kill(fill):
     whole, _, folder = fill()
     shared, _, _ = fill(pool={"size": 6, "processes": 2})
     assert shared == whole
-    lines = (folder / JOURNAL_FILE).read_text().splitlines(keepends=True)
-    (folder / JOURNAL_FILE).write_text("".join(lines[:4]) + lines[4][:50])  # killed while it wrote
+    lines = (folder / CHECKPOINT_FILE).read_text().splitlines(keepends=True)
+    (folder / CHECKPOINT_FILE).write_text("".join(lines[:4]) + lines[4][:50])  # killed while it wrote
     resumed, summary, _ = fill(folder=folder)
     assert resumed == whole
     assert summary["resumed"] == 3
     assert [a.info for a in resumed] == [a.info for a in whole]
 
 
-def test_journal_of_other_inputs_is_not_used(fill):
+def test_checkpoint_of_other_inputs_is_not_used(fill):
     _, _, folder = fill()
     other, summary, _ = fill(folder=folder, seed=2)
     assert summary["resumed"] == 0
@@ -122,18 +122,18 @@ def test_duplicates_are_left_out(perovskite, search_settings):
     assert len(distinct(structures, "score", search_settings().uniqueness, 1)[0]) == 1
 
 
-def test_journal_is_exact(tmp_path):
+def test_checkpoint_is_exact(tmp_path):
     atoms = Atoms("Cu", positions=[[0.1 + 1e-15, 1 / 3, 0]], cell=np.eye(3) * np.pi, pbc=True)
-    journal = Journal(tmp_path / "j", "a")
-    journal.add("x", atoms_to_dict(atoms))
-    back = Journal(tmp_path / "j", "a")
+    checkpoint = Checkpoint(tmp_path / "j", "a")
+    checkpoint.add("x", atoms_to_dict(atoms))
+    back = Checkpoint(tmp_path / "j", "a")
     assert back.n_resumed == 1
     found = atoms_from_dict(back.entries["x"])
     assert (found.positions == atoms.positions).all()
     assert (found.cell.array == atoms.cell.array).all()
-    assert Journal(tmp_path / "j", "b").entries == {}
+    assert Checkpoint(tmp_path / "j", "b").entries == {}
     (tmp_path / "j").write_text("rubbish\n")
-    assert Journal(tmp_path / "j", "b").entries == {}
+    assert Checkpoint(tmp_path / "j", "b").entries == {}
 
 
 def test_job_writes_pool_and_summary(tmp_path, monkeypatch, search_settings):

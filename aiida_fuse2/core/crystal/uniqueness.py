@@ -110,7 +110,7 @@ def _matcher(stol: float, *, scale: bool) -> StructureMatcher:
 
 
 def are_equal(a: Atoms, b: Atoms, *, stol: float) -> bool:
-    """Tell whether two structures are the same crystal, absolute size included.
+    """Return whether two structures are the same crystal, absolute size included.
 
     Args:
         a: one structure.
@@ -136,7 +136,7 @@ def reduce_structure(atoms: Atoms) -> Structure:
 
 
 def match_reduced(a: Structure, b: Structure, *, stol: float) -> bool:
-    """Tell whether two structures of ``reduce_structure`` are the same crystal."""
+    """Return whether two structures of ``reduce_structure`` are the same crystal."""
     return bool(_matcher(stol, scale=False).fit(a, b, skip_structure_reduction=True))
 
 

@@ -63,7 +63,7 @@ def cell_heights(cell: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def has_sound_cell(atoms: Atoms) -> bool:
-    """Tell whether cell and positions are finite, none is far away, and the cell is neither flat nor gigantic."""
+    """Return whether cell and positions are finite, none is far away, and the cell is neither flat nor gigantic."""
     cell = atoms.cell.array
     if not (np.isfinite(cell).all() and (np.abs(atoms.positions) < MAX_POSITION).all()):
         return False

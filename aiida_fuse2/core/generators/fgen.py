@@ -69,7 +69,7 @@ class Choices(NamedTuple):
 
 
 def _can_stack(family: BravaisFamily, n_modules: int) -> bool:
-    """Tell whether the stacking rule can be met: alternation (γ = 90°) needs an even number of modules.
+    """Return whether the stacking rule can be met: alternation (γ = 90°) needs an even number of modules.
 
     One hexagonal module has no neighbour to differ from; two or more can always close. The triclinic
     family has no rule.

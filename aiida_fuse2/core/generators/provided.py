@@ -56,7 +56,7 @@ def _site_occupancies(site: Any) -> list[float]:
 
 
 def has_partial_occupancy(atoms: Atoms) -> bool:
-    """Tell whether a structure came with sites that are shared or not full.
+    """Return whether a structure came with sites that are shared or not full.
 
     Looks at what ASE's readers leave: ``info['occupancy']`` (by kind of site, from CIF) and arrays
     ``occupancy`` or ``occupancies`` (by atom, from extended XYZ).

@@ -147,7 +147,7 @@ def holds(positions: Multiplicities, counts: tuple[int, ...]) -> bool:
 
 
 def can_hold(number: int, counts: tuple[int, ...]) -> bool:
-    """Tell whether the Wyckoff positions of a space group can hold these numbers of atoms in the primitive cell."""
+    """Return whether the Wyckoff positions of a space group can hold these numbers of atoms in the primitive cell."""
     return holds(multiplicities(number), counts)
 
 

@@ -102,6 +102,6 @@ class AseEvaluator:
 def _is_changed(
     atoms: Atoms, numbers: NDArray[np.int64], positions: NDArray[np.float64], cell: NDArray[np.float64]
 ) -> bool:
-    """Tell whether a structure is no longer the one that it was made as."""
+    """Return whether a structure is no longer the one that it was made as."""
     pairs = ((atoms.numbers, numbers), (atoms.positions, positions), (atoms.cell.array, cell))
     return not (atoms.pbc.all() and all(np.array_equal(now, before) for now, before in pairs))

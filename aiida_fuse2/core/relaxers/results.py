@@ -129,7 +129,7 @@ def bad_result(error: RelaxationError, rows: Sequence[Mapping[str, Any]] = ()) -
 
 
 def same_atoms(atoms: Atoms, start: Atoms) -> bool:
-    """Tell whether two structures have the same number of atoms of each element."""
+    """Return whether two structures have the same number of atoms of each element."""
     return len(atoms) == len(start) and bool((np.sort(atoms.numbers) == np.sort(start.numbers)).all())
 
 

@@ -38,7 +38,7 @@ class Thermostat:
     stale: int = 0
 
     def is_melted(self, settings: AcceptanceSettings) -> bool:
-        """Tell whether the walker has gone ``melt_threshold`` structures without a downhill step."""
+        """Return whether the walker has gone ``melt_threshold`` structures without a downhill step."""
         return self.stale >= settings.melt_threshold
 
 

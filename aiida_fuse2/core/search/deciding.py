@@ -109,7 +109,7 @@ class Decider:
         }
 
     def has_energy(self, label: str) -> bool:
-        """Tell whether a trial was relaxed, or equals a structure that was."""
+        """Return whether a trial was relaxed, or equals a structure that was."""
         return label in self.converged_labels or label in self.known
 
     def energy(self, label: str) -> float:

@@ -79,7 +79,7 @@ LargeCount = Annotated[int, Field(ge=1, le=10**6)]
 
 
 def _holds_bool(value: Any) -> bool:
-    """Tell whether a value is true or false, or a collection that holds such a value."""
+    """Return whether a value is true or false, or a collection that holds such a value."""
     if isinstance(value, Mapping):
         return any(isinstance(item, bool) for pair in value.items() for item in pair)
     if isinstance(value, list | tuple):
@@ -105,7 +105,7 @@ class Settings(BaseModel):
 
 
 def _is_settings(annotation: Any) -> bool:
-    """Tell whether a field holds settings, which look at their own fields."""
+    """Return whether a field holds settings, which look at their own fields."""
     return isinstance(annotation, type) and issubclass(annotation, Settings)
 
 

@@ -73,7 +73,7 @@ def fitted():
 
 
 def is_known(frame, fit):
-    """Tell whether no distance of a frame is within a wall."""
+    """Return whether no distance of a frame is within a wall."""
     found = shortest_distances(frame, list(fit.shortest), 6.0)
     return all(found[pair] >= distance for pair, distance in fit.shortest.items())
 

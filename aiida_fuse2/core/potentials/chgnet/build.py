@@ -157,7 +157,7 @@ def _name(instruction_set: InstructionSet) -> str:
 
 
 def _sound(place: int, name: str) -> bool:
-    """Tell whether there is a kernel that can be used."""
+    """Return whether there is a kernel that can be used."""
     try:
         return read(place, name) is not None
     except CacheError as error:

@@ -43,7 +43,7 @@ class GraphBatch:
 
 
 def has_isolated_atom(atoms: Atoms, rules: GraphRules) -> bool:
-    """Tell whether an atom has no bond; MEGNet takes means over an atom's bonds."""
+    """Return whether an atom has no bond; MEGNet takes means over an atom's bonds."""
     first = neighbour_list("i", atoms, rules.cutoff)
     return len(np.unique(first)) < len(atoms)
 

@@ -106,7 +106,7 @@ def _to_number(word: str) -> float:
 
 
 def _means(word: str, full: str) -> bool:
-    """Tell whether a word stands for a longer one, as in GULP: cut to four letters or more."""
+    """Return whether a word stands for a longer one, as in GULP: cut to four letters or more."""
     return len(word) >= min(LEAST_WORD, len(full)) and full.startswith(word.lower())
 
 
@@ -254,7 +254,7 @@ def _read_form(line: _Line, lines: _Lines) -> list[PairTerm]:
 
 
 def _begins_with_atom(line: _Line) -> bool:
-    """Tell whether a line begins with an element or an atomic number, and goes on as a line of a form does."""
+    """Return whether a line begins with an element or an atomic number, and goes on as a line of a form does."""
     first = line.words[0]
     if first.capitalize() in atomic_numbers:
         return len(line.words) > 2

@@ -114,7 +114,7 @@ def _number(text: str) -> float:
 
 
 def _is_optimisation(text: str) -> bool:
-    """Tell whether the run was to optimise; the banner lists the keywords."""
+    """Return whether the run was to optimise; the banner lists the keywords."""
     return re.search(r"^\*\s+optimise\b", text, re.MULTILINE) is not None or "Start of bulk optimisation" in text
 
 
