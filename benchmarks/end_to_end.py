@@ -66,7 +66,7 @@ def measure(composition: str, atoms: int, structures: int) -> dict:
     time.sleep(5)  # the daemon still stores the outputs
     engine = worker_seconds(daemon) - before
     jobs = {"relax": 0.0, "generate": 0.0}
-    for job in node.called:
+    for job in node.called_descendants:
         if isinstance(job, orm.CalcJobNode):
             kind = "relax" if "results" in job.outputs else "generate"
             jobs[kind] += job_seconds(Path(job.outputs.remote_folder.get_remote_path()))

@@ -40,10 +40,9 @@ def _planted_options(node: Values, command: str) -> None:
     hostile = {"prepend_text": command, "append_text": command, "custom_scheduler_commands": command}
     hostile |= {"environment_variables": {"BASH_ENV": "/dev/null"}, "queue_name": "hostile"}
     metadata_inputs = attributes.get("metadata_inputs") or {}
-    if "relax" in metadata_inputs:
-        for name in ("relax", "generate"):
-            metadata = metadata_inputs.setdefault(name, {}).setdefault("metadata", {})
-            metadata.setdefault("options", {}).update(hostile)
+    if attributes.get("process_label") == "Fuse2WorkChain":
+        metadata = metadata_inputs.setdefault("generate", {}).setdefault("metadata", {})
+        metadata.setdefault("options", {}).update(hostile)
     if "resources" in attributes:  # options of a job or, as a node of their own, of a tier
         attributes.update(hostile)
 

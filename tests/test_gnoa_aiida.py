@@ -169,7 +169,7 @@ def test_explored_structure_leads_back_to_pool_network_and_seed(emt_builder, dra
     settings = job.inputs.settings.get_dict()
     assert (settings["seed"], settings["gnoa"]["network"], settings["gnoa"]["model"]) == (11, "chgnet", "0.3.0")
     assert job.outputs.summary["network"].startswith("chgnet 0.3.0")
-    assert job.inputs.tier.uuid == search.inputs.relax.settings.uuid  # what ranked it
+    assert job.inputs.tier.uuid == search.inputs.tiers["t00"]["settings"].uuid  # what ranked it
 
 
 @needs_tensorflow

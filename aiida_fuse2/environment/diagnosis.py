@@ -25,7 +25,6 @@ from aiida.manage.configuration.settings import AiiDAConfigPathResolver
 
 import aiida_fuse2
 from aiida_fuse2.core.potentials.chgnet.build import CACHE_VARIABLE, best_instruction_set, library_problem
-from aiida_fuse2.environment.trust import WORKER as PROGRAM
 from aiida_fuse2.query import PROCESS_TYPE, RUNS_PROCESS_TYPE, TERMINATED
 from aiida_fuse2.query.hangs import late_jobs, slow_searches
 from aiida_fuse2.query.loading import with_callers
@@ -33,6 +32,7 @@ from aiida_fuse2.query.orphans import Orphan, orphans_below, seal_orphans
 from aiida_fuse2.query.refinements import PROCESS_TYPE as REFINE_PROCESS_TYPE
 from aiida_fuse2.storage.broker import broker_layout, empty_sockets_file, exposed_folder
 from aiida_fuse2.storage.disk import data_folders, existing, free_space, job_folders
+from aiida_fuse2.tiers.base import WORKER as PROGRAM
 
 from .codes import WORKER, calculator_problem, code_problem
 from .daemon import broker_problem, daemon_problem, start_command

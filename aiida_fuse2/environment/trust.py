@@ -12,17 +12,15 @@ from collections.abc import Mapping
 from typing import Any
 
 from aiida import orm
-from aiida.common.links import LinkType
 
 from aiida_fuse2.core.errors import InputError
 from aiida_fuse2.core.generators import GENERATORS
 from aiida_fuse2.core.settings import CHGNET, GNOA, PAIR, PROVIDED
 from aiida_fuse2.parsers.memory import CODE, FILE, OPTIONS, SETTINGS, Part, checksum, has_run, model_part
+from aiida_fuse2.query.tiers import options_of, tier_ports
+from aiida_fuse2.tiers.base import ASE, WORKER
 
 from .codes import default_worker
-
-WORKER, ASE = "worker", "ase"
-"""The program of this package, and the tier whose settings are those of a search without tiers."""
 
 OWN_TIERS = frozenset({ASE, CHGNET, "gulp", PAIR, "qe", "vasp"})
 """Tiers of this package; what settings of others mean is not known here."""
@@ -52,27 +50,22 @@ class UntrustedError(InputError):
 
 def parts_of(search: orm.WorkChainNode) -> list[Part]:
     """Return all parts of a search, its options and its codes but the worker of this installation among them."""
-    inputs = _inputs(search)
-    jobs = [name for name in ("relax", "generate") if name in inputs]
-    codes = [(inputs[name]["code"], WORKER) for name in jobs]
-    found = [options_part(options_of(search, name), f"{name}.metadata.options") for name in jobs]
-    for key, ports in inputs.get("tiers", {}).items():
+    codes: list[tuple[orm.AbstractCode, str]] = []
+    found: list[Part] = []
+    if "generate" in search.inputs:
+        codes.append((search.inputs.generate.code, WORKER))
+        found.append(options_part(options_of(search, "generate"), "generate.metadata.options"))
+    for key, ports in tier_ports(search).items():
         codes += [(code, program) for program, code in ports.get("codes", {}).items()]
         if "options" in ports:
             found.append(options_part(ports["options"].get_dict(), f"tiers.{key}.options"))
     found += [code_part(code, program) for code, program in codes if not _is_plain_worker(code)]
-    return [*found, *_carried_parts(inputs)]
+    return [*found, *_carried_parts(search)]
 
 
 def foreign_parts(search: orm.WorkChainNode) -> tuple[Part, ...]:
     """Return what a search that goes on from this one would take over, and has not run in this profile."""
-    return tuple(part for part in _carried_parts(_inputs(search)) if not has_run(part))
-
-
-def options_of(search: orm.WorkChainNode, name: str) -> dict[str, Any]:
-    """Return the options of a kind of jobs, ``relax`` or ``generate``, as they are stored."""
-    found: dict[str, Any] = (search.get_metadata_inputs() or {}).get(name, {}).get("metadata", {}).get("options", {})
-    return found
+    return tuple(part for part in _carried_parts(search) if not has_run(part))
 
 
 def options_part(options: Mapping[str, Any], where: str = "options") -> Part:
@@ -94,12 +87,6 @@ def code_part(code: orm.AbstractCode, program: str = WORKER) -> Part:
     return Part(kind=CODE, where=f"code {code.full_label}", value=value)
 
 
-def _inputs(search: orm.WorkChainNode) -> dict[str, Any]:
-    """Return the inputs of a search, nested, by one query."""
-    found: dict[str, Any] = search.base.links.get_incoming(link_type=LinkType.INPUT_WORK).nested()
-    return found
-
-
 def _is_plain_worker(code: orm.AbstractCode) -> bool:
     """Return whether a code starts the worker beside this Python, and nothing else."""
     if not isinstance(code, orm.InstalledCode) or code.filepath_executable != default_worker():
@@ -108,21 +95,21 @@ def _is_plain_worker(code: orm.AbstractCode) -> bool:
     return not any(texts) and code.computer.transport_type == "core.local"
 
 
-def _carried_parts(inputs: Mapping[str, Any]) -> list[Part]:
+def _carried_parts(search: orm.WorkChainNode) -> list[Part]:
     """Return the parts that do not belong to a machine."""
-    settings = inputs["settings"].get_dict()
+    settings = search.inputs.settings.get_dict()
     names = {name: settings.get(name) for name in ("generator", "random_generator")}
     found = [
         Part(kind=SETTINGS, where=f"settings.{key}", value=name)
         for key, name in names.items()
         if name is not None and name not in OWN_GENERATORS
     ]
-    ports_of = {name: inputs[name] for name in ("relax", "generate") if name in inputs}
-    ports_of |= {f"tiers.{key}": ports for key, ports in inputs.get("tiers", {}).items()}
+    ports_of = {f"tiers.{key}": ports for key, ports in tier_ports(search).items()}
+    if "generate" in search.inputs:
+        ports_of["generate"] = search.inputs.generate
     for where, ports in ports_of.items():
-        if "settings" in ports:
-            tier = ports["name"].value if "name" in ports else ASE
-            found += _settings_parts(tier, ports["settings"].get_dict(), f"{where}.settings")
+        if "name" in ports:
+            found += _settings_parts(ports["name"].value, ports["settings"].get_dict(), f"{where}.settings")
         files = [(key, ports[key]) for key in ("potential", "weights") if key in ports]
         found += [
             Part(kind=FILE, where=f"{where}.{key}", value=checksum(node))

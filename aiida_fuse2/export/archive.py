@@ -18,8 +18,9 @@ from aiida_fuse2.core.errors import Fuse2Error
 from aiida_fuse2.core.settings import CHGNET as CHGNET_NAME
 from aiida_fuse2.environment.software import engine_software
 from aiida_fuse2.query.chain import segments
-from aiida_fuse2.query.links import GROUP_PREFIX, UsedTier, tiers_of_search
+from aiida_fuse2.query.links import GROUP_PREFIX
 from aiida_fuse2.query.orphans import ENDED
+from aiida_fuse2.query.tiers import UsedTier, tiers_of_search
 
 from .citations import citations
 

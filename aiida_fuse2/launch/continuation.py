@@ -1,50 +1,39 @@
-"""Going on with a search from one of its states, and adding structures to it."""
+"""Inputs of a search that continues from a state of an earlier one."""
 
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from aiida import orm
 from aiida.engine import ProcessBuilder
 
-from aiida_fuse2.calculations.conversions import POOL_FILE
 from aiida_fuse2.core.errors import InputError, RefusedInputsError
 from aiida_fuse2.core.search.checks import check_search
-from aiida_fuse2.core.settings import CHGNET, PAIR, RelaxSettings, SearchSettings, parse_settings
+from aiida_fuse2.core.settings import RelaxSettings, SearchSettings, parse_settings
 from aiida_fuse2.environment.codes import load_code
 from aiida_fuse2.environment.trust import (
     UntrustedError,
     foreign_parts,
-    options_of,
     options_part,
     own_code,
     parts_of,
 )
 from aiida_fuse2.parsers.memory import CODE, OPTIONS, has_run
 from aiida_fuse2.protocols import check_overrides, completed_settings, merge, protocol_inputs
-from aiida_fuse2.query.chain import GenerationRecord, generation_records, last_state
-from aiida_fuse2.query.links import NEWEST_FIRST, TARGETS_LINK, last_tier
-from aiida_fuse2.query.loading import search_settings
-from aiida_fuse2.query.pools import add_file, added_files, pool_of_state, taken_files
+from aiida_fuse2.query.chain import GenerationRecord, generation_records
+from aiida_fuse2.query.links import TARGETS_LINK
+from aiida_fuse2.query.tiers import last_tier, options_of, tier_ports
 from aiida_fuse2.tiers import TierChoice, build_tiers, changes_of_tiers, energy_identity, tier_key
 from aiida_fuse2.tiers.base import WORKER
-from aiida_fuse2.tiers.worker import ASE
 from aiida_fuse2.workchains.search import Fuse2WorkChain
 from aiida_fuse2.workchains.search_builder import split_overrides, with_text_keys
 from aiida_fuse2.workchains.search_inputs import fills_pool_by_job
 
+from .adding import first_state, joined_files, waiting_files
 from .inputs import Prepared, check_inputs
-from .starts import screen_starts
 from .targets import targets_of_files
-
-POOL_MOVES = frozenset({13, 14})
-"""Moves that draw from the pool."""
-
-
-# --- where to go on -----------------------------------------------------------------------------
 
 
 def choose_state(search: orm.WorkChainNode, *, max_structures: int, generation: int | None = None) -> orm.Dict:
@@ -68,32 +57,13 @@ def choose_state(search: orm.WorkChainNode, *, max_structures: int, generation: 
         records = records[:generation]
     elif records and max_structures > int(records[-1].state_values["tried"]) and _is_cut(records[-1]):
         records = records[:-1]
-    return orm.load_node(records[-1].state) if records else _first_state(search)
+    return orm.load_node(records[-1].state) if records else first_state(search)
 
 
 def _is_cut(record: GenerationRecord) -> bool:
     """Return whether the budget had left no room for all trials of a generation."""
     decide = orm.load_node(record.record).creator
     return bool(decide.inputs.proposal.get_dict().get("cut", False))
-
-
-def _first_state(search: orm.WorkChainNode) -> orm.Dict:
-    """Return the state before the first generation of a chain."""
-    if "state" in search.inputs:
-        earlier: orm.Dict = search.inputs.state
-        return earlier
-    builder = orm.QueryBuilder().append(orm.WorkChainNode, filters={"id": search.pk}, tag="search")
-    builder.append(
-        orm.CalcFunctionNode, filters={"attributes.process_label": "begin"}, with_incoming="search", tag="begin"
-    )
-    builder.append(orm.Dict, with_incoming="begin", tag="state").order_by({"state": NEWEST_FIRST})
-    found: orm.Dict | None = builder.first(flat=True)  # of a step that ran twice the newest
-    if found is None:
-        raise InputError("search", search.pk, "has not begun; start it again with `aiida-fuse2 run`")
-    return found
-
-
-# --- inputs -------------------------------------------------------------------------------------
 
 
 def prepare_continuation(
@@ -138,9 +108,9 @@ def prepare_continuation(
     if generation is None and not search.is_terminated:
         expected = "is still running and goes on by itself; to branch off from it, name a generation"
         raise InputError("search", search.pk, expected)
-    changes, of_tiers = split_overrides(overrides, has_tiers=tiers is not None or "tiers" in search.inputs)
+    changes, of_tiers = split_overrides(overrides)
     check_overrides(changes)
-    values = merge(_values_of(search), changes)
+    values = merge(_values_of(search), {key: value for key, value in changes.items() if key != "relax"})
     if more is not None:
         values["settings"]["max_structures"] = _tried(search, generation) + more
     settings = parse_settings(SearchSettings, values["settings"])
@@ -149,14 +119,8 @@ def prepare_continuation(
     _check_room(state, settings)
     known = _targets_of(search, settings, targets, dropped)
     _check_targets_left(state, settings, known)
-    if "tiers" in search.inputs and changes.get("relax"):
-        expected = "the search has tiers: change their inputs, e.g. --set tiers.chgnet.settings.processes=2"
-        raise InputError("relax", changes["relax"], expected)
-    parse_settings(RelaxSettings, values["relax"]["settings"], where="relax.settings")
-    ports = None
-    if tiers is not None or of_tiers or ("tiers" in search.inputs and _is_of_another_machine(search)):
-        elements = settings.unit.elements
-        ports = _other_tiers(search, tiers, of_tiers, code=code, relax=values["relax"], elements=elements)
+    elements = settings.unit.elements
+    ports = _tiers(search, tiers, of_tiers, code=code, relax=changes.get("relax") or {}, elements=elements)
     try:
         builder = _builder(search, values, settings, code, ports)
     except ValueError as error:  # an option that does not exist, or is of the wrong type
@@ -165,18 +129,11 @@ def prepare_continuation(
         builder.targets = known
     builder.state = state
     builder.continues = orm.Str(search.uuid)
-    waiting = _waiting(search, state, is_last=generation is None)
+    waiting = waiting_files(search, state, is_last=generation is None)
     if waiting:
-        builder.pool = _joined(waiting)
+        builder.pool = joined_files(waiting)
     check_inputs(builder)
     return Prepared(builder=builder, warnings=tuple(_left_out(search, builder, is_code_given=code is not None)))
-
-
-def _is_of_another_machine(search: orm.WorkChainNode) -> bool:
-    """Return whether a code or options of a tier have not run in this profile."""
-    tiers = [search.inputs.tiers[key] for key in search.inputs.tiers]
-    codes = [own_code(code, program) for ports in tiers for program, code in ports["codes"].items()]
-    return None in codes or any(("options" in _plain_tier(ports)) != ("options" in ports) for ports in tiers)
 
 
 def _left_out(search: orm.WorkChainNode, builder: ProcessBuilder, *, is_code_given: bool) -> Iterator[str]:
@@ -196,15 +153,14 @@ def _left_out(search: orm.WorkChainNode, builder: ProcessBuilder, *, is_code_giv
 
 def _values_of(search: orm.WorkChainNode) -> dict[str, Any]:
     """Return the inputs of a search as plain values, nested as overrides are."""
-    options = {name: options_of(search, name) for name in ("relax", "generate")}
-    tiers = {k: {"metadata": {"options": v}} for k, v in options.items() if has_run(options_part(v))}
-    relax = {} if "tiers" in search.inputs else {"relax": {"settings": search.inputs.relax.settings.get_dict()}}
     own = {
         "settings": completed_settings(search.inputs.settings.get_dict()),
-        **relax,
         "clean_workdir": search.inputs.clean_workdir.value,
     }
-    return merge(merge(protocol_inputs(), tiers), own)
+    options = options_of(search, "generate")
+    if has_run(options_part(options)):
+        own["generate"] = {"metadata": {"options": options}}
+    return merge(protocol_inputs(), own)
 
 
 def _builder(
@@ -212,27 +168,22 @@ def _builder(
     values: Mapping[str, Any],
     settings: SearchSettings,
     code: orm.AbstractCode | None,
-    tiers: Mapping[str, Any] | None,
+    tiers: Mapping[str, Any],
 ) -> ProcessBuilder:
-    """Return a builder; a node whose values stay the same stays the same node.
+    """Return a builder; settings that stay the same stay the same node.
 
     Args:
         search: the earlier one.
         values: all inputs, plain.
         settings: of the search that goes on.
         code: the worker, where it is another one.
-        tiers: inputs of its tiers, where they are others.
+        tiers: inputs of its tiers.
     """
     builder: ProcessBuilder = Fuse2WorkChain.get_builder()
     earlier = search.inputs
     builder.settings = _node_of({**values["settings"], "composition": settings.unit.formula}, earlier.settings)
     builder.clean_workdir = orm.Bool(values["clean_workdir"])
-    if tiers is not None or "tiers" in earlier:
-        builder.tiers = tiers or _tiers_of(search, code)
-    else:
-        builder.relax.code = code or own_code(earlier.relax.code, WORKER) or load_code()
-        builder.relax.settings = _node_of(values["relax"]["settings"], earlier.relax.settings)
-        builder.relax.metadata.options = values["relax"]["metadata"]["options"]
+    builder.tiers = dict(tiers)
     if fills_pool_by_job(settings.generator):
         known = own_code(earlier.generate.code, WORKER) if "generate" in earlier else None
         known = known or worker_of(builder)
@@ -245,33 +196,7 @@ def _builder(
     return builder
 
 
-def _tiers_of(search: orm.WorkChainNode, code: orm.AbstractCode | None) -> dict[str, dict[str, Any]]:
-    """Return the tiers of a search, with another worker where one is given."""
-    ports = {key: dict(search.inputs.tiers[key]) for key in search.inputs.tiers}
-    for values in ports.values():
-        values["codes"] = dict(values["codes"])
-        if code is not None and WORKER in values["codes"]:
-            values["codes"][WORKER] = code
-    return ports
-
-
-def _earlier_tiers(search: orm.WorkChainNode, relax: Mapping[str, Any]) -> list[tuple[str, dict[str, Any]]]:
-    """Return name and inputs of each tier of a search; its only one has the name that it would have among several.
-
-    Args:
-        search: the earlier one.
-        relax: inputs of its relaxation, where it has no tiers, with what is changed of them.
-    """
-    if "tiers" in search.inputs:
-        return [(ports["name"].value, ports) for _, ports in sorted(_tiers_of(search, None).items())]
-    calculator = relax["settings"]["calculator"]
-    ports = {"settings": orm.Dict(relax["settings"]), "codes": {WORKER: search.inputs.relax.code}}
-    if "potential" in search.inputs.relax:
-        ports["potential"] = search.inputs.relax.potential
-    return [(calculator if calculator in {CHGNET, PAIR} else ASE, ports)]
-
-
-def _other_tiers(
+def _tiers(
     search: orm.WorkChainNode,
     choice: TierChoice | None,
     overrides: Mapping[str, Any],
@@ -280,39 +205,79 @@ def _other_tiers(
     relax: Mapping[str, Any],
     elements: Collection[str],
 ) -> dict[str, dict[str, Any]]:
-    """Return the tiers that a search goes on with, where they are others, or have other inputs.
+    """Return the tiers that a search continues with; where nothing of them changes, the nodes are those it had.
+
+    Args:
+        search: the earlier one.
+        choice: other tiers, or None.
+        overrides: changes by name or key of the tier.
+        code: the worker, where it is another one.
+        relax: changes of the only tier, and of what new ones start from.
+        elements: of all structures.
 
     Raises:
         InputError: where the energies of the last one cannot be compared with those before, or an input is wrong.
     """
-    earlier = _earlier_tiers(search, relax)
+    known = tier_ports(search)
+    if relax and len(known) > 1:
+        expected = "the search has tiers: change their inputs, e.g. --set tiers.chgnet.settings.processes=2"
+        raise InputError("relax", dict(relax), expected)
+    if choice is None and not overrides and not relax and all(map(_is_own, known.values())):
+        return _with_worker(known, code)
+    earlier = [(known[key]["name"].value, _with_changes(known[key], relax)) for key in sorted(known)]
     given = TierChoice(names=[name for name, _ in earlier]) if choice is None else choice
     names = list(given.names)
     by_name = dict(earlier)  # of a tier that comes twice the last counts, unless all are as before
     is_same = names == [name for name, _ in earlier]
     kept = [ports for _, ports in earlier] if is_same else [by_name.get(name, {}) for name in names]
-    known = {
+    codes = {
         f"{name}.{program}": found
         for name, ports in zip(names, kept, strict=True)
         for program, found in ports.get("codes", {}).items()
         if name not in given.codes and not (program == WORKER and code is not None) and own_code(found, program)
     }
     library = next((ports["potential"] for ports in kept if "potential" in ports), None)
-    if "tiers" in search.inputs:
-        relax = merge(relax, {"settings": {"pressure": last_tier(search.inputs)[1].get("pressure", 0.0)}})
+    pressure = earlier[-1][1]["settings"].get_dict().get("pressure", 0.0)
+    base = merge(merge(protocol_inputs()["relax"], {"settings": {"pressure": pressure}}), relax)
+    options = {"options": relax.get("metadata", {}).get("options", {})}
+    plain = [merge(_plain_tier(ports), options) if ports else {} for ports in kept]
     changes = changes_of_tiers(overrides, names)
     workers = [found for _, ports in earlier if (found := own_code(ports["codes"].get(WORKER), WORKER))]
     if code is None and not workers and any(WORKER in ports["codes"] for _, ports in earlier):
         workers = [load_code()]
     tiers = build_tiers(
-        TierChoice(names=names, codes={**known, **given.codes}, potential=given.potential or library),
+        TierChoice(names=names, codes={**codes, **given.codes}, potential=given.potential or library),
         worker=code or next(iter(workers), None),
-        relax=relax,
-        overrides={tier_key(i): merge(_plain_tier(kept[i]), changes[i]) for i in range(len(names))},
+        relax=base,
+        overrides={tier_key(i): merge(plain[i], changes[i]) for i in range(len(names))},
         elements=elements,
     )
     _check_same_energies(search, tiers)
     return tiers
+
+
+def _is_own(ports: Mapping[str, Any]) -> bool:
+    """Return whether codes and options of a tier have run in this profile."""
+    codes = [own_code(code, program) for program, code in ports["codes"].items()]
+    return None not in codes and ("options" in _plain_tier(ports)) == ("options" in ports)
+
+
+def _with_worker(tiers: Mapping[str, Mapping[str, Any]], code: orm.AbstractCode | None) -> dict[str, dict[str, Any]]:
+    """Return tiers with another worker, where one is given."""
+    found = {key: {**ports, "codes": dict(ports["codes"])} for key, ports in tiers.items()}
+    for ports in found.values():
+        if code is not None and WORKER in ports["codes"]:
+            ports["codes"][WORKER] = code
+    return found
+
+
+def _with_changes(ports: dict[str, Any], relax: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the only tier of a search with changes of its settings."""
+    if "settings" not in relax:
+        return ports
+    settings = merge(ports["settings"].get_dict(), relax["settings"])
+    parse_settings(RelaxSettings, settings, where="relax.settings")
+    return {**ports, "settings": orm.Dict(settings)}
 
 
 def _check_same_energies(search: orm.WorkChainNode, tiers: Mapping[str, Any]) -> None:
@@ -337,9 +302,8 @@ def _plain_tier(ports: Mapping[str, Any]) -> dict[str, Any]:
 
 def worker_of(builder: ProcessBuilder) -> orm.AbstractCode | None:
     """Return the worker that relaxes in a search, or None where none of its tiers has one."""
-    tiers = builder.get("tiers") or {}
-    found = [tiers[key]["codes"][WORKER] for key in sorted(tiers) if WORKER in tiers[key]["codes"]]
-    return (found[0] if found else None) if tiers else builder.relax.code
+    codes = [builder.tiers[key]["codes"] for key in sorted(builder.tiers)]
+    return next((found[WORKER] for found in codes if WORKER in found), None)
 
 
 def _node_of(values: Mapping[str, Any], earlier: orm.Dict) -> orm.Dict:
@@ -392,75 +356,3 @@ def _check_room(state: orm.Dict, settings: SearchSettings) -> None:
     if settings.max_cpu_hours is not None and hours >= settings.max_cpu_hours:
         expected = f"{hours:.2f} h have been spent already: give a larger number"
         raise InputError("settings.max_cpu_hours", settings.max_cpu_hours, expected)
-
-
-# --- added structures ---------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, kw_only=True)
-class Added:
-    """What became of structures that were to be added to a search.
-
-    Attributes:
-        kept: number of structures that fit.
-        skipped: the others by name, with the reason.
-        is_drawn: whether any move of the search draws from the pool.
-    """
-
-    kept: int
-    skipped: tuple[tuple[str, str], ...]
-    is_drawn: bool
-
-
-def add_structures(search: orm.WorkChainNode, paths: Sequence[Path]) -> Added:
-    """Add structures of files to a search, best first; it takes them into its pool between two generations.
-
-    A search that has ended takes them when it is continued.
-
-    Args:
-        search: running or ended.
-        paths: CIF, POSCAR or extended XYZ files, or directories of them.
-
-    Raises:
-        RefusedInputsError: where none of the structures fits.
-    """
-    settings = search_settings(search)
-    text, kept, skipped = screen_starts(settings, paths)
-    node = orm.SinglefileData.from_string(text, filename=POOL_FILE).store()
-    add_file(search.uuid, node)
-    is_started = last_state(search.pk) is not None
-    weights = settings.move_weights
-    is_drawn = not is_started or any(weights.get(number, 0) > 0 for number in POOL_MOVES)
-    return Added(kept=kept, skipped=skipped, is_drawn=is_drawn)
-
-
-def added_and_waiting(search: orm.WorkChainNode) -> list[orm.SinglefileData]:
-    """Return the files of structures that were added to a search and that it has not taken into its pool."""
-    records = generation_records(search.pk)
-    state = orm.load_node(records[-1].state) if records else _first_state(search)
-    return _waiting(search, state, is_last=True)
-
-
-def _waiting(search: orm.WorkChainNode, state: orm.Dict, *, is_last: bool) -> list[orm.SinglefileData]:
-    """Return the files of structures that a search had still to take into its pool, in the order it would.
-
-    Args:
-        search: that another one goes on from.
-        state: where it goes on.
-        is_last: whether it takes what was added since; a branch from an earlier point does not.
-    """
-    inputs = search.inputs
-    is_start = "state" in inputs and inputs.state.uuid == state.uuid
-    given = [inputs.pool] if is_start and "pool" in inputs else []
-    added = added_files(search.uuid) if is_last else []
-    if not given and not added:
-        return []
-    taken = taken_files(search.pk, state.uuid, pool_of_state(state.uuid, search.pk))
-    return [node for node in [*given, *added] if node.uuid not in taken]
-
-
-def _joined(nodes: Sequence[orm.SinglefileData]) -> orm.SinglefileData:
-    """Return several files of structures as one; the last comes first, as if they were added one by one."""
-    if len(nodes) == 1:
-        return nodes[0]
-    return orm.SinglefileData.from_string("".join(node.get_content() for node in nodes[::-1]), filename=POOL_FILE)

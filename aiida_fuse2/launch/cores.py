@@ -8,7 +8,7 @@ from aiida.engine import ProcessBuilder
 
 from aiida_fuse2.worker.cores import usable_cores
 
-from .jobs import codes_of, job_ports, runs_here
+from .jobs import job_ports, runs_here
 
 MEMORY_PER_PROCESS = 1_500_000_000
 """Memory that a process which relaxes with CHGNet is given, bytes."""
@@ -34,7 +34,7 @@ def fitting_runs(builder: ProcessBuilder, runs: int) -> int:
 
 def _starts_jobs_here(builder: ProcessBuilder) -> bool:
     """Return whether all jobs of a search run at once on this machine."""
-    return all(runs_here(code) for ports in job_ports(builder) for code in codes_of(ports))
+    return all(runs_here(code) for ports in job_ports(builder) for code in ports["codes"].values())
 
 
 def share_cores(builder: ProcessBuilder, searches: int) -> None:
@@ -42,6 +42,6 @@ def share_cores(builder: ProcessBuilder, searches: int) -> None:
     jobs = searches * builder.settings["relax_jobs"]
     for ports in job_ports(builder):
         settings = ports["settings"].get_dict()
-        is_here = all(runs_here(code) for code in codes_of(ports))
+        is_here = all(runs_here(code) for code in ports["codes"].values())
         if jobs > 1 and is_here and "processes" in settings and settings["processes"] is None:
             ports["settings"] = orm.Dict({**settings, "processes": max(1, usable_cores() // jobs)})

@@ -22,15 +22,14 @@ NO_DEVICE = "relax.settings.device"
 
 
 def job_ports(builder: ProcessBuilder) -> list[Any]:
-    """Return the inputs of each kind of job that relaxes: of the tiers, or of the only one."""
-    tiers = builder.get("tiers") or {}
-    return [tiers[key] for key in sorted(tiers)] or [builder.relax]
+    """Return the inputs of each tier of a search, or of a refinement."""
+    return [builder.tiers[key] for key in sorted(builder.tiers)]
 
 
 def worker_jobs(builder: ProcessBuilder) -> list[tuple[orm.AbstractCode, str]]:
     """Return the worker and the calculator of each kind of job that relaxes with one."""
     return [
-        (ports["codes"][WORKER] if "codes" in ports else ports["code"], ports["settings"]["calculator"])
+        (ports["codes"][WORKER], ports["settings"]["calculator"])
         for ports in job_ports(builder)
         if "calculator" in ports["settings"].get_dict()
     ]
@@ -49,11 +48,6 @@ def check_calculators(builder: ProcessBuilder) -> None:
         settings = ports["settings"].get_dict()
         if "calculator" in settings:
             check_stress(parse_settings(RelaxSettings, settings, where="relax.settings"))
-
-
-def codes_of(ports: Mapping[str, Any]) -> list[orm.AbstractCode]:
-    """Return the codes of a kind of job."""
-    return list(ports["codes"].values()) if "codes" in ports else [ports["code"]]
 
 
 def check_devices(ports: Mapping[str, Any]) -> None:

@@ -17,6 +17,7 @@ from aiida_fuse2.launch.inputs import check_inputs, search_builder
 from aiida_fuse2.launch.jobs import check_calculators
 from aiida_fuse2.protocols import protocol_inputs
 from aiida_fuse2.query.nodes import load_node
+from aiida_fuse2.workchains.search_inputs import ranking_settings
 
 from .models import find_model
 
@@ -88,7 +89,7 @@ def prepare_pool(
     builder.pool_number = orm.Int(0)
     builder.metadata.options = protocol_inputs(protocol, overrides)["generate"]["metadata"]["options"]
     if settings.pool.ranking != "none":
-        builder.tier = search.relax.settings
+        builder.tier = ranking_settings(search)
     if settings.pool.ranking == "relaxed":
         check_calculators(search)
     if needs_weights(settings):

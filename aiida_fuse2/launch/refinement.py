@@ -14,7 +14,7 @@ from aiida_fuse2.core.errors import InputError, RefusedInputsError
 from aiida_fuse2.launch.inputs import check_inputs
 from aiida_fuse2.launch.jobs import check_calculators
 from aiida_fuse2.protocols import merge, protocol_inputs
-from aiida_fuse2.query.links import last_tier
+from aiida_fuse2.query.tiers import last_tier
 from aiida_fuse2.tiers import TierChoice
 from aiida_fuse2.workchains.refine import Fuse2RefineWorkChain
 

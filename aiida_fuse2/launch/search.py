@@ -104,7 +104,7 @@ def _read_targets(
     """Return the targets in files by name."""
     if not paths:
         return {}
-    inputs = protocol_inputs(protocol, split_overrides(changes, has_tiers=True)[0])
+    inputs = protocol_inputs(protocol, split_overrides(changes)[0])
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # the search says it
         settings = parse_settings(SearchSettings, {**inputs["settings"], "composition": composition})

@@ -11,6 +11,7 @@ from typing import Any
 import yaml
 
 from aiida_fuse2.core.errors import InputError
+from aiida_fuse2.core.settings.migration import migrated
 
 REPLACED = frozenset({"move_weights", "melted_move_weights", "radii", "oxidation_states", "min_distances", "arguments"})
 """Settings whose keys are data: an override replaces them as a whole instead of adding to them."""
@@ -140,11 +141,19 @@ def protocol_inputs(
     return merge(merge(loaded["default_inputs"], changes), overrides or {})
 
 
-def completed_settings(values: Mapping[str, Any], name: str = "settings") -> dict[str, Any]:
+def completed_settings(values: Mapping[str, Any]) -> dict[str, Any]:
     """Return settings of a search made by an earlier version, with defaults for those that it did not know.
 
     Args:
         values: as they are in the graph.
-        name: ``settings``, or another input of the protocol.
     """
-    return merge(protocol_inputs()[name], values)
+    return merge(protocol_inputs()["settings"], migrated(values))
+
+
+def completed_relax_settings(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return settings of a relaxation made by an earlier version, with defaults for those that it did not know.
+
+    Args:
+        values: as they are in the graph.
+    """
+    return merge(protocol_inputs()["relax"]["settings"], migrated(values))

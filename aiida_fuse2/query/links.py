@@ -1,13 +1,6 @@
-"""Names of links, groups and functions of a search in the graph, and its tiers."""
+"""Names of links, groups and functions of a search in the graph."""
 
 from __future__ import annotations
-
-from collections.abc import Mapping
-from typing import Any
-
-from aiida import orm
-
-from aiida_fuse2.core.settings import CHGNET
 
 STRUCTURE_LINK = "structures__"
 """Start of the link labels of explored structures, followed by the label of the trial."""
@@ -32,28 +25,3 @@ EARLIEST_FIRST = [{"ctime": "asc"}, {"id": "asc"}]
 
 NEWEST_FIRST = [{"ctime": "desc"}, {"id": "desc"}]
 """The same, backwards."""
-
-UsedTier = tuple[str, dict[str, Any], orm.SinglefileData | None]
-"""Name, settings and library of pair potentials, if it has one, of a tier."""
-
-
-def tiers_of_search(inputs: Mapping[str, Any]) -> list[UsedTier]:
-    """Return the tiers of a search in their order.
-
-    Args:
-        inputs: of the search.
-    """
-    if "tiers" not in inputs:  # the tiers whose job is `fuse2.relax` differ in their settings alone
-        relax = inputs["relax"]
-        return [(CHGNET, relax["settings"].get_dict(), relax.get("potential"))]
-    tiers = [inputs["tiers"][key] for key in sorted(inputs["tiers"])]
-    return [(ports["name"].value, ports["settings"].get_dict(), ports.get("potential")) for ports in tiers]
-
-
-def last_tier(inputs: Mapping[str, Any]) -> UsedTier:
-    """Return the tier that gives the energies of a search.
-
-    Args:
-        inputs: of the search.
-    """
-    return tiers_of_search(inputs)[-1]

@@ -17,9 +17,9 @@ from aiida_fuse2.core.settings import SearchSettings
 from aiida_fuse2.tiers import energy_identity
 
 from .chain import GenerationRecord, generation_records
-from .links import last_tier
 from .loading import search_settings
 from .structures import explored_structures
+from .tiers import last_tier
 
 if TYPE_CHECKING:
     from pymatgen.core import Structure
@@ -82,7 +82,7 @@ def _comparable_settings(searches: Sequence[orm.WorkChainNode]) -> SearchSetting
         if changed is not None:
             name, first, own = changed
             expected = f"search {searches[0].pk} has {first!r}: energies cannot be compared"
-            raise InputError(f"relax.settings.{name}", own, expected)
+            raise InputError(f"tiers.{name}", own, expected)
     return settings
 
 

@@ -11,8 +11,8 @@ from aiida_fuse2.core.relaxers.tiers import NOT_ALL_MINIMA
 from aiida_fuse2.core.relaxers.tiers import relaxed_to as of_tier
 
 from .chain import segments
-from .links import last_tier
 from .loading import PROCESS_TYPE, RUNS_PROCESS_TYPE
+from .tiers import last_tier
 
 
 def relaxed_to(node: orm.WorkChainNode | int) -> str:

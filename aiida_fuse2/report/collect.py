@@ -23,10 +23,10 @@ from aiida_fuse2.core.settings import CHGNET, SearchSettings
 from aiida_fuse2.export.structures import cif_text, file_name
 from aiida_fuse2.launch.targets import read_target
 from aiida_fuse2.query.chain import GenerationRecord, generation_records, segments
-from aiida_fuse2.query.links import UsedTier, tiers_of_search
 from aiida_fuse2.query.software import software
 from aiida_fuse2.query.structures import explored_structures
 from aiida_fuse2.query.targets import find_in_search, search_targets, target_nodes
+from aiida_fuse2.query.tiers import UsedTier, tiers_of_search
 from aiida_fuse2.tiers import energy_identity
 
 from .comparison import SearchFigures, figures_of_rows

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from .base import BatchTier, SingleTier, Tier, TierInputs, TierResult
-from .building import TierChoice, build_tiers, changes_of_tiers
+from .building import TierChoice, build_tiers, changes_of_tiers, only_tier
 from .registry import check_tiers, energy_identity, load_tier, read_tiers, tier_key, tier_names
 
 __all__ = [
@@ -18,6 +18,7 @@ __all__ = [
     "check_tiers",
     "energy_identity",
     "load_tier",
+    "only_tier",
     "read_tiers",
     "tier_key",
     "tier_names",

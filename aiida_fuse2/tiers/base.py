@@ -18,6 +18,9 @@ from aiida.engine import Process
 from aiida_fuse2.core.relaxers.tiers import SingleTierSettings
 from aiida_fuse2.core.settings import Settings
 
+ASE = "ase"
+"""Name of the tier whose settings name the import path of a calculator."""
+
 WORKER = "worker"
 """Name of the code ``aiida-fuse2-worker`` among those of a tier."""
 

@@ -12,8 +12,8 @@ from aiida_fuse2.core.errors import InputError
 from aiida_fuse2.core.settings import parse_settings
 from aiida_fuse2.protocols import check_extent, merge, protocol_inputs
 
-from .base import WORKER, BatchTier, Tier
-from .registry import MAX_TIERS, check_tiers, load_tier, read_tiers, tier_key
+from .base import ASE, WORKER, BatchTier, Tier
+from .registry import MAX_TIERS, check_tiers, load_tier, read_tiers, tier_key, tier_names
 
 CHANGED = ("settings", "options", "concurrent")
 """What can be changed of a tier."""
@@ -34,6 +34,12 @@ class TierChoice:
     names: Sequence[str]
     codes: Mapping[str, orm.AbstractCode] = field(default_factory=dict)
     potential: orm.SinglefileData | None = None
+
+
+def only_tier(relax_settings: Mapping[str, Any]) -> TierChoice:
+    """Return the tier of a search for which no other is named: that of the calculator of ``relax.settings``."""
+    calculator = relax_settings["calculator"]
+    return TierChoice(names=[calculator if calculator in tier_names() else ASE])
 
 
 def build_tiers(

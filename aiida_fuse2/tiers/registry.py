@@ -8,11 +8,12 @@ from importlib.metadata import entry_points
 from typing import Any
 
 from aiida import orm
+from aiida.engine import CalcJob
 
-from aiida_fuse2.core.errors import InputError
+from aiida_fuse2.core.errors import InputError, one_line
 from aiida_fuse2.core.settings import parse_settings
 
-from .base import Tier, TierInputs
+from .base import BatchTier, Tier, TierInputs
 
 GROUP = "aiida_fuse2.tiers"
 """Group of the entry points."""
@@ -131,7 +132,35 @@ def check_tiers(tiers: Sequence[TierInputs], elements: Collection[str]) -> None:
         InputError: for the first thing that a tier refuses.
     """
     for given in tiers:
-        load_tier(given.name, where=f"{given.where}.name").check(given, elements)
+        tier = load_tier(given.name, where=f"{given.where}.name")
+        _check_options(given, is_known=issubclass(tier, BatchTier))
+        tier.check(given, elements)
+
+
+def _check_options(given: TierInputs, *, is_known: bool) -> None:
+    """Refuse options that no job has, or of the wrong type.
+
+    Args:
+        given: inputs of the tier.
+        is_known: whether its jobs have no other options than those of AiiDA.
+
+    Raises:
+        InputError: for the first one.
+    """
+    ports = CalcJob.spec().inputs["metadata"]["options"]
+    options = {name: value for name, value in given.options.items() if is_known or name in ports}
+    problem = ports.validate(options)
+    if problem is not None:
+        raise InputError(f"{given.where}.{problem.port}", options, problem.message)
+    computer = next(iter(given.codes.values())).computer
+    if computer is None or "resources" not in options:
+        return
+    scheduler, resources = computer.get_scheduler(), dict(options["resources"])
+    try:
+        scheduler.preprocess_resources(resources, computer.get_default_mpiprocs_per_machine())
+        scheduler.validate_resources(**resources)
+    except (TypeError, ValueError) as error:
+        raise InputError(f"{given.where}.options.resources", options["resources"], one_line(error)) from error
 
 
 def energy_identity(name: str, settings: Mapping[str, Any], potential: orm.SinglefileData | None) -> dict[str, Any]:

@@ -17,10 +17,9 @@ from aiida_fuse2.core.settings import CHGNET, CHGNET_ELEMENTS, PAIR, RelaxSettin
 from aiida_fuse2.io.names import INTERMEDIATE
 from aiida_fuse2.protocols import protocol_inputs
 
-from .base import WORKER, BatchTier, ProcessInputs, TierInputs, settings_of
+from .base import ASE, WORKER, BatchTier, ProcessInputs, TierInputs, settings_of
 
 GULP = "gulp"
-ASE = "ase"
 
 
 def required_pairs(given: TierInputs, elements: Collection[str]) -> PairLibrary:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from aiida import orm
@@ -229,7 +229,7 @@ class RelaxTiersWorkChain(WorkChain):
                 nodes[f"{RELAXED_PREFIX}{position:02d}"] = orm.load_node(relaxed)
         if self.ctx.is_refused:
             return self.exit_codes.ERROR_INPUT_REFUSED.format(reason=self.ctx.problem)
-        joined = join_tiers(names=orm.List([given.name for given in tiers]), **nodes) if nodes else None
+        joined = self._joined([given.name for given in tiers], nodes)
         rows: dict[str, Any] = {} if joined is None else joined["results"]["by_label"]
         if joined is None or not rows:
             return self.exit_codes.ERROR_TIER_WITHOUT_RESULTS.format(reason=self.ctx.problem)
@@ -249,12 +249,23 @@ class RelaxTiersWorkChain(WorkChain):
             )
         return None
 
+    def _joined(self, names: Sequence[str], nodes: Mapping[str, orm.Data]) -> Mapping[str, orm.Data] | None:
+        """Return ``results`` and ``relaxed`` of all tiers together; what the only one has given needs no other node."""
+        if not nodes:
+            return None
+        if len(names) == 1:
+            return {"results": nodes[f"{RESULTS_PREFIX}00"], "relaxed": nodes[f"{RELAXED_PREFIX}00"]}
+        joined: Mapping[str, orm.Data] = join_tiers(names=orm.List(list(names)), **nodes)
+        return joined
+
     def _mark_structures(self, rows: Mapping[str, Any]) -> dict[str, orm.StructureData]:
         """Return the structures that the last tier has relaxed by label, with what is asked for most as an extra."""
         infos = {trial.info.label: trial.info for trial in trials_from_text(self.inputs.trials.get_content())}
         structures = self._last_structures({label for label, row in rows.items() if row["status"] == CONVERGED})
         with get_manager().get_profile_storage().transaction():  # one commit for all
             for label, node in structures.items():
+                if len(self.inputs.tiers) == 1 and EXTRAS_KEY in node.base.extras.all:
+                    continue  # the parser of its job has done so
                 node.label = label
                 node.base.extras.set(EXTRAS_KEY, structure_extras({**infos[label].to_dict(), **rows[label]}))
         return structures

@@ -17,7 +17,7 @@ from aiida_fuse2.core.search.checks import check_search
 from aiida_fuse2.core.settings import RelaxSettings, SearchSettings, parse_settings
 from aiida_fuse2.protocols import protocol_inputs
 from aiida_fuse2.query.target_checks import check_targets
-from aiida_fuse2.tiers import TierChoice, build_tiers
+from aiida_fuse2.tiers import TierChoice, build_tiers, only_tier
 
 from .search_inputs import fills_pool_by_job
 
@@ -47,14 +47,14 @@ def get_builder_from_protocol(  # noqa: D417 - the class is no argument of the m
         pool: starting structures as a pool node, from files or made by ``fuse2.generate``.
         weights: of the graph network, where the generator needs them.
         options: options of both jobs, e.g. ``{'queue_name': 'short'}``.
-        tiers: through which trials go; by default there is one, with the settings of ``relax``. Overrides then
-            have the namespace ``tiers``, too: ``{'tiers': {'chgnet': {'settings': {'fmax': 0.02}}}}``.
+        tiers: through which trials go; by default the calculator of ``relax`` is the only one. Overrides have the
+            namespace ``tiers``, too: ``{'tiers': {'chgnet': {'settings': {'fmax': 0.02}}}}``.
         targets: known structures by name.
 
     Raises:
         InputError: where a setting is wrong, no given structure fits, or a target cannot be found.
     """
-    changes, of_tiers = split_overrides(overrides, has_tiers=tiers is not None)
+    changes, of_tiers = split_overrides(overrides)
     inputs = protocol_inputs(protocol, changes)
     if options:
         for name in ("relax", "generate"):
@@ -70,19 +70,15 @@ def get_builder_from_protocol(  # noqa: D417 - the class is no argument of the m
     values["composition"] = settings.unit.formula
     builder.settings = orm.Dict(with_text_keys(values))
     builder.clean_workdir = orm.Bool(inputs["clean_workdir"])
-    if tiers is None:
-        builder.relax.code = code
-        builder.relax.settings = orm.Dict(inputs["relax"]["settings"])
-        builder.relax.metadata.options = inputs["relax"]["metadata"]["options"]
-    else:
-        builder.tiers = build_tiers(
-            tiers,
-            worker=code,
-            protocol=protocol,
-            relax=inputs["relax"],
-            overrides=of_tiers,
-            elements=settings.unit.elements,
-        )
+    choice = only_tier(inputs["relax"]["settings"]) if tiers is None else tiers
+    builder.tiers = build_tiers(
+        choice,
+        worker=code,
+        protocol=protocol,
+        relax=inputs["relax"],
+        overrides=of_tiers,
+        elements=settings.unit.elements,
+    )
     if fills_pool_by_job(settings.generator):
         builder.generate.code = code
         builder.generate.metadata.options = inputs["generate"]["metadata"]["options"]
@@ -103,19 +99,16 @@ def with_text_keys(values: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def split_overrides(overrides: Mapping[str, Any] | None, *, has_tiers: bool) -> tuple[dict[str, Any], dict[str, Any]]:
+def split_overrides(overrides: Mapping[str, Any] | None) -> tuple[dict[str, Any], dict[str, Any]]:
     """Return overrides of a search without those of its tiers, and the latter.
 
     Raises:
-        InputError: where there are some of tiers, and no tiers.
+        InputError: where they are no mapping.
     """
     if overrides is not None and not isinstance(overrides, Mapping):
         raise InputError("overrides", overrides, "must be a mapping, e.g. {'settings': {'max_atoms': 10}}")
     changes = dict(overrides or {})
-    of_tiers = changes.pop("tiers", None) or {}
-    if of_tiers and not has_tiers:
-        raise InputError("tiers", of_tiers, "name the tiers, e.g. --tiers pair,chgnet")
-    return changes, of_tiers
+    return changes, changes.pop("tiers", None) or {}
 
 
 def _pool_of(settings: orm.Dict, structures: Sequence[orm.StructureData]) -> orm.SinglefileData:

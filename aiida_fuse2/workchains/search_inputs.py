@@ -11,9 +11,8 @@ from aiida.engine.processes.workchains.workchain import WorkChainSpec
 
 from aiida_fuse2.calculations.base import validator
 from aiida_fuse2.calculations.generate import GenerateCalculation, check_weights, validate_search_settings
-from aiida_fuse2.calculations.relax import RelaxCalculation
 from aiida_fuse2.core.errors import InputError, shown_value
-from aiida_fuse2.core.settings import CHGNET, CHGNET_ELEMENTS, PROVIDED, RelaxSettings, SearchSettings, parse_settings
+from aiida_fuse2.core.settings import PROVIDED, RelaxSettings, SearchSettings, parse_settings
 from aiida_fuse2.protocols import completed_settings
 from aiida_fuse2.query.chain import search_of_state
 from aiida_fuse2.query.links import CONTINUED_LINK, TARGETS_LINK
@@ -64,19 +63,7 @@ def define_inputs(spec: WorkChainSpec) -> None:
         serializer=orm.to_aiida_type,
         help="Whether to remove the folders of finished jobs from their computer at the end.",
     )
-    spec.expose_inputs(
-        RelaxCalculation,
-        namespace="relax",
-        exclude=("trials", "labels", "software"),
-        namespace_options={
-            "required": False,
-            "populate_defaults": False,
-            "help": "The job that relaxes trials, where there is one tier of its kind; else give `tiers`.",
-        },
-    )
-    spec.input_namespace(
-        "tiers", dynamic=True, required=False, valid_type=orm.Data, validator=validate_tiers, help=TIERS_HELP
-    )
+    spec.input_namespace("tiers", dynamic=True, valid_type=orm.Data, validator=validate_tiers, help=TIERS_HELP)
     spec.expose_inputs(
         GenerateCalculation,
         namespace="generate",
@@ -93,7 +80,7 @@ def define_inputs(spec: WorkChainSpec) -> None:
 @validator
 def _validate_inputs(inputs: Mapping[str, Any]) -> None:
     """Check the inputs together."""
-    if "settings" not in inputs:
+    if "settings" not in inputs or not inputs.get("tiers"):
         return  # reported as a missing input
     settings = parse_settings(SearchSettings, inputs["settings"].get_dict())
     if settings.generator == PROVIDED and "pool" not in inputs and "state" not in inputs:
@@ -105,7 +92,7 @@ def _validate_inputs(inputs: Mapping[str, Any]) -> None:
         if settings.pool.ranking != "none" and ranking_settings(inputs) is None:
             expected = "none of the tiers can rank a pool: the job that makes it has CHGNet or an ASE calculator"
             raise InputError("settings.pool.ranking", settings.pool.ranking, expected)
-    _check_relaxation(settings, inputs)
+    check_tiers(read_tiers(inputs["tiers"]), settings.unit.elements)
     check_targets(settings, inputs.get(TARGETS_LINK) or {})
     if "state" in inputs:
         _check_state(settings, inputs["state"], inputs)
@@ -130,19 +117,6 @@ def _is_uuid(text: str) -> bool:
     return True
 
 
-def _check_relaxation(settings: SearchSettings, inputs: Mapping[str, Any]) -> None:
-    """Refuse what cannot relax the elements of a search, and anything but one way of relaxing."""
-    if bool(inputs.get("tiers")) == bool(inputs.get("relax")):
-        raise InputError("tiers", sorted(inputs.get("tiers", {})), "give either tiers or relax")
-    if inputs.get("tiers"):
-        check_tiers(read_tiers(inputs["tiers"]), settings.unit.elements)
-        return
-    tier = parse_settings(RelaxSettings, inputs["relax"]["settings"].get_dict(), where="relax.settings")
-    unknown = [s for s in settings.unit.elements if s not in CHGNET_ELEMENTS]
-    if tier.calculator == CHGNET and unknown:
-        raise InputError("composition", settings.composition, f"CHGNet does not know {', '.join(unknown)}")
-
-
 def _check_state(settings: SearchSettings, state: orm.Dict, inputs: Mapping[str, Any]) -> None:
     """Refuse to go on from what is no state of a search, or one with other energies."""
     earlier = search_of_state(state.uuid) if state.is_stored else None
@@ -158,7 +132,7 @@ def _check_state(settings: SearchSettings, state: orm.Dict, inputs: Mapping[str,
             f"energies of the state were computed with {before!r} and cannot be compared; "
             "start a new search from its structures instead"
         )
-        raise InputError(f"relax.settings.{name}", now, expected)
+        raise InputError(f"tiers.{name}", now, expected)
 
 
 def fills_pool_by_job(generator: str) -> bool:
@@ -175,9 +149,6 @@ def ranking_settings(inputs: Mapping[str, Any]) -> orm.Dict | None:
     Returns:
         The node, or None where every tier needs another program or a library.
     """
-    if not inputs.get("tiers"):
-        node: orm.Dict = inputs["relax"]["settings"]
-        return node
     tiers = [given for given in read_tiers(inputs["tiers"]) if isinstance(given.settings, RelaxSettings)]
     able = [given.settings_node for given in tiers if given.potential is None]
     return able[-1] if able else None

@@ -28,7 +28,7 @@ def test_continue_submits(call, search, daemon_up, monkeypatch):
     assert json.loads(result.stdout) == {"pk": search.pk, "uuid": search.uuid}
     (builder,) = submitted
     assert builder.state.uuid == search.outputs.state.uuid
-    assert builder.relax.settings.uuid == search.inputs.relax.settings.uuid
+    assert builder.tiers["t00"]["settings"].uuid == search.inputs.tiers["t00"]["settings"].uuid
 
 
 @pytest.mark.parametrize(
@@ -37,12 +37,12 @@ def test_continue_submits(call, search, daemon_up, monkeypatch):
         ((), "8 structures have been tried already"),
         (("--more", 3, "--max-structures", 20), "give one of them"),
         (("--more", 3, "--generation", 9), "--generation = 9"),
-        (("--max-structures", 20, "--set", "relax.settings.pressure=5"), "cannot be compared"),
+        (("--max-structures", 20, "--set", "relax.settings.pressure=5"), "has to stay as it was"),
         (("--max-structures", 20, "--set", "settings.composition=SrO"), "no such input"),
         (("--max-structures", 20, "--set", "relax.settings.fmax=-1"), "relax.settings.fmax = -1"),
         (("--max-structures", 20, "--set", "relax.metadata.options.nope=1"), "nope"),
         (("--more", 3, "--tiers", "chgnet"), "the last tier gives the energies, and has to stay as it was"),
-        (("--more", 3, "--set", "tiers.ase.settings.fmax=0.1"), "name the tiers"),
+        (("--more", 3, "--set", "tiers.pair.settings.fmax=0.1"), "must be one of ase"),
     ],
 )
 def test_continue_refuses(call, search, options, message):
@@ -82,7 +82,7 @@ def test_stop_now_kills_the_jobs(call, search, monkeypatch):
     running = orm.WorkChainNode(process_type=search.process_type)
     running.base.links.add_incoming(search.inputs.settings, LinkType.INPUT_WORK, "settings")
     running.store()
-    job = orm.CalcJobNode(computer=search.inputs.relax.code.computer)
+    job = orm.CalcJobNode(computer=search.inputs.tiers["t00"]["codes"]["worker"].computer)
     job.base.links.add_incoming(running, LinkType.CALL_CALC, "relax_00000_00")
     job.set_process_state("waiting")
     job.store()

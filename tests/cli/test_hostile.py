@@ -15,7 +15,7 @@ from aiida.tools.archive import import_archive
 from aiida_fuse2.core.errors import InputError
 from aiida_fuse2.environment.trust import UntrustedError, foreign_parts, own_code, parts_of
 from aiida_fuse2.launch import models
-from aiida_fuse2.launch.continuation import prepare_continuation
+from aiida_fuse2.launch.continuation import prepare_continuation, worker_of
 from aiida_fuse2.launch.search import prepare_search
 from aiida_fuse2.launch.training import prepare_training
 from aiida_fuse2.parsers.memory import has_run, remember
@@ -151,12 +151,12 @@ def test_no_command_follows_a_circle(call, words_of_a_circle, submitted, command
 
 def test_planted_options_and_codes_do_not_run(hostile, worker_code):
     imported, marker = hostile("options", "code")
-    assert imported.inputs.relax.code.prepend_text
+    assert imported.inputs.tiers["t00"]["codes"]["worker"].prepend_text
     prepared = prepare_continuation(imported, more=1, code=worker_code)
     (warning,) = prepared.warnings
     assert str(marker) in warning
-    planted = imported.get_metadata_inputs()["relax"]["metadata"]["options"]
-    assert not (set(planted) - {"resources", "max_wallclock_seconds"}) & set(prepared.builder.relax.metadata.options)
+    planted, taken = (inputs.tiers["t00"]["options"].get_dict() for inputs in (imported.inputs, prepared.builder))
+    assert set(planted) & set(taken) == {"resources", "max_wallclock_seconds"}
     _, node = run_get_node(prepared.builder)
     assert node.is_finished_ok
     assert not marker.exists()
@@ -164,11 +164,11 @@ def test_planted_options_and_codes_do_not_run(hostile, worker_code):
 
 def test_code_of_an_archive_is_replaced_by_that_of_the_profile(hostile, worker_code, monkeypatch):
     imported, _ = hostile("options", "code")
-    assert own_code(imported.inputs.relax.code, "worker") is None
+    assert own_code(imported.inputs.tiers["t00"]["codes"]["worker"], "worker") is None
     assert own_code(worker_code, "worker") == worker_code
     monkeypatch.setattr("aiida_fuse2.launch.continuation.load_code", lambda: worker_code)
     prepared = prepare_continuation(imported, more=1)
-    assert prepared.builder.relax.code.uuid == worker_code.uuid
+    assert prepared.builder.tiers["t00"]["codes"]["worker"].uuid == worker_code.uuid
     assert f"{worker_code.full_label} does its work" in prepared.warnings[-1]
 
 
@@ -183,20 +183,20 @@ def test_calculator_of_an_archive_is_shown_and_asked_for(call, hostile, worker_c
     assert "subprocess.getoutput" in refused.stderr
     assert str(marker) in refused.stderr
     trusted = call(*command, "--trust", "--json")
-    assert json.loads(trusted.stdout)["relax"]["settings"]["calculator"] == "subprocess.getoutput"
+    assert json.loads(trusted.stdout)["tiers"]["t00"]["settings"]["calculator"] == "subprocess.getoutput"
     assert foreign_parts(imported)  # a dry run makes nothing known
 
 
 def test_what_has_run_here_is_taken_over(search, hostile, forgetful):
     remember(parts_of(search))
     prepared = prepare_continuation(search, more=1)
-    assert prepared.builder.relax.code.uuid == search.inputs.relax.code.uuid
+    assert worker_of(prepared.builder).uuid == search.inputs.tiers.t00.codes.worker.uuid
     imported, marker = hostile("options", "code")
-    assert prepare_continuation(imported, more=1, code=search.inputs.relax.code).warnings
+    assert prepare_continuation(imported, more=1, code=search.inputs.tiers.t00.codes.worker).warnings
     remember(parts_of(imported))
     prepared = prepare_continuation(imported, more=1)
-    assert prepared.builder.relax.code.uuid == imported.inputs.relax.code.uuid
-    assert prepared.builder.relax.metadata.options["prepend_text"] == f"touch {marker}"
+    assert worker_of(prepared.builder).uuid == imported.inputs.tiers.t00.codes.worker.uuid
+    assert prepared.builder.tiers["t00"]["options"].get_dict()["prepend_text"] == f"touch {marker}"
     assert prepared.warnings == ()
 
 

@@ -130,7 +130,7 @@ def test_a_refinement_under_way_is_listed_and_watched(call, search, daemon_up, m
     node = called(None, "", inputs=[*structures, name], process_type=PROCESS_TYPE)
     assert progress(node.pk).phase == "starting"
     tiers = called(node, "relax_00", inputs=[name])
-    job = called(tiers, "t00_r0000", orm.CalcJobNode, computer=search.inputs.relax.code.computer)
+    job = called(tiers, "t00_r0000", orm.CalcJobNode, computer=search.inputs.tiers["t00"]["codes"]["worker"].computer)
     job.set_state(CalcJobState.WITHSCHEDULER)
     text = f"refinement {node.pk} of 2 structures: relaxing by vasp (job: submitted)"
     assert text in call("status").output

@@ -69,9 +69,10 @@ def test_what_is_shown_says_to_what_it_was_relaxed(call, search, emt_builder, tm
 
 def test_a_search_that_goes_on_with_another_limit_names_both(search):
     later = orm.WorkChainNode(process_type=query.PROCESS_TYPE)
-    settings = orm.Dict({**search.inputs.relax.settings.get_dict(), "fmax": 0.02}).store()
+    settings = orm.Dict({**search.inputs.tiers["t00"]["settings"].get_dict(), "fmax": 0.02}).store()
     later.base.links.add_incoming(search.outputs.state, LinkType.INPUT_WORK, "state")
-    later.base.links.add_incoming(settings, LinkType.INPUT_WORK, "relax__settings")
+    later.base.links.add_incoming(settings, LinkType.INPUT_WORK, "tiers__t00__settings")
+    later.base.links.add_incoming(orm.Str("ase").store(), LinkType.INPUT_WORK, "tiers__t00__name")
     later.store()
     try:
         limits = "0.1 eV/Å with EMT, then to 0.02 eV/Å with EMT"

@@ -33,7 +33,8 @@ def make_runs(search):
             one.base.links.add_incoming(runs, LinkType.CALL_WORK, f"run_{number:02d}")
             one.base.links.add_incoming(search.inputs.settings, LinkType.INPUT_WORK, "settings")
             one.base.links.add_incoming(search.outputs.state, LinkType.INPUT_WORK, "state")
-            one.base.links.add_incoming(search.inputs.relax.settings, LinkType.INPUT_WORK, "relax__settings")
+            one.base.links.add_incoming(search.inputs.tiers.t00.settings, LinkType.INPUT_WORK, "tiers__t00__settings")
+            one.base.links.add_incoming(search.inputs.tiers.t00.name, LinkType.INPUT_WORK, "tiers__t00__name")
             if target is not None:
                 one.base.links.add_incoming(target, LinkType.INPUT_WORK, f"{TARGETS_LINK}__known")
             one.set_process_label("Fuse2WorkChain")

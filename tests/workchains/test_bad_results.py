@@ -37,7 +37,7 @@ def lying(emt_builder, worker_path, aiida_localhost, tmp_path):
         program.write_text(WORKER.format(python=sys.executable, worker=worker_path, lie=lie))
         program.chmod(0o755)
         builder = emt_builder(max_structures=4, **settings)
-        builder.relax.code = orm.InstalledCode(
+        builder.tiers["t00"]["codes"]["worker"] = orm.InstalledCode(
             computer=aiida_localhost, filepath_executable=str(program), label=f"liar-{tmp_path.name}"
         ).store()
         return builder
@@ -55,7 +55,7 @@ def honest(emt_builder):
 
 
 def jobs_of(search):
-    return [node for node in search.called if isinstance(node, orm.CalcJobNode)]
+    return [node for node in search.called_descendants if isinstance(node, orm.CalcJobNode)]
 
 
 def test_bad_results_are_counted_and_change_nothing_else(honest, lying):

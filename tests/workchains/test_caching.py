@@ -43,14 +43,14 @@ def from_cache(search):
     """Return which of the processes that a search called came out of the cache."""
     return {
         node.base.links.get_incoming().first().link_label + f" {node.pk}": node.base.caching.is_created_from_cache
-        for node in search.called
+        for node in search.called_descendants
     }
 
 
 def labels_from_cache(search):
     """Return the kinds of processes of a search that came out of the cache, all of them."""
     cached = {}
-    for node in search.called:
+    for node in search.called_descendants:
         cached.setdefault(node.process_label, set()).add(node.base.caching.is_created_from_cache)
     return {label for label, found in cached.items() if found == {True}}
 
@@ -92,11 +92,11 @@ def test_other_versions_of_the_engine_are_computed_again(emt_builder, first, mon
 
 def shifted(builder, path):
     """Let a builder use EMT with a constant that is added to the energies, eV/atom: that in a file."""
-    tier = builder.relax.settings.get_dict()
+    tier = builder.tiers["t00"]["settings"].get_dict()
     changes = {"calculator": "tests.faulty.ShiftedEMT", "arguments": {"path": str(path)}}
-    builder.relax.settings = orm.Dict({**tier, **changes})
-    options = {**builder.relax.metadata.options, "environment_variables": {"PYTHONPATH": str(ROOT)}}
-    builder.relax.metadata.options = options
+    builder.tiers["t00"]["settings"] = orm.Dict({**tier, **changes})
+    options = {**builder.tiers["t00"]["options"].get_dict(), "environment_variables": {"PYTHONPATH": str(ROOT)}}
+    builder.tiers["t00"]["options"] = orm.Dict(options)
     return builder
 
 
@@ -114,20 +114,21 @@ def test_energies_of_another_version_are_not_stale(emt_builder, monkeypatch, tmp
     assert energies[1] == energies[0]
     assert energies[2] == pytest.approx(energies[0] + 1.5, abs=1e-6)
     # what would happen without: the worker tells the same versions as before, and the first energies come back
-    (job,) = [node for node in search.called if isinstance(node, orm.CalcJobNode)]
+    (job,) = [node for node in search.called_descendants if isinstance(node, orm.CalcJobNode)]
     versions = job.inputs.software.get_dict()
-    monkeypatch.setattr("aiida_fuse2.workchains.search.worker_software", lambda *_, **__: versions)
+    monkeypatch.setattr("aiida_fuse2.environment.software.worker_software", lambda *_, **__: versions)
     path.write_text("3")
     assert run_cached(shifted(emt_builder(seed=22, **GENERATION), path)).outputs.energy.value == energies[2]
 
 
 def test_another_model_is_another_input(emt_builder):
-    tiers = [emt_builder(relax={"calculator": "chgnet", "model": model}).relax.settings for model in ("0.2.0", "0.3.0")]
-    assert len({node.store().base.caching.get_hash() for node in tiers}) == 2
+    builders = [emt_builder(relax={"calculator": "chgnet", "model": model}) for model in ("0.2.0", "0.3.0")]
+    settings = [builder.tiers["t00"]["settings"].store() for builder in builders]
+    assert len({node.base.caching.get_hash() for node in settings}) == 2
 
 
 def test_job_of_unknown_versions_is_not_cached(emt_builder, monkeypatch):
-    monkeypatch.setattr("aiida_fuse2.workchains.search.worker_software", lambda *_, **__: None)
+    monkeypatch.setattr("aiida_fuse2.environment.software.worker_software", lambda *_, **__: None)
     run_cached(emt_builder(seed=23, **GENERATION))
     two = run_cached(emt_builder(seed=23, **GENERATION))
     assert "propose" in labels_from_cache(two)
@@ -137,7 +138,7 @@ def test_job_of_unknown_versions_is_not_cached(emt_builder, monkeypatch):
 def test_walkers_of_a_cached_search_do_not_repeat_themselves(emt_builder, first):
     """The second seed shares nothing with the first, and no generation shares trials with another one."""
     two = run_cached(emt_builder(max_structures=6, seed=25))
-    made = [node for node in two.called if node.process_label in {"propose", "RelaxCalculation", "decide"}]
+    made = [node for node in two.called_descendants if node.process_label in {"propose", "RelaxCalculation", "decide"}]
     assert not any(node.base.caching.is_created_from_cache for node in made)
     trials = [node.inputs.trials.base.repository.hash() for node in made if "trials" in node.inputs]
     assert len(trials) == 4  # of relaxing and of deciding

@@ -16,7 +16,7 @@ from aiida_fuse2 import query
 from aiida_fuse2.calculations.functions import begin
 from aiida_fuse2.core.errors import InputError
 from aiida_fuse2.core.search.state import SearchState
-from aiida_fuse2.launch import continuation
+from aiida_fuse2.launch import adding, continuation
 from aiida_fuse2.query.chain import generation_records, segments
 from aiida_fuse2.query.links import GROUP_PREFIX
 from aiida_fuse2.query.pools import added_files
@@ -221,7 +221,7 @@ def test_added_structures_enter_a_running_search(emt_builder, ordered_file, monk
     def take_over(self, *values):
         original(self, *values)
         if self._search_state().generation == 1:
-            added = continuation.add_structures(self.node, [ordered_file])
+            added = adding.add_structures(self.node, [ordered_file])
             assert added.kept == 1
             assert [reason for _, reason in added.skipped] == ["wrong_composition"]
             assert added.is_drawn
@@ -234,12 +234,12 @@ def test_added_structures_enter_a_running_search(emt_builder, ordered_file, monk
     (file,) = added_files(search.uuid)
     (call,) = [node for node in search.called if node.process_label == "add_to_pool"]
     assert call.inputs.added.uuid == file.uuid
-    assert continuation.added_and_waiting(search) == []
+    assert adding.added_and_waiting(search) == []
 
 
 def test_added_structures_wait_for_the_continuation(first, ordered_file):
-    assert continuation.add_structures(first, [ordered_file / "ordered.cif"]).kept == 1
-    assert len(continuation.added_and_waiting(first)) == 1
+    assert adding.add_structures(first, [ordered_file / "ordered.cif"]).kept == 1
+    assert len(adding.added_and_waiting(first)) == 1
     longer = gone_on(first, is_added=True)
     assert "provided" in {row["origin"] for row in rows_of(longer)}
     assert np.isclose(longer.outputs.energy.value, min(r["energy"] for r in query.ranked(longer)))
@@ -248,7 +248,7 @@ def test_added_structures_wait_for_the_continuation(first, ordered_file):
 def test_structures_that_do_not_fit_are_refused(finished, ordered_file):
     search = finished()
     with pytest.raises(ValueError, match="wrong_composition"):
-        continuation.add_structures(search, [ordered_file / "wrong.cif"])
+        adding.add_structures(search, [ordered_file / "wrong.cif"])
     assert added_files(search.uuid) == []
 
 
@@ -259,12 +259,12 @@ def test_two_add_at_once(first, ordered_file, monkeypatch):
 
     def add_in_between(self, label):
         monkeypatch.setattr(collection, "get_or_create", find)
-        continuation.add_structures(first, [ordered_file / "ordered.cif"])
+        adding.add_structures(first, [ordered_file / "ordered.cif"])
         return self.entity_type(label).store(), True  # as if none had been found
 
     monkeypatch.setattr(collection, "get_or_create", add_in_between)
-    continuation.add_structures(first, [ordered_file / "ordered.cif"])
-    assert len(continuation.added_and_waiting(first)) == 2
+    adding.add_structures(first, [ordered_file / "ordered.cif"])
+    assert len(adding.added_and_waiting(first)) == 2
 
 
 # --- branches ---
@@ -298,7 +298,7 @@ def origins(search):
 def test_branch_has_its_own_pool(first, ordered_file):
     """What another search that went on from the same state has added to its pool is not seen."""
     before = gone_on(first, is_added=False)
-    continuation.add_structures(first, [ordered_file / "ordered.cif"])
+    adding.add_structures(first, [ordered_file / "ordered.cif"])
     with_added = gone_on(first, is_added=True)
     after = go_on(first, generation=2, more=2)
     assert "provided" in origins(with_added)
@@ -310,7 +310,7 @@ def test_branch_has_its_own_pool(first, ordered_file):
 
 def test_bare_state_has_the_pool_of_the_search_that_made_it(emt_builder, first, ordered_file):
     before = gone_on(first, is_added=False)
-    continuation.add_structures(first, [ordered_file / "ordered.cif"])
+    adding.add_structures(first, [ordered_file / "ordered.cif"])
     gone_on(first, is_added=True)
     builder = emt_builder(**{**POOL_ONLY, "max_structures": 8})
     builder.state = first.outputs.state
@@ -337,7 +337,7 @@ def crash(builder):
     return crashed
 
 
-SEARCH_MODULE = "aiida_fuse2.workchains.search."
+MODULE = {"find_structures": "search", "propose": "search", "add_to_pool": "pool"}
 
 
 @pytest.mark.parametrize(
@@ -346,7 +346,7 @@ SEARCH_MODULE = "aiida_fuse2.workchains.search."
 )
 def test_added_structures_outlive_a_continuation_that_dies_early(first, ordered_file, monkeypatch, step, walkers):
     """It dies before it takes them, or after and before its first proposal."""
-    continuation.add_structures(first, [ordered_file / "ordered.cif"])
+    adding.add_structures(first, [ordered_file / "ordered.cif"])
     changes = {"settings": {"walkers": walkers, "max_structures": 8}}
     prepared = continuation.prepare_continuation(first, overrides=changes)
 
@@ -354,23 +354,23 @@ def test_added_structures_outlive_a_continuation_that_dies_early(first, ordered_
         raise CutError
 
     with monkeypatch.context() as patch:
-        patch.setattr(SEARCH_MODULE + step, die)
+        patch.setattr(f"aiida_fuse2.workchains.{MODULE[step]}.{step}", die)
         dead = crash(prepared.builder)
     twice = continuation.prepare_continuation(dead)
     with monkeypatch.context() as patch:
-        patch.setattr(SEARCH_MODULE + step, die)
+        patch.setattr(f"aiida_fuse2.workchains.{MODULE[step]}.{step}", die)
         dead_again = crash(twice.builder)
     again, whole = go_on(dead_again), gone_on(first, is_added=True, walkers=walkers)
     assert "provided" in origins(whole)
     assert comparable(rows_of(again)) == comparable(rows_of(whole))
-    assert continuation.added_and_waiting(again) == []
+    assert adding.added_and_waiting(again) == []
 
 
 def test_added_before_the_first_proposal_of_a_new_search(emt_builder, ordered_file, monkeypatch):
     """It has taken what was added and dies before it proposes: its own pool goes on, not that of its inputs."""
 
     def begin_and_add(**inputs):
-        continuation.add_structures(query.load_search(), [ordered_file / "ordered.cif"])
+        adding.add_structures(query.load_search(), [ordered_file / "ordered.cif"])
         return begin(**inputs)
 
     def die(*_, **__):
@@ -387,7 +387,7 @@ def test_added_before_the_first_proposal_of_a_new_search(emt_builder, ordered_fi
 
 def test_file_of_a_call_that_was_cut_off_still_waits(first, ordered_file, monkeypatch):
     """A call of ``add_to_pool`` that was cut off has no outputs."""
-    continuation.add_structures(first, [ordered_file / "ordered.cif"])
+    adding.add_structures(first, [ordered_file / "ordered.cif"])
     prepared = continuation.prepare_continuation(first, more=6)
 
     def die(*_):

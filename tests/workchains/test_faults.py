@@ -24,15 +24,15 @@ _WHOLE: dict[str, int] = {}
 
 def faulty(builder, name, **arguments):
     """Let a builder use a potential of ``tests.faulty``."""
-    tier = builder.relax.settings.get_dict()
-    builder.relax.settings = orm.Dict({**tier, "calculator": f"tests.faulty.{name}", "arguments": arguments})
-    options = {**builder.relax.metadata.options, "environment_variables": {"PYTHONPATH": str(ROOT)}}
-    builder.relax.metadata.options = options
+    tier = builder.tiers["t00"]["settings"].get_dict()
+    builder.tiers["t00"]["settings"] = orm.Dict({**tier, "calculator": f"tests.faulty.{name}", "arguments": arguments})
+    options = {**builder.tiers["t00"]["options"].get_dict(), "environment_variables": {"PYTHONPATH": str(ROOT)}}
+    builder.tiers["t00"]["options"] = orm.Dict(options)
     return builder
 
 
 def jobs_of(search):
-    return [node for node in search.called if isinstance(node, orm.CalcJobNode)]
+    return [node for node in search.called_descendants if isinstance(node, orm.CalcJobNode)]
 
 
 @pytest.fixture
@@ -96,7 +96,7 @@ def test_a_killer_gives_the_same_records_whatever_the_number_of_processes(emt_bu
     found = []
     for count in (1, 2):
         builder = faulty(emt_builder(max_structures=4), "DiesOfLargeCells", limit=4)
-        builder.relax.settings = orm.Dict({**builder.relax.settings.get_dict(), "processes": count})
+        builder.tiers["t00"]["settings"] = orm.Dict({**builder.tiers["t00"]["settings"].get_dict(), "processes": count})
         _, search = run_get_node(builder)
         assert search.is_finished_ok, search.exit_message
         assert {job.exit_status for job in jobs_of(search)} == {0}
@@ -125,8 +125,10 @@ def test_worker_that_always_dies_ends_the_search_and_loses_nothing(emt_builder, 
 
 def test_what_hangs_is_given_up_when_the_wall_time_is_used_up(emt_builder):
     builder = faulty(emt_builder(max_structures=4), "HangsOnLargeCells", limit=4)
-    builder.relax.settings = orm.Dict({**builder.relax.settings.get_dict(), "processes": 2})
-    builder.relax.metadata.options = {**builder.relax.metadata.options, "max_wallclock_seconds": 25}
+    builder.tiers["t00"]["settings"] = orm.Dict({**builder.tiers["t00"]["settings"].get_dict(), "processes": 2})
+    builder.tiers["t00"]["options"] = orm.Dict(
+        {**builder.tiers["t00"]["options"].get_dict(), "max_wallclock_seconds": 25}
+    )
     _, search = run_get_node(builder)
     assert search.is_finished_ok, search.exit_message
     sizes, rows = sizes_of(search), {row["label"]: row["status"] for row in rows_of(search)}

@@ -21,7 +21,7 @@ from sqlalchemy import text
 from aiida_fuse2 import query
 from aiida_fuse2.cli import cmd_root
 from aiida_fuse2.export import archive
-from aiida_fuse2.launch import continuation, models
+from aiida_fuse2.launch import adding, continuation, models
 from aiida_fuse2.launch.starts import structures_of_group
 from aiida_fuse2.query import refinements
 from aiida_fuse2.query.pools import added_files
@@ -191,10 +191,10 @@ def searches(emt_builder, tmp_path):
     files = [tmp_path / f"{i}.extxyz" for i in range(3)]
     for place, uuid in zip(files, frame["uuid"].iloc[-3:], strict=True):
         write(place, orm.load_node(uuid).get_ase())
-    continuation.add_structures(first, files[:1])
+    adding.add_structures(first, files[:1])
     longer = finished(continuation.prepare_continuation(first, more=2).builder)
     for place in files[1:]:
-        continuation.add_structures(longer, [place])
+        adding.add_structures(longer, [place])
     return {"plain": first, "runs with a target": runs, "continued": longer}
 
 

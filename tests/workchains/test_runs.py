@@ -161,7 +161,9 @@ def test_failed_run_does_not_end_the_others(runs_builder, monkeypatch):
     def with_a_failing_run(self, run):
         if run == 1:
             code = orm.InstalledCode(
-                computer=self.inputs.search.relax.code.computer, filepath_executable="/bin/false", label="no worker"
+                computer=self.inputs.search.tiers["t00"]["codes"]["worker"].computer,
+                filepath_executable="/bin/false",
+                label="no worker",
             )
             given = self.exposed_inputs
             monkeypatch.setattr(self, "exposed_inputs", lambda *a, **k: with_code(given(*a, **k), code))
@@ -335,7 +337,7 @@ def test_builder_from_protocol(worker_code):
     )
     assert (builder.runs.value, builder.concurrent.value) == (PAPER_RUNS, 2)
     assert builder.search.settings["seed"] == 9
-    assert builder.search.relax.code.uuid == worker_code.uuid
+    assert builder.search.tiers["t00"]["codes"]["worker"].uuid == worker_code.uuid
 
 
 def test_bad_numbers(emt_builder):

@@ -103,7 +103,7 @@ def test_same_seed_same_search(finished):
 
 def test_number_of_jobs_changes_nothing(finished):
     shared = finished("two jobs", relax_jobs=2, job_seconds=0.0, max_structures=6)
-    jobs = [c for c in shared.called if isinstance(c, orm.CalcJobNode)]
+    jobs = [c for c in shared.called_descendants if isinstance(c, orm.CalcJobNode)]
     assert len(jobs) == 4
     assert comparable(rows_of(shared)) == comparable(rows_of(finished())[:6])
 
@@ -128,7 +128,9 @@ def test_a_trial_that_was_relaxed_before_is_not_relaxed_again(emt_builder, finis
     rows = {row["label"]: row for row in rows_of(search)}
     known = {label: row for label, row in rows.items() if row["status"] == "known"}
     assert known
-    relaxed = {x for job in search.called if "results" in job.outputs for x in job.outputs.results["by_label"]}
+    relaxed = {
+        x for job in search.called_descendants if "results" in job.outputs for x in job.outputs.results["by_label"]
+    }
     assert not relaxed & set(known)
     sources = [c.outputs.result["by_label"] for c in search.called if c.process_label == "recognise"]
     assert {label for found in sources for label in found} == set(known)
@@ -147,7 +149,7 @@ def test_other_seed_other_search(finished):
 
 
 def test_work_folders_are_removed(finished):
-    for job in finished().called:
+    for job in finished().called_descendants:
         if isinstance(job, orm.CalcJobNode):
             assert job.outputs.remote_folder.is_empty
 
@@ -155,7 +157,7 @@ def test_work_folders_are_removed(finished):
 def test_symmetric_starts_fill_a_pool_and_refill_it(finished):
     search = finished("symmetric", generator="symmetric", pool={"size": 3}, population_size=3, move_weights={14: 1.0})
     assert search.is_finished_ok, search.exit_message
-    pools = [c for c in search.called if isinstance(c, orm.CalcJobNode) and "pool" in c.outputs]
+    pools = [c for c in search.called_descendants if isinstance(c, orm.CalcJobNode) and "pool" in c.outputs]
     assert len(pools) >= 2
     assert [p.inputs.pool_number.value for p in pools] == list(range(len(pools)))
     origins = {row["origin"] for row in rows_of(search)}
@@ -201,15 +203,15 @@ def test_stop_request_keeps_results(emt_builder, monkeypatch):
 
 
 def test_stop_at_once_leaves_the_generation_out(emt_builder, monkeypatch):
-    original = Fuse2WorkChain._submit_relaxation
+    original = Fuse2WorkChain.submit_relaxation
 
     def submit(self, *arguments):
-        if self._search_state().generation == 2:
+        if self.search_state().generation == 2:
             self.node.base.extras.set(STOP_EXTRA, STOP_NOW)
-            monkeypatch.setattr("aiida_fuse2.workchains.search.results_of", lambda _: {})  # as of a killed job
+            monkeypatch.setattr("aiida_fuse2.workchains.generation.results_of", lambda _: {})  # as of a killed job
         return original(self, *arguments)
 
-    monkeypatch.setattr(Fuse2WorkChain, "_submit_relaxation", submit)
+    monkeypatch.setattr(Fuse2WorkChain, "submit_relaxation", submit)
     _, search = run_get_node(emt_builder())
     assert search.exit_status == 700
     assert len(generation_records(search.pk)) == 2

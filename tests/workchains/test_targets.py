@@ -142,7 +142,9 @@ def test_target_that_is_added_later_is_found_among_what_there_is(plain, known, t
     assert target.energy is not None
     assert "ends: target known_one is found" in get_workchain_report(ended, "REPORT")
     assert ended.outputs.state["tried"] == 6
-    assert len([node for node in ended.called if node.process_label == "RelaxCalculation"]) == 1  # of the target
+    assert (
+        len([node for node in ended.called_descendants if node.process_label == "RelaxCalculation"]) == 1
+    )  # of the target
 
 
 def test_targets_that_cannot_be_found_are_refused(emt_builder, perovskite, known, plain, tmp_path):

@@ -430,8 +430,8 @@ def test_a_search_goes_on_with_a_tier_before_that_which_gives_the_energies(singl
     search = single_tier_search
     choice = TierChoice(names=["pair", "ase"], potential=potential)
     builder = prepare_continuation(search, more=2, tiers=choice).builder
-    assert builder.tiers["t01"]["settings"].get_dict() == search.inputs.relax.settings.get_dict()
-    assert builder.tiers["t01"]["codes"]["worker"].uuid == search.inputs.relax.code.uuid
+    assert builder.tiers["t01"]["settings"].get_dict() == search.inputs.tiers["t00"]["settings"].get_dict()
+    assert builder.tiers["t01"]["codes"]["worker"].uuid == search.inputs.tiers["t00"]["codes"]["worker"].uuid
     _, later = run_get_node(builder)
     assert later.is_finished_ok, later.exit_message
     explored = query.explored(later)
@@ -439,7 +439,7 @@ def test_a_search_goes_on_with_a_tier_before_that_which_gives_the_energies(singl
     assert later.outputs.history.get_array("energy_pair").shape == (6,)
     assert query.combined([search, later])
     builder = prepare_continuation(later, more=2, tiers=TierChoice(names=["ase"])).builder  # and without it again
-    assert builder.tiers["t00"]["settings"].get_dict() == search.inputs.relax.settings.get_dict()
+    assert builder.tiers["t00"]["settings"].get_dict() == search.inputs.tiers["t00"]["settings"].get_dict()
     changes = {"relax": {"settings": {"pressure": 5.0}}}
     with pytest.raises(InputError, match=r"pressure was 0.0, and is 5.0 now"):
         prepare_continuation(search, more=2, tiers=choice, overrides=changes)
@@ -502,13 +502,13 @@ def test_trials_of_a_job_that_died_in_a_tier_go_through_again(tiers_builder, tmp
 
 def test_a_search_has_either_tiers_or_one_relaxation(tiers_builder, emt_builder):
     builder, other = tiers_builder(), emt_builder("CuAu")
-    for name, value in (("code", other.relax.code), ("settings", other.relax.settings)):
+    for name, value in (("code", other.tiers["t00"]["codes"]["worker"]), ("settings", other.tiers["t00"]["settings"])):
         builder.relax[name] = value
     with pytest.raises(ValueError, match="give either tiers or relax"):
         check_inputs(builder)
     changes = {**emt_overrides(), "tiers": {"ase": ASE}}
     with pytest.raises(InputError, match="name the tiers"):
-        Fuse2WorkChain.get_builder_from_protocol("CuAu", other.relax.code, "fast", changes)
+        Fuse2WorkChain.get_builder_from_protocol("CuAu", other.tiers["t00"]["codes"]["worker"], "fast", changes)
 
 
 @pytest.mark.slow

@@ -153,10 +153,10 @@ def cmd_add(*, search: str, paths: tuple[Path, ...], as_json: bool) -> None:
     13 and 14 draw from it. A search that has ended takes them when it is continued.
     """
     from aiida_fuse2 import query
-    from aiida_fuse2.launch import continuation
+    from aiida_fuse2.launch.adding import add_structures
 
     node = query.load_search(search)
-    added = continuation.add_structures(node, paths)
+    added = add_structures(node, paths)
     list_skipped(added.skipped)
     if as_json:
         echo_json({"pk": node.pk, "added": added.kept, "skipped": [list(item) for item in added.skipped]})

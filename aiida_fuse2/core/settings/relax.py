@@ -38,6 +38,7 @@ class PrerelaxSettings(Settings):
 class RelaxSettings(Settings):
     """One tier of relaxation, as a batch job on the target machine runs it."""
 
+    version: Literal[2] = Field(description="Of the settings themselves: what an earlier one stored is migrated.")
     calculator: str = Field(
         description="'chgnet', 'pair' for a library of pair potentials, or the import path of an ASE calculator "
         "class, e.g. 'ase.calculators.emt.EMT'."

@@ -243,6 +243,7 @@ class CompositionSettings(Settings):
 class SearchSettings(CompositionSettings):
     """Everything that decides what a search proposes, keeps and accepts."""
 
+    version: Literal[2] = Field(description="Of the settings themselves: what an earlier one stored is migrated.")
     initial_max_atoms: Annotated[int, Field(ge=1, le=MAX_ATOMS_LIMIT)] | None = Field(
         description="Most atoms of a structure of the initial population; none: as max_atoms."
     )

@@ -1,0 +1,43 @@
+"""Settings that earlier versions of this package stored, as the present one reads them.
+
+Where a setting goes or changes its meaning, `VERSION` is raised, and one line of `STEPS` tells what becomes of it. New
+settings need neither: they get the default of the protocol.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, Literal
+
+from aiida_fuse2.core.errors import InputError
+
+VERSION: Literal[2] = 2
+"""Version of the settings of searches and of their relaxation; those that say nothing are of version 1."""
+
+Values = dict[str, Any]
+
+
+def _without(*names: str) -> Callable[[Values], Values]:
+    return lambda values: {name: value for name, value in values.items() if name not in names}
+
+
+STEPS: Mapping[int, Callable[[Values], Values]] = {1: _without("disk_reserve", "prerelax")}
+"""What leads from a version to the next one."""
+
+
+def migrated(values: Mapping[str, Any]) -> Values:
+    """Return settings of a search, or of its relaxation, in the form of this version.
+
+    Args:
+        values: as they are in the graph.
+
+    Raises:
+        InputError: where a later version has made them.
+    """
+    found = dict(values)
+    version = found.pop("version", 1)
+    if not isinstance(version, int) or not 1 <= version <= VERSION:
+        raise InputError("settings.version", version, f"must be 1 to {VERSION}; a later aiida-fuse2 reads more")
+    for step in range(version, VERSION):
+        found = STEPS[step](found)
+    return {"version": VERSION, **found}

@@ -1,0 +1,76 @@
+"""The tiers of a search, those of earlier versions included, which had an input `relax` where there was one tier."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from aiida import orm
+
+from aiida_fuse2.core.settings import CHGNET, PAIR, RelaxSettings
+from aiida_fuse2.protocols import completed_relax_settings
+from aiida_fuse2.tiers import load_tier, tier_key
+from aiida_fuse2.tiers.base import ASE, WORKER
+
+UsedTier = tuple[str, dict[str, Any], orm.SinglefileData | None]
+"""Name, settings and library of pair potentials, if it has one, of a tier."""
+
+OLD_NAMESPACE = "relax"
+"""Inputs of the only tier of a search of an earlier version."""
+
+
+def tiers_of_search(inputs: Mapping[str, Any]) -> list[UsedTier]:
+    """Return the tiers of a search in their order.
+
+    Args:
+        inputs: of the search.
+    """
+    return [
+        (ports["name"].value, ports["settings"].get_dict(), ports.get("potential"))
+        for _, ports in sorted(_ports(inputs).items())
+    ]
+
+
+def last_tier(inputs: Mapping[str, Any]) -> UsedTier:
+    """Return the tier that gives the energies of a search.
+
+    Args:
+        inputs: of the search.
+    """
+    return tiers_of_search(inputs)[-1]
+
+
+def tier_ports(search: orm.WorkChainNode) -> dict[str, dict[str, Any]]:
+    """Return the input namespace ``tiers`` of a search, as the present version has it.
+
+    Nodes stay the same where nothing of them has changed.
+
+    Args:
+        search: of any version.
+    """
+    found = _ports(search.inputs)
+    if "tiers" not in search.inputs:
+        options = options_of(search, OLD_NAMESPACE)
+        found[tier_key(0)]["options"] = orm.Dict(options)
+    for ports in found.values():
+        if issubclass(load_tier(ports["name"].value).settings_model, RelaxSettings):
+            settings = completed_relax_settings(ports["settings"].get_dict())
+            if settings != ports["settings"].get_dict():
+                ports["settings"] = orm.Dict(settings)
+    return found
+
+
+def options_of(search: orm.WorkChainNode, name: str) -> dict[str, Any]:
+    """Return the options of a kind of jobs, ``relax`` or ``generate``, as they are stored."""
+    found: dict[str, Any] = (search.get_metadata_inputs() or {}).get(name, {}).get("metadata", {}).get("options", {})
+    return found
+
+
+def _ports(inputs: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    if "tiers" in inputs:
+        return {key: dict(inputs["tiers"][key]) for key in inputs["tiers"]}
+    relax = inputs[OLD_NAMESPACE]
+    calculator = relax["settings"]["calculator"]
+    name = calculator if calculator in {CHGNET, PAIR} else ASE
+    ports = {"name": orm.Str(name), "settings": relax["settings"], "codes": {WORKER: relax["code"]}}
+    return {tier_key(0): ports | ({"potential": relax["potential"]} if "potential" in relax else {})}

@@ -1,0 +1,166 @@
+"""The part of a search that relaxes a generation, with jobs that may die on the way."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from aiida import orm
+from aiida.common.extendeddicts import AttributeDict
+from aiida.engine import append_
+
+from aiida_fuse2.calculations.conversions import candidates_to_dict, recognised
+from aiida_fuse2.calculations.functions import recognise
+from aiida_fuse2.core.relaxers.failures import Failure
+from aiida_fuse2.core.search.batches import number_of_jobs
+from aiida_fuse2.core.search.recognition import ExploredIndex, known_candidates
+from aiida_fuse2.io.trials import trials_from_text
+from aiida_fuse2.query.structures import find_structures
+
+from .base import SearchPart
+from .job_outputs import problem_of, results_of
+from .relax import INPUT_REFUSED
+
+MAX_GIVEN_UP = 3
+"""Structures given up in a row, without any result in between, after which the worker itself is to blame."""
+
+MAX_DIED = 10
+"""Structures in a row that killed their processes after which the worker is to blame, though it has worked before."""
+
+
+class GenerationPart(SearchPart):
+    """Steps of a search that relax the trials of a generation.
+
+    In the context, ``generation`` has ``trials``, ``proposal`` and ``known`` (UUIDs), ``size`` (number of trials),
+    ``waiting`` (labels without a result), ``asked`` (those of the present jobs), ``jobs`` and ``refused`` (UUIDs of
+    jobs with and without a result that can be used), ``n_submitted`` and ``fruitless`` (rounds in a row without any
+    result); ``batch`` are the present jobs, and ``counts`` what is counted beyond a generation: ``barren`` (generations
+    in a row without a trial) and ``died`` (structures in a row that killed their process).
+    """
+
+    def begin_generation(self, trials: orm.SinglefileData, proposal: orm.Dict, index: ExploredIndex) -> None:
+        """Take the trials of a generation; those that equal a relaxed structure need not be relaxed.
+
+        Args:
+            trials: of the generation.
+            proposal: what is noted of them.
+            index: explored structures.
+        """
+        labels = proposal["labels"]
+        known = self._known(trials, index)
+        left = labels if known is None else [label for label in labels if label not in known["by_label"]]
+        self.ctx.generation = AttributeDict(
+            {
+                "trials": trials.uuid,
+                "proposal": proposal.uuid,
+                "known": None if known is None else known.uuid,
+                "size": len(labels),
+                "waiting": left,
+                "asked": [],
+                "jobs": [],
+                "refused": [],
+                "n_submitted": 0,
+                "fruitless": 0,
+            }
+        )
+        self.ctx.counts.barren = 0 if labels else self.ctx.counts.barren + 1
+
+    def _known(self, trials: orm.SinglefileData, index: ExploredIndex) -> orm.Dict | None:
+        """Return which trials equal a relaxed structure, or None where none does.
+
+        Each link of a calcfunction costs more than a comparison, so it gets only what is found here.
+        """
+        if not self.settings.uniqueness.skip_known:
+            return None
+        near = known_candidates(trials_from_text(trials.get_content()), index.relaxed)
+        if not near:
+            return None
+        uuids = find_structures(self.node.pk, sorted({known.label for found in near.values() for known in found}))
+        structures = {label: orm.load_node(uuid) for label, uuid in uuids.items()}
+        found = recognised(trials, near, structures, self.settings.uniqueness.stol)
+        if not found:
+            return None
+        known: orm.Dict = recognise(
+            settings=self.inputs.settings,
+            trials=trials,
+            candidates=orm.Dict(candidates_to_dict({label: [equal] for label, equal in found.items()})),
+            software=self.software(),
+            **{equal.label: structures[equal.label] for equal in found.values()},
+        )
+        return known
+
+    def should_relax(self) -> bool:
+        """Return whether trials of the generation still have to be relaxed."""
+        # nothing waits yet where the search was cut short while its first pool was filled
+        return self.ctx.failure is None and not self.is_cut_short() and bool(self.ctx.generation.waiting)
+
+    def relax_trials(self) -> None:
+        """Submit the trials that have no result yet, in one job or a few."""
+        present, settings, state = self.ctx.generation, self.settings, self.search_state()
+        # whom enough jobs have died on is tried alone before it is given up: it may have been another one's fault
+        is_last = present.fruitless % settings.job_attempts == settings.job_attempts - 1
+        present.asked = present.waiting[:1] if present.fruitless and is_last else present.waiting
+        number = number_of_jobs(len(present.asked), state, most=settings.relax_jobs, least_seconds=settings.job_seconds)
+        self.ctx.batch = []
+        for share in _shares(present.asked, number):
+            link = f"relax_{state.generation:05d}_{present.n_submitted:02d}"
+            labels = share if len(share) < present.size else None
+            self.to_context(batch=append_(self.submit_relaxation(orm.load_node(present.trials), link, labels)))
+            present.n_submitted += 1
+
+    def inspect_relaxation(self) -> None:
+        """Note which trials have their result; the others go into another job, since theirs died on the way."""
+        present, jobs = self.ctx.generation, self.ctx.batch
+        useful = [job for job in jobs if results_of(job)]
+        done = {label for job in useful for label in results_of(job)}
+        present.jobs += [job.uuid for job in useful]
+        present.refused += [job.uuid for job in jobs if "results" in job.outputs and job not in useful]
+        present.waiting = [label for label in present.waiting if label not in done]
+        present.fruitless = 0 if useful else present.fruitless + 1
+        self._count_died([row["status"] for job in useful for row in results_of(job).values()])
+        if not present.waiting or self.ctx.failure is not None:
+            return
+        shares = zip(jobs, _shares(present.asked, len(jobs)), strict=True)
+        died = [job for job, share in shares if not done.issuperset(share)]
+        if self.is_cut_short() or not died:
+            return
+        refused = [job for job in died if job.exit_status == INPUT_REFUSED]
+        if refused:
+            self.ctx.failure = ["ERROR_RELAXATION_JOB_FAILED", problem_of(refused[0])]
+            return
+        self.report(f"{len(present.waiting)} trials have no result ({problem_of(died[0])})")
+        self._give_up(problem_of(died[0]))
+
+    def _count_died(self, statuses: Sequence[str]) -> None:
+        """Count the structures in a row that killed their processes, and end the search where it cannot be they."""
+        counts = self.ctx.counts
+        if any(status != Failure.DIED for status in statuses):
+            counts.died = 0
+            return
+        counts.died += len(statuses)
+        if counts.died >= (MAX_DIED if self.search_state().explored else MAX_GIVEN_UP):
+            reason = f"each of the last {counts.died} structures killed its process"
+            self.ctx.failure = ["ERROR_RELAXATION_JOB_FAILED", reason]
+
+    def _give_up(self, problem: str) -> None:
+        """Give up the first trial in line once enough jobs have died on it, and the search if that does not help."""
+        present, attempts = self.ctx.generation, self.settings.job_attempts
+        has_worked = bool(present.jobs) or self.search_state().explored > 0
+        limit = max(attempts, 2) * MAX_GIVEN_UP if has_worked else max(attempts, 2) + 1
+        if present.fruitless >= limit:
+            self.ctx.failure = ["ERROR_RELAXATION_JOB_FAILED", problem]
+        elif present.fruitless and present.fruitless % attempts == 0 and len(present.asked) == 1:
+            self.report(f"{present.waiting[0]} is given up: {attempts} jobs have died on it")
+            present.waiting = present.waiting[1:]
+            self._count_died([Failure.DIED])
+
+    def jobs_of_generation(self) -> list[orm.ProcessNode]:
+        """Return the processes with results of the generation.
+
+        Those without one good result come first: they name the failures of trials for which no job had any.
+        """
+        return [orm.load_node(uuid) for uuid in [*self.ctx.generation.refused, *self.ctx.generation.jobs]]
+
+
+def _shares(labels: list[str], number: int) -> list[list[str]]:
+    """Return labels in as many shares as there are jobs."""
+    return [labels[start::number] for start in range(number)]

@@ -1,0 +1,121 @@
+"""The part of a search that keeps its pool: who fills it, what is added, how often a job may fail."""
+
+from __future__ import annotations
+
+from aiida import orm
+from aiida.common.extendeddicts import AttributeDict
+from aiida.engine import ToContext
+
+from aiida_fuse2.calculations.conversions import pool_number
+from aiida_fuse2.calculations.functions import add_to_pool
+from aiida_fuse2.calculations.generate import GenerateCalculation
+from aiida_fuse2.core.search.state import SearchState
+from aiida_fuse2.environment.software import add_worker_software
+from aiida_fuse2.query.chain import continued_search
+from aiida_fuse2.query.pools import added_files, pool_of_state
+
+from .base import SearchPart
+from .job_outputs import problem_of
+from .relax import INPUT_REFUSED
+from .search_inputs import fills_pool_by_job, ranking_settings
+
+EMPTY_POOL = 420
+"""Exit status of a pool job that another attempt would not help."""
+
+
+class PoolPart(SearchPart):
+    """Steps of a search that fill its pool.
+
+    In the context, ``pool`` has ``node`` (UUID of the pool, or None), ``left`` (structures that wait in it; more than
+    none until the first draw tells), ``number`` (of the next pool), ``failures`` (jobs in a row that gave none),
+    ``checkpoint`` (UUID of what the last of them had finished, or None) and ``taken`` (UUIDs of the files of the user
+    that were put into it) and ``job`` (that fills it).
+    """
+
+    def begin_pool(self) -> None:
+        """Begin with the pool that the search was given, if any."""
+        given = self.inputs.pool.uuid if "pool" in self.inputs else None
+        number = 0 if given is None else 1
+        self.ctx.pool = AttributeDict(
+            {"node": given, "left": number, "number": number, "failures": 0, "checkpoint": None, "taken": []}
+        )
+
+    def continue_pool(self, state: SearchState) -> None:
+        """Take the pool of an earlier search, with the given structures before those left in it."""
+        pool = self.ctx.pool
+        earlier = pool_of_state(self.inputs.state.uuid, continued_search(self.node.pk))
+        if earlier is None:
+            pool.node, pool.left = None, 0
+            pool.number = state.pool_number + 1 if state.generation else 0
+        else:
+            number = pool_number(earlier)
+            # whether nothing was drawn from it yet; a first pool may have the number that stands for none
+            is_fresh = state.generation == 0 or number != state.pool_number or not state.pool_positions
+            pool.node, pool.left = earlier.uuid, 1 if is_fresh else state.pool_remaining
+            pool.number = number + 1
+        if "pool" in self.inputs:
+            self._add_to_pool(self.inputs.pool)
+
+    def take_added(self) -> None:
+        """Put structures that the user added since the last generation into the pool."""
+        for node in added_files(self.node.uuid):
+            if node.uuid not in self.ctx.pool.taken:
+                self._add_to_pool(node)
+                self.ctx.pool.taken.append(node.uuid)
+
+    def _add_to_pool(self, added: orm.SinglefileData) -> None:
+        pool = self.ctx.pool
+        outputs = add_to_pool(
+            settings=self.inputs.settings,
+            state=orm.load_node(self.ctx.state),
+            added=added,
+            pool_number=orm.Int(pool.number),
+            software=self.software(),
+            **({} if pool.node is None else {"pool": orm.load_node(pool.node)}),
+        )
+        pool.node = outputs["pool"].uuid
+        pool.left = outputs["summary"]["kept"]
+        pool.number += 1
+        self.report(f"structures were added; {pool.left} wait in the pool")
+
+    def should_fill_pool(self) -> bool:
+        """Return whether the pool is empty and a job can fill it."""
+        if self.ctx.failure is not None or self.ctx.pool.left > 0 or self.is_cut_short():
+            return False
+        can_be_filled = fills_pool_by_job(self.settings.generator) and "generate" in self.inputs
+        return can_be_filled and self.ctx.pool.failures < self.settings.job_attempts
+
+    def fill_pool(self) -> ToContext:
+        """Submit the job that fills the pool."""
+        inputs = self.exposed_inputs(GenerateCalculation, namespace="generate")
+        inputs["settings"] = self.inputs.settings
+        inputs["pool_number"] = orm.Int(self.ctx.pool.number)
+        if self.settings.pool.ranking != "none":
+            inputs["tier"] = ranking_settings(self.inputs)
+        if self.ctx.pool.checkpoint is not None:
+            inputs["checkpoint"] = orm.load_node(self.ctx.pool.checkpoint)
+        inputs["metadata"]["call_link_label"] = f"pool_{self.ctx.pool.number:03d}"
+        add_worker_software(inputs, code=self.inputs.generate.code, tier={})
+        return ToContext(**{"pool.job": self.submit(GenerateCalculation, **inputs)})
+
+    def inspect_pool(self) -> None:
+        """Take over the pool; without one a search that has begun continues with its random generator.
+
+        Another job resumes one that was killed.
+        """
+        pool, job = self.ctx.pool, self.ctx.pool.job
+        pool.checkpoint = job.outputs.checkpoint.uuid if "checkpoint" in job.outputs else None
+        if "pool" in job.outputs:
+            summary = job.outputs.summary
+            pool.node, pool.left, pool.failures = job.outputs.pool.uuid, summary["kept"], 0
+            pool.number += 1
+            self.report(f"pool of {summary['kept']} structures from {summary['tried']} attempts")
+            return
+        if self.is_cut_short():
+            return
+        is_final = job.exit_status in {INPUT_REFUSED, EMPTY_POOL}
+        pool.failures += self.settings.job_attempts if is_final else 1
+        pool.node = None
+        self.report(f"pool not filled: {problem_of(job)}")
+        if self.search_state().generation == 0 and not self.should_fill_pool():
+            self.ctx.failure = ["ERROR_GENERATION_JOB_FAILED", problem_of(job)]
