@@ -75,7 +75,7 @@ def aiida_profile_storage(aiida_profile):
 
 
 def code_of_run(call, *options):
-    return yaml.safe_load(call(*RUN, *options).stdout)["relax"]["code"]
+    return yaml.safe_load(call(*RUN, *options).stdout)["tiers"]["t00"]["codes"]["worker"]
 
 
 # --- codes ---

@@ -63,15 +63,16 @@ def test_dry_run_shows_what_options_set_and_stores_nothing(call, worker_code, tm
     assert (inputs["settings"]["seed"], inputs["settings"]["walkers"]) == (7, 9)
     assert inputs["settings"]["composition"] == "Cu3Au"
     assert inputs["settings"]["relax_jobs"] == 2
-    assert (inputs["relax"]["settings"]["fmax"], inputs["relax"]["settings"]["pressure"]) == (0.02, 5)
-    assert inputs["relax"]["metadata"]["options"]["queue_name"] == "short"
+    tier = inputs["tiers"]["t00"]
+    assert (tier["settings"]["fmax"], tier["settings"]["pressure"]) == (0.02, 5)
+    assert tier["options"]["queue_name"] == "short"
     assert "Cu6Au2 is 2 x Cu3Au" in result.stderr
     assert n_nodes() == before
 
 
 def test_dry_run_as_json(call, worker_code):
     result = call("run", "Cu3Au", *EMT_OPTIONS, "--dry-run", "--json")
-    assert json.loads(result.stdout)["relax"]["code"] == worker_code.full_label
+    assert json.loads(result.stdout)["tiers"]["t00"]["codes"]["worker"] == worker_code.full_label
 
 
 @pytest.mark.parametrize(

@@ -37,9 +37,11 @@ def lying(emt_builder, worker_path, aiida_localhost, tmp_path):
         program.write_text(WORKER.format(python=sys.executable, worker=worker_path, lie=lie))
         program.chmod(0o755)
         builder = emt_builder(max_structures=4, **settings)
-        builder.tiers["t00"]["codes"]["worker"] = orm.InstalledCode(
-            computer=aiida_localhost, filepath_executable=str(program), label=f"liar-{tmp_path.name}"
-        ).store()
+        builder.tiers["t00"]["codes"] = {
+            "worker": orm.InstalledCode(
+                computer=aiida_localhost, filepath_executable=str(program), label=f"liar-{tmp_path.name}"
+            ).store()
+        }
         return builder
 
     return build

@@ -99,7 +99,7 @@ def test_pools_go_on(emt_builder, monkeypatch):
 
     def take_over(self, *values):
         original(self, *values)
-        if self._search_state().generation == 2:
+        if self.search_state().generation == 2:
             self.node.base.extras.set(STOP_EXTRA, True)
 
     monkeypatch.setattr(Fuse2WorkChain, "_take_over", take_over)
@@ -113,7 +113,7 @@ def test_crashed_search_goes_on(emt_builder, finished, monkeypatch):
     original = Fuse2WorkChain._take_over
 
     def take_over(self, *values):
-        if self._search_state().generation == 1:
+        if self.search_state().generation == 1:
             raise RuntimeError("out of order")
         original(self, *values)
 
@@ -220,7 +220,7 @@ def test_added_structures_enter_a_running_search(emt_builder, ordered_file, monk
 
     def take_over(self, *values):
         original(self, *values)
-        if self._search_state().generation == 1:
+        if self.search_state().generation == 1:
             added = adding.add_structures(self.node, [ordered_file])
             assert added.kept == 1
             assert [reason for _, reason in added.skipped] == ["wrong_composition"]
@@ -376,10 +376,10 @@ def test_added_before_the_first_proposal_of_a_new_search(emt_builder, ordered_fi
     def die(*_, **__):
         raise CutError
 
-    monkeypatch.setattr(SEARCH_MODULE + "begin", begin_and_add)
+    monkeypatch.setattr("aiida_fuse2.workchains.search.begin", begin_and_add)
     _, whole = run_get_node(emt_builder(**POOL_ONLY))
     with monkeypatch.context() as patch:
-        patch.setattr(SEARCH_MODULE + "propose", die)
+        patch.setattr("aiida_fuse2.workchains.search.propose", die)
         dead = crash(emt_builder(**POOL_ONLY))
     assert "provided" in origins(whole)
     assert comparable(rows_of(go_on(dead))) == comparable(rows_of(whole))
@@ -453,7 +453,7 @@ def stop_in_generation_0(builder, monkeypatch, *, request, submit):
     with monkeypatch.context() as patch:
         patch.setattr(Fuse2WorkChain, submit, ask)
         if request == STOP_NOW:
-            patch.setattr(SEARCH_MODULE + "results_of", lambda _: {})  # as of a killed job
+            patch.setattr("aiida_fuse2.workchains.generation.results_of", lambda _: {})  # as of a killed job
         _, search = run_get_node(builder)
     return search
 
@@ -461,7 +461,7 @@ def stop_in_generation_0(builder, monkeypatch, *, request, submit):
 @pytest.mark.parametrize(("request_", "tried"), [(True, 4), (STOP_NOW, 0)])
 def test_stop_in_the_first_generation(emt_builder, finished, monkeypatch, request_, tried):
     builder = emt_builder(max_structures=6)
-    search = stop_in_generation_0(builder, monkeypatch, request=request_, submit="_submit_relaxation")
+    search = stop_in_generation_0(builder, monkeypatch, request=request_, submit="submit_relaxation")
     assert (search.exit_status, search.exit_message) == (700, f"Stopped on request after {tried} structures.")
     assert comparable(rows_of(go_on(search))) == comparable(rows_of(finished(max_structures=6)))
 
@@ -491,6 +491,6 @@ def test_stop_before_anything_is_done(emt_builder, monkeypatch):
         query.ask_to_stop(query.load_search())
         return begin(**inputs)
 
-    monkeypatch.setattr(SEARCH_MODULE + "begin", begin_and_ask)
+    monkeypatch.setattr("aiida_fuse2.workchains.search.begin", begin_and_ask)
     _, search = run_get_node(emt_builder())
     assert (search.exit_status, search.exit_message) == (700, "Stopped on request after 0 structures.")

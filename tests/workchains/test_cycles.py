@@ -58,7 +58,8 @@ def make_search():
     node = ended()
     inputs = protocol_inputs("fast")
     link(orm.Dict({**inputs["settings"], "composition": "Cu3Au"}).store(), node, LinkType.INPUT_WORK, "settings")
-    link(orm.Dict(inputs["relax"]["settings"]).store(), node, LinkType.INPUT_WORK, "relax__settings")
+    link(orm.Dict(inputs["relax"]["settings"]).store(), node, LinkType.INPUT_WORK, "tiers__t00__settings")
+    link(orm.Str("chgnet").store(), node, LinkType.INPUT_WORK, "tiers__t00__name")
     link(orm.Bool(False).store(), node, LinkType.INPUT_WORK, "clean_workdir")
     return node
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from aiida import orm
 from aiida.engine import run_get_node
+from aiida.orm.utils.serialize import deserialize_unsafe, serialize
 
 from aiida_fuse2 import query
 from aiida_fuse2.core.search.state import SearchState
@@ -143,7 +144,7 @@ def repeated(step):
 
     @functools.wraps(step)
     def twice(self):
-        context = dict(self.ctx)
+        context = deserialize_unsafe(serialize(self.ctx))  # as it is stored: parts of it are changed in place
         step(self)
         for name in set(self.ctx) - set(context):
             del self.ctx[name]

@@ -160,11 +160,8 @@ def test_failed_run_does_not_end_the_others(runs_builder, monkeypatch):
 
     def with_a_failing_run(self, run):
         if run == 1:
-            code = orm.InstalledCode(
-                computer=self.inputs.search.tiers["t00"]["codes"]["worker"].computer,
-                filepath_executable="/bin/false",
-                label="no worker",
-            )
+            computer = self.inputs.search.tiers.t00.codes.worker.computer
+            code = orm.InstalledCode(computer=computer, filepath_executable="/bin/false", label="no worker").store()
             given = self.exposed_inputs
             monkeypatch.setattr(self, "exposed_inputs", lambda *a, **k: with_code(given(*a, **k), code))
             try:
@@ -174,8 +171,8 @@ def test_failed_run_does_not_end_the_others(runs_builder, monkeypatch):
         return submit(self, run)
 
     def with_code(inputs, code):
-        inputs["relax"] = {**inputs["relax"], "code": code}
-        return inputs
+        tier = {**inputs["tiers"]["t00"], "codes": {"worker": code}}
+        return {**inputs, "tiers": {"t00": tier}}
 
     monkeypatch.setattr(Fuse2RunsWorkChain, "_submit_search", with_a_failing_run)
     _, runs = run_get_node(runs_builder(job_attempts=1, max_structures=4))
@@ -192,7 +189,7 @@ def test_failed_run_does_not_end_the_others(runs_builder, monkeypatch):
 def test_no_run_gives_a_structure(runs_builder):
     builder = faulty(runs_builder(runs=2).search, "DiesOfLargeCells", limit=0)
     wrapped = runs_builder(runs=2)
-    wrapped.search.relax = builder.relax
+    wrapped.search.tiers = builder.tiers
     settings = {**wrapped.search.settings.get_dict(), "job_attempts": 1}
     wrapped.search.settings = orm.Dict(settings)
     _, runs = run_get_node(wrapped)

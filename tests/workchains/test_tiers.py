@@ -12,7 +12,7 @@ from ase.build import bulk
 
 from aiida_fuse2 import query
 from aiida_fuse2.calculations.gulp import GulpOptimizeCalculation
-from aiida_fuse2.core.errors import InputError
+from aiida_fuse2.core.errors import InputError, RefusedInputsError
 from aiida_fuse2.core.relaxers.tiers import SingleTierSettings
 from aiida_fuse2.core.search.state import SearchState
 from aiida_fuse2.core.search.trials import trial_label
@@ -362,7 +362,6 @@ def single_tier_search(emt_builder):
 @pytest.mark.slow
 def test_a_search_with_tiers(searched):
     search = searched
-    assert "relax" not in search.inputs
     (target,) = search_targets(search)
     assert (target.energy is not None, target.spacegroup) == (True, 123)
     rows = rows_of(search)
@@ -500,15 +499,15 @@ def test_trials_of_a_job_that_died_in_a_tier_go_through_again(tiers_builder, tmp
     assert "job_ended_early" not in {row["status"] for row in rows_of(search)}
 
 
-def test_a_search_has_either_tiers_or_one_relaxation(tiers_builder, emt_builder):
-    builder, other = tiers_builder(), emt_builder("CuAu")
-    for name, value in (("code", other.tiers["t00"]["codes"]["worker"]), ("settings", other.tiers["t00"]["settings"])):
-        builder.relax[name] = value
-    with pytest.raises(ValueError, match="give either tiers or relax"):
+def test_a_search_needs_tiers_and_changes_name_them(tiers_builder, worker_code):
+    builder = tiers_builder()
+    builder.tiers = {}
+    with pytest.raises(RefusedInputsError, match="tiers"):
         check_inputs(builder)
-    changes = {**emt_overrides(), "tiers": {"ase": ASE}}
-    with pytest.raises(InputError, match="name the tiers"):
-        Fuse2WorkChain.get_builder_from_protocol("CuAu", other.tiers["t00"]["codes"]["worker"], "fast", changes)
+    with pytest.raises(InputError, match=r"tiers\.pair = .*: must be one of ase"):
+        Fuse2WorkChain.get_builder_from_protocol(
+            "CuAu", worker_code, "fast", {**emt_overrides(), "tiers": {"pair": {"settings": {"fmax": 0.1}}}}
+        )
 
 
 @pytest.mark.slow
