@@ -27,7 +27,7 @@ import numpy as np
 from ase import Atoms
 
 from aiida_fuse2.benchmarks.starts import evaluator, tier
-from aiida_fuse2.core.generators.gnoa.units import z_values
+from aiida_fuse2.core.generators.gnoa.assignments import z_values
 from aiida_fuse2.core.potentials.megnet.archive import make_archive
 from aiida_fuse2.core.relaxers import relax
 from aiida_fuse2.core.relaxers.failures import CONVERGED

@@ -393,7 +393,7 @@ def sites(number):
         ("a.xyz", f"1\n{LATTICE} Properties=species:S:1:pos:R:1000000000\nCu 0 0 0\n", "more than 1000 columns"),
         ("a.xyz", f"1\n{LATTICE} Properties=species:S:1:pos:R:1_000_000_000\nCu 0 0 0\n", "more than 1000 columns"),
         ("a.xyz", f"1\n{'a ' * 50_000}\nCu 0 0 0\n", "second line"),
-        ("a.xyz", f"1\n{LATTICE}\nCu nan 0 0\n", "no numbers"),
+        ("a.xyz", f"1\n{LATTICE}\nCu nan 0 0\n", "not numbers"),
         ("a.xyz", f"1\n{LATTICE}\nCu 1e30 0 0\n", "further away"),
         ("a.xyz", f"1\n{LATTICE} Properties=Z:I:1:pos:R:3\n999 0 0 0\n", "no known element"),
         ("a.xyz", f"1\n{LATTICE} Properties=Z:I:1:pos:R:3\n-1 0 0 0\n", "no known element"),

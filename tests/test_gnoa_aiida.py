@@ -61,7 +61,7 @@ def test_model_is_installed_once_from_a_file_or_its_address(aiida_profile, model
     [
         (lambda _: {}, "SHA-256"),
         (lambda _: {"sha256": SHA256[:-1] + ("0" if SHA256[-1] != "0" else "1")}, "--sha256"),
-        (lambda path: path.write_bytes(b"x") and {"sha256": hashlib.sha256(b"x").hexdigest()}, "no HDF5"),
+        (lambda path: path.write_bytes(b"x") and {"sha256": hashlib.sha256(b"x").hexdigest()}, "not an HDF5"),
         (lambda path: path.with_name("mine.hdf5.json").unlink() or {"sha256": SHA256}, "is no file"),
         (lambda path: path.unlink() or {"sha256": SHA256}, "is no file"),
     ],

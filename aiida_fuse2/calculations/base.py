@@ -1,4 +1,4 @@
-"""What the CalcJobs of this package share."""
+"""The common base of the CalcJobs of this package."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ V = TypeVar("V")
 
 
 def validator(check: Callable[[V], str | None]) -> Callable[[V, object], str | None]:
-    """Return what AiiDA calls to validate an input.
+    """Return the function that AiiDA calls to validate an input.
 
     Args:
-        check: takes the input; raises an ``InputError`` or returns a problem, and None where there is none.
+        check: takes the input; raises an ``InputError`` or returns a problem, and None if there is none.
     """
 
     def validate(value: V, _: object) -> str | None:
@@ -30,7 +30,7 @@ def validator(check: Callable[[V], str | None]) -> Callable[[V, object], str | N
         except InputError as error:
             return str(error)
 
-    validate.__doc__ = check.__doc__  # no `functools.wraps`: AiiDA goes by the signature
+    validate.__doc__ = check.__doc__  # no `functools.wraps`: AiiDA reads the signature
     return validate
 
 
@@ -39,14 +39,14 @@ class WorkerCalculation(CalcJob):
 
     @classmethod
     def define(cls, spec: CalcJobProcessSpec) -> None:
-        """Define what every job of the worker has."""
+        """Define the inputs, outputs and exit codes of every job of the worker."""
         super().define(spec)
         spec.input("code", valid_type=orm.AbstractCode, help="The command `aiida-fuse2-worker` on its computer.")
         spec.input(
             "software",
             valid_type=orm.Dict,
             required=False,
-            help="Versions of the packages on that computer, so that AiiDA's caching tells them apart.",
+            help="Versions of the packages on that computer, so that AiiDA's caching distinguishes them.",
         )
         spec.inputs["metadata"]["options"]["resources"].default = lambda: {
             "num_machines": 1,
@@ -54,7 +54,7 @@ class WorkerCalculation(CalcJob):
         }
         spec.inputs["metadata"]["options"]["withmpi"].default = False
         spec.inputs["metadata"]["options"]["output_filename"].default = STDOUT_FILE
-        # What a crash or a time limit cut off says nothing about the inputs: it must not come out of a cache.
+        # A result that a crash or a time limit cut off does not follow from the inputs: it must not come from a cache.
         spec.exit_code(
             310, "ERROR_WORKER_DID_NOT_RUN", message="The worker wrote no results: {reason}", invalidates_cache=True
         )
@@ -87,14 +87,14 @@ class WorkerCalculation(CalcJob):
             f"metadata.options.{INTERMEDIATE}",
             valid_type=bool,
             required=False,
-            help="Whether another tier follows: relaxed structures are then in the file of geometries alone.",
+            help="Whether another tier follows: relaxed structures are then only in the file of geometries.",
         )
 
     def job_info(self, folder: Folder, command: str, job: dict[str, Any], *, retrieve: list[str]) -> CalcInfo:
         """Write the job file and return how to run the worker.
 
         Args:
-            folder: of the job, before it is uploaded.
+            folder: folder of the job, before it is uploaded.
             command: ``relax`` or ``generate``.
             job: content of the job file.
             retrieve: result files kept only until they are parsed.

@@ -1,4 +1,4 @@
-"""Between nodes and the plain values of the core, for the calcfunctions and for those who read records."""
+"""Conversions between nodes and the plain values of the core, for the calcfunctions and the readers of records."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ RESULTS_PREFIX = "results_"
 RELAXED_PREFIX = "relaxed_"
 
 NOT_SHOWN = frozenset({"fingerprint", "detail", TIERS})
-"""Columns of a record that the history leaves out; what each tier gave, it has as columns of their own."""
+"""Columns of a record that the history omits; it has the results of each tier as separate columns."""
 
 RANKED_COLUMNS = ("label", *DESCRIBED, "origin", "move", "generation", "walker", "parent")
 
@@ -76,7 +76,7 @@ RANKED_COLUMNS = ("label", *DESCRIBED, "origin", "move", "generation", "walker",
 
 
 def pool_reader(settings: SearchSettings, state: SearchState, node: orm.SinglefileData | None) -> PoolReader | None:
-    """Return what draws from a pool node at the position of a state."""
+    """Return the reader that draws from a pool node at the position of a state."""
     if node is None:
         return None
     return PoolReader(
@@ -89,7 +89,7 @@ def pool_reader(settings: SearchSettings, state: SearchState, node: orm.Singlefi
 
 
 def numbers_of_atoms(structures: Mapping[str, orm.StructureData]) -> dict[str, int]:
-    """Return how many atoms structures have, by label."""
+    """Return the numbers of atoms of structures, by label."""
     return {label: len(node.base.attributes.get("sites")) for label, node in structures.items()}
 
 
@@ -101,7 +101,7 @@ def proposal_to_text(proposal: Proposal) -> str:
 def proposal_to_dict(proposal: Proposal, before: SearchState) -> dict[str, Any]:
     """Return labels of the trials, counts and pool positions of a proposal as plain values."""
     pool = proposal.pool
-    remaining = 0 if pool is None else pool.remaining  # reads a pool that is new
+    remaining = 0 if pool is None else pool.remaining  # this reads a new pool
     return {
         "labels": [trial.info.label for trial in proposal.trials],
         "cut": proposal.cut,
@@ -122,7 +122,7 @@ def provided_pool(settings: SearchSettings, structures: Sequence[tuple[str, Atom
     """Return the user's structures that fit a search as a pool, and a summary of the others.
 
     Args:
-        settings: of the search.
+        settings: settings of the search.
         structures: name (of a file, or a key) and structure, best first.
     """
     unit, radii = settings.unit, settings.resolved_radii
@@ -142,7 +142,7 @@ def provided_pool(settings: SearchSettings, structures: Sequence[tuple[str, Atom
 
 
 def misfit(settings: SearchSettings, atoms: Atoms) -> str | None:
-    """Return why a structure is none that a search can start from or find, as ``provided_pool`` does; None if it is.
+    """Return why a search cannot start from a structure or find it, as ``provided_pool`` does; None if it can.
 
     Args:
         settings: of the search.
@@ -153,7 +153,7 @@ def misfit(settings: SearchSettings, atoms: Atoms) -> str | None:
 
 
 def pool_number(node: orm.SinglefileData) -> int:
-    """Return the number of a pool: how many the search had before."""
+    """Return the number of a pool: how many pools the search had before."""
     with node.open(mode="r") as handle:
         head = [handle.readline() for _ in range(2)]
     found = re.search(rf"\b{POOL_NUMBER}=(\d+)", head[1])
@@ -161,12 +161,12 @@ def pool_number(node: orm.SinglefileData) -> int:
 
 
 def merged_pool(reader: PoolReader | None, added: orm.SinglefileData, number: int) -> tuple[str, int]:
-    """Return a pool of added structures, followed by what is left of the present one, and its size.
+    """Return a pool of added structures, followed by the rest of the current one, and its size.
 
     Args:
-        reader: of the present pool, or None.
+        reader: reader of the current pool, or None.
         added: structures as extended XYZ, best first.
-        number: of the new pool.
+        number: number of the new pool.
     """
     left = [] if reader is None else reader.left()
     frames = [
@@ -208,9 +208,9 @@ def recognised(
     """Return the trials that equal a relaxed structure, by label.
 
     Args:
-        trials: of the generation.
-        candidates: what each may be equal to, by label of the trial.
-        structures: by label.
+        trials: trials of the generation.
+        candidates: structures that each may equal, by label of the trial.
+        structures: structures by label.
         stol: see ``match_structures``.
     """
     geometries = {trial.info.label: trial.atoms for trial in trials_from_text(trials.get_content())}
@@ -256,11 +256,11 @@ class Generation:
         return cls(infos, relaxations, geometries, {} if candidates is None else candidates["by_label"])
 
     def comparison(self, stol: float) -> Comparison:
-        """Return what compares two structures by label."""
+        """Return the function that compares two structures by label."""
         return _comparison(self.geometries, stol)
 
     def target_finder(self, stol: float) -> TargetFinder | None:
-        """Return what finds targets among the relaxed structures, or None where none is left to be found."""
+        """Return the finder of targets among the relaxed structures, or None if all targets are found."""
         targets = targets_of(self.geometries)
         return TargetFinder(targets, self.geometries.__getitem__, stol) if targets else None
 
@@ -281,7 +281,7 @@ def confirmed_targets(
 
     Args:
         matches: label, number and energy (eV/atom) of the structure, by name of the target.
-        structures: those and the targets.
+        structures: these structures and the targets.
         stol: see ``TargetFinder``.
     """
     geometries = {label: node.get_ase() for label, node in structures.items()}
@@ -289,7 +289,7 @@ def confirmed_targets(
     finder = TargetFinder(targets, geometries.__getitem__, stol)
     found = {}
     for name, (label, number, energy) in sorted(matches.items()):
-        vector = fingerprint(targets[name])  # its own: who made `matches` has compared fingerprints
+        vector = fingerprint(targets[name])  # the target's own: the fingerprints of `matches` were compared before
         match = finder.first(name, [ExploredStructure(label, number, energy, vector)])
         if match is not None:
             found[name] = match
@@ -307,7 +307,7 @@ def explored_of_records(records: Iterable[Mapping[str, Sequence[Any]]]) -> list[
 
 
 def _comparison(geometries: Mapping[str, Atoms], stol: float) -> Comparison:
-    """Return what compares two structures by label; each is reduced once."""
+    """Return the function that compares two structures by label; each is reduced once."""
 
     @cache
     def reduced(label: str) -> Structure:
@@ -363,12 +363,12 @@ def rank(rows: Iterable[dict[str, Any]], unit: FormulaUnit) -> list[dict[str, An
     """Return the unique explored structures, lowest energy first; of equal ones that of lowest energy.
 
     Args:
-        rows: of the history.
+        rows: rows of the history.
         unit: the composition.
 
     Returns:
         For each its energy (eV/atom), ``delta`` (eV/atom above the lowest), space groups at both
-        tolerances, atoms, ``z``, volume (Å³), origin, and ``found``: how many structures equal it,
+        tolerances, atoms, ``z``, volume (Å³), origin, and ``found``: number of structures that equal it,
         itself included.
     """
     equal: dict[str, list[dict[str, Any]]] = {}

@@ -1,7 +1,7 @@
 """The calcfunctions of a search. AiiDA's caching hashes this file: it only converts nodes for ``core``.
 
-Each takes the versions of the packages that decide its result as ``software``, so that nothing comes
-out of a cache that another version put in.
+Each takes the versions of the packages that decide its result as ``software``, so that the cache never returns the
+result of another version.
 """
 
 from __future__ import annotations
@@ -41,14 +41,14 @@ def resume(
     matches: orm.Dict | None = None,
     **structures: orm.StructureData,
 ) -> orm.Dict:
-    """Return a state of an earlier search made fit for other settings or targets (``fuse2.resume``).
+    """Return a state of an earlier search, changed to fit other settings or targets (``fuse2.resume``).
 
     Args:
-        settings: of the search that goes on.
-        state: where it goes on.
+        settings: settings of the continued search.
+        state: state from which it continues.
         software: versions of the packages that this runs with.
         matches: for each target that was found already, by name, the structure that equals it: label, number and
-            energy. Given where targets matter.
+            energy. Given if targets matter.
         structures: relaxed structures by label that the state needs: some may be too large now; and those in
             ``matches`` with their targets, ``target_NAME``.
     """
@@ -75,14 +75,14 @@ def add_to_pool(
 
     Args:
         settings: of the search.
-        state: after the last generation: tells what is left of the present pool.
+        state: state after the last generation, with the positions in the current pool.
         added: structures as extended XYZ, best first.
-        pool_number: how many pools the search has had before.
+        pool_number: number of pools that the search has had before.
         software: versions of the packages that this runs with.
-        pool: the present one.
+        pool: the current pool.
 
     Returns:
-        ``pool``: the new one; ``summary``: its size.
+        ``pool``: the new pool; ``summary``: its size.
     """
     parsed = parse_settings(SearchSettings, settings.get_dict())
     reader = conversions.pool_reader(parsed, SearchState.from_dict(state.get_dict()), pool)
@@ -112,7 +112,7 @@ def propose(
 
     Returns:
         ``trials``: all of them as one extended XYZ file; ``proposal``: their labels, counts of rejected
-        attempts and what was taken from the pool.
+        attempts, and the structures taken from the pool.
     """
     parsed = parse_settings(SearchSettings, settings.get_dict())
     before = SearchState.from_dict(state.get_dict())
@@ -137,7 +137,7 @@ def recognise(
     software: orm.Dict,  # noqa: ARG001 - part of the hash
     **structures: orm.StructureData,
 ) -> orm.Dict:
-    """Find the trials that equal a structure which was relaxed before (``fuse2.recognise``).
+    """Find the trials that equal a structure relaxed before (``fuse2.recognise``).
 
     Args:
         settings: of the search.
@@ -173,7 +173,7 @@ def decide(
         settings: of the search.
         state: before the generation.
         trials: of the generation.
-        proposal: counts from proposing them.
+        proposal: counts of the proposal.
         software: versions of the packages that this runs with.
         candidates: for each label, the earlier structures that it may equal.
         known: trials that were not relaxed, from ``fuse2.recognise``.
@@ -181,7 +181,7 @@ def decide(
             ``candidates`` by label, and the targets that have not been found, ``target_NAME``.
 
     Returns:
-        ``state``: of the search after the generation; ``record``: the generation's rows, as columns.
+        ``state``: of the search after the generation; ``record``: rows of the generation, as columns.
     """
     parsed = parse_settings(SearchSettings, settings.get_dict())
     generation = conversions.Generation.from_nodes(trials, candidates, others)
@@ -216,11 +216,11 @@ def summarise(
         settings: of the search.
         state: the last one.
         software: versions of the packages that this runs with.
-        records: of all generations, ``generation_NNNNN``.
+        records: records of all generations, ``generation_NNNNN``.
 
     Returns:
         ``history``: one row per trial in the order of the generations; ``ranked``: the unique explored
-        structures, lowest energy first; ``energy``: of the best, eV/atom, where there is one.
+        structures, lowest energy first; ``energy``: energy of the best, eV/atom, if there is one.
     """
     columns = [records[name].get_dict() for name in sorted(records)]
     unit = parse_settings(SearchSettings, settings.get_dict()).unit
@@ -239,11 +239,11 @@ def pool_from_structures(settings: orm.Dict, **structures: orm.StructureData) ->
     """Make a pool of structures that are in the graph already (``fuse2.pool_from_structures``).
 
     Args:
-        settings: of the search; structures that do not fit it are left out and named.
+        settings: of the search; structures that do not fit it are omitted and named.
         structures: in the order of their keys.
 
     Returns:
-        ``pool``: those that fit, as extended XYZ; ``summary``: how many were kept, and why others not.
+        ``pool``: the structures that fit, as extended XYZ; ``summary``: how many were kept, and why others were not.
     """
     parsed = parse_settings(SearchSettings, settings.get_dict())
     named: list[tuple[str, Any]] = [(name, structures[name].get_ase()) for name in sorted(structures)]

@@ -34,12 +34,12 @@ def check_weights(settings: SearchSettings, weights: orm.SinglefileData | None) 
     """Check the weights of a pool job against its settings.
 
     Raises:
-        InputError: where they are missing, not needed, corrupt, of another architecture, or of a network that does not
+        InputError: if they are missing, not needed, corrupt, of another architecture, or of a network that does not
             know an element.
     """
     if not needs_weights(settings):
         if weights is not None:
-            expected = "only the generator gnoa with settings.gnoa.network = 'megnet' takes weights; leave them out"
+            expected = "only the generator gnoa with settings.gnoa.network = 'megnet' takes weights; omit them"
             raise InputError("weights", weights.filename, expected)
         return
     if weights is None:
@@ -74,25 +74,25 @@ class GenerateCalculation(WorkerCalculation):
             valid_type=orm.Int,
             serializer=orm.to_aiida_type,
             default=lambda: orm.Int(0),
-            help="How many pools the search has filled before.",
+            help="Number of pools that the search has filled before.",
         )
         spec.input(
             "weights",
             valid_type=orm.SinglefileData,
             required=False,
-            help="Weights of the graph network, where it does not bring its own: see `aiida-fuse2 model`.",
+            help="Weights of the graph network, if its package has none: see `aiida-fuse2 model`.",
         )
         spec.input(
             "tier",
             valid_type=orm.Dict,
             required=False,
-            help="The potential that ranks the pool (see `RelaxSettings`), where `pool.ranking` asks for one.",
+            help="Settings of the potential that ranks the pool (see `RelaxSettings`), if `pool.ranking` needs one.",
         )
         spec.input(
             "checkpoint",
             valid_type=orm.SinglefileData,
             required=False,
-            help="What a job with the same inputs had finished when it was killed: this one goes on from there.",
+            help="Checkpoint of a killed job with the same inputs: this job resumes from it.",
         )
         spec.inputs.validator = _validate_inputs
         spec.inputs["metadata"]["options"]["parser_name"].default = "fuse2.generate"
@@ -106,13 +106,13 @@ class GenerateCalculation(WorkerCalculation):
             "summary",
             valid_type=orm.Dict,
             required=False,
-            help="Structures tried, penalised, rejected, dropped by reason, duplicates, kept, the best; CPU seconds.",
+            help="Numbers of tried, penalised, rejected, dropped, duplicate and kept structures; the best; CPU time.",
         )
         spec.output(
             "checkpoint",
             valid_type=orm.SinglefileData,
             required=False,
-            help="What the job had finished, where it ended early; input of another one.",
+            help="Checkpoint of a job that ended early: its finished work, input of another job.",
         )
         spec.default_output_node = "summary"
         spec.exit_code(
@@ -124,7 +124,7 @@ class GenerateCalculation(WorkerCalculation):
         spec.exit_code(420, "ERROR_EMPTY_POOL", message="No structure could be generated; rejected: {reason}")
 
     def prepare_for_submission(self, folder: Folder) -> CalcInfo:
-        """Write the job file and say what to bring back."""
+        """Write the job file and return the files to retrieve."""
         inputs = self.inputs
         job = {
             "settings": inputs.settings.get_dict(),

@@ -36,7 +36,7 @@ def _library(inputs: Mapping[str, Any]) -> PairLibrary:
     """Return the part of the library that the structures need.
 
     Raises:
-        InputError: where it lacks a pair of their elements.
+        InputError: if it lacks a pair of their elements.
     """
     if "trials" in inputs:
         return needed_library(inputs["potential"], inputs["trials"])
@@ -47,10 +47,10 @@ def _library(inputs: Mapping[str, Any]) -> PairLibrary:
 
 
 def _problem(inputs: Mapping[str, Any], *, optimises: bool) -> str | None:
-    """Return what is wrong with the inputs together, or None.
+    """Return why the inputs do not fit together, or None.
 
     Raises:
-        InputError: where it is wrong with one of them.
+        InputError: if one of them is wrong.
     """
     if not inputs or "parameters" not in inputs:
         return None
@@ -61,14 +61,14 @@ def _problem(inputs: Mapping[str, Any], *, optimises: bool) -> str | None:
     if ("structure" in inputs) == ("trials" in inputs):
         return "give either a structure or trials"
     if "labels" in inputs and "structure" in inputs:
-        return "labels choose among trials; there are none"
+        return "labels select trials, but there are no trials"
     if {"code", "gulp"} <= set(inputs) and inputs["code"].computer.uuid != inputs["gulp"].computer.uuid:
-        return f"gulp is on {inputs['gulp'].computer.label!r}, the worker that starts it on another computer"
+        return f"gulp is on {inputs['gulp'].computer.label!r}, but the worker that starts it is on another computer"
     return None
 
 
 class GulpCalculation(WorkerCalculation):
-    """What the jobs with GULP share: one structure, or a batch of trials as in ``fuse2.relax``."""
+    """The common base of the jobs with GULP: one structure, or a batch of trials as in ``fuse2.relax``."""
 
     OPTIMISES: ClassVar[bool]
 
@@ -77,7 +77,7 @@ class GulpCalculation(WorkerCalculation):
         """Define inputs, outputs and exit codes."""
         super().define(spec)
         spec.input("gulp", valid_type=orm.InstalledCode, help="GULP, on the computer of the worker.")
-        spec.input("structure", valid_type=orm.StructureData, required=False, help="One structure; or give trials.")
+        spec.input("structure", valid_type=orm.StructureData, required=False, help="The structure; or give trials.")
         spec.input("trials", valid_type=orm.SinglefileData, required=False, help="Structures as in `fuse2.relax`.")
         spec.input("labels", valid_type=orm.List, required=False, help="Labels of the trials; all by default.")
         spec.input(
@@ -91,9 +91,12 @@ class GulpCalculation(WorkerCalculation):
         inherited, own = spec.inputs.validator, validator(functools.partial(_problem, optimises=cls.OPTIMISES))
         spec.inputs.validator = lambda inputs, context: inherited(inputs, context) or own(inputs, context)
         spec.inputs["metadata"]["options"]["parser_name"].default = "fuse2.gulp"
-        spec.output("results", valid_type=orm.Dict, help="Status, energy and costs; of trials, by label.")
+        spec.output("results", valid_type=orm.Dict, help="Status, energy and costs; for trials, by label.")
         spec.output(
-            "structure", valid_type=orm.StructureData, required=False, help="Of one structure: the last geometry."
+            "structure",
+            valid_type=orm.StructureData,
+            required=False,
+            help="The last geometry, if one structure was given.",
         )
         spec.output("relaxed", valid_type=orm.SinglefileData, help="Last geometries as extended XYZ, with labels.")
         spec.output_namespace(
@@ -104,7 +107,7 @@ class GulpCalculation(WorkerCalculation):
 
     @classmethod
     def _define_outcomes(cls, spec: CalcJobProcessSpec) -> None:
-        """Define how a job with one structure may end; of trials the status of each tells it."""
+        """Define the exit codes of a job with one structure; each trial of a batch has a status instead."""
         outcomes = (
             (330, "ERROR_GULP_REFUSED", "GULP stopped with an error: {reason}"),
             (331, "ERROR_OUTPUT_TRUNCATED", "The output of GULP ends before the run did: {reason}"),
@@ -119,7 +122,7 @@ class GulpCalculation(WorkerCalculation):
             spec.exit_code(status, label, message=message, invalidates_cache=status in {331, 701})
 
     def prepare_for_submission(self, folder: Folder) -> CalcInfo:
-        """Write the job file and say what to copy and to bring back."""
+        """Write the job file and return the files to copy and to retrieve."""
         gulp = self.inputs.gulp
         labels = self.inputs.labels.get_list() if "labels" in self.inputs else None
         job = {

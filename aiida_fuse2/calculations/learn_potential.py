@@ -33,15 +33,17 @@ class LearnPotentialCalculation(WorkerCalculation):
             "relax",
             valid_type=orm.Dict,
             validator=validate_relax_settings,
-            help="Settings of relaxing; their calculator is the teacher.",
+            help="Settings of the relaxations; their calculator is the teacher.",
         )
         spec.inputs["metadata"]["options"]["parser_name"].default = "fuse2.learn_potential"
         spec.output("potential", valid_type=orm.SinglefileData, help="Library in GULP's format: splines.")
-        spec.output("report", valid_type=orm.Dict, help="How well the potentials fit, and what they cost.")
-        spec.output("frames", valid_type=orm.SinglefileData, help="What they were fitted to, as extended XYZ.")
+        spec.output("report", valid_type=orm.Dict, help="Quality of the fit, and its costs.")
+        spec.output(
+            "frames", valid_type=orm.SinglefileData, help="Data that the potentials were fitted to, as extended XYZ."
+        )
         spec.default_output_node = "report"
 
     def prepare_for_submission(self, folder: Folder) -> CalcInfo:
-        """Write the job file and say what to bring back."""
+        """Write the job file and return the files to retrieve."""
         job = {"settings": self.inputs.settings.get_dict(), "relax": self.inputs.relax.get_dict()}
         return self.job_info(folder, "learn", job, retrieve=[POTENTIAL_FILE, FRAMES_FILE, SUMMARY_FILE])

@@ -1,4 +1,4 @@
-"""The calcfunctions of refining what searches have found. AiiDA's caching hashes this file: it only converts nodes."""
+"""The calcfunctions of refining the results of searches. AiiDA's caching hashes this file: it only converts nodes."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def trials_of_structures(selection: orm.Dict, **structures: orm.StructureData) -
 
     Args:
         selection: row of each structure in the ranking that it comes from, by label.
-        structures: by the same labels.
+        structures: structures by the same labels.
     """
     rows = selection.get_dict()
     trials = [refined_trial(name, structures[name].get_ase(), rows[name]["label"]) for name in sorted(structures)]
@@ -36,7 +36,7 @@ def compare_refined(settings: orm.Dict, selection: orm.Dict, software: orm.Dict,
     """Rank structures after further tiers (``fuse2.compare_refined``).
 
     Args:
-        settings: of the refinement.
+        settings: settings of the refinement.
         selection: row of each structure in the ranking that it comes from, by label.
         software: versions of the packages that this runs with.
         others: ``results_NN`` and ``relaxed_NN`` of each attempt.

@@ -40,7 +40,7 @@ def needed_library(potential: orm.SinglefileData, trials: orm.SinglefileData) ->
     """Return the part of a library that trials need.
 
     Raises:
-        InputError: where a pair of elements of a trial has no potential; all are named.
+        InputError: if a pair of elements of a trial has no potential; all are named.
     """
     return read_library(needed_potential(potential.get_content(), trials_from_text(trials.get_content())))
 
@@ -48,7 +48,7 @@ def needed_library(potential: orm.SinglefileData, trials: orm.SinglefileData) ->
 @validator
 def validate_relax_inputs(inputs: Mapping[str, Any]) -> None:
     """Check settings and potential together."""
-    if not inputs or "settings" not in inputs:  # a builder that is not complete yet, or a WorkChain that fills it in
+    if not inputs or "settings" not in inputs:  # the builder is not complete yet, or a WorkChain completes it
         return
     settings = parse_settings(RelaxSettings, inputs["settings"].get_dict(), where="relax.settings")
     check_potential(settings, is_given="potential" in inputs)
@@ -94,7 +94,7 @@ class RelaxCalculation(WorkerCalculation):
         spec.default_output_node = "results"
 
     def prepare_for_submission(self, folder: Folder) -> CalcInfo:
-        """Write the job file and say what to copy and to bring back."""
+        """Write the job file and return the files to copy and to retrieve."""
         labels = self.inputs.labels.get_list() if "labels" in self.inputs else None
         job = {"settings": self.inputs.settings.get_dict(), "labels": labels}
         info = self.job_info(folder, "relax", job, retrieve=[RESULTS_FILE, RELAXED_FILE, SOFTWARE_FILE])

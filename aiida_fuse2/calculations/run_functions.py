@@ -19,13 +19,13 @@ def settings_of_run(
     run: orm.Int,
     software: orm.Dict,  # noqa: ARG001 - part of the hash
 ) -> orm.Dict:
-    """Return the settings of one run: those given, but for the seed (``fuse2.settings_of_run``).
+    """Return the settings of one run: the given ones, with another seed (``fuse2.settings_of_run``).
 
     The number of the run is added to the seed.
 
     Args:
-        settings: of run 0.
-        run: its number, from 0.
+        settings: settings of run 0.
+        run: number of the run, from 0.
         software: versions of the packages that this runs with.
     """
     values = settings.get_dict()
@@ -39,19 +39,19 @@ def compare_runs(
     software: orm.Dict,  # noqa: ARG001 - part of the hash
     **found: orm.Data,
 ) -> dict[str, orm.Data]:
-    """Compare what the runs of a search have found (``fuse2.compare_runs``).
+    """Compare the results of the runs of a search (``fuse2.compare_runs``).
 
     Args:
-        settings: of run 0.
-        runs: how many there were to be.
+        settings: settings of run 0.
+        runs: intended number of runs.
         software: versions of the packages that this runs with.
-        found: ``structure_NN``, ``ranked_NN`` and ``state_NN``: the outputs of each run, as far as it has them.
+        found: ``structure_NN``, ``ranked_NN`` and ``state_NN``: the outputs of each run, if it has them.
 
     Returns:
-        ``summary``: see ``core.runs.summarise_runs``; ``energy``: the lowest of all, eV/atom.
+        ``summary``: see ``core.runs.summarise_runs``; ``energy``: the lowest energy of all, eV/atom.
 
     Raises:
-        ValueError: where no run has found a structure.
+        ValueError: if no run has found a structure.
     """
     parsed = parse_settings(SearchSettings, settings.get_dict())
     results = []

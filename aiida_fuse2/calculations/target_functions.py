@@ -13,12 +13,12 @@ from aiida_fuse2.io.trials import trials_to_text
 
 @calcfunction
 def target_trials(settings: orm.Dict, software: orm.Dict, **targets: orm.StructureData) -> orm.SinglefileData:  # noqa: ARG001 - part of the hash
-    """Return targets in the form in which a job takes structures to relax (``fuse2.target_trials``).
+    """Return targets as trials that a job can relax (``fuse2.target_trials``).
 
     Args:
         settings: of the search.
         software: versions of the packages that this runs with.
-        targets: by name.
+        targets: structures of the targets, by name.
     """
     symprec = parse_settings(SearchSettings, settings.get_dict()).symmetry.report_symprec[1]
     trials = [target_trial(name, i, targets[name].get_ase(), symprec) for i, name in enumerate(sorted(targets))]

@@ -1,7 +1,7 @@
 """Calcfunctions between the tiers of a relaxation. AiiDA's caching hashes this file: it only converts nodes.
 
-They keep the provenance unbroken: what a tier relaxes comes from the tier before, and what a structure is given as
-its result from all of them.
+They keep the provenance unbroken: the trials of a tier come from the previous tier, and the result of a structure
+comes from all tiers.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ def next_trials(trials: orm.SinglefileData, results: orm.Dict, relaxed: orm.Sing
     """Return the structures that a tier has relaxed as trials of the next one (``fuse2.next_trials``).
 
     Args:
-        trials: of the tier; labels, parents and all else but the geometry stay.
-        results: of the tier. Those that failed in it are left out.
+        trials: trials of the tier; labels, parents and everything except the geometry stay.
+        results: results of the tier. Trials that failed in it are omitted.
         relaxed: last geometries of the tier.
     """
     frames = {str(frame.info["label"]): frame for frame in from_extxyz(relaxed.get_content())}
@@ -45,7 +45,7 @@ def split_trials(trials: orm.SinglefileData, labels: orm.List | None = None) -> 
 
     Args:
         trials: of the tier.
-        labels: of those that are wanted; all by default.
+        labels: labels of the trials to return; all by default.
     """
     wanted = select_trials(
         trials_from_text(trials.get_content()), labels.get_list() if isinstance(labels, orm.List) else None
@@ -58,12 +58,12 @@ def join_tiers(names: orm.List, **nodes: orm.Data) -> dict[str, orm.Data]:
     """Return one result per structure from its results in all tiers (``fuse2.join_tiers``).
 
     Args:
-        names: of the tiers, in their order.
+        names: names of the tiers, in their order.
         nodes: ``results_NN`` and ``relaxed_NN`` of each tier that has relaxed anything.
 
     Returns:
         ``results``: a row for each structure, by label, and the versions of the software of each tier;
-        ``relaxed``: the geometry that each ended with.
+        ``relaxed``: the last geometry of each.
     """
     by_tier: list[tuple[str, dict[str, dict[str, Any]]]] = []
     software: dict[str, Any] = {}

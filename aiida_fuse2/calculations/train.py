@@ -33,7 +33,12 @@ class TrainCalculation(WorkerCalculation):
     def define(cls, spec: CalcJobProcessSpec) -> None:
         """Define inputs, outputs and exit codes."""
         super().define(spec)
-        spec.input("settings", valid_type=orm.Dict, validator=_validate_settings, help="See `TrainSettings`.")
+        spec.input(
+            "settings",
+            valid_type=orm.Dict,
+            validator=_validate_settings,
+            help="Settings of the training, see `TrainSettings`.",
+        )
         spec.input(
             "structures",
             valid_type=orm.SinglefileData,
@@ -44,7 +49,7 @@ class TrainCalculation(WorkerCalculation):
             valid_type=orm.SinglefileData,
             required=False,
             validator=_validate_weights,
-            help="The model to go on from; without, training begins with random weights.",
+            help="The model to start from; without it, training begins with random weights.",
         )
         spec.inputs["metadata"]["options"]["parser_name"].default = "fuse2.train"
         spec.output("weights", valid_type=orm.SinglefileData, required=False, help="The trained model.")
@@ -52,12 +57,12 @@ class TrainCalculation(WorkerCalculation):
             "summary",
             valid_type=orm.Dict,
             required=False,
-            help="Mean absolute errors (eV/atom) on structures kept for the test, before and after, and by epoch.",
+            help="Mean absolute errors (eV/atom) on the test structures, before and after, and by epoch.",
         )
         spec.default_output_node = "summary"
 
     def prepare_for_submission(self, folder: Folder) -> CalcInfo:
-        """Write the job file and say what to bring back."""
+        """Write the job file and return the files to retrieve."""
         inputs = self.inputs
         info = self.job_info(
             folder, "train", {"settings": inputs.settings.get_dict()}, retrieve=[TRAINED_FILE, SUMMARY_FILE]

@@ -18,10 +18,10 @@ MAX_MESSAGE_LENGTH = 600
 """Longest text of any other part of a message, characters."""
 
 MAX_STORED_TEXT = 10_000
-"""Longest text in a file of plain values that is kept, characters."""
+"""Longest text that is kept from a file of plain values, characters."""
 
 MAX_DEPTH = 20
-"""Most levels of a file of plain values."""
+"""Largest number of levels of a file of plain values."""
 
 OUT_OF_MEMORY = (
     "out of memory",
@@ -32,7 +32,7 @@ OUT_OF_MEMORY = (
     "alloc_failed",
     "insufficient virtual memory",
 )
-"""What C++, Fortran, PyTorch and CUDA write where memory is lacking, in lower case."""
+"""What C++, Fortran, PyTorch and CUDA write if memory is lacking, in lower case."""
 
 BROKEN_ZIP = (
     zipfile.BadZipFile,
@@ -48,7 +48,7 @@ BROKEN_ZIP = (
 
 
 def _short_repr() -> reprlib.Repr:
-    """Return what writes a value of any size and depth in bounded time."""
+    """Return an object that writes a value of any size and depth in bounded time."""
     short = reprlib.Repr()
     short.maxlevel = 4
     short.maxdict = short.maxlist = short.maxtuple = short.maxset = 20
@@ -63,7 +63,7 @@ def shown_value(value: object) -> str:
     """Return a value as Python writes it, in one line of bounded length; safe for a terminal."""
     try:
         text = _REPR.repr(value)
-    except Exception:  # noqa: BLE001 - e.g. a whole number of more digits than Python writes
+    except Exception:  # noqa: BLE001 - e.g. a whole number with more digits than Python writes
         text = f"({type(value).__name__})"
     return one_line(text, MAX_VALUE_LENGTH)
 
@@ -72,25 +72,25 @@ def one_line(text: object, limit: int = MAX_MESSAGE_LENGTH) -> str:
     """Return a text as one line of bounded length, safe for a terminal and for every database.
 
     Args:
-        text: a text or an error; white space, line ends included, becomes one blank.
-        limit: most characters of the text that are kept.
+        text: a text or an error; white space, line ends included, becomes one space.
+        limit: largest number of characters of the text that are kept.
     """
     return printable(" ".join(_text(text).split()), limit)
 
 
 def printable_lines(text: object) -> str:
-    """Return a text of any length and its lines as they are, with all else that a terminal would obey as escapes."""
+    """Return a text of any length with its line ends, everything else that a terminal would obey as escapes."""
     return "\n".join(printable(line, len(line)) for line in str(text).split("\n"))
 
 
 def printable(text: object, limit: int = MAX_MESSAGE_LENGTH) -> str:
-    """Return a text, or the name of a file, with all that a terminal would obey written as escapes.
+    """Return a text, or the name of a file, with everything that a terminal would obey written as escapes.
 
     PostgreSQL takes neither NUL nor lone surrogates; both are among what becomes an escape.
 
     Args:
-        text: control characters, line ends, marks of direction and bytes that are no text become escapes of Python.
-        limit: most characters of the text that are kept.
+        text: control characters, line ends, text-direction marks and bytes that are not text become Python escapes.
+        limit: largest number of characters of the text that are kept.
     """
     whole = _text(text)
     kept = whole if len(whole) <= limit else whole[:limit] + "…"
@@ -100,17 +100,17 @@ def printable(text: object, limit: int = MAX_MESSAGE_LENGTH) -> str:
 def _text(value: object) -> str:
     try:
         return str(value)
-    except Exception:  # noqa: BLE001 - an error of somebody else's may have no text
+    except Exception:  # noqa: BLE001 - an error of another library may have no text
         return f"({type(value).__name__})"
 
 
 def error_text(error: BaseException, limit: int = MAX_MESSAGE_LENGTH) -> str:
-    """Return kind and text of an error of any library, as ``one_line`` does."""
+    """Return the type and the text of an error of any library, as ``one_line`` does."""
     return one_line(f"{type(error).__name__}: {_text(error)}", limit)
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Return whether an error, or one that led to it, is a lack of memory; libraries have their own errors for it."""
+    """Return whether an error, or one that led to it, is a lack of memory; libraries have their own errors for this."""
     seen: set[int] = set()
     cause: BaseException | None = error
     while cause is not None and id(cause) not in seen:
@@ -127,17 +127,17 @@ def storable(value: Any, depth: int = MAX_DEPTH) -> Any:
 
     Args:
         value: as JSON gives it.
-        depth: most levels of mappings and lists.
+        depth: largest number of levels of mappings and lists.
 
     Raises:
-        ValueError: where a number is not finite, or there are more levels.
+        ValueError: if a number is not finite, or there are too many levels.
     """
     if depth < 0:
         raise ValueError(f"has more than {MAX_DEPTH} levels")
     if isinstance(value, str):
         return printable(value, MAX_STORED_TEXT)
     if isinstance(value, float) and not math.isfinite(value):
-        raise ValueError(f"holds {value}, which is no number")
+        raise ValueError(f"holds {value}, which is not a number")
     if isinstance(value, Mapping):
         return {printable(key): storable(item, depth - 1) for key, item in value.items()}
     if isinstance(value, list):
@@ -164,7 +164,7 @@ class InputError(Fuse2Error, ValueError):
 
 
 class ReasonedError(Fuse2Error):
-    """A counted, named failure: ``reason`` is a short fixed identifier, ``detail`` is for people."""
+    """A counted, named failure: ``reason`` is a short fixed identifier, ``detail`` is a text for people."""
 
     def __init__(self, reason: str, detail: str = "") -> None:
         self.reason = str(reason)
@@ -189,7 +189,7 @@ class RelaxationError(ReasonedError):
 
 
 class RefusedInputsError(Fuse2Error, ValueError):
-    """Inputs that AiiDA refuses, or of which none can be used."""
+    """Inputs that AiiDA refuses, or inputs of which none can be used."""
 
     def __init__(self, message: str) -> None:
         super().__init__(one_line(message))

@@ -13,7 +13,7 @@ import numpy as np
 
 
 class Purpose(IntEnum):
-    """What a stream of random numbers is for; part of its key. Values must never change."""
+    """The purpose of a stream of random numbers; part of its key. Values must never change."""
 
     POOL = 1
     INITIAL = 2
@@ -32,7 +32,7 @@ def keyed_generator(
 
     Args:
         seed: seed of the search, not negative.
-        purpose: what the numbers are for.
+        purpose: purpose of the numbers.
         walker: index of the walker, from 0.
         generation: index of the generation, from 0.
         trial: index of the trial within walker and generation, from 0.

@@ -1,7 +1,7 @@
-"""The symmetry operations of a CIF: those that it lists, else those of its Hall symbol, name or number.
+"""The symmetry operations of a CIF: the listed ones, otherwise those of its Hall symbol, name or number.
 
-A name or a number that stands for several settings which fit the cell gives several sets of operations; whoever
-asked decides whether they make one crystal.
+A name or a number that stands for several settings which fit the cell gives several sets of operations; the
+caller decides whether they give one crystal.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from .structure_texts import UnusableTextError, shown
 
 MAX_OPERATIONS = 1000
-"""Most symmetry operations of a CIF; a space group has 192 at most."""
+"""Largest number of symmetry operations of a CIF; a space group has 192 at most."""
 
 CELL_TOLERANCE = 5e-3
 """Largest relative change of the metric of a cell by an operation that fits it: 0.25 % of a length, 0.3 degrees."""
@@ -52,14 +52,14 @@ FOREIGN = {
     "_space_group_symop_ssg": "is modulated; its symmetry is not read",
     "_cell_modulation": "is modulated; its symmetry is not read",
 }
-"""Starts of tags of symmetries that make other crystals than their space groups do, and what is said of them."""
+"""Starts of tags of symmetries that make other crystals than their space groups do, and their messages."""
 
 _MARKS = (
     r"(?P<base>.+):(?P<mark>[^:]+)",
     r"(?P<base>.+?)\(?(?:o|origin|originchoice|choice)(?P<mark>[12])\)?",
     r"(?P<base>.+?)\(?(?P<mark>[hrsz]|hexagonal|rhombohedral)(?:axes)?\)?",
 )
-"""How the setting is written behind a name without blanks."""
+"""Ways to write the setting after a name without blanks."""
 
 _MARK_NAMES = {"s": "1", "z": "2", "hexagonal": "h", "rhombohedral": "r"}
 
@@ -78,20 +78,20 @@ class Operations:
 
     @classmethod
     def of(cls, operations: Iterable[gemmi.Op]) -> Operations:
-        """Take them from gemmi."""
+        """Convert operations of gemmi."""
         found = list(operations)
         rotations = np.array([operation.rot for operation in found]) // gemmi.Op.DEN
         return cls(rotations, np.array([operation.tran for operation in found]) / gemmi.Op.DEN)
 
     @cached_property
     def key(self) -> frozenset[tuple[int, ...]]:
-        """What equal groups have in common, in whatever order they are listed."""
+        """A key that is the same for equal groups, whatever the order of their operations."""
         whole = np.rint(self.translations * gemmi.Op.DEN).astype(int) % gemmi.Op.DEN
         rows = np.concatenate([self.rotations.reshape(-1, 9), whole], axis=1)
         return frozenset(tuple(row) for row in rows.tolist())
 
     def fits(self, cell: NDArray[np.float64]) -> bool:
-        """Return whether they leave a cell as it is.
+        """Return whether the operations map a cell onto itself.
 
         Args:
             cell: lattice vectors as rows, Å, shape (3, 3).
@@ -102,7 +102,7 @@ class Operations:
         return bool((np.abs(changed - metric) / np.outer(lengths, lengths)).max() <= CELL_TOLERANCE)
 
     def number(self) -> int | None:
-        """Return the number of their space group; None where spglib does not find it."""
+        """Return the number of their space group; None if spglib does not find it."""
         found = spglib.get_spacegroup_type_from_symmetry(self.rotations, self.translations)
         return None if found is None else int(found.number)
 
@@ -112,11 +112,11 @@ class _Setting:
     """One of the known settings of the space groups.
 
     Attributes:
-        number: of the group.
+        number: number of the group.
         hall: its Hall symbol.
-        names: that stand for it, without blanks and in lower case.
-        marked: names that do so only with a mark.
-        marks: that tell it from others of the same name.
+        names: names of the setting, without blanks and in lower case.
+        marked: names that mean this setting only with a mark.
+        marks: marks that distinguish it from other settings of the same name.
     """
 
     number: int
@@ -151,11 +151,11 @@ def _settings() -> list[_Setting]:
 
 
 def _of_name(name: str, code: str | None) -> list[_Setting]:
-    """Return the settings that a name stands for; none where it is not understood.
+    """Return the settings that a name stands for; none if it is not understood.
 
     Args:
         name: Hermann-Mauguin name, perhaps with a mark such as ``:2``, ``:H`` or ``(origin choice 2)``.
-        code: what the file says of the setting apart from it, or None.
+        code: separate code of the setting in the file, or None.
     """
     compact = _compact(name)
     settings = [setting for setting in _settings() if compact in setting.names]
@@ -180,10 +180,10 @@ def _of_hall(symbol: str) -> Operations | None:
 
 
 def _listed(triplets: Sequence[str]) -> Operations:
-    """Return operations that are listed.
+    """Return the listed operations.
 
     Raises:
-        UnusableTextError: where one cannot be read, or they are no group.
+        UnusableTextError: if one cannot be read, or they are not a group.
     """
     if len(triplets) > MAX_OPERATIONS:
         raise UnusableTextError(f"has {len(triplets)} symmetry operations; at most {MAX_OPERATIONS} are read")
@@ -206,7 +206,7 @@ def _listed(triplets: Sequence[str]) -> Operations:
     found = Operations.of(operations)
     if group is None or group.key != found.key:
         missing = "" if group is None else f": {len(found.key)} of the {len(group.key)} that they make"
-        raise UnusableTextError(f"lists symmetry operations that are no group{missing}")
+        raise UnusableTextError(f"lists symmetry operations that are not a group{missing}")
     return Operations(*_unique(found))
 
 
@@ -223,12 +223,12 @@ def _unique(operations: Operations) -> tuple[NDArray[np.int64], NDArray[np.float
 
 @dataclass(frozen=True, kw_only=True)
 class Symmetry:
-    """What a CIF says of its symmetry.
+    """The symmetry of a CIF.
 
     Attributes:
-        choices: operations, one set for each setting that may be meant and fits the cell.
-        said: what they come from, for messages.
-        warnings: what the user should know.
+        choices: operations, one set for each possible setting that fits the cell.
+        said: source of the operations, for messages.
+        warnings: texts for the user.
     """
 
     choices: list[Operations]
@@ -243,15 +243,15 @@ Values = Callable[[tuple[str, ...]], str | None]
 def find_symmetry(listed: Sequence[str], value: Values, cell: NDArray[np.float64]) -> Symmetry:
     """Return the symmetry operations of a CIF.
 
-    Listed operations are the truth; otherwise the Hall symbol counts, then the name with its setting, then the number.
+    Listed operations take precedence; then the Hall symbol counts, then the name with its setting, then the number.
 
     Args:
         listed: operations such as ``-x, y+1/2, -z``.
-        value: asks for the other values.
+        value: returns the other values.
         cell: lattice vectors as rows, Å, shape (3, 3).
 
     Raises:
-        UnusableTextError: where there is none, it cannot be understood, or contradicts itself or the cell.
+        UnusableTextError: if there is no symmetry, or it cannot be understood, or contradicts itself or the cell.
     """
     said = _Said.of(value)
     warnings: list[str] = []
@@ -274,14 +274,14 @@ def find_symmetry(listed: Sequence[str], value: Values, cell: NDArray[np.float64
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class _Said:
-    """What a CIF says of its symmetry apart from operations, and what that stands for.
+    """The symmetry data of a CIF other than operations, and their meaning.
 
     Attributes:
         hall: Hall symbol, or None.
         name: Hermann-Mauguin name, or None.
         number: of the space group, or None.
-        own: operations of the Hall symbol; None where it is not understood.
-        named: settings that the name may mean.
+        own: operations of the Hall symbol; None if it is not understood.
+        named: possible settings of the name.
         numbered: all settings of the number.
     """
 
@@ -294,7 +294,7 @@ class _Said:
 
     @classmethod
     def of(cls, value: Values) -> _Said:
-        """Ask for the values."""
+        """Read the values."""
         hall, name, number, code = (value(tags) for tags in (HALL, NAMES, NUMBER, SETTING))
         return cls(
             hall=hall,
@@ -306,7 +306,7 @@ class _Said:
         )
 
     def contradictions(self, found: Operations, taken: str) -> list[str]:
-        """Return a warning where Hall symbol, name or number belong to other operations than those that are taken."""
+        """Return a warning if Hall symbol, name or number do not belong to the given operations."""
         others = [] if self.own is None or self.own.key == found.key else ["Hall symbol"]
         named = [_of_hall(setting.hall) for setting in self.named]
         if named and not any(own is not None and own.key == found.key for own in named):
@@ -316,7 +316,7 @@ class _Said:
         return [f"{taken}; its {' and '.join(others)} would mean others"] if others else []
 
     def by_name_or_number(self, warnings: list[str]) -> tuple[str, list[_Setting]]:
-        """Return which of name and number counts, in words, and the settings that it may mean; adds to warnings."""
+        """Return whether name or number counts, in words, and its possible settings; adds to the warnings."""
         given = {"Hall symbol": self.hall, "space group": self.name, "space-group number": self.number}
         words = {what: f"{what} {shown(text)}" for what, text in given.items() if text}
         if not words:

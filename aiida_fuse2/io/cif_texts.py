@@ -30,19 +30,19 @@ from .structure_texts import (
 )
 
 MAX_EQUIVALENT = 10 * MAX_ATOMS_READ
-"""Most sites times symmetry operations of a CIF; atoms on special positions are fewer."""
+"""Largest number of sites times symmetry operations of a CIF; atoms on special positions are fewer."""
 
 MAX_FIELD_LENGTH = 1000
-"""Most characters kept of a text field: reflections and whole papers stand in them."""
+"""Largest number of characters kept of a text field: they can hold reflections and whole papers."""
 
 MAX_MERGE_DISTANCE = 0.1
-"""Images of one site that are nearer to each other are one atom, Å: 1/3 is written as 0.333, or 0.33."""
+"""Images of one site that are nearer to each other than this are one atom, Å: 1/3 is written as 0.333, or 0.33."""
 
 MIN_IMAGE_DISTANCE = 0.5
-"""Least distance of the others, Å: two atoms of hydrogen are 0.74 Å apart."""
+"""Smallest distance of other images, Å: two atoms of hydrogen are 0.74 Å apart."""
 
 MAX_COMPARED = 400
-"""Most atoms of crystals that are compared where a name stands for several settings."""
+"""Largest number of atoms of crystals that are compared if a name stands for several settings."""
 
 SAME_CRYSTAL = 0.02
 """Largest displacement of atoms for which these are one crystal, in units of (volume per atom)^(1/3)."""
@@ -62,7 +62,7 @@ def cif_texts(stream: TextIO) -> Iterator[str | UnusableTextError]:
     in_field = is_skipping = False
     while True:
         line = stream.readline(MAX_STRUCTURE_LENGTH)
-        if not line and in_field:  # a field without end: what it hides is looked for once more
+        if not line and in_field:  # a field without end: the text in it is searched once more
             yield "".join(block)
             stream.seek(field_start)
             in_field, is_skipping, block = False, True, []
@@ -101,7 +101,7 @@ class Block:
         """Read a text with one data block.
 
         Raises:
-            UnusableTextError: where it is not a CIF.
+            UnusableTextError: if it is not a CIF.
         """
         plain = text.translate({0xA0: " ", 0x2212: "-"}).encode("ascii", "replace").decode()
         try:
@@ -124,14 +124,14 @@ class Block:
         return cls(values)
 
     def column(self, tag: str) -> list[str]:
-        """Return the values of a tag; none where it is absent."""
+        """Return the values of a tag; none if it is absent."""
         return self.values.get(tag, [])
 
     def value(self, tags: tuple[str, ...]) -> str | None:
         """Return the value of the first of some tags that has one, or None.
 
         Raises:
-            UnusableTextError: where it has several.
+            UnusableTextError: if it has several.
         """
         for tag in tags:
             known = {text for text in self.column(tag) if text not in _UNKNOWN}
@@ -145,7 +145,7 @@ class Block:
         """Return the value of a tag as a number.
 
         Raises:
-            UnusableTextError: where it is none.
+            UnusableTextError: if it is none.
         """
         text = self.value((tag,))
         if text is None:
@@ -169,10 +169,10 @@ class _Sites:
     """The sites of a block.
 
     Attributes:
-        labels: of the sites.
-        symbols: of their elements.
+        labels: labels of the sites.
+        symbols: symbols of their elements.
         places: fractional coordinates, shape (n, 3).
-        warnings: what was left out.
+        warnings: texts about what was omitted.
     """
 
     labels: list[str]
@@ -182,10 +182,10 @@ class _Sites:
 
 
 def read_block(text: str) -> Parsed | None:
-    """Return the crystal of a data block, or None where it holds no atoms.
+    """Return the crystal of a data block, or None if it holds no atoms.
 
     Raises:
-        UnusableTextError: where the crystal cannot be read for certain.
+        UnusableTextError: if the crystal cannot be read for certain.
     """
     block = Block.of(text)
     n_sites = max((len(texts) for tag, texts in block.values.items() if tag.startswith("_atom_site_fract_")), default=0)
@@ -204,7 +204,7 @@ def read_block(text: str) -> Parsed | None:
     crystal = _the_one(symmetry, sites, cell)
     crystal.warnings[:0] = [*sites.warnings, *symmetry.warnings]
     if any(tag.startswith("_atom_site_moment_") for tag in block.values):
-        crystal.warnings.append("its magnetic moments are left out")
+        crystal.warnings.append("its magnetic moments are ignored")
     return crystal
 
 
@@ -224,7 +224,7 @@ def _operations(block: Block) -> list[str]:
     """Return the listed operations.
 
     Raises:
-        UnusableTextError: where one is unknown.
+        UnusableTextError: if one is unknown.
     """
     lists = [texts for tag in LISTED if not set(texts := block.column(tag)) <= _UNKNOWN]
     if any(text in _UNKNOWN for texts in lists for text in texts):
@@ -238,7 +238,7 @@ def _sites(block: Block, n_sites: int) -> _Sites:
     """Return the sites of a block.
 
     Raises:
-        UnusableTextError: where one has no place or no element, or is not full.
+        UnusableTextError: if a site has no position or no element, or is not full.
     """
 
     def column(name: str) -> list[str]:
@@ -267,7 +267,7 @@ def _sites(block: Block, n_sites: int) -> _Sites:
     occupancies = [1.0 if text in _UNKNOWN else _number(text, "an occupancy") for text in columns["occupancy"]]
     kept = _full_sites(symbols, places, occupancies)
     n_dummies = n_sites - len(real)
-    warnings = [f"{n_dummies} dummy sites are left out"] if n_dummies else []
+    warnings = [f"{n_dummies} dummy sites are ignored"] if n_dummies else []
     return _Sites([labels[i] for i in kept], [symbols[i] for i in kept], places[kept], warnings)
 
 
@@ -281,12 +281,12 @@ def _of_label(label: str) -> str:
     """Return the symbol of the element that a label of an atom begins with: ``Sr1`` and ``O2a``, but not ``Wat``."""
     found = re.fullmatch(r"([A-Za-z]{1,2})(?![A-Za-z])[^A-Z]*", label)
     if found is None:
-        raise UnusableTextError(f"cannot be read: {shown(label)} is no known element")
+        raise UnusableTextError(f"cannot be read: {shown(label)} is not a known element")
     return element_symbol(found[1])
 
 
 def _refuse_alternatives(assemblies: Sequence[str], groups: Sequence[str]) -> None:
-    """Refuse sites of which only some are there at a time."""
+    """Refuse sites of which only some are occupied at a time."""
     found: dict[str, set[str]] = {}
     for assembly, group in zip(assemblies, groups, strict=True):
         if group not in _UNKNOWN | {"0"}:
@@ -298,10 +298,10 @@ def _refuse_alternatives(assemblies: Sequence[str], groups: Sequence[str]) -> No
 
 
 def _full_sites(symbols: Sequence[str], places: NDArray[np.float64], occupancies: Sequence[float]) -> list[int]:
-    """Return the indices of the sites, one of those that share a place and an element and fill it together.
+    """Return the indices of the sites; of sites that share a position and an element and fill it together, one.
 
     Raises:
-        UnusableTextError: where one is not full.
+        UnusableTextError: if one is not full.
     """
     shared: dict[tuple[str, ...], list[int]] = {}
     for i, (symbol, place) in enumerate(zip(symbols, places, strict=True)):
@@ -314,10 +314,10 @@ def _full_sites(symbols: Sequence[str], places: NDArray[np.float64], occupancies
 
 
 def _the_one(symmetry: Symmetry, sites: _Sites, cell: NDArray[np.float64]) -> Parsed:
-    """Return the crystal that all settings which may be meant make.
+    """Return the crystal, which must be the same for all possible settings.
 
     Raises:
-        UnusableTextError: where they make several, or none.
+        UnusableTextError: if they give several crystals, or none.
     """
     first, *others = [
         _crystal(operations, sites, cell, is_only=len(symmetry.choices) == 1) for operations in symmetry.choices
@@ -342,7 +342,7 @@ def _crystal(operations: Operations, sites: _Sites, cell: NDArray[np.float64], *
     """Return the atoms of a cell.
 
     Raises:
-        UnusableTextError: where atoms overlap, or are too many, if these are the only operations; else None.
+        UnusableTextError: if atoms overlap or are too many, and these are the only operations; else None is returned.
     """
     try:
         return _filled(operations, sites, cell)
@@ -378,9 +378,9 @@ def _filled(operations: Operations, sites: _Sites, cell: NDArray[np.float64]) ->
 def _images(
     operations: Operations, place: NDArray[np.float64], cell: NDArray[np.float64]
 ) -> NDArray[np.float64] | None:
-    """Return the images of a site, shape (k, 3), or None where they overlap.
+    """Return the images of a site, shape (k, 3), or None if they overlap.
 
-    A site whose images are nearer than ``MAX_MERGE_DISTANCE`` is moved to their middle, onto its symmetry element.
+    A site whose images are nearer than ``MAX_MERGE_DISTANCE`` is moved to their mean, onto its symmetry element.
     """
     shifts = operations.rotations @ place + operations.translations - place
     shifts -= np.round(shifts)
@@ -401,14 +401,14 @@ def _images(
 
 
 def _overlap(places: NDArray[np.float64], cell: NDArray[np.float64]) -> tuple[int, int] | None:
-    """Return two atoms in one place, or None."""
+    """Return two atoms at one position, or None."""
     if len(places) < 2:
         return None
     wrapped = places - np.floor(places)
     wrapped[wrapped >= 1] = 0
     lengths = np.linalg.norm(cell, axis=1)
     _, nearest = cKDTree(wrapped * lengths, boxsize=lengths).query(wrapped * lengths, k=2)
-    for own in range(2):  # an atom in the same place can be the first or the second of the two
+    for own in range(2):  # an atom at the same position can be the first or the second of the two
         away = places - places[nearest[:, own]]
         away -= np.round(away)
         is_close = (np.linalg.norm(away @ cell, axis=1) <= MAX_MERGE_DISTANCE) & (

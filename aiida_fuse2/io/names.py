@@ -1,4 +1,4 @@
-"""Names of the files that a job reads and writes, and what else jobs and their parsers call alike."""
+"""Names of the files that a job reads and writes, and other names that jobs and their parsers share."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ JOB_FILE = "job.json"
 """Settings of the job."""
 
 WALL_SECONDS = "wall_seconds"
-"""What the job file calls the wall time that the job may take, s; None for no limit."""
+"""Key of the job file for the wall time of the job, s; None for no limit."""
 
 TRIALS_FILE = "trials.extxyz"
 """Structures to relax, with their labels."""
@@ -21,10 +21,10 @@ FRAMES_FILE = "frames.extxyz"
 """Geometries that pair potentials were fitted to, with energies, forces and stresses."""
 
 RELAXED_FILE = "relaxed.extxyz"
-"""Last geometry of each relaxed structure, written as it comes."""
+"""Last geometry of each relaxed structure, written one by one."""
 
 RESULTS_FILE = "results.jsonl"
-"""One line of plain values for each relaxed structure, written as it comes."""
+"""One line of plain values for each relaxed structure, written one by one."""
 
 POOL_FILE = "pool.extxyz"
 """Generated structures, best first."""
@@ -33,16 +33,16 @@ SUMMARY_FILE = "summary.json"
 """Counts of a pool job, or the report of learned potentials."""
 
 CHECKPOINT_FILE = "checkpoint.jsonl"
-"""Finished pieces of a pool job, written as they come; another job can go on from it."""
+"""Finished pieces of a pool job, written one by one; another job can resume from it."""
 
 PROGRESS_FILE = "progress.json"
-"""How far a pool job is, written as it goes on."""
+"""Progress of a pool job, updated while it runs."""
 
 WEIGHTS_FILE = "weights.zip"
 """Weights of a graph network."""
 
 TRAINING_FILE = "training_set"
-"""Structures with energies, as they were given."""
+"""Structures with energies, as the user gave them."""
 
 TRAINED_FILE = "trained.zip"
 """Weights of a trained graph network."""
@@ -62,4 +62,4 @@ GULP_ARCHIVE = "gulp.zip"
 
 STDOUT_FILE = "worker.out"
 STDERR_FILE = "worker.err"
-"""What the worker prints."""
+"""Output of the worker."""

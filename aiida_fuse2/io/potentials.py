@@ -1,7 +1,7 @@
 """Reads libraries of pair potentials from a file, a folder or a zip: a folder for each pair with a ``.POT`` file.
 
-Which pair a file is about is read from its content; names of folders are not trusted. A zip is never unpacked:
-its files are read in memory, up to limits that its own entries cannot lie about.
+The pair of a file is read from its content; names of folders are not trusted. A zip is never unpacked: its files
+are read in memory, up to limits that do not depend on the sizes that its entries claim.
 """
 
 from __future__ import annotations
@@ -18,26 +18,26 @@ WHERE = "potential"
 """Name of the input in messages."""
 
 SUFFIXES = (".pot", ".lib")
-"""Endings of the names of libraries, in small letters."""
+"""Endings of the file names of libraries, in lower case."""
 
 MAX_FILES = 20_000
-"""Most files of a folder or a zip: a hundred elements make 5050 pairs."""
+"""Largest number of files of a folder or a zip: a hundred elements make 5050 pairs."""
 
 MAX_FILE_BYTES = 5_000_000
 """Largest library of one file: a table of a hundred thousand points."""
 
 MAX_TOTAL_BYTES = 200_000_000
-"""Most that is read of a folder or a zip."""
+"""Largest total size that is read from a folder or a zip."""
 
 MAX_DEPTH = 5
-"""Most folders inside each other."""
+"""Largest depth of nested folders."""
 
 
 def read_potentials(path: Path) -> PairLibrary:
     """Return the library of a file, a folder or a zip.
 
     Raises:
-        InputError: where there is none, it is not understood, pairs contradict each other, or the zip is hostile.
+        InputError: if there is none, it is not understood, pairs contradict each other, or the zip is hostile.
     """
     texts = dict(_texts(path))
     if not texts:
@@ -52,7 +52,7 @@ def _texts(path: Path) -> Iterator[tuple[str, str]]:
         if path.is_dir():
             yield from _texts_of_folder(path)
         elif not path.is_file():
-            what = "is no file and no folder" if path.exists() else "there is no such file or folder"
+            what = "is neither a file nor a folder" if path.exists() else "there is no such file or folder"
             raise InputError(WHERE, str(path), what)
         elif zipfile.is_zipfile(path):
             yield from _texts_of_zip(path)
@@ -73,7 +73,7 @@ def _decoded(name: str, content: bytes) -> str:
     try:
         return content.decode("utf-8")
     except UnicodeDecodeError:
-        raise InputError(WHERE, name, "is no text") from None
+        raise InputError(WHERE, name, "is not a text") from None
 
 
 def _is_library(name: str) -> bool:
@@ -126,7 +126,7 @@ def _texts_of_zip(path: Path) -> Iterator[tuple[str, str]]:
                 _check_entry(path, entry)
                 if entry.is_dir() or not _is_library(entry.filename):
                     continue
-                with archive.open(entry) as stream:  # the size that an entry claims is not believed
+                with archive.open(entry) as stream:  # the size that an entry claims is not trusted
                     content = stream.read(MAX_FILE_BYTES + 1)
                 budget.count(len(content))
                 yield entry.filename, _decoded(entry.filename, content)
@@ -137,13 +137,13 @@ def _texts_of_zip(path: Path) -> Iterator[tuple[str, str]]:
 def _check_entry(path: Path, entry: zipfile.ZipInfo) -> None:
     """Refuse an entry that would leave the folder of the zip, or is encrypted or a link.
 
-    Nothing is unpacked, so such a name would do no harm; but who writes one means it.
+    Nothing is unpacked, so such a name would do no harm, but it shows a bad intention.
     """
     parts = PurePosixPath(entry.filename.replace("\\", "/"))
     leaves = parts.is_absolute() or ".." in parts.parts or ":" in entry.filename
     is_link = (entry.external_attr >> 16) & 0o170000 == 0o120000
     if leaves or is_link:
-        what = "is a link" if is_link else "leads out of the zip"
+        what = "is a link" if is_link else "points outside of the zip"
         raise InputError(WHERE, str(path), f"its entry {printable(entry.filename, 60)} {what}")
     if entry.flag_bits & 0x1:
         raise InputError(WHERE, str(path), "is encrypted")

@@ -1,7 +1,7 @@
-"""The texts of single structures: POSCAR and (extended) XYZ, and what all formats share.
+"""The texts of single structures: POSCAR and (extended) XYZ, and the common part of all formats.
 
-A file is cut into the texts of its structures first, so that one that cannot be read does not hide the others,
-and each text is looked over before arrays are made of it: a few bytes can ask for thousands of millions of atoms.
+A file is cut into the texts of its structures first, so that an unreadable one does not hide the others. Each text
+is checked before arrays are made from it: a few bytes can ask for thousands of millions of atoms.
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ MAX_COMMENT_LENGTH = 20_000
 """Longest second line of an XYZ structure, characters."""
 
 MAX_COLUMNS = 1000
-"""Most columns of an XYZ structure."""
+"""Largest number of columns of an XYZ structure."""
 
 MAX_ATOMS_READ = 4 * MAX_ATOMS_LIMIT
-"""Most atoms of a structure that is read: four primitive cells, as in a face-centred lattice."""
+"""Largest number of atoms of a structure that is read: four primitive cells, as in a face-centred lattice."""
 
 MAX_WORDS_LENGTH = 30
-"""Longest text taken over from a file, characters."""
+"""Longest text copied from a file into a message, characters."""
 
 HYDROGEN = {"D", "T"}
 """Symbols of isotopes, which are read as hydrogen."""
@@ -56,7 +56,7 @@ class Parsed:
 
     Attributes:
         atoms: the structure.
-        warnings: what the user should know of how it was read.
+        warnings: texts for the user about how it was read.
     """
 
     atoms: Atoms
@@ -69,12 +69,12 @@ def shown(text: object) -> str:
 
 
 def too_many(n_atoms: int) -> str:
-    """Return what is wrong with a number of atoms."""
+    """Return the problem of a number of atoms."""
     return f"has {printable(n_atoms, 20)} atoms; at most {MAX_ATOMS_READ} are read"
 
 
 def broken(expected: str, text: object) -> UnusableTextError:
-    """Return an error that names what stands where something else should be."""
+    """Return an error that names the found and the expected text."""
     found = shown(text) if str(text).strip() else "nothing"
     return UnusableTextError(f"cannot be read: {found} where {expected} should be")
 
@@ -91,15 +91,15 @@ def too_long() -> UnusableTextError:
 
 
 def numbers_of(words: Sequence[str], count: int, expected: str) -> list[float]:
-    """Return the first words of a line as numbers, which may be infinite or none.
+    """Return the first words of a line as numbers, which may be infinite or NaN.
 
     Args:
-        words: of the line.
-        count: how many are wanted.
-        expected: what they are, for the message.
+        words: words of the line.
+        count: how many numbers are needed.
+        expected: name of the numbers, for the message.
 
     Raises:
-        UnusableTextError: where there are fewer, or one is no number.
+        UnusableTextError: if there are fewer, or one is not a number.
     """
     try:
         if len(words) < count or any("_" in word for word in words[:count]):
@@ -113,12 +113,12 @@ def element_symbol(species: str) -> str:
     """Return the symbol of the element of a species such as ``Sr``, ``SR``, ``Sr1``, ``O2-``, or ``D``.
 
     Raises:
-        UnusableTextError: where it names no element.
+        UnusableTextError: if it names no element.
     """
     found = _TYPE.fullmatch(species)
     symbol = found[1].capitalize() if found else ""
     if symbol not in HYDROGEN and atomic_numbers.get(symbol, 0) < 1:
-        raise UnusableTextError(f"cannot be read: {shown(species)} is no known element")
+        raise UnusableTextError(f"cannot be read: {shown(species)} is not a known element")
     return symbol
 
 
@@ -132,7 +132,7 @@ def parsed(symbols: Sequence[str], **values: Any) -> Parsed:
 
 
 def poscar_texts(stream: TextIO) -> Iterator[str | UnusableTextError]:
-    """Yield the POSCARs of a file, and what else follows the atoms of one and cannot be its velocities."""
+    """Yield the POSCARs of a file, and any text after the atoms of one that cannot be its velocities."""
     chunk: list[str] = []
     length = 0
     for line in read_lines(stream):
@@ -174,7 +174,7 @@ def _is_counts(words: Sequence[str]) -> bool:
 
 
 def _ended(lines: list[str], length: int) -> Iterator[str | UnusableTextError]:
-    """Yield a POSCAR, and apart from it what follows its atoms, if it holds more than numbers (velocities)."""
+    """Yield a POSCAR, and separately the text after its atoms, if it holds more than numbers (velocities)."""
     if length > MAX_STRUCTURE_LENGTH:
         yield too_long()
         return
@@ -204,7 +204,7 @@ def read_poscar(text: str) -> Parsed:
     """Read one POSCAR with its elements.
 
     Raises:
-        UnusableTextError: where it cannot be read.
+        UnusableTextError: if it cannot be read.
     """
     lines = [*text.split("\n"), *[""] * _POSCAR_HEAD]
     total = max(_sum_of(line) for line in lines[5:7])
@@ -262,7 +262,7 @@ def _sum_of(line: str) -> int:
 def xyz_texts(stream: TextIO) -> Iterator[str | UnusableTextError]:
     """Yield the frames of an XYZ file: number of atoms, comment, atoms, and lattice vectors (``VEC1`` ...).
 
-    A line with nothing but a number begins a frame, unless it is the second line of one. So does any single word behind
+    A line with nothing but a number begins a frame, unless it is the second line of one. So does any single word after
     the last atom, though it should be a number.
     """
     frame: list[str] = []
@@ -302,7 +302,7 @@ def read_xyz(text: str) -> Parsed:
     """Read one frame.
 
     Raises:
-        UnusableTextError: where it cannot be read.
+        UnusableTextError: if it cannot be read.
     """
     header, *lines = text.split("\n")
     n_atoms, comment = int(header), lines[0] if lines else ""
@@ -334,7 +334,7 @@ def _comment_values(comment: str) -> dict[str, Any]:
         raise UnusableTextError(f"has a second line of more than {MAX_COMMENT_LENGTH} characters")
     try:
         values: dict[str, Any] = key_val_str_to_dict(comment)
-    except Exception:  # noqa: BLE001 - of broken JSON, of a lattice that is none, and others
+    except Exception:  # noqa: BLE001 - broken JSON, a wrong lattice, and others
         lattice = re.search(r"Lattice\s*=", comment)
         raise broken("a lattice of nine numbers" if lattice else "a comment", comment) from None
     return values

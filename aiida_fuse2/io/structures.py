@@ -1,6 +1,6 @@
 """Reading the user's structures: CIF, POSCAR and (extended) XYZ. Nothing is written.
 
-A file or a structure that cannot be used is reported with its reason and the others are read on.
+A file or a structure that cannot be used is reported with its reason, and reading continues with the others.
 """
 
 from __future__ import annotations
@@ -38,10 +38,10 @@ MAX_FILE_BYTES = 100 * 1024**2
 """Largest file that is read: some hundred thousand small structures."""
 
 MAX_BARREN = 200
-"""Structures in a row of one file that cannot be used, after which the rest of it is not read."""
+"""Number of unusable structures in a row after which the rest of a file is not read."""
 
 MAX_PROBLEM_LENGTH = 200
-"""Longest text taken over from an error of a reader."""
+"""Longest text copied from an error of a reader."""
 
 _SUFFIXES = {".cif": "cif", ".vasp": "vasp", ".poscar": "vasp", ".xyz": "extxyz", ".extxyz": "extxyz"}
 
@@ -50,19 +50,19 @@ _NAMES = {"": "a file of structures", "cif": "a CIF", "vasp": "a POSCAR", "extxy
 _KNOWN = "CIF (.cif), VASP (POSCAR*, CONTCAR*, .vasp) or extended XYZ (.xyz, .extxyz)"
 
 BROKEN = "cannot be read: is not {}, or a broken one"
-"""What is said of a file that its reader does not understand."""
+"""Message about a file that its reader does not understand."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class ReadStructure:
-    """A structure of a file, or why there is none.
+    """A structure of a file, or the reason why there is none.
 
     Attributes:
         path: the file, as named by the user or found in the directory that the user named.
-        index: which structure of the file, from 0.
+        index: number of the structure in the file, from 0.
         atoms: the structure, or None.
         problem: why there is no structure, or None.
-        warnings: what the user should know of how it was read.
+        warnings: texts for the user about how it was read.
     """
 
     path: Path
@@ -73,7 +73,7 @@ class ReadStructure:
 
     @property
     def name(self) -> str:
-        """What it is called in messages: its file, and which structure of it."""
+        """Name in messages: the file, and the number of the structure in it."""
         return str(self.path) if self.index == 0 else f"{self.path}[{self.index}]"
 
 
@@ -111,9 +111,9 @@ def _short(error: Exception) -> str:
 
 
 def _reader_problem(path: Path, error: Exception) -> str:
-    """Return what is wrong with a file that could not be read to its end.
+    """Return the problem of a file that could not be read to its end.
 
-    What a reader stumbles over tells nothing: an assertion, an index or a key of its own.
+    Some errors of readers have no meaning for the user: an assertion, an index or a key.
     """
     if isinstance(error, OSError):
         return f"cannot be read: {_short(error)}"
@@ -127,8 +127,8 @@ def _structure_problem(atoms: Atoms) -> str | None:
     if len(atoms) > MAX_ATOMS_READ:
         return too_many(len(atoms))
     checks = (
-        (not np.isfinite(atoms.cell.array).all(), "has lattice vectors that are no numbers"),
-        (not np.isfinite(atoms.positions).all(), "has positions that are no numbers"),
+        (not np.isfinite(atoms.cell.array).all(), "has lattice vectors that are not numbers"),
+        (not np.isfinite(atoms.positions).all(), "has positions that are not numbers"),
         ((np.abs(atoms.positions) >= MAX_POSITION).any(), f"has positions further away than {MAX_POSITION:.0f} Å"),
         (atoms.cell.rank < 3, "has no unit cell"),
         (atoms.numbers.min() < 1 or atoms.numbers.max() >= len(chemical_symbols), "has atoms of no known element"),
@@ -144,7 +144,7 @@ _READERS: dict[str, tuple[Callable[[TextIO], Iterator[str | UnusableTextError]],
     "vasp": (poscar_texts, read_poscar),
     "extxyz": (xyz_texts, read_xyz),
 }
-"""What cuts a file into texts, and what reads a text, by format."""
+"""Functions that cut a file into texts, and that read a text, by format."""
 
 
 def _structures_of(stream: TextIO, path: Path, file_format: str) -> Iterator[ReadStructure]:
@@ -167,17 +167,17 @@ def _structures_of(stream: TextIO, path: Path, file_format: str) -> Iterator[Rea
 def _structure(
     text: str | UnusableTextError, read_one: Callable[[str], Parsed | None], path: Path, index: int
 ) -> ReadStructure | None:
-    """Return the structure of a text, or why there is none; None where the text is of something else."""
+    """Return the structure of a text, or why there is none; None if the text is of something else."""
     try:
         if isinstance(text, UnusableTextError):
             raise text
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of numpy and spglib; what the user should know is in what is returned
+            warnings.simplefilter("ignore")  # warnings of numpy and spglib; those for the user are returned
             read = read_one(text)
         problem = None if read is None else _structure_problem(read.atoms)
     except UnusableTextError as error:
         return _failed(path, str(error), index)
-    except Exception:  # noqa: BLE001 - whatever a broken text makes of it, its words tell nothing
+    except Exception:  # noqa: BLE001 - a broken text may cause any error, without a useful message
         return _failed(path, BROKEN.format(_NAMES[_format_of(path) or ""]), index)
     if read is None:
         return None
@@ -186,7 +186,7 @@ def _structure(
 
 
 def _encoding(path: Path) -> str:
-    """Return the encoding that the first bytes of a file tell: of its byte order mark, or where every second is 0."""
+    """Return the encoding from the first bytes of a file: a byte order mark, or zeros in every second byte."""
     with path.open("rb") as stream:
         head = stream.read(64)
     marks = {codecs.BOM_UTF8: "utf-8-sig", codecs.BOM_UTF32_LE: "utf-32", codecs.BOM_UTF32_BE: "utf-32"}
@@ -213,12 +213,12 @@ def _read_file(path: Path) -> Iterator[ReadStructure]:
             for structure in _structures_of(stream, path, _format_of(path) or ""):
                 yield structure
                 found += 1
-    except Exception as error:  # noqa: BLE001 - whatever the system or a reader raises
+    except Exception as error:  # noqa: BLE001 - the system or a reader may raise anything
         yield _failed(path, _reader_problem(path, error), found)
 
 
 def warn_of(structures: Iterable[ReadStructure]) -> None:
-    """Warn of what the user should know of how structures were read."""
+    """Show the warnings of how structures were read."""
     for structure in structures:
         for text in structure.warnings:
             warnings.warn(f"{printable(structure.name)}: {text}", UserWarning, stacklevel=3)
@@ -240,12 +240,12 @@ def read_text(text: str, file_format: str) -> list[ReadStructure]:
 def _is_directory(path: Path) -> bool:
     try:
         return path.is_dir()
-    except OSError:  # the file's own problem will be told
+    except OSError:  # the problem of the file itself is reported later
         return False
 
 
 def _files_of(path: Path) -> Iterator[Path | ReadStructure]:
-    """Yield a file itself, or the files of a directory by name; hidden ones and sub-directories are left out."""
+    """Yield a file itself, or the files of a directory by name; hidden ones and sub-directories are omitted."""
     if not _is_directory(path):
         yield path
         return

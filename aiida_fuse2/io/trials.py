@@ -11,12 +11,12 @@ from ase import Atoms
 from aiida_fuse2.core.search.trials import Trial, TrialInfo
 
 EMPTY = "-"
-"""Stands for an empty text, which the format cannot hold."""
+"""Replaces an empty text, which the format cannot hold."""
 
 
 def to_extxyz(structures: Iterable[tuple[Atoms, Mapping[str, Any]]]) -> str:
     """Return structures with plain values as text; positions and cells to 1e-8 Å."""
-    from ase.io import write  # slow to import, and questions to the graph need no files
+    from ase.io import write  # slow to import, and queries of the graph need no files
 
     frames = []
     for atoms, info in structures:

@@ -24,7 +24,7 @@ from .reading import read_start, read_structures, read_values
 
 
 def _reasons(counts: dict[str, Any]) -> dict[str, int]:
-    """Return why structures were not kept, with how many."""
+    """Return the reasons why structures were not kept, with their numbers."""
     found: Counter[str] = Counter(counts.get("rejected", {}))
     found.update(counts.get("penalised", {}))
     found.update(counts.get("ranking", {}).get("dropped", {}))
@@ -32,17 +32,17 @@ def _reasons(counts: dict[str, Any]) -> dict[str, int]:
 
 
 def check_counts(counts: Mapping[str, Any]) -> None:
-    """Check what a search reads of the summary of a pool.
+    """Check the values that a search reads from the summary of a pool.
 
     Raises:
-        ValueError: where a count is missing, or is none.
+        ValueError: if a count is missing, or is not a count.
     """
     reasons = [counts.get("rejected", {}), counts.get("penalised", {})]
     ranking = counts.get("ranking", {})
     reasons.append(ranking.get("dropped", {}) if isinstance(ranking, dict) else None)
     for name, value in [("kept", counts.get("kept")), ("tried", counts.get("tried"))]:
         if not _is_count(value):
-            raise ValueError(f"{SUMMARY_FILE}: {name} = {shown_value(value)} is no count")
+            raise ValueError(f"{SUMMARY_FILE}: {name} = {shown_value(value)} is not a count")
     if not all(isinstance(values, dict) and all(map(_is_count, values.values())) for values in reasons):
         raise ValueError(f"{SUMMARY_FILE}: reasons without counts")
 
@@ -52,12 +52,12 @@ def _is_count(value: object) -> bool:
 
 
 def refusal_of(atoms: Atoms, settings: SearchSettings, pool_number: int) -> str | None:
-    """Return why a structure of a pool is none, or None; whether it is worth relaxing is asked when it is drawn.
+    """Return why a structure of a pool is unusable, or None; whether it is worth relaxing is checked when it is drawn.
 
     Args:
-        atoms: with what the file says of it.
-        settings: of the search.
-        pool_number: how many pools the search had before.
+        atoms: structure, with its values in the file.
+        settings: settings of the search.
+        pool_number: number of pools that the search had before.
     """
     if not has_sound_cell(atoms):
         return Rejection.CELL
@@ -95,12 +95,12 @@ class GenerateParser(WorkerParser):
             self.out("summary", orm.Dict({**counts, "kept": len(kept), "refused": dict(sorted(refused.items()))}))
             text = to_extxyz((atoms, atoms.info) for atoms in kept)
             self.out("pool", orm.SinglefileData.from_string(text, filename=POOL_FILE))
-        reason = f"{dict(sorted(refused.items()))}, of {counts['kept']} structures {len(kept)} are right"
+        reason = f"{dict(sorted(refused.items()))}, of {counts['kept']} structures {len(kept)} are usable"
         bad = max(counts["kept"] - len(kept), 0)
         return self.exit_codes.ERROR_RESULTS_REFUSED.format(bad=bad, total=counts["kept"], reason=reason)
 
     def _judged(self, structures: Sequence[Atoms]) -> tuple[list[Atoms], Counter[str]]:
-        """Return the structures that a search can read, and how many others there are by reason."""
+        """Return the structures that a search can read, and the numbers of the others by reason."""
         settings = parse_settings(SearchSettings, self.node.inputs.settings.get_dict())
         number = self.node.inputs.pool_number.value
         kept, refused = [], Counter[str]()
@@ -113,7 +113,7 @@ class GenerateParser(WorkerParser):
         return kept, refused
 
     def _unfinished(self, folder: Path) -> ExitCode:
-        """Keep what a job had finished when it ended early."""
+        """Keep the checkpoint of a job that ended early."""
         failure = self.failure()
         checkpoint = folder / CHECKPOINT_FILE
         if failure.status == self.exit_codes.ERROR_INPUT_REFUSED.status or not checkpoint.exists():

@@ -31,10 +31,10 @@ EXIT_CODES = {
     Failure.DIED: "ERROR_OUTPUT_TRUNCATED",
     Failure.WALL_TIME: "ERROR_TIME_LIMIT",
 }
-"""Exit code of each failure of one structure; all others are about the structure itself."""
+"""Exit code of each failure of one structure; all other failures concern the structure itself."""
 
 USABLE = frozenset({CONVERGED, Outcome.STEP_LIMIT, Outcome.TIME_LIMIT, Outcome.NO_MINIMUM})
-"""Statuses whose last geometry is worth going on with."""
+"""Statuses whose last geometry is worth using further."""
 
 
 class GulpParser(RelaxParser):
@@ -46,7 +46,7 @@ class GulpParser(RelaxParser):
         return "structure" in self.node.inputs
 
     def parse(self, **kwargs: Any) -> ExitCode | None:
-        """Parse the files of the job; of one structure, its failure is that of the job."""
+        """Parse the files of the job; the failure of a single structure is the failure of the job."""
         exit_code = super().parse(**kwargs)
         if exit_code is not None or not self.is_single:
             return exit_code

@@ -1,4 +1,4 @@
-"""What has run in this profile: fingerprints among its global settings, which no archive reaches."""
+"""Memory of what has run in this profile: checksums among its global settings, which no archive can change."""
 
 from __future__ import annotations
 
@@ -15,23 +15,23 @@ from sqlalchemy.exc import IntegrityError
 from aiida_fuse2.core.errors import printable
 
 KEY = "aiida_fuse2.ran."
-"""Beginning of the names of global settings of the profile, each a fingerprint of what has run here."""
+"""Beginning of the names of global settings of the profile; each holds a checksum of something that has run here."""
 
 CODE, OPTIONS, MODEL, FILE, SETTINGS = "code", "options", "model", "file", "settings"
-"""Kinds of parts."""
+"""Kinds of parts of a search that run something."""
 
 MAX_SHOWN = 2000
-"""Most characters of a part that are shown."""
+"""Largest number of characters of a part that are shown."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Part:
-    """A part of a search that runs something, or decides what is run.
+    """A part of a search that runs something, or decides what runs.
 
     Attributes:
-        kind: of what it is.
+        kind: kind of the part.
         where: path of the input.
-        value: plain content; of files a checksum.
+        value: plain content; for files a checksum.
     """
 
     kind: str
@@ -40,16 +40,16 @@ class Part:
 
     @property
     def key(self) -> str:
-        """Fingerprint of kind and content."""
+        """Checksum of kind and content."""
         return KEY + sha256(json.dumps([self.kind, self.value], sort_keys=True, default=str).encode()).hexdigest()
 
     def __str__(self) -> str:
-        """Return it for people, safe for a terminal."""
+        """Return the part as text for people, safe for a terminal."""
         return printable(f"{self.where} = {json.dumps(self.value, sort_keys=True, default=str)}", MAX_SHOWN)
 
 
 def has_run(part: Part) -> bool:
-    """Return whether the same has run in this profile."""
+    """Return whether the same part has run in this profile."""
     try:
         get_manager().get_profile_storage().get_global_variable(part.key)
     except KeyError:
@@ -58,17 +58,17 @@ def has_run(part: Part) -> bool:
 
 
 def remember(parts: Iterable[Part]) -> None:
-    """Note parts as what runs in this profile."""
+    """Store that these parts run in this profile."""
     for part in parts:
         if not has_run(part):
             try:
                 get_manager().get_profile_storage().set_global_variable(part.key, part.kind)
-            except IntegrityError:  # another process has noted it meanwhile
+            except IntegrityError:  # another process has stored it meanwhile
                 continue
 
 
 def model_part(weights: orm.SinglefileData) -> Part:
-    """Return weights as a model that the user has installed, trained, or called his own."""
+    """Return weights as a model that the user has installed, trained, or trusted."""
     return Part(kind=MODEL, where="weights", value=checksum(weights))
 
 

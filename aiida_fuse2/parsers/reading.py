@@ -1,4 +1,4 @@
-"""Reading the files of a job, whatever is in them: what cannot be read costs no more than itself."""
+"""Reading the files of a job, whatever their content: an unreadable part does not affect the others."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ from aiida_fuse2.core.errors import error_text, shown_value, storable
 from aiida_fuse2.io.trials import from_extxyz
 
 MAX_BYTES = 256 * 1024**2
-"""Longest part of a file that is read; a result has 1 kB, and a geometry 0.1 kB per atom."""
+"""Largest part of a file that is read; a result has 1 kB, and a geometry 0.1 kB per atom."""
 
 MAX_LINE = 1024**2
-"""Longest line of results, bytes."""
+"""Longest accepted line of results, bytes."""
 
 MAX_DIGITS = 6
-"""Most digits of a number of atoms."""
+"""Largest number of digits of a number of atoms."""
 
 CELL = "Lattice="
-"""What the second line of every geometry of a crystal has, and no line of an atom."""
+"""Text in the second line of every geometry of a crystal, and in no line of an atom."""
 
 
 def read_start(path: Path) -> bytes:
-    """Return a file as far as it is read; nothing where it is missing."""
+    """Return the part of a file that is read; nothing if it is missing."""
     if not path.is_file():
         return b""
     with path.open("rb") as handle:
@@ -34,10 +34,10 @@ def read_start(path: Path) -> bytes:
 
 
 def read_rows(path: Path) -> tuple[dict[str, list[dict[str, Any]]], list[str]]:
-    """Return the rows of results by label, and what is wrong with other lines; one that was cut off does not count.
+    """Return the rows of results by label, and the problems of other lines, except one that was cut off.
 
     Args:
-        path: a JSON object in each line.
+        path: file with a JSON object in each line.
     """
     rows: dict[str, list[dict[str, Any]]] = {}
     problems: list[str] = []
@@ -48,7 +48,7 @@ def read_rows(path: Path) -> tuple[dict[str, list[dict[str, Any]]], list[str]]:
         try:
             label, row = _row(line)
         except (ValueError, RecursionError) as error:
-            if number < len(lines):  # else a kill has cut it off
+            if number < len(lines):  # otherwise a kill has cut it off
                 problems.append(f"line {number} of {path.name}: {error_text(error, 120)}")
             continue
         rows.setdefault(label, []).append(row)
@@ -59,8 +59,8 @@ def _row(line: bytes) -> tuple[str, dict[str, Any]]:
     """Return label and values of a line.
 
     Raises:
-        ValueError: where it is no JSON object with a label.
-        RecursionError: where it is too deep.
+        ValueError: if it is not a JSON object with a label.
+        RecursionError: if it is too deep.
     """
     if len(line) > MAX_LINE:
         raise ValueError(f"{len(line)} bytes")
@@ -72,11 +72,11 @@ def _row(line: bytes) -> tuple[str, dict[str, Any]]:
 
 
 def read_structures(path: Path) -> list[Atoms]:
-    """Return the crystals of a file of extended XYZ; what is none is passed over, and one that was cut off too."""
+    """Return the crystals of a file of extended XYZ; everything else is skipped, and a crystal that was cut off too."""
     texts = list(_frames(read_start(path).decode(errors="replace")))
     try:
         return from_extxyz("".join(texts))
-    except Exception:  # noqa: BLE001 - whatever the reader raises: then each by itself
+    except Exception:  # noqa: BLE001 - the reader may raise anything: then each is read separately
         return [frame for text in texts for frame in _read_frame(text)]
 
 
@@ -91,13 +91,13 @@ def read_geometries(path: Path) -> dict[str, list[Atoms]]:
 def _read_frame(text: str) -> list[Atoms]:
     try:
         return from_extxyz(text)
-    except Exception:  # noqa: BLE001 - whatever the reader raises
+    except Exception:  # noqa: BLE001 - the reader may raise anything
         return []
 
 
 def _frames(text: str) -> Iterator[str]:
-    """Yield what has the form of a geometry: a number of atoms, a line with the cell, a line for each atom."""
-    lines = text.split("\n")  # the last one is behind the last end of a line: no line, or one that was cut off
+    """Yield the texts with the form of a geometry: a number of atoms, a line with the cell, a line for each atom."""
+    lines = text.split("\n")  # the last one comes after the last line end: it is empty, or was cut off
     position = 0
     while position + 2 < len(lines):
         is_head = _is_count(lines[position]) and CELL in lines[position + 1]
@@ -116,18 +116,18 @@ def _is_count(line: str) -> bool:
 
 
 def read_values(path: Path) -> dict[str, Any]:
-    """Return the plain values of a file, as they may be stored.
+    """Return the plain values of a file, in a form that can be stored.
 
     Args:
-        path: a JSON object.
+        path: file with a JSON object.
 
     Raises:
-        ValueError: where it is none, or cannot be stored; says why.
+        ValueError: if it is not a JSON object, or cannot be stored; the message says why.
     """
     try:
         values = storable(json.loads(read_start(path)))
     except (ValueError, RecursionError) as error:
         raise ValueError(f"{path.name}: {error_text(error, 200)}") from error
     if not isinstance(values, dict):
-        raise ValueError(f"{path.name}: holds no values by name")  # noqa: TRY004 - of a file, not of an argument
+        raise ValueError(f"{path.name}: is not an object with values by name")  # noqa: TRY004 - of a file, not of an argument
     return values

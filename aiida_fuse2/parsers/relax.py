@@ -24,13 +24,13 @@ from .base import WorkerParser
 from .reading import read_geometries, read_rows, read_values
 
 EXTRAS_KEY = "fuse2"
-"""Extra of an explored structure that holds what is asked for most."""
+"""Extra of an explored structure with the values that are asked for most."""
 
 EXTRAS = (*DESCRIBED, "label", "generation", "walker", "move", "origin", "parent")
 
 
 def read_software(folder: Path) -> dict[str, str]:
-    """Return the versions of the packages that the job ran with, by name; empty where they are not known."""
+    """Return the versions of the packages that the job ran with, by name; empty if they are not known."""
     try:
         versions = read_values(folder / SOFTWARE_FILE)
     except ValueError:
@@ -39,20 +39,20 @@ def read_software(folder: Path) -> dict[str, str]:
 
 
 def structure_extras(row: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the extras of an explored structure: cheap to ask; the truth stays in the links.
+    """Return the extras of an explored structure, for cheap queries; the truth stays in the links.
 
     Args:
-        row: where the trial came from, what relaxing it gave and, once it is known, ``duplicate_of``.
+        row: origin of the trial, result of its relaxation and, if it is known, ``duplicate_of``.
     """
     tier = {TIER: row[TIER]} if row.get(TIER) else {}
     return {key: row[key] for key in EXTRAS} | tier | {"duplicate_of": row.get("duplicate_of") or ""}
 
 
 class RelaxParser(WorkerParser):
-    """Turns the results of a batch into nodes; a failed structure does not fail the batch."""
+    """Turns the results of a batch into nodes; a failed structure does not make the batch fail."""
 
     def parse(self, **kwargs: Any) -> ExitCode | None:
-        """Parse the files of the job; a result that cannot be believed is a failure of its structure."""
+        """Parse the files of the job; a result that contradicts itself is a failure of its structure."""
         folder = self.temporary_folder(kwargs)
         trials = {t.info.label: t for t in self._trials()}
         try:
@@ -60,7 +60,7 @@ class RelaxParser(WorkerParser):
             frames = read_geometries(folder / RELAXED_FILE) if rows else {}
         except OSError as error:
             return self.exit_codes.ERROR_OUTPUT_UNREADABLE.format(reason=error_text(error))
-        problems += [f"{shown_value(label)} is no label of this job" for label in rows if label not in trials]
+        problems += [f"{shown_value(label)} is not a label of this job" for label in rows if label not in trials]
         if problems:
             self.logger.warning("not read: %s", one_line("; ".join(problems)))
         rules, source = self._rules()
@@ -87,14 +87,14 @@ class RelaxParser(WorkerParser):
         return None
 
     def _unread(self, problems: list[str]) -> ExitCode:
-        """Return the exit code of a job without a result of any of its trials."""
+        """Return the exit code of a job without any result."""
         failure = self.failure()
         if not problems or failure.status == self.exit_codes.ERROR_INPUT_REFUSED.status:
             return failure
         return self.exit_codes.ERROR_OUTPUT_UNREADABLE.format(reason=one_line(problems[0]))
 
     def _rules(self) -> tuple[RelaxationRules, str]:
-        """Return the settings that results are held against, and the calculator."""
+        """Return the settings that results are checked against, and the calculator."""
         settings = parse_settings(RelaxSettings, self.node.inputs.settings.get_dict())
         return settings, settings.calculator
 

@@ -29,7 +29,7 @@ class TrainParser(WorkerParser):
             counts = read_values(summary)
             digest = read_archive_file(weights).digest
             if counts.get("weights_sha256") != digest:
-                raise ValueError(f"{SUMMARY_FILE} is about other weights than {TRAINED_FILE} holds")
+                raise ValueError(f"{SUMMARY_FILE} does not belong to the weights in {TRAINED_FILE}")
         except ValueError as error:
             return self.exit_codes.ERROR_OUTPUT_UNREADABLE.format(reason=error_text(error))
         self.out("summary", orm.Dict(counts))

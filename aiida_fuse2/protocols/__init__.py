@@ -17,13 +17,13 @@ REPLACED = frozenset({"move_weights", "melted_move_weights", "radii", "oxidation
 """Settings whose keys are data: an override replaces them as a whole instead of adding to them."""
 
 OPEN = frozenset({"options"})
-"""Inputs that take more keys than the protocol names."""
+"""Inputs that accept more keys than those in the protocol."""
 
 MAX_DEPTH = 20
-"""Most levels of nested overrides; inputs have five."""
+"""Largest number of levels of nested overrides; inputs have five."""
 
 MAX_VALUES = 10_000
-"""Most values of overrides, those inside others included."""
+"""Largest number of values of overrides, those inside others included."""
 
 
 @lru_cache(maxsize=4)
@@ -47,7 +47,7 @@ def experiment(name: str) -> tuple[dict[str, Any], int]:
     """Return an experiment of the paper as overrides, and how many runs it consists of.
 
     Raises:
-        InputError: where there is no such experiment.
+        InputError: if there is no such experiment.
     """
     known = _load("search")["experiments"]
     if name not in known:
@@ -66,10 +66,10 @@ def merge(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]
 
 
 def check_extent(changes: object) -> None:
-    """Refuse overrides that are too deep or too many to be inputs, those that hold themselves among them.
+    """Refuse overrides that are too deep or too many to be inputs, such as those that contain themselves.
 
     Raises:
-        InputError: where they are.
+        InputError: if they are.
     """
     level: list[object] = [changes]
     seen = 0
@@ -110,10 +110,10 @@ def check_overrides(overrides: Mapping[str, Any], *, name: str = "search") -> No
 
     Args:
         overrides: nested values.
-        name: of the protocol file.
+        name: name of the protocol file.
 
     Raises:
-        InputError: for the first that names no input.
+        InputError: for the first override that names no input.
     """
     check_extent(overrides)
     _check_known(overrides, _load(name)["default_inputs"])
@@ -125,12 +125,12 @@ def protocol_inputs(
     """Return the inputs of a protocol with overrides.
 
     Args:
-        protocol: its name; the default one where None.
-        overrides: nested values that win over the protocol.
-        name: of the protocol file.
+        protocol: name of the protocol; the default protocol if None.
+        overrides: nested values that take precedence over the protocol.
+        name: name of the protocol file.
 
     Raises:
-        InputError: where there is no such protocol, or an override names no input.
+        InputError: if there is no such protocol, or an override names no input.
     """
     loaded = _load(name)
     chosen = protocol or loaded["default_protocol"]
@@ -142,18 +142,18 @@ def protocol_inputs(
 
 
 def completed_settings(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Return settings of a search made by an earlier version, with defaults for those that it did not know.
+    """Return settings of a search made by an earlier version, with defaults for the settings that it did not have.
 
     Args:
-        values: as they are in the graph.
+        values: settings as stored in the graph.
     """
     return merge(protocol_inputs()["settings"], migrated(values))
 
 
 def completed_relax_settings(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Return settings of a relaxation made by an earlier version, with defaults for those that it did not know.
+    """Return settings of a relaxation made by an earlier version, with defaults for the settings that it did not have.
 
     Args:
-        values: as they are in the graph.
+        values: settings as stored in the graph.
     """
     return merge(protocol_inputs()["relax"]["settings"], migrated(values))

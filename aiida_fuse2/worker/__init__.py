@@ -1,4 +1,4 @@
-"""What runs on the target machine: batch jobs that relax or generate structures, without AiiDA."""
+"""The programs on the target machine: batch jobs that relax or generate structures, without AiiDA."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a job has finished, line by line on disk, so that one that was killed can be resumed."""
+"""The checkpoint of a job: its finished work, line by line on disk, so that a killed job can be resumed."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ def signature(values: Any) -> str:
 class Checkpoint:
     """Finished pieces of work by name.
 
-    A line that a kill cut off is left out, and so is all that was written for other inputs.
+    A line that a kill cut off is ignored, and so is everything that was written for other inputs.
 
     Args:
-        path: file of the checkpoint; made where it is missing.
-        inputs: signature of what decides the results.
+        path: file of the checkpoint; made if it is missing.
+        inputs: signature of everything that decides the results.
     """
 
     def __init__(self, path: Path, inputs: str) -> None:

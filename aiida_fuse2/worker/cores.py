@@ -1,4 +1,4 @@
-"""How many cores a job may use: what a scheduler has given it, or those of the machine."""
+"""How many cores a job may use: those that a scheduler has given it, or those of the machine."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ CORES_OF_SCHEDULERS = {
     "LSB_JOBID": ("LSB_DJOB_NUMPROC",),
     "SGE_TASK_ID": ("NSLOTS",),
 }
-"""Variables that hold the cores of a job on its node, by the variable that tells the scheduler: Slurm
+"""Variables that hold the cores of a job on its node, by the variable that identifies the scheduler: Slurm
 (``sbatch``, section "output environment variables"), PBS Professional and Torque (``qsub``), LSF (``bsub``),
 Grid Engine (``qsub``)."""
 
@@ -26,10 +26,10 @@ def usable_cores() -> int:
 def cores_of_job(environment: Mapping[str, str]) -> int:
     """Return how many cores the job of this process may use, at least one.
 
-    A job of a scheduler that does not tell may use one: others may be at work on its node.
+    If the scheduler does not report a number, the job may use one core: other jobs may run on its node.
 
     Args:
-        environment: variables of the process.
+        environment: environment variables of the process.
     """
     for job, names in CORES_OF_SCHEDULERS.items():
         if job in environment:

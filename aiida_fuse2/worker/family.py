@@ -13,13 +13,13 @@ from multiprocessing.context import BaseContext
 from types import FrameType
 
 PR_SET_PDEATHSIG = 1
-"""Of ``prctl(2)``: the signal that this process gets when the thread that started it ends."""
+"""Option of ``prctl(2)``: the signal that this process gets when the thread that started it ends."""
 
 
 def die_with(parent: int) -> None:
-    """Let this process be killed when its parent ends, at once where that has happened already.
+    """Let this process be killed when its parent ends, or at once if the parent has ended already.
 
-    Linux does so; elsewhere a ``Guardian`` has to.
+    Linux does this; on other systems a ``Guardian`` does it.
 
     Args:
         parent: PID of the process that started this one.
@@ -31,7 +31,7 @@ def die_with(parent: int) -> None:
 
 
 def lead_group(pid: int = 0) -> None:
-    """Give a process (by default this one) a group of its own, so that it is killed with all that it starts."""
+    """Give a process (by default this one) a group of its own, so that it is killed with everything that it starts."""
     with contextlib.suppress(OSError):  # it has one, or has ended
         os.setpgid(pid, pid)
 
@@ -43,9 +43,9 @@ def kill_group(pid: int) -> None:
 
 
 class Guardian:
-    """A process that kills groups of others once the one that started it is gone.
+    """A process that kills the groups of other processes when the process that started it is gone.
 
-    It waits for the end of a pipe whose other end only that one has, which the kernel closes with it.
+    It waits for the end of a pipe whose other end only that process holds; the kernel closes it with the process.
     """
 
     def __init__(self, context: BaseContext) -> None:
@@ -59,7 +59,7 @@ class Guardian:
         self.line.send(group)
 
     def forget(self, group: int) -> None:
-        """Do so no longer, since it is gone."""
+        """Stop watching a group, because it is gone."""
         self.line.send(-group)
 
     def close(self) -> None:
@@ -82,9 +82,9 @@ def _guard(reader: Connection, line: Connection) -> None:
 
 @contextlib.contextmanager
 def _ended_in_order() -> Iterator[None]:
-    """Take a request to end, which all processes of a job may get, for the end of the job."""
+    """Treat a request to end, which all processes of a job may get, as the end of the job."""
 
-    def end(signum: int, frame: FrameType | None) -> None:  # noqa: ARG001 - as Python calls it
+    def end(signum: int, frame: FrameType | None) -> None:  # noqa: ARG001 - Python calls it with these arguments
         raise EOFError
 
     with contextlib.suppress(EOFError):

@@ -29,7 +29,7 @@ from .software import software_versions
 
 
 def limit_of_pool(settings: SearchSettings, pool_number: int) -> int:
-    """Return the most atoms of a structure of a pool: the first one may have a limit of its own."""
+    """Return the largest number of atoms of a structure of a pool: the first pool may have a limit of its own."""
     return settings.initial_limit if pool_number == 0 else settings.max_atoms
 
 
@@ -39,9 +39,9 @@ def generate_pool(
     """Make the structures of one pool with a generator that makes one at a time.
 
     Args:
-        settings: of the search: generator, limits, seed.
-        pool_number: how many pools the search has filled before; part of the random key.
-        stop: asked before each attempt whether to leave the pool as it is.
+        settings: settings of the search: generator, limits, seed.
+        pool_number: number of pools that the search has filled before; part of the random key.
+        stop: returns whether to stop here; called before each attempt.
 
     Returns:
         Valid structures in the order they were made, and a summary: tried, kept, rejected by reason.
@@ -95,21 +95,21 @@ def fill_pool(
 ) -> tuple[list[Atoms], dict[str, Any]]:
     """Make, rank and number the structures of a pool.
 
-    What is finished is written to a checkpoint in the folder, and one of the same inputs is resumed.
+    Finished work is written to a checkpoint in the folder; a checkpoint of the same inputs is resumed.
 
     Args:
         settings: of the search.
-        pool_number: how many pools the search has filled before.
-        folder: of the job.
-        tier: the potential that ranks, where the settings ask for one.
-        weights: file of the network's weights, where it needs one.
-        stop: asked before each attempt of a generator that makes one structure at a time whether to leave it at that.
+        pool_number: number of pools that the search has filled before.
+        folder: folder of the job.
+        tier: the potential that ranks, if the settings ask for one.
+        weights: file of the network's weights, if it needs one.
+        stop: returns whether to stop here; called before each attempt of a generator that makes single structures.
 
     Returns:
         The structures, best first, and a summary.
 
     Raises:
-        InputError: where a network or a potential cannot be loaded, or is missing.
+        InputError: if a network or a potential cannot be loaded, or is missing.
     """
     if settings.pool.ranking != "none" and tier is None:
         raise InputError("settings.pool.ranking", settings.pool.ranking, "needs a potential: give the input `tier`")
@@ -141,12 +141,12 @@ def fill_pool(
 
 
 def _best(atoms: Atoms) -> dict[str, Any]:
-    """Return what is known of the first structure of a pool."""
+    """Return the values of the first structure of a pool."""
     return {key: value for key, value in atoms.info.items() if key not in {ORIGIN, POOL_NUMBER, "rank"}}
 
 
 def _signature(settings: SearchSettings, pool_number: int, tier: RelaxSettings | None, digest: str) -> str:
-    """Return the signature of what decides a pool; how many processes make it does not."""
+    """Return the signature of everything that decides a pool; the number of processes does not."""
     values = settings.model_dump(mode="json")
     del values["pool"]["processes"]
     ranks = tier is not None and settings.pool.ranking != "none"
@@ -169,7 +169,7 @@ def run_generate_job(job: dict[str, Any], folder: Path) -> None:
         folder: where pool and summary are written; may hold weights, and the checkpoint of a job that was killed.
 
     Raises:
-        InputError: where settings are wrong, or something that they need is missing.
+        InputError: if settings are wrong, or something that they need is missing.
     """
     settings = parse_settings(SearchSettings, job["settings"])
     check_search(settings)

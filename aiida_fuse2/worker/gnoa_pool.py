@@ -1,4 +1,4 @@
-"""The structures of ``gnoa`` in one job: units side by side, each written when it is finished."""
+"""The structures of ``gnoa`` in one job: assignments side by side, each written when it is finished."""
 
 from __future__ import annotations
 
@@ -11,8 +11,15 @@ from typing import Any
 
 from ase import Atoms
 
+from aiida_fuse2.core.generators.gnoa.assignments import (
+    Assignment,
+    AssignmentResult,
+    Candidate,
+    plan_assignments,
+    run_assignment,
+    z_values,
+)
 from aiida_fuse2.core.generators.gnoa.networks import Network, load_network
-from aiida_fuse2.core.generators.gnoa.units import Candidate, Unit, UnitResult, plan_units, run_unit, z_values
 from aiida_fuse2.core.search.pool import ORIGIN
 from aiida_fuse2.core.settings import GNOA, SearchSettings
 from aiida_fuse2.io.names import PROGRESS_FILE
@@ -26,9 +33,9 @@ _NETWORKS: dict[tuple[str, Path | None], Network] = {}
 
 @dataclass(frozen=True)
 class _Work:
-    """A unit with all that decides its result."""
+    """An assignment with everything that decides its result."""
 
-    unit: Unit
+    assignment: Assignment
     settings: SearchSettings
     limit: int
     pool_number: int
@@ -48,10 +55,10 @@ def _prepare(work: _Work) -> None:
 
 def _run(work: _Work) -> tuple[str, dict[str, Any]]:
     network = _network(work.settings, work.weights)
-    return network.name, _to_dict(run_unit(work.unit, work.settings, work.limit, work.pool_number, network))
+    return network.name, _to_dict(run_assignment(work.assignment, work.settings, work.limit, work.pool_number, network))
 
 
-def _to_dict(result: UnitResult) -> dict[str, Any]:
+def _to_dict(result: AssignmentResult) -> dict[str, Any]:
     return {
         "tried": result.tried,
         "scored": result.scored,
@@ -65,17 +72,17 @@ def _to_dict(result: UnitResult) -> dict[str, Any]:
 
 
 def _lost(lost: Lost) -> dict[str, Any]:
-    """Return the result of a unit that killed or blocked its process: one structure tried, and why there is none."""
+    """Return the result of an assignment that killed or blocked its process: one structure tried, and the reason."""
     return {"tried": 1, "scored": 0, "penalised": {str(lost.reason): 1}, "cpu_seconds": 0.0, "candidates": []}
 
 
-def _from_dict(unit: str, values: dict[str, Any]) -> UnitResult:
+def _from_dict(assignment: str, values: dict[str, Any]) -> AssignmentResult:
     candidates = [
-        Candidate(atoms_from_dict(c["atoms"]), c["score"], c["space_group"], c["wyckoff"], unit)
+        Candidate(atoms_from_dict(c["atoms"]), c["score"], c["space_group"], c["wyckoff"], assignment)
         for c in values["candidates"]
     ]
-    return UnitResult(
-        unit,
+    return AssignmentResult(
+        assignment,
         candidates,
         values["tried"],
         values["scored"],
@@ -93,38 +100,38 @@ def generate_gnoa(
     folder: Path,
     weights: Path | None,
 ) -> tuple[list[Atoms], dict[str, Any]]:
-    """Run all units of a pool that the checkpoint does not have.
+    """Run all assignments of a pool that are missing in the checkpoint.
 
     Args:
         settings: of the search.
         pool_number: how many pools the search has filled before.
-        limit: most atoms of a structure.
-        checkpoint: finished units.
+        limit: largest number of atoms of a structure.
+        checkpoint: finished assignments.
         folder: where progress is written.
         weights: file of the network's weights, where it needs one.
 
     Returns:
-        What the units kept, lowest energy of the network first, duplicates included, and counts.
+        The structures that the assignments kept, lowest energy of the network first, duplicates included, and counts.
 
     Raises:
-        InputError: where the network cannot be loaded.
+        InputError: if the network cannot be loaded.
     """
-    units = plan_units(settings, limit)
-    results = {unit.key: checkpoint.entries[unit.key] for unit in units if unit.key in checkpoint.entries}
+    assignments = plan_assignments(settings, limit)
+    results = {a.key: checkpoint.entries[a.key] for a in assignments if a.key in checkpoint.entries}
     missing = [
-        _Work(u, settings, limit, pool_number, weights)
-        for u in sorted(units, key=lambda unit: -unit.z)
-        if u.key not in results
+        _Work(a, settings, limit, pool_number, weights)
+        for a in sorted(assignments, key=lambda assignment: -assignment.z)
+        if a.key not in results
     ]
-    _write_progress(folder, len(units), results.values())
+    _write_progress(folder, len(assignments), results.values())
     # each network has processes of its own: TensorFlow must not share one with PyTorch, which ranks
     for work, outcome in run_all(_run, missing, settings.pool.processes, prepare=_prepare):
         name, result = ("", _lost(outcome)) if isinstance(outcome, Lost) else outcome
         result["network"] = name
-        checkpoint.add(work.unit.key, result)
-        results[work.unit.key] = result
-        _write_progress(folder, len(units), results.values())
-    ordered = [_from_dict(unit.key, results[unit.key]) for unit in units]
+        checkpoint.add(work.assignment.key, result)
+        results[work.assignment.key] = result
+        _write_progress(folder, len(assignments), results.values())
+    ordered = [_from_dict(a.key, results[a.key]) for a in assignments]
     names = sorted({str(result["network"]) for result in results.values()} - {""})
     return _structures(ordered), _summary(settings, limit, ordered, names)
 
@@ -145,7 +152,7 @@ def _write_progress(folder: Path, total: int, results: Any) -> None:
     scratch.replace(folder / PROGRESS_FILE)
 
 
-def _structures(results: Sequence[UnitResult]) -> list[Atoms]:
+def _structures(results: Sequence[AssignmentResult]) -> list[Atoms]:
     structures = []
     for candidate in sorted((c for result in results for c in result.candidates), key=lambda c: c.score):
         atoms = candidate.atoms
@@ -154,15 +161,17 @@ def _structures(results: Sequence[UnitResult]) -> list[Atoms]:
             "score": candidate.score,
             "space_group": candidate.space_group,
             "wyckoff": candidate.wyckoff,
-            "unit": candidate.unit,
+            "unit": candidate.assignment,
         }
         structures.append(atoms)
     return structures
 
 
-def _summary(settings: SearchSettings, limit: int, results: Sequence[UnitResult], names: list[str]) -> dict[str, Any]:
+def _summary(
+    settings: SearchSettings, limit: int, results: Sequence[AssignmentResult], names: list[str]
+) -> dict[str, Any]:
     penalised: Counter[str] = sum((result.penalised for result in results), Counter())
-    used = {result.unit.partition("_")[0] for result in results}
+    used = {result.assignment.partition("_")[0] for result in results}
     return {
         "tried": sum(result.tried for result in results),
         "scored": sum(result.scored for result in results),

@@ -35,16 +35,16 @@ from .relaxing import lost_structure, needed_potential, write_results
 from .software import software_versions
 
 RUNS_FOLDER = "runs"
-"""Folder below that of the job with a folder for each structure."""
+"""Folder inside the folder of the job, with a folder for each structure."""
 
 MAX_STDERR = 200
-"""Longest text kept of what GULP prints as errors, characters."""
+"""Longest text kept of GULP's error output, characters."""
 
 GRACE = 2.0
-"""Multiple of its time limit on the clock after which GULP is killed."""
+"""Wall time after which GULP is killed, as a multiple of its time limit."""
 
 GOES_ON = frozenset({Outcome.ACHIEVED, Outcome.SINGLE, Outcome.NO_MINIMUM, Outcome.STEP_LIMIT})
-"""Outcomes of a stage after which the next begins."""
+"""Outcomes of a stage after which the next stage begins."""
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,7 @@ class GulpRunner:
 
     Attributes:
         command: the program and its arguments; it reads the input on its standard input.
-        settings: of the job.
+        settings: settings of the job.
         library: text of the library.
     """
 
@@ -62,11 +62,11 @@ class GulpRunner:
     library: str
 
     def compute(self, trial: Trial, folder: Path) -> RelaxedStructure:
-        """Return what GULP makes of a structure; a failure is an outcome with a name, never an exception.
+        """Return the result of GULP for a structure; a failure is an outcome with a name, never an exception.
 
         Args:
             trial: the structure and its label.
-            folder: of this structure; holds the files of the last stage and, numbered, of those before.
+            folder: folder of this structure, with the files of the last stage and, numbered, of the earlier ones.
         """
         start = Atoms(numbers=trial.atoms.numbers, positions=trial.atoms.positions, cell=trial.atoms.cell, pbc=True)
         values: dict[str, Any] = {"potential": GULP, "prerelax_evaluations": 0, "evaluations": 0, "cpu_seconds": 0.0}
@@ -90,7 +90,7 @@ class GulpRunner:
             return RelaxedStructure(error.reason, error.detail, final, values, None)
 
     def _run(self, atoms: Atoms, stage: StageSettings, label: str, folder: Path) -> GulpOutput:
-        """Run one stage and return what its output says."""
+        """Run one stage and return the content of its output."""
         text = write_input(atoms, self.settings, stage, name=label, library=POTENTIAL_FILE)
         (folder / GULP_INPUT).write_text(text)
         limit = self.settings.time_limit
@@ -107,7 +107,7 @@ class GulpRunner:
                     timeout=None if limit is None else GRACE * limit,
                 )
             except subprocess.TimeoutExpired:
-                return GulpOutput(Outcome.TIME_LIMIT, f"killed after {GRACE * (limit or 0):g} s on the clock")
+                return GulpOutput(Outcome.TIME_LIMIT, f"killed after {GRACE * (limit or 0):g} s of wall time")
         output = read_output((folder / GULP_OUTPUT).read_text(errors="replace"))
         if output.outcome is Outcome.TRUNCATED:
             said = one_line(done.stderr.decode(errors="replace"), MAX_STDERR)
@@ -116,10 +116,10 @@ class GulpRunner:
         return output
 
     def _finished(self, atoms: Atoms, output: GulpOutput, values: dict[str, Any]) -> RelaxedStructure:
-        """Return the result of a structure that no stage has thrown out.
+        """Return the result of a structure for which no stage failed.
 
         Raises:
-            RelaxationError: where it did not converge, with the outcome as the reason; ``fused_atoms``,
+            RelaxationError: if it did not converge, with the outcome as the reason; ``fused_atoms``,
                 ``isolated_atom``, ``cell_exploded``, ``energy_impossible``.
         """
         outcome = output.outcome
@@ -141,7 +141,7 @@ class GulpRunner:
 
 
 def _count(values: dict[str, Any], output: GulpOutput) -> None:
-    """Add what a stage cost."""
+    """Add the costs of a stage."""
     values["potential"] = f"gulp {output.version}".strip()
     values["evaluations"] += output.cycles + 1
     values["cpu_seconds"] = round(values["cpu_seconds"] + (output.cpu_seconds or 0.0), 4)
@@ -149,10 +149,10 @@ def _count(values: dict[str, Any], output: GulpOutput) -> None:
 
 
 def _geometry(atoms: Atoms, output: GulpOutput, stage: StageSettings) -> Atoms:
-    """Return the geometry that a stage ended with; that of its start where it has moved nothing, or printed none.
+    """Return the geometry that a stage ended with; that of its start if it has moved nothing, or printed none.
 
     Raises:
-        RelaxationError: ``output_truncated`` where an optimisation that ended has printed no geometry, or one of
+        RelaxationError: ``output_truncated`` if an optimisation that ended has printed no geometry, or one of
             other atoms.
     """
     if not stage.is_optimisation or output.outcome not in GOES_ON | {Outcome.TIME_LIMIT}:
@@ -168,12 +168,12 @@ def _geometry(atoms: Atoms, output: GulpOutput, stage: StageSettings) -> Atoms:
 
 
 def compute_all(trials: Sequence[Trial], runner: GulpRunner, folder: Path) -> Iterator[tuple[Trial, RelaxedStructure]]:
-    """Compute trials and yield each with its result as soon as it is there; large structures begin first.
+    """Compute trials and yield each with its result as soon as it is finished; large structures begin first.
 
     Args:
         trials: in any order.
-        runner: what computes them.
-        folder: below which each trial has a folder of its own.
+        runner: runs GULP.
+        folder: folder in which each trial has a folder of its own.
     """
     ordered = sorted(trials, key=lambda trial: -len(trial.atoms))
     work = [(runner, trial, folder / trial.info.label) for trial in ordered]
@@ -183,7 +183,7 @@ def compute_all(trials: Sequence[Trial], runner: GulpRunner, folder: Path) -> It
 
 def _compute_one(work: tuple[GulpRunner, Trial, Path]) -> RelaxedStructure:
     runner, trial, folder = work
-    shutil.rmtree(folder, ignore_errors=True)  # of a process that died
+    shutil.rmtree(folder, ignore_errors=True)  # left by a process that died
     return runner.compute(trial, folder)
 
 
@@ -195,7 +195,7 @@ def run_gulp_job(job: dict[str, Any], folder: Path) -> None:
         folder: holds ``trials.extxyz`` and ``potential.lib``; results are added line by line.
 
     Raises:
-        InputError: where parameters or library are wrong, or GULP is not there.
+        InputError: if parameters or library are wrong, or GULP is not found.
     """
     settings = parse_settings(GulpSettings, job["parameters"], where="parameters")
     command = tuple(job["command"])
@@ -219,7 +219,7 @@ def run_gulp_job(job: dict[str, Any], folder: Path) -> None:
 
 
 def _keep_files(folder: Path, labels: Sequence[str], failed: set[str], settings: GulpSettings) -> None:
-    """Put the files of GULP that are kept where they are brought back from."""
+    """Put the GULP files to keep into the file that is retrieved."""
     runs = folder / RUNS_FOLDER
     if len(labels) == 1:
         for name in (GULP_INPUT, GULP_OUTPUT):

@@ -25,8 +25,8 @@ from .software import software_versions
 
 TITLE = """Pair potentials of {composition}, learned by aiida-fuse2 from {teacher} (seed {seed}).
 Cubic splines up to {cutoff:g} Angstrom, for use without electrostatics; energies in eV.
-The energy of the free atoms, {offset:.4f} eV per atom, is left out.
-These are not published potentials: they serve this composition only.
+The energy of the free atoms, {offset:.4f} eV per atom, is not included.
+These are not published potentials: they are valid for this composition only.
 """
 
 
@@ -51,11 +51,11 @@ def run_learn_job(job: dict[str, Any], folder: Path) -> None:
     """Run a job that learns pair potentials in a folder.
 
     Args:
-        job: ``settings`` of learning, and ``relax``: the settings of relaxing with the teacher.
+        job: ``settings`` of learning, and ``relax``: settings of relaxing with the teacher.
         folder: where potentials, frames and report are written.
 
     Raises:
-        InputError: where settings are wrong, or the generators make no structures with them.
+        InputError: if settings are wrong, or the generators make no structures with them.
     """
     settings = parse_settings(LearnSettings, job["settings"])
     check_learning(settings)

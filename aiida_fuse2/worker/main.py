@@ -19,10 +19,10 @@ from .software import calculator_versions, software_versions
 from .wall_time import limited
 
 INPUT_ERROR = 2
-"""Exit code where the job could not start because of its input."""
+"""Exit code if the job could not start because of its input."""
 
 ENDED_EARLY = 3
-"""Exit code where the job ended before all was done: its processes died, or its wall time was used up."""
+"""Exit code if the job ended before its work was done: its processes died, or its wall time was used up."""
 
 _JOBS = {
     "relax": ("relaxing", "run_relax_job"),
@@ -42,8 +42,10 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=__version__)
     parser.add_argument("job", choices=[*_JOBS, "versions"], help="what to run; versions prints those of the packages")
     parser.add_argument("--calculator", help="with versions: a calculator, whose version is printed too")
-    parser.add_argument("--arguments", type=json.loads, default={}, help="of the calculator, as JSON")
-    parser.add_argument("--device", help="with versions: a device that must be there")
+    parser.add_argument(
+        "--arguments", type=json.loads, default={}, help="with versions: arguments of the calculator, as JSON"
+    )
+    parser.add_argument("--device", help="with versions: a device that must exist")
     return parser
 
 
@@ -56,7 +58,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run one job in the current folder and return its exit code."""
     options = _parser().parse_args(arguments)
     folder = Path.cwd()
-    warnings.filterwarnings("ignore")  # libraries warn once per structure; results carry what matters
+    warnings.filterwarnings("ignore")  # libraries warn once per structure; the results contain everything important
     try:
         if options.job == "versions":
             if options.device is not None:
@@ -74,7 +76,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         report = {"field": error.field, "value": repr(error.value), "expected": error.expected}
         (folder / ERROR_FILE).write_text(json.dumps(report))
         return INPUT_ERROR
-    except Fuse2Error as error:  # what there is has been written
+    except Fuse2Error as error:  # the existing results are written already
         sys.stderr.write(f"error: {error}\n")
         return ENDED_EARLY
     return 0

@@ -1,4 +1,4 @@
-"""Pieces of work side by side, each in a process that it may kill or block without harm to the others."""
+"""Pieces of work side by side, each in its own process, which it may kill or block without harm to the others."""
 
 from __future__ import annotations
 
@@ -25,25 +25,25 @@ Work = TypeVar("Work")
 Result = TypeVar("Result")
 
 LOOK = 1.0
-"""Time after which processes that say nothing are looked at, s."""
+"""Time after which silent processes are checked, s."""
 
 GRACE = 2.0
 """How long a process without work may take to end, s."""
 
 MOST_DEATHS = 3
-"""Processes that may die on a piece before it is lost; all but the first have nothing beside them."""
+"""Number of processes that may die on a piece before it is lost; all but the first run alone."""
 
 AGAIN = 0.5
-"""Part of the job's time after which a piece that is not finished is begun a second time, beside the first."""
+"""Fraction of the job's time after which an unfinished piece is started a second time, beside the first."""
 
 EARLY = 0.25
-"""Part of the job's time after which it would be too late for that."""
+"""Fraction of the job's time after which it is too late for that."""
 
 MAX_DETAIL = 300
 """Longest text kept of an error, characters."""
 
 READY, DONE, FAILED, REFUSED, DEAD = "ready", "done", "failed", "refused", "dead"
-"""What a process tells, and what is seen of it."""
+"""Messages of a process, and its states."""
 
 
 SIGNALS = {number.value: number.name for number in signal.Signals}
@@ -51,16 +51,16 @@ SIGNALS = {number.value: number.name for number in signal.Signals}
 
 
 class WorkerError(Fuse2Error):
-    """Processes that are to work end before they have any."""
+    """Processes end before they have received any work."""
 
 
 @dataclass(frozen=True)
 class Lost:
-    """What came of a piece of work that gave no result.
+    """The outcome of a piece of work that gave no result.
 
     Attributes:
         reason: ``process_died``, ``wall_time`` or ``calculator_error``.
-        detail: for people.
+        detail: text for people.
     """
 
     reason: str
@@ -80,23 +80,23 @@ def run_all(
     *,
     prepare: Callable[[Work], object] | None = None,
 ) -> Iterator[tuple[Work, Result | Lost]]:
-    """Yield each piece of work with its result as soon as it is there.
+    """Yield each piece of work with its result as soon as it is finished.
 
-    None runs in this process, and what comes of one does not depend on the others. A piece whose process ends is run
-    again when all others are done, alone and in a new process: it may not have been its fault. If three processes have
-    ended so, the piece is lost. Where the wall time of the job is limited and a piece has taken half of it, it is run a
-    second time beside the first; if neither is finished when the time is used up, it is lost.
+    No piece runs in this process, and the result of a piece does not depend on the others. A piece whose process ends
+    is run again when all others are done, alone and in a new process: another piece may have been the cause. If three
+    processes have ended in this way, the piece is lost. If the wall time of the job is limited and a piece has taken
+    half of it, it is run a second time beside the first; if neither is finished when the time is used up, it is lost.
 
     Args:
-        function: of a module, so that another process can import it.
+        function: function of a module, so that another process can import it.
         work: pieces, in the order in which they begin.
-        processes: how many run at a time; as many as the job has cores if None.
-        prepare: what a process does before its first piece, which it gets, and what is not the fault of any.
+        processes: number of processes at a time; if None, one per core of the job.
+        prepare: called by a process with its first piece before it begins; its failure is not that of a piece.
 
     Raises:
-        InputError: that of ``prepare`` or ``function``.
-        WorkerError: where the processes end while they prepare.
-        OutOfTimeError: where the wall time is used up, and pieces are left that had not enough of it.
+        InputError: raised by ``prepare`` or ``function``.
+        WorkerError: if the processes end while they prepare.
+        OutOfTimeError: if the wall time is used up, and pieces are left that had too little time.
     """
     pool = _Pool(function, work, min(processes or cores_of_job(os.environ), len(work)), prepare)
     try:
@@ -116,7 +116,7 @@ def _serve(
     function: Callable[[Any], Any],
     prepare: tuple[Callable[[Any], Any], Any] | None,
 ) -> None:
-    """Do pieces of work as they come, until there are no more."""
+    """Do received pieces of work, until there are no more."""
     for other in others:  # which were copied with the memory of the parent
         other.close()
     lead_group()
@@ -134,16 +134,16 @@ def _serve(
 
 
 def _answer(connection: Connection, kind: str, function: Callable[[Any], Any], piece: Any) -> bool:
-    """Call a function and tell what it returned or raised; return whether it returned."""
+    """Call a function and send what it returned or raised; return whether it returned."""
     try:
         result = function(piece)
-        connection.send((kind, None if kind == READY else result))  # what cannot be pickled is not sent in part
+        connection.send((kind, None if kind == READY else result))  # a value that cannot be pickled is not sent in part
     except InputError as error:
         try:
             connection.send((REFUSED, error))
         except Exception:  # noqa: BLE001 - a value that cannot be pickled
             connection.send((REFUSED, InputError(error.field, shown_value(error.value), error.expected)))
-    except BaseException as error:  # noqa: BLE001 - also what asks a process to end: it is that of the piece
+    except BaseException as error:  # noqa: BLE001 - also a request to end the process: the piece made it
         connection.send((FAILED, _text(error)))
     else:
         return True
@@ -162,14 +162,14 @@ def _text(error: BaseException) -> str:
 
 @dataclass(eq=False)
 class _Child:
-    """A process, with what it is about.
+    """A process and its current work.
 
     Attributes:
-        process: leads a group with all that it starts.
-        connection: to it.
-        only: number of the piece that it was started for, if it was for one alone.
+        process: the process; it leads a group with everything that it starts.
+        connection: connection to the process.
+        only: number of the piece that it was started for, if it was started for one alone.
         piece: number of the piece that it works on; None before the first.
-        begun: when it began with that, s of ``time.monotonic``.
+        begun: time at which it began with this piece, s of ``time.monotonic``.
         is_ready: whether it is prepared.
     """
 
@@ -181,8 +181,8 @@ class _Child:
     is_ready: bool = False
 
     def message(self) -> tuple[str, Any] | None:
-        """Return what it tells, ``DEAD`` where it is; None where there is nothing new."""
-        has_ended = self.process.exitcode is not None  # first: its last words may be there
+        """Return its next message, or ``DEAD`` if it has ended; None if there is nothing new."""
+        has_ended = self.process.exitcode is not None  # first: its last message may still arrive
         try:
             if self.connection.poll():
                 told: tuple[str, Any] = self.connection.recv()
@@ -195,7 +195,7 @@ class _Child:
         return (DEAD, None) if has_ended else None
 
     def end_text(self) -> str:
-        """Return how it ended."""
+        """Return a text on how it ended."""
         code = self.process.exitcode
         if code is None or code >= 0:
             return f"its process ended with exit code {code}"
@@ -212,7 +212,7 @@ class _Pool(Generic[Work, Result]):
         count: int,
         prepare: Callable[[Work], object] | None,
     ) -> None:
-        # A copy of this process has imported all that it needs, and needs no server and no socket.
+        # A copy of this process has imported everything that it needs, and needs no server and no socket.
         self._context = multiprocessing.get_context("fork" if sys.platform == "linux" else "spawn")
         self._function, self._work, self._prepare = function, work, prepare
         self._count, self._most_bad_starts = count, count
@@ -226,12 +226,12 @@ class _Pool(Generic[Work, Result]):
         self._guardian = Guardian(self._context) if work else None
 
     def outcomes(self) -> Iterator[tuple[int, Result | Lost]]:
-        """Yield the number of each piece with what came of it.
+        """Yield the number of each piece with its outcome.
 
         Raises:
-            InputError: that of a process.
-            WorkerError: where processes end while they prepare.
-            OutOfTimeError: where time is up for pieces that had not enough of it.
+            InputError: raised by a process.
+            WorkerError: if processes end while they prepare.
+            OutOfTimeError: if the time is up for pieces that had too little time.
         """
         while self._left:
             self._start_children()
@@ -252,7 +252,7 @@ class _Pool(Generic[Work, Result]):
             self._guardian.close()
 
     def _wait(self) -> None:
-        """Wait until a process tells something, has ended, or has to be looked at."""
+        """Wait until a process sends a message, has ended, or has to be checked."""
         left = time_left()
         handles = [handle for child in self._children for handle in (child.connection, child.process.sentinel)]
         wait(handles, LOOK if left is None else max(0.0, min(LOOK, left)))
@@ -270,7 +270,7 @@ class _Pool(Generic[Work, Result]):
             self._start(child)
 
     def _late_children(self) -> list[int]:
-        """Return the pieces that are to be begun a second time beside the first, since they take so long."""
+        """Return the pieces to start a second time beside the first, because they take long."""
         whole, left = whole_time(), time_left()
         if whole is None or left is None:
             return []
@@ -295,13 +295,13 @@ class _Pool(Generic[Work, Result]):
         process = self._context.Process(target=_serve, args=(others, ends, os.getpid(), self._function, prepare))  # type: ignore[attr-defined]
         process.start()
         others.close()
-        lead_group(process.pid)  # it does so too: whoever is first
+        lead_group(process.pid)  # the process does it too; either may be first
         if self._guardian is not None:
             self._guardian.watch(process.pid)
         self._children.append(_Child(process, mine, only))
 
     def _retire(self, child: _Child, *, at_once: bool = True) -> None:
-        """End a process, and all that it has started."""
+        """End a process, and everything that it has started."""
         self._children.remove(child)
         child.connection.close()
         pid = child.process.pid or 0
@@ -312,10 +312,10 @@ class _Pool(Generic[Work, Result]):
         if self._guardian is not None:
             self._guardian.forget(pid)
 
-    # --- what they tell ---
+    # --- messages ---
 
     def _take(self, child: _Child, kind: str, content: Any) -> Iterator[tuple[int, Result | Lost]]:
-        """Yield what came of a piece, if a process tells so, and give it another one."""
+        """Yield the outcome of a piece, if a process reports one, and give the process another piece."""
         if kind == REFUSED:
             raise content
         if child.piece is None and kind in {DEAD, FAILED}:
@@ -342,11 +342,11 @@ class _Pool(Generic[Work, Result]):
         child.piece, child.begun = number, time.monotonic()
         try:
             child.connection.send(self._work[number])
-        except OSError:  # it has ended in this moment, which is seen next
+        except OSError:  # it has just ended, which is noticed next
             return
 
     def _finish(self, number: int, outcome: Result | Lost) -> Iterator[tuple[int, Result | Lost]]:
-        """Yield what came of a piece, and end the others that work on it."""
+        """Yield the outcome of a piece, and end the other processes that work on it."""
         self._left.discard(number)
         with_it = [child for child in self._children if number in {child.piece, child.only}]
         for other in with_it if len(with_it) > 1 else ():
@@ -357,7 +357,7 @@ class _Pool(Generic[Work, Result]):
         """Note a process that ended before it had any work: with fewer of them there is more memory.
 
         Raises:
-            WorkerError: where there is none left, and another would not help.
+            WorkerError: if no process is left, and another would not help.
         """
         how = said or child.end_text()
         self._retire(child)
@@ -369,7 +369,7 @@ class _Pool(Generic[Work, Result]):
             raise WorkerError(f"a process could not begin to work: {one_line(how)}")
 
     def _died(self, child: _Child) -> Iterator[tuple[int, Result | Lost]]:
-        """Note the end of a process in the middle of its work: that is run again, alone, or lost."""
+        """Note the end of a process in the middle of its work: the piece is run again, alone, or is lost."""
         self._retire(child)
         number = child.piece
         if number not in self._left or any(number in {other.piece, other.only} for other in self._children):
@@ -381,10 +381,10 @@ class _Pool(Generic[Work, Result]):
             yield from self._finish(number, Lost(Failure.DIED, child.end_text()))
 
     def _out_of_time(self) -> Iterator[tuple[int, Lost]]:
-        """Yield the pieces that had all the time and are not finished.
+        """Yield the unfinished pieces that had the whole time.
 
         Raises:
-            OutOfTimeError: where others are left.
+            OutOfTimeError: if other pieces are left.
         """
         lost = sorted({c.piece for c in self._children if c.piece in self._left & self._twice})
         for child in list(self._children):

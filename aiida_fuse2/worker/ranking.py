@@ -1,4 +1,4 @@
-"""Ranking a pool by the potential of the search, and taking duplicates out of it."""
+"""Ranking a pool with the potential of the search, and removing its duplicates."""
 
 from __future__ import annotations
 
@@ -55,18 +55,18 @@ def rank_pool(
     """Order structures by the energy of a potential, lowest first.
 
     Args:
-        structures: of a pool; not changed.
-        settings: of the search; ``pool.ranking`` says how.
+        structures: structures of a pool; not changed.
+        settings: settings of the search; ``pool.ranking`` says how to rank.
         tier: the potential.
         checkpoint: structures that are ranked already.
 
     Returns:
-        Those that could be computed, relaxed where the ranking is; their ``info`` has ``energy``, eV/atom. Counts of
+        Those that could be computed, relaxed if the ranking relaxes; their ``info`` has ``energy``, eV/atom. Counts of
         the others by reason.
 
     Raises:
-        InputError: where the potential cannot be made.
-        MemoryError: where memory is lacking; what is ranked is in the checkpoint.
+        InputError: if the potential cannot be made.
+        MemoryError: if memory is lacking; the structures ranked so far are in the checkpoint.
     """
     mode = settings.pool.ranking
     if mode != RELAXED:
@@ -95,13 +95,13 @@ def rank_pool(
 
 
 def distinct(structures: Sequence[Atoms], key: str, settings: UniquenessSettings, most: int) -> tuple[list[Atoms], int]:
-    """Return the first structures of which no two are the same crystal, and how many duplicates were left out.
+    """Return the first structures of which no two are the same crystal, and how many duplicates were omitted.
 
     Args:
         structures: in order; ``info[key]`` is an energy, eV/atom.
         key: name of the energy.
-        settings: when two are the same.
-        most: how many are wanted; the rest is not looked at.
+        settings: settings of the comparison.
+        most: largest number of structures to return; the rest is not compared.
     """
     index = UniqueIndex()
     kept: list[Atoms] = []

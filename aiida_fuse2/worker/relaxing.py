@@ -1,4 +1,4 @@
-"""A batch of relaxations: one model per process, results written as they come."""
+"""A batch of relaxations: one model per process, results written one by one."""
 
 from __future__ import annotations
 
@@ -32,8 +32,8 @@ def evaluator_of(settings: RelaxSettings, potential: str | None = None) -> Evalu
     """Return the potential of a tier, loaded once in this process.
 
     Args:
-        settings: of the tier.
-        potential: text of the library where the calculator is ``pair``.
+        settings: settings of the tier.
+        potential: text of the library if the calculator is ``pair``.
     """
     key = settings.model_dump_json(), potential
     if key not in _EVALUATORS:
@@ -46,12 +46,12 @@ def _prepare(work: tuple[Trial, RelaxSettings, str | None]) -> None:
 
 
 def lost_structure(trial: Trial, lost: Lost, potential: str) -> RelaxedStructure:
-    """Return the result of a structure that killed or blocked the process that was to relax it.
+    """Return the result of a structure that killed or blocked its process.
 
     Args:
         trial: the structure.
-        lost: what came of it.
-        potential: name of what was to relax it.
+        lost: outcome of the piece of work.
+        potential: name of the potential.
     """
     start = Atoms(numbers=trial.atoms.numbers, positions=trial.atoms.positions, cell=trial.atoms.cell, pbc=True)
     values = {"potential": potential, "prerelax_evaluations": 0, "evaluations": 0, "cpu_seconds": 0.0}
@@ -59,7 +59,7 @@ def lost_structure(trial: Trial, lost: Lost, potential: str) -> RelaxedStructure
 
 
 def _relax_one(work: tuple[Trial, RelaxSettings, str | None]) -> RelaxedStructure | None:
-    """Return what relaxing gave; None where memory was lacking."""
+    """Return the result of relaxing; None if memory was lacking."""
     trial, settings, potential = work
     try:
         return relax(trial.atoms, evaluator_of(settings, potential), settings)
@@ -71,21 +71,21 @@ def _relax_one(work: tuple[Trial, RelaxSettings, str | None]) -> RelaxedStructur
 def relax_all(
     trials: Sequence[Trial], settings: RelaxSettings, potential: str | None = None
 ) -> Iterator[tuple[Trial, RelaxedStructure]]:
-    """Relax trials and yield each with its result as soon as it is there.
+    """Relax trials and yield each with its result as soon as it is finished.
 
     Each process works on one structure at a time, so no result depends on what else is in the batch. Large
-    structures begin first, so that none is still at work when the other processes have nothing left to do.
+    structures begin first, so that none is still running when the other processes have finished.
 
     Args:
         trials: in any order.
-        settings: of the tier.
-        potential: text of the library where the calculator is ``pair``.
+        settings: settings of the tier.
+        potential: text of the library if the calculator is ``pair``.
 
     Raises:
-        InputError: where the potential cannot be made.
-        Fuse2Error: where no process can work, or the wall time of the job is used up; see ``run_all``.
-        MemoryError: at the end, where memory was lacking for some of them: that is no fault of theirs, and they have
-            more of it in a job of their own.
+        InputError: if the potential cannot be made.
+        Fuse2Error: if no process can work, or the wall time of the job is used up; see ``run_all``.
+        MemoryError: at the end, if memory was lacking for some of them: this is not a failure of the trials, and
+            they have more memory in a job of their own.
     """
     processes = min(settings.processes or cores_of_job(os.environ), len(trials))
     ordered = list(trials)
@@ -103,10 +103,10 @@ def relax_all(
 
 
 def needed_potential(text: str, trials: Sequence[Trial], *, where: str = "potential") -> str:
-    """Return the part of a library that trials need, which may be a hundredth of it.
+    """Return the part of a library that trials need, which may be a small fraction.
 
     Raises:
-        InputError: where the library cannot be read, or lacks a pair of elements of a trial.
+        InputError: if the library cannot be read, or lacks a pair of elements of a trial.
     """
     library = read_library(text, where=where)
     for elements in {frozenset(trial.atoms.symbols) for trial in trials}:
@@ -123,13 +123,13 @@ def run_relax_job(job: dict[str, Any], folder: Path) -> None:
             by line.
 
     Raises:
-        InputError: where settings are wrong or the calculator is missing.
+        InputError: if settings are wrong or the calculator is missing.
     """
     settings = parse_settings(RelaxSettings, job["settings"], where="relax.settings")
     versions = software_versions() | calculator_versions(settings.calculator, settings.arguments)
     if (problem := kernel_problem(settings)) is not None:
         versions["native kernel"] = f"not used: {problem}"
-        settings = settings.model_copy(update={"backend": "torch"})  # so that no process tries again
+        settings = settings.model_copy(update={"backend": "torch"})  # so that no process tries the kernel again
         sys.stderr.write(f"PyTorch computes CHGNet, several times slower: {problem}\n")
     (folder / SOFTWARE_FILE).write_text(json.dumps(versions))
     trials = select_trials(trials_from_text((folder / TRIALS_FILE).read_text()), job["labels"])
@@ -140,11 +140,11 @@ def run_relax_job(job: dict[str, Any], folder: Path) -> None:
 
 
 def write_results(folder: Path, outcomes: Iterable[tuple[Trial, RelaxedStructure]]) -> None:
-    """Write results and geometries as they come: what a kill leaves is complete, line by line.
+    """Write results and geometries one by one: after a kill, the written lines are complete.
 
     Args:
-        folder: of the job.
-        outcomes: each trial with what came of it.
+        folder: folder of the job.
+        outcomes: each trial with its outcome.
     """
     with (folder / RESULTS_FILE).open("w") as results, (folder / RELAXED_FILE).open("w") as relaxed:
         for trial, outcome in outcomes:

@@ -1,4 +1,4 @@
-"""Versions of what decides the results of a job."""
+"""Versions of everything that decides the results of a job."""
 
 from __future__ import annotations
 
@@ -48,17 +48,17 @@ def software_versions() -> dict[str, str]:
 
 
 def calculator_versions(calculator: str, arguments: Mapping[str, Any]) -> dict[str, str]:
-    """Return what tells versions of a calculator apart, by name; nothing for CHGNet and ``pair``, which are no modules.
+    """Return values that distinguish versions of a calculator, by name; none for CHGNet and ``pair``.
 
     That is the version of its package, if it belongs to one, and hashes of its source file, which may be the user's
     own, and of each file that is named in its arguments.
 
     Args:
-        calculator: as in the settings of the relaxation: ``chgnet`` or the import path of a class.
-        arguments: what the class is made with.
+        calculator: calculator from the settings of the relaxation: ``chgnet`` or the import path of a class.
+        arguments: arguments of the class.
 
     Raises:
-        InputError: where there is no such module.
+        InputError: if there is no such module.
     """
     if calculator in {CHGNET, PAIR}:
         return {}
@@ -67,7 +67,7 @@ def calculator_versions(calculator: str, arguments: Mapping[str, Any]) -> dict[s
     files = {"source of the calculator": _source(module)}
     files |= {f"file of {name}": Path(value) for name, value in arguments.items() if isinstance(value, str)}
     found |= {name: _digest(path) for name, path in files.items() if _is_file(path)}
-    return {name.replace(".", "-"): value for name, value in found.items()}  # AiiDA has no keys with a dot
+    return {name.replace(".", "-"): value for name, value in found.items()}  # AiiDA accepts no keys with a dot
 
 
 def _source(module: str) -> Path:

@@ -34,7 +34,7 @@ MAX_BYTES = 4 * 10**9
 """Largest set that is unpacked; the largest of MatBench has less than 1 GB."""
 
 ENERGY_PER_ATOM = "energy_per_atom"
-"""Value of an extended XYZ structure that is its energy, eV/atom; else ``energy`` is that of the cell, eV."""
+"""Key of the energy per atom in extended XYZ, eV/atom; the key ``energy`` is the energy of the cell, eV."""
 
 
 def read_training_set(data: bytes) -> list[tuple[Atoms, float]]:
@@ -45,7 +45,7 @@ def read_training_set(data: bytes) -> list[tuple[Atoms, float]]:
             columns of structures and energies per atom. Either may be compressed by gzip.
 
     Raises:
-        InputError: where it is neither, or an energy is missing.
+        InputError: if it is neither, or an energy is missing.
     """
     try:
         plain = _unpacked(data) if data.startswith(GZIP) else data
@@ -53,12 +53,12 @@ def read_training_set(data: bytes) -> list[tuple[Atoms, float]]:
         found = list(_matbench(json.loads(plain)) if is_json else _extxyz(plain.decode()))
     except InputError:
         raise
-    except Exception as error:  # whatever a reader raises
+    except Exception as error:  # a reader may raise anything
         expected = "must be extended XYZ, or a set of MatBench as JSON"
         raise InputError(FIELD, f"{len(data)} bytes", f"{expected} ({type(error).__name__}: {error})") from error
     wrong = [i for i, (atoms, energy) in enumerate(found) if not np.isfinite(energy) or not atoms.pbc.all()]
     if wrong:
-        raise InputError(FIELD, wrong[0], "this structure (from 0) is not periodic, or its energy is no number")
+        raise InputError(FIELD, wrong[0], "this structure (from 0) is not periodic, or its energy is not a number")
     return found
 
 
@@ -78,7 +78,7 @@ def _extxyz(text: str) -> Iterator[tuple[Atoms, float]]:
 def _matbench(values: dict[str, Any]) -> Iterator[tuple[Atoms, float]]:
     """Yield the structures of a set with their energies.
 
-    They are read as numbers: pymatgen would import the modules and make the objects that a file names.
+    They are read as numbers: pymatgen would import modules and create objects that a file names.
     """
     for structure, energy in values["data"]:
         species = [site["species"] for site in structure["sites"]]
@@ -94,7 +94,7 @@ def _matbench(values: dict[str, Any]) -> Iterator[tuple[Atoms, float]]:
 
 
 def _unpacked(data: bytes) -> bytes:
-    """Return data of gzip, of which no more is unpacked than can be meant."""
+    """Return data of gzip, of which only a limited amount is unpacked."""
     plain = gzip.GzipFile(fileobj=io.BytesIO(data)).read(MAX_BYTES + 1)
     if len(plain) > MAX_BYTES:
         raise ValueError(f"it holds more than {MAX_BYTES // 10**9} GB")
@@ -112,10 +112,10 @@ def run_train_job(job: dict[str, Any], folder: Path) -> None:
 
     Args:
         job: ``settings`` of the training.
-        folder: holds the structures, and the weights to begin with if any; gets the new weights and a summary.
+        folder: holds the structures, and the weights to begin with, if any; receives the new weights and a summary.
 
     Raises:
-        InputError: where an input is wrong, or TensorFlow is missing.
+        InputError: if an input is wrong, or TensorFlow is missing.
     """
     from aiida_fuse2.core.training.megnet import train
 

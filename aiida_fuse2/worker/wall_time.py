@@ -10,22 +10,22 @@ from contextlib import contextmanager
 from aiida_fuse2.core.errors import Fuse2Error
 
 MARGIN = 0.1
-"""Part of the wall time before its end in which what there is gets written."""
+"""Fraction of the wall time, at its end, that is reserved for writing results."""
 
 MOST_MARGIN = 60.0
-"""Longest such time, s."""
+"""Largest time reserved for that, s."""
 
 _LIMITS: list[tuple[float, float]] = []
-"""When this job began and when it has to begin to end, s of ``time.monotonic``; empty where it may take for ever."""
+"""Begin of this job, and the time at which it has to stop working, s of ``time.monotonic``; empty without a limit."""
 
 
 class OutOfTimeError(Fuse2Error):
-    """A job ends before all is done, since its wall time is used up."""
+    """A job ends before its work is done, because its wall time is used up."""
 
 
 @contextmanager
 def limited(seconds: float | None) -> Iterator[None]:
-    """Let what follows look at the time, and end this process where it does not, with a word on where it hangs.
+    """Set the limit for the following work; end this process with a message if it exceeds the limit.
 
     Args:
         seconds: wall time of the job, from now; None for no limit.
@@ -44,10 +44,10 @@ def limited(seconds: float | None) -> Iterator[None]:
 
 
 def whole_time() -> float | None:
-    """Return how long the job may compute, s; None where it may for ever."""
+    """Return how long the job may compute, s; None without a limit."""
     return _LIMITS[-1][1] - _LIMITS[-1][0] if _LIMITS else None
 
 
 def time_left() -> float | None:
-    """Return how long it still may, s; None where it may for ever."""
+    """Return the remaining time, s; None without a limit."""
     return _LIMITS[-1][1] - time.monotonic() if _LIMITS else None

@@ -83,7 +83,7 @@ def test_a_library_and_its_calculator_go_together(worker_code, potential, trials
     builder.potential = orm.SinglefileData.from_string("species 1\nAr core 1.0\n" + LIBRARY, filename="x.lib")
     with pytest.raises(ValueError, match="no electrostatics"):
         run_get_node(builder)
-    with pytest.raises(ValueError, match="is no form that is taken"):
+    with pytest.raises(ValueError, match="is not a supported form"):
         builder.potential = orm.SinglefileData.from_string("tersoff\n", filename="x.lib")
 
 

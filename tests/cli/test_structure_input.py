@@ -111,4 +111,4 @@ def test_a_file_of_several_is_no_target_and_the_unread_part_of_one_is_named(call
     assert "holds 2 structures" in result.stderr
     path.write_text(text.format("Au Cu") + text.format("Ax Cu"))
     result = call("run", "Cu3Au", *EMT_OPTIONS, "--target", path, "--dry-run")
-    assert f"Warning: {path}[1]: cannot be read: 'Ax' is no known element" in result.stderr
+    assert f"Warning: {path}[1]: cannot be read: 'Ax' is not a known element" in result.stderr

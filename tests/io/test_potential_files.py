@@ -60,10 +60,10 @@ def link_entry():
 @pytest.mark.parametrize(
     ("name", "words"),
     [
-        ("../Ca-O/x.POT", "leads out of the zip"),
-        ("/etc/x.POT", "leads out of the zip"),
-        ("a\\..\\..\\x.POT", "leads out of the zip"),
-        ("C:/x.POT", "leads out of the zip"),
+        ("../Ca-O/x.POT", "points outside of the zip"),
+        ("/etc/x.POT", "points outside of the zip"),
+        ("a\\..\\..\\x.POT", "points outside of the zip"),
+        ("C:/x.POT", "points outside of the zip"),
         ("readme.txt", "holds no file"),
     ],
 )

@@ -161,7 +161,7 @@ def test_listed_operations_count_and_a_contradiction_is_told():
         (PM3M + "loop_\n_space_group_symop_magn_operation.xyz\nx,y,z,+1\n", "magnetic"),
         (PM3M + "_space_group_magn.number_BNS 221.92\n", "magnetic"),
         (PM3M + "_cell_modulation_dimension 1\n", "modulated"),
-        (listed("x,y,z", "-x,-y,z", "-x,y,-z"), "no group: 3 of the 4"),
+        (listed("x,y,z", "-x,-y,z", "-x,y,-z"), "not a group: 3 of the 4"),
         (listed("x,y,z", "x+1/5,y,z"), "cannot be read: 'x+1/5,y,z'"),
         (listed("x,y,z", "x,x,z"), "cannot be read: 'x,x,z'"),
         (listed("x,y,z", "?"), "some are unknown"),
@@ -183,7 +183,7 @@ def test_moments_are_left_out_with_a_warning():
     text = cif() + "loop_\n_atom_site_moment.label\n_atom_site_moment.crystalaxis_x\nTi1 1.0\n"
     found = only(text)
     assert is_perovskite(found)
-    assert found.warnings == ("its magnetic moments are left out",)
+    assert found.warnings == ("its magnetic moments are ignored",)
 
 
 WURTZITE = {"length_a": 3.25, "length_b": 3.25, "length_c": 5.207, "angle_gamma": 120}
@@ -232,10 +232,10 @@ def test_elements_and_occupancies_as_they_are_written(rows):
         (("Sr1 Sr ? ? ? 1", *ROWS[1:]), "no coordinates for 'Sr1'"),
         (("Sr1 Sr . 0 0 1", *ROWS[1:]), "no coordinates for 'Sr1'"),
         (("Sr1 Sr 0 a 0 1", *ROWS[1:]), "'a' where a coordinate should be"),
-        (("Wat1 Wat 0 0 0 1", *ROWS[1:]), "'Wat' is no known element"),
-        (("Wat ? 0 0 0 1", *ROWS[1:]), "'Wat' is no known element"),
-        (("H2O ? 0 0 0 1", *ROWS[1:]), "'H2O' is no known element"),
-        (("X1 X 0 0 0 1", *ROWS[1:]), "'X' is no known element"),
+        (("Wat1 Wat 0 0 0 1", *ROWS[1:]), "'Wat' is not a known element"),
+        (("Wat ? 0 0 0 1", *ROWS[1:]), "'Wat' is not a known element"),
+        (("H2O ? 0 0 0 1", *ROWS[1:]), "'H2O' is not a known element"),
+        (("X1 X 0 0 0 1", *ROWS[1:]), "'X' is not a known element"),
         (("Sr1 Sr 0 0 0 0.5", "Ca1 Ca 0 0 0 0.5", *ROWS[1:]), "partial occupancies"),
         (("Sr1 Sr 0 0 0 1", "Ca1 Ca 0 0 0 1", *ROWS[1:]), "Ca1 and Sr1 on one site: partial occupancies"),
         ((*ROWS, "O2 O 0.5 0 0.5 1"), "O1 and O2 on one site"),
@@ -251,7 +251,7 @@ def test_dummies_alternatives_and_attached_hydrogen():
     columns = (*COLUMNS, "calc_flag")
     found = only(cif(rows=[*(f"{row} ." for row in ROWS), "X1 X 0.1 0.2 0.3 1 dum"], columns=columns))
     assert is_perovskite(found)
-    assert found.warnings == ("1 dummy sites are left out",)
+    assert found.warnings == ("1 dummy sites are ignored",)
     columns = (*COLUMNS, "disorder_assembly", "disorder_group")
     assert (
         "alternative sites" in only(cif(rows=[f"{row} A {i}" for i, row in enumerate(ROWS)], columns=columns)).problem
@@ -351,7 +351,7 @@ def test_poscars(text):
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        (poscar(elements="Sr Xx O"), "'Xx' is no known element"),
+        (poscar(elements="Sr Xx O"), "'Xx' is not a known element"),
         (poscar(scale="0"), "'0' where a scale factor"),
         (poscar(counts="1 -1 3"), "'1 -1 3' where the numbers of atoms"),
         (poscar(counts="1 4"), "3 elements for 2 numbers"),
@@ -394,9 +394,9 @@ def test_xyz_species(first):
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        (xyz(first="Tx"), "'Tx' is no known element"),
-        (xyz(first="Wat"), "'Wat' is no known element"),
-        (xyz(first="H2O"), "'H2O' is no known element"),
+        (xyz(first="Tx"), "'Tx' is not a known element"),
+        (xyz(first="Wat"), "'Wat' is not a known element"),
+        (xyz(first="H2O"), "'H2O' is not a known element"),
         (xyz(n=7), "7 atoms and 5 lines of atoms"),
         (xyz(n=4), "4 atoms and 5 lines of atoms"),
         (xyz(n=-5), "'-5' where the number of atoms"),
@@ -447,7 +447,7 @@ FAULTS = Path(__file__).resolve().parents[2].parent / "shared" / "data" / "fault
         ("anatase_origin2_ops.cif", [("O8Ti4", 141, 1.934)]),
         ("urea_ops_name_P-421M.cif", [("C2H8N4O2", 113, 0.978)]),
         ("POSCARS", [("O3SrTi", 221, 1.9525), ("O3SrTi", 221, 2.1), ("O3SrTi", 221, 2.3)]),
-        ("middle_frame_bad.xyz", [("O3SrTi", 221, 1.9525), "'Tx' is no known element", ("O3SrTi", 221, 1.9525)]),
+        ("middle_frame_bad.xyz", [("O3SrTi", 221, 1.9525), "'Tx' is not a known element", ("O3SrTi", 221, 1.9525)]),
         ("shared_site_no_occupancy.cif", ["partial occupancies"]),
         ("occupancy_unknown.cif", [("O3SrTi", 221, 1.9525)]),
         ("bom.cif", [("O3SrTi", 221, 1.9525)]),

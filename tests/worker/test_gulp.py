@@ -147,7 +147,7 @@ def test_a_low_gradient_counts_without_gulps_tolerances(job):
 def test_a_run_that_hangs_is_killed(job):
     _, rows = job([noble()], fault="hang", time_limit=0.2)
     (row,) = rows.values()
-    assert (row["status"], row["detail"]) == ("time_limit", "killed after 0.4 s on the clock")
+    assert (row["status"], row["detail"]) == ("time_limit", "killed after 0.4 s of wall time")
 
 
 @pytest.mark.parametrize(

@@ -19,19 +19,19 @@ from ase.data import atomic_numbers
 from aiida_fuse2.core.errors import InputError
 
 MAX_FORMULA_LENGTH = 200
-"""Longest text taken for a formula; anything longer is an error rather than a long parse."""
+"""Longest text that is accepted as a formula; a longer one is an error."""
 
 MAX_COUNT = 10_000
-"""Most atoms that a formula may count: ten of the largest cells."""
+"""Largest number of atoms that a formula may count: ten of the largest cells."""
 
 MAX_PROPOSED = 100
-"""Most atoms of a formula that is proposed in place of one with decimal numbers."""
+"""Largest number of atoms of a formula that is proposed in place of one with decimal numbers."""
 
 _COUNT = r"(\d+(?:[.,/]\d*)?|[.,]\d+)?"
 _TOKEN = re.compile(rf"\s*(?:([A-Z][a-z]?){_COUNT}|([(\[{{])|([)\]}}]){_COUNT})", re.ASCII)
 _CLOSING = {"(": ")", "[": "]", "{": "}"}
 _DOTS = re.compile("[\u00b7\u2022\u2027\u2219\u22c5]")
-"""Dots between the parts of a hydrate; a full stop is one of a decimal number."""
+"""Dots between the parts of a hydrate; a full stop belongs to a decimal number."""
 
 _SUBSCRIPTS = str.maketrans({chr(0x2080 + digit): str(digit) for digit in range(10)})
 
@@ -47,7 +47,7 @@ _HINTS = {
     ),
     **dict.fromkeys("xyz\u03b4", "a number must stand for every variable"),
 }
-"""What to say of a character that people write in formulas."""
+"""Hints for characters that people write in formulas."""
 
 _ISOTOPES = {"D": "deuterium", "T": "tritium"}
 
@@ -56,11 +56,11 @@ _TYPED_WRONG = (
     (r"(?<=[0-9])0(?=[0-9])", "O"),
     (r"(?<=[A-Za-z][1-9])0(?![0-9])", "O"),
 )
-"""Where a zero may have been meant for the letter, in the order in which it is more likely."""
+"""Positions where the letter O may have been meant by a zero, the likeliest first."""
 
 _SIMPLEST_FRACTION, _NEAR_FRACTION = 12, 0.005
-"""A decimal number within the second of a fraction whose denominator is at most the first is taken for that one, in
-what is proposed instead of it."""
+"""A decimal number within the second of a fraction whose denominator is at most the first is read as this fraction in
+the proposed formula."""
 
 _SYMBOLS = sorted((symbol for symbol in atomic_numbers if symbol != "X"), key=len, reverse=True)
 
@@ -82,7 +82,7 @@ class FormulaUnit:
 
     @property
     def description(self) -> str:
-        """What is searched, for people: ``Sr1 Ti1 O3, formula unit of 5 atoms``."""
+        """The composition for people: ``Sr1 Ti1 O3, formula unit of 5 atoms``."""
         counts = " ".join(f"{symbol}{number}" for symbol, number in self.counts)
         return f"{counts}, formula unit of {self.n_atoms} atom{'' if self.n_atoms == 1 else 's'}"
 
@@ -114,7 +114,7 @@ class FormulaUnit:
         return [z for z in range(1, max_atoms // self.n_atoms + 1) if z * self.n_atoms >= min_atoms]
 
     def z_of(self, atoms: Atoms) -> int | None:
-        """Return the number of formula units in ``atoms``, or None where the composition differs."""
+        """Return the number of formula units in ``atoms``, or None if the composition differs."""
         found = Counter(atoms.get_chemical_symbols())
         if set(found) != set(self.elements):
             return None
@@ -125,7 +125,7 @@ class FormulaUnit:
 
 
 def _count(text: str | None, of: str) -> int:
-    """Return a count as it is written; raise ValueError with what is wrong with it."""
+    """Return a count as it is written; raise ValueError with the reason if it is wrong."""
     if text is None:
         return 1
     if not text.isdecimal():
@@ -138,7 +138,7 @@ def _count(text: str | None, of: str) -> int:
 
 
 def _count_atoms(text: str) -> Counter[str]:
-    """Count the atoms of a formula with brackets; raise ValueError with what is wrong with it."""
+    """Count the atoms of a formula with brackets; raise ValueError with the reason if it is wrong."""
     stack: list[Counter[str]] = [Counter()]
     opened: list[str] = []
     written: dict[str, str | None] = {}
@@ -171,7 +171,7 @@ def _count_atoms(text: str) -> Counter[str]:
 
 
 def _unreadable(rest: str) -> str:
-    """Return why what is left of a formula cannot be read."""
+    """Return why the rest of a formula cannot be read."""
     first = rest[0]
     if not first.isascii() and first not in _HINTS:
         return f"cannot read {rest!r}; {first!r} is {unicodedata.name(first, 'a character without a name')}"
@@ -181,15 +181,15 @@ def _unreadable(rest: str) -> str:
 
 def _no_element(symbol: str) -> str:
     if symbol in _ISOTOPES:
-        return f"{symbol!r} is {_ISOTOPES[symbol]}, and isotopes are not told apart: write H"
+        return f"{symbol!r} is {_ISOTOPES[symbol]}, and isotopes are not distinguished: write H"
     return f"{symbol!r} is not an element; {_EXAMPLE}"
 
 
 def _check_plausible(counts: Mapping[str, int], written: Mapping[str, str | None]) -> None:
-    """Raise ValueError for counts that are far more likely a zero for the letter O, or a one for an l.
+    """Raise ValueError for counts that are probably typing errors: a zero for the letter O, or a one for an l.
 
     Args:
-        counts: of all atoms.
+        counts: counts of all atoms.
         written: the last count of each element as it is written.
     """
     for symbol, number in written.items():
@@ -216,7 +216,7 @@ def _count_parts(text: str) -> Counter[str]:
 
 
 def _suggestion(text: str) -> str:
-    """Return what may have been meant by a formula that cannot be read, as a question, or nothing."""
+    """Return what a formula that cannot be read may mean, as a question, or an empty text."""
     plain = text.translate(_SUBSCRIPTS).strip()
     candidates = [re.sub(r"\.(?=[0-9]*H2O$)", "\u00b7", plain), re.sub(r"^[0-9]+", "", plain)]
     if re.search("[.,/]", plain):
@@ -236,9 +236,9 @@ def _suggestion(text: str) -> str:
 
 
 def _with_whole_numbers(text: str) -> str:
-    """Return a formula with its decimal numbers multiplied to whole ones; as it is where these would be large.
+    """Return a formula with its decimal numbers multiplied to whole ones; unchanged if these would be large.
 
-    One without brackets only: what these multiply is not looked at.
+    Only for a formula without brackets.
     """
     found = re.findall(r"([A-Z][a-z]?)(\d*(?:[.,/]\d*)?)", text, re.ASCII)
     if "".join(symbol + number for symbol, number in found) != text:
@@ -263,7 +263,7 @@ def formula_unit(counts: Mapping[str, int]) -> FormulaUnit:
     """Return the formula unit of atom counts, divided by their greatest common divisor.
 
     Raises:
-        InputError: where there is no atom, or a count below one.
+        InputError: if there is no atom, or a count below one.
     """
     if not counts or any(number < 1 for number in counts.values()):
         raise InputError("composition", dict(counts), "every element needs a whole number of atoms above 0")
@@ -274,12 +274,12 @@ def formula_unit(counts: Mapping[str, int]) -> FormulaUnit:
 def parse_composition(text: str) -> FormulaUnit:
     """Read a formula such as ``SrTiO3``, ``Ca3Al2(SiO4)3``, ``SrTiO₃`` or ``CaSO4·2H2O``.
 
-    A formula that is a multiple is divided by its greatest common divisor, with a warning: ``Li2O2``
+    A multiple of a formula unit is divided by its greatest common divisor, with a warning: ``Li2O2``
     becomes ``LiO``. (pymatgen's reduced formula keeps Li2O2, O2 and some others.)
 
     Raises:
-        InputError: where the text is not a formula of known elements with whole numbers as a chemist writes them, or
-            is too large; it names what was meant, where that can be guessed.
+        InputError: if the text is not a formula of known elements with whole numbers as a chemist writes them, or
+            is too large; the message says what was meant, if that can be guessed.
     """
     if not isinstance(text, str) or not text.strip():
         raise InputError("composition", text, "must be a formula, e.g. 'SrTiO3'")

@@ -1,9 +1,10 @@
-"""Volumes of atoms in crystals of molecules and of noble gases, where touching spheres say nothing.
+"""Volumes of atoms in crystals of molecules and of noble gases, where touching spheres do not describe them.
 
 Atomic radii are halves of bond lengths. In solid H2 or CO2 most neighbours are not bonded, and a noble gas has no
-bonds: such a crystal is 3 to 50 times larger than touching spheres. In the solids of the elements an atom takes what
-J. Donohue, The Structures of the Elements, Wiley 1974, gives; in compounds its average over the molecular crystals of
-the Cambridge Structural Database (D. W. M. Hofmann, Acta Cryst. B 2002, 58, 489, DOI 10.1107/S0108768101021814).
+bonds: such a crystal is 3 to 50 times larger than touching spheres. In the solids of the elements an atom has the
+volume that J. Donohue, The Structures of the Elements, Wiley 1974, gives; in compounds its average over the molecular
+crystals of the Cambridge Structural Database (D. W. M. Hofmann, Acta Cryst. B 2002, 58, 489,
+DOI 10.1107/S0108768101021814).
 Both hold at ambient pressure, helium's at the 25 bar that it needs.
 """
 
@@ -48,12 +49,12 @@ SPREAD = 1.6
 """Largest over middle, and middle over least volume that a random lattice has; about that of ``fgen``'s grids."""
 
 LEAST_VOLUME = 4.0
-"""Least volume per atom that sizes are made for, Å³. At ambient pressure diamond has the least, 5.7; only compositions
-rich in hydrogen come below with touching spheres, down to 2."""
+"""Smallest volume per atom for which sizes are computed, Å³. At ambient pressure diamond has the smallest, 5.7; with
+touching spheres only compositions rich in hydrogen go below this, down to 2."""
 
 
 def molecular_volume(unit: FormulaUnit) -> float | None:
-    """Return the mean volume of an atom, Å³, or None where crystals are not of molecules or single atoms.
+    """Return the mean volume of an atom, Å³, or None if crystals do not consist of molecules or single atoms.
 
     Args:
         unit: the composition.

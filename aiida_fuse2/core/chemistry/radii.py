@@ -11,7 +11,7 @@ from .atomic_radii import ATOMIC_RADII
 from .composition import FormulaUnit
 
 CHARGE_TOLERANCE = 0.01
-"""Charge per atom that is taken for rounding, as in a mean oxidation state of 2.667."""
+"""Charge per atom that counts as rounding, as in a mean oxidation state of 2.667."""
 
 
 def resolve_radii(
@@ -24,12 +24,12 @@ def resolve_radii(
 
     Args:
         unit: the composition.
-        overrides: radii of the user's own, Å, by element; they win over every table.
-        oxidation_states: oxidation state by element; where given, for every element, the radii are
-            Shannon's ionic ones, else those of ``atomic_radii``.
+        overrides: radii of the user's own, Å, by element; they take precedence over every table.
+        oxidation_states: oxidation state by element, for every element; if given, the radii are
+            Shannon's ionic ones, otherwise those of ``atomic_radii``.
 
     Raises:
-        InputError: where a radius is not positive or not known, or where oxidation states are missing, are
+        InputError: if a radius is not positive or not known, or if oxidation states are missing, are
             those of other elements, or do not balance.
     """
     overrides = dict(overrides or {})
@@ -52,7 +52,7 @@ def module_size(
 ) -> float:
     """Return ``ap``, the edge of a sub-module, Å.
 
-    4 x the composition-weighted mean radius or, where oxidation states are given,
+    4 x the composition-weighted mean radius or, if oxidation states are given,
     2 (R_cation + R_anion) of the weighted means of either kind (paper section 2.2; the box of a
     sub-module is ``[ap, ap, ap/2]``).
 
@@ -81,7 +81,7 @@ def _atomic(symbol: str) -> float:
 
 
 def _check_states(unit: FormulaUnit, states: Mapping[str, float]) -> None:
-    """Check that there is a state for each element and no other, of both signs."""
+    """Check that there is an oxidation state for each element and no other, with both signs."""
     missing = [symbol for symbol in unit.elements if symbol not in states]
     foreign = [symbol for symbol in states if symbol not in unit.elements]
     shown = dict(states)
@@ -108,7 +108,7 @@ def _check_balance(unit: FormulaUnit, states: Mapping[str, float]) -> None:
 
 @lru_cache(maxsize=256)
 def _shannon(symbol: str, state: int) -> float | None:
-    """Return the Shannon radius in sixfold coordination, or the mean over those tabulated, Å."""
+    """Return the Shannon radius in sixfold coordination, or the mean over the tabulated ones, Å."""
     from pymatgen.core import Element
 
     table = Element(symbol).data.get("Shannon radii", {}).get(str(state))

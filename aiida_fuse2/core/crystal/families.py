@@ -1,7 +1,7 @@
 """Cells made of original sub-modules: their Bravais families, angles and grids, and the motif sites.
 
 Shared by the generator ``fgen`` and moves 9 and 10 (paper section 2.2). A cell of ``(nx, ny, nz)`` boxes of
-nominal edges ``[ap, ap, ap/2]`` has edges ``nx ap, ny ap, nz ap/2``; a family that wants equal edges
+nominal edges ``[ap, ap, ap/2]`` has edges ``nx ap, ny ap, nz ap/2``; a family with equal edges
 therefore restricts the grid.
 """
 
@@ -24,7 +24,7 @@ FREE_ANGLE_RANGE = (60.0, 120.0)
 same lattice has a description with an angle inside (the condition of a reduced cell)."""
 
 MIN_RELATIVE_VOLUME = 0.5**0.5
-"""Least volume of a triclinic cell over the product of its edges. Three free angles can make a flat
+"""Smallest volume of a triclinic cell over the product of its edges. Three free angles can make a flat
 cell (60°, 60°, 120° has no volume); no reduced cell lies below 1/√2, which the face-centred cubic
 lattice has (C. F. Gauss 1831, J. Reine Angew. Math. 20, 312, on ternary forms)."""
 
@@ -40,7 +40,7 @@ MID_HEIGHT = 0.5
 
 
 class BravaisFamily(StrEnum):
-    """The families a new cell is drawn from."""
+    """The families from which a new cell is drawn."""
 
     CUBIC = "cubic"
     TETRAGONAL = "tetragonal"
@@ -51,7 +51,7 @@ class BravaisFamily(StrEnum):
 
 
 def relative_volume(angles: tuple[float, float, float]) -> float:
-    """Return the volume of a cell of unit edges with these angles (degrees), 0 where there is none."""
+    """Return the volume of a cell of unit edges with these angles (degrees), 0 if there is none."""
     ca, cb, cg = np.cos(np.radians(angles))
     return float(max(0.0, 1.0 - ca * ca - cb * cb - cg * cg + 2.0 * ca * cb * cg) ** 0.5)
 
@@ -69,7 +69,7 @@ def draw_angles(family: BravaisFamily, rng: np.random.Generator) -> tuple[float,
         case BravaisFamily.MONOCLINIC:
             return RIGHT_ANGLE, float(rng.uniform(low, high)), RIGHT_ANGLE
         case BravaisFamily.TRICLINIC:
-            while True:  # the larger part of the draws passes
+            while True:  # most draws pass
                 alpha, beta, gamma = (float(angle) for angle in rng.uniform(low, high, size=3))
                 if relative_volume((alpha, beta, gamma)) >= MIN_RELATIVE_VOLUME:
                     return alpha, beta, gamma
@@ -78,7 +78,7 @@ def draw_angles(family: BravaisFamily, rng: np.random.Generator) -> tuple[float,
 
 
 def grid_allowed(family: BravaisFamily, grid: tuple[int, int, int]) -> bool:
-    """Return whether boxes ``[ap, ap, ap/2]`` on this grid give the equal edges that a family wants."""
+    """Return whether boxes ``[ap, ap, ap/2]`` on this grid have the equal edges that a family needs."""
     nx, ny, nz = grid
     match family:
         case BravaisFamily.CUBIC:

@@ -1,7 +1,7 @@
 """Cutting a structure into sub-modules, and putting it together again.
 
-A grid of boxes is laid over the cell; every atom belongs to exactly one box, and is kept as the index
-of its box with its fractional place inside it. Boxes are half-open intervals of fractional
+A grid of boxes is laid over the cell; every atom belongs to exactly one box, and is stored as the index
+of its box with its fractional position inside it. Boxes are half-open intervals of fractional
 coordinates, so no atom is lost or counted twice in a cell of any shape, and assembling an unchanged
 slicing gives the same crystal. (Paper section 2.2 and Fig. 2.)
 """
@@ -16,8 +16,8 @@ from ase.geometry import cell_to_cellpar
 from numpy.typing import NDArray
 
 BOUNDARY_TOLERANCE = 1e-7
-"""An atom this close to a face between boxes, Å, is put on it. Atoms on special positions lie on such
-faces; without this the noise of the last digit would decide which box they belong to."""
+"""An atom this close to a face between boxes, Å, is moved onto it. Atoms on special positions lie on such
+faces; without this, rounding errors of the last digit would decide to which box they belong."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,7 +29,7 @@ class SlicedStructure:
         grid: number of boxes along each axis.
         numbers: atomic numbers, shape (n,).
         boxes: index of each atom's box along each axis, shape (n, 3), ``0 <= boxes < grid``.
-        offsets: place of each atom in its box as fractions of the box, shape (n, 3), in [0, 1).
+        offsets: position of each atom in its box as fractions of the box, shape (n, 3), in [0, 1).
     """
 
     cell: NDArray[np.float64]

@@ -1,8 +1,8 @@
-"""Symmetry and cells: what is relaxed, what is sliced, and how a saddle point is left.
+"""Symmetry and cells: the cell to relax, the cell to slice, and how to leave a saddle point.
 
 Exact forces keep the symmetry of the start, so that a symmetric start can end on a saddle point: a
 structure is therefore rattled after it was symmetrised, and one that was relaxed with its symmetry is
-relaxed again from rattled copies, also in doubled cells (design 3.7).
+relaxed again from rattled copies, also in doubled cells.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from aiida_fuse2.core.errors import ReasonedError
 
 MAX_MISFIT = 2.0
-"""How far an operation may move an atom of spglib's idealised cell beside another one, in units of its tolerance."""
+"""Largest distance between an image of an atom of spglib's idealised cell and an atom, in units of the tolerance."""
 
 
 class SymmetryError(ReasonedError):
@@ -50,8 +50,8 @@ class StandardCell:
         atoms: the cell in the standard setting of the group (monoclinic axis b, hexagonal axes, and origin choice 2,
             at a centre of inversion).
         number: space-group number, 1-230.
-        hall_symbol: of the setting.
-        orbits: atoms that the operations of the group make equal, each as indices; the first is its representative.
+        hall_symbol: Hall symbol of the setting.
+        orbits: indices of the atoms that the operations of the group make equivalent; the first represents them.
     """
 
     atoms: Atoms
@@ -77,7 +77,7 @@ def find_symmetry(atoms: Atoms, symprec: float) -> Symmetry:
         symprec: tolerance of spglib, Å.
 
     Raises:
-        SymmetryError: where spglib finds none (atoms on top of each other, for example).
+        SymmetryError: if spglib finds none (atoms on top of each other, for example).
     """
     dataset = _dataset(atoms, symprec)
     rotations = {tuple(r.ravel()) for r in dataset.rotations}
@@ -125,17 +125,17 @@ def symmetrise(atoms: Atoms, symprec: float) -> Atoms:
 
     Args:
         atoms: the structure; not changed.
-        symprec: how far an atom may be from its symmetric place, Å.
+        symprec: largest distance of an atom from its symmetric position, Å.
 
     Raises:
-        SymmetryError: where spglib fails.
+        SymmetryError: if spglib fails.
     """
     return _standardize(atoms, symprec, primitive=True, idealize=True)
 
 
 @cache
 def _standard_setting(number: int) -> int:
-    """Return spglib's number of the standard setting of a space group: the one that it takes, or origin choice 2."""
+    """Return spglib's number of the standard setting of a space group: that of spglib, or origin choice 2."""
     own, *others = _settings_of_groups()[number]
     choices = {spglib.get_spacegroup_type(hall).choice: hall for hall in (own, *others)}
     return choices.get("2", own)
@@ -151,15 +151,15 @@ def _settings_of_groups() -> dict[int, list[int]]:
 
 
 def standard_cell(atoms: Atoms, symprec: float) -> StandardCell:
-    """Return the conventional cell in the standard setting, with the operations of the group that it is named after.
+    """Return the conventional cell in the standard setting, with the operations of the named group.
 
     Args:
         atoms: the structure; not changed.
-        symprec: how far an atom may be from its symmetric place, Å.
+        symprec: largest distance of an atom from its symmetric position, Å.
 
     Raises:
-        SymmetryError: ``no_symmetry`` where spglib fails, ``broken_symmetry`` where an operation of the group that it
-            names does not map its cell onto itself.
+        SymmetryError: ``no_symmetry`` if spglib fails, ``broken_symmetry`` if an operation of the named group does not
+            map the cell onto itself.
     """
     hall = _standard_setting(int(_dataset(atoms, symprec).number))
     dataset = _dataset(atoms, symprec, hall)
@@ -170,14 +170,14 @@ def standard_cell(atoms: Atoms, symprec: float) -> StandardCell:
 
 
 def _project(cell: Atoms, hall_number: int, tolerance: float) -> tuple[Atoms, tuple[tuple[int, ...], ...]]:
-    """Return a cell whose atoms are where the operations of a setting demand, and the atoms that these make equal.
+    """Return a cell whose atoms are where the operations of a setting demand, and the atoms that these make equivalent.
 
-    spglib's own places can be off by as much as its tolerance.
+    spglib's own positions can deviate by as much as its tolerance.
 
     Args:
-        cell: near to such places.
-        hall_number: of the setting.
-        tolerance: how far an operation may move an atom beside another one, Å.
+        cell: cell near to such positions.
+        hall_number: number of the setting.
+        tolerance: largest distance between an image of an atom and an atom, Å.
 
     Raises:
         SymmetryError: ``broken_symmetry``.
@@ -207,16 +207,16 @@ def primitive_cell(atoms: Atoms, symprec: float) -> Atoms:
     """Return the primitive cell, atoms not moved onto their symmetry.
 
     Raises:
-        SymmetryError: where spglib fails.
+        SymmetryError: if spglib fails.
     """
     return _standardize(atoms, symprec, primitive=True, idealize=False)
 
 
 def slicing_cell(atoms: Atoms, symprec: float, max_atoms: int) -> Atoms:
-    """Return the cell to slice: conventional where it has at most ``max_atoms``, else primitive.
+    """Return the cell to slice: conventional if it has at most ``max_atoms``, otherwise primitive.
 
     Raises:
-        SymmetryError: where spglib fails.
+        SymmetryError: if spglib fails.
     """
     conventional = _standardize(atoms, symprec, primitive=False, idealize=False)
     if len(conventional) <= max_atoms:
@@ -249,7 +249,7 @@ def doubling_matrices() -> list[NDArray[np.int64]]:
 def _half_vector(matrix: NDArray[np.int64]) -> NDArray[np.int64]:
     """Return twice the wave vector, modulo 2, that a doubling makes a lattice vector of, shape (3,).
 
-    A doubled lattice consists of the translations t with exp(2πi q·t) = 1 for one q of halves.
+    A doubled lattice consists of the translations t with exp(2πi q·t) = 1 for one q with components 0 or ½.
     """
     for bits in product((0, 1), repeat=3):
         if any(bits) and not (matrix @ np.array(bits) % 2).any():
@@ -258,9 +258,9 @@ def _half_vector(matrix: NDArray[np.int64]) -> NDArray[np.int64]:
 
 
 def doubled_cells(atoms: Atoms, symprec: float) -> Iterator[Atoms]:
-    """Yield the doubled cells of a structure that its symmetry does not make equal.
+    """Yield the doubled cells of a structure that are not equivalent by symmetry.
 
-    Each corresponds to one wave vector of halves (X, M, R, ... of the Brillouin zone), up to the
+    Each corresponds to one wave vector with components 0 or ½ (X, M, R, ... of the Brillouin zone), up to the
     rotations of the structure; soft modes there, such as tilts of octahedra, need the doubled cell.
 
     Args:
@@ -268,9 +268,9 @@ def doubled_cells(atoms: Atoms, symprec: float) -> Iterator[Atoms]:
         symprec: tolerance of spglib, Å.
 
     Raises:
-        SymmetryError: where spglib fails.
+        SymmetryError: if spglib fails.
     """
-    from ase.build import make_supercell  # costs a third of a second, and only searches need it
+    from ase.build import make_supercell  # takes a third of a second, and only searches need it
     from ase.build.tools import niggli_reduce
 
     rotations = _dataset(atoms, symprec).rotations

@@ -1,7 +1,7 @@
-"""Telling structures apart: a cheap fingerprint in front of pymatgen's StructureMatcher.
+"""Comparing structures: a cheap fingerprint before pymatgen's StructureMatcher.
 
 The matcher runs with ``scale=False`` and ``stol=0.1``: its defaults merge a perovskite with one of
-half the density, and tilts of octahedra with the untilted parent (design 3.7).
+half the density, and tilts of octahedra with the untilted parent.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ if TYPE_CHECKING:
     from pymatgen.core import Structure
 
 FINGERPRINT_CUTOFF = 5.5
-"""Longest distance that a fingerprint sees, Å."""
+"""Longest distance in a fingerprint, Å."""
 
 FINGERPRINT_WIDTH = 0.25
-"""Standard deviation of the Gaussian that blurs a distance, and the spacing of the points, Å."""
+"""Standard deviation of the Gaussian that smooths a distance, and the spacing of the points, Å."""
 
 FINGERPRINT_START = 1.0
-"""First point of the fingerprint, Å; shorter distances fall under its Gaussian."""
+"""First point of the fingerprint, Å; its Gaussian includes shorter distances."""
 
 FINGERPRINT_TOLERANCE = 0.12
 """Largest distance of the fingerprints of structures that may still be equal (see ``fingerprint``)."""
@@ -41,7 +41,7 @@ LATTICE_TOLERANCE = 0.05
 perovskite with one 15 % longer in each direction, even with ``scale=False``."""
 
 MAX_CANDIDATES = 2
-"""Most structures that a new one is compared with by the matcher."""
+"""Largest number of structures that a new one is compared with by the matcher."""
 
 Pairs = tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64]]
 
@@ -51,15 +51,15 @@ _POINTS = np.arange(FINGERPRINT_START, FINGERPRINT_CUTOFF, FINGERPRINT_WIDTH)
 def fingerprint(atoms: Atoms) -> NDArray[np.float64]:
     """Return a vector that is equal for equal crystals, whatever their cell; shape (36,).
 
-    Two radial distributions per atom, blurred and divided by the distance squared: one over all pairs
+    Two radial distributions per atom, smoothed and divided by the distance squared: one over all pairs
     and one in which a pair counts as the product of its atomic numbers, relative to their mean square
-    in the structure, so that swapping elements shows. Volume per atom is implied by the first.
+    in the structure, so that a swap of elements changes it. Volume per atom is implied by the first.
     """
     return fingerprint_of_pairs(atoms, near_pairs(atoms))
 
 
 def near_pairs(atoms: Atoms) -> Pairs:
-    """Return all pairs of atoms that a fingerprint sees: indices of the atoms, and distances, Å."""
+    """Return all pairs of atoms in a fingerprint: indices of the atoms, and distances, Å."""
     first, second, distances = neighbour_list("ijd", atoms, FINGERPRINT_CUTOFF + 3 * FINGERPRINT_WIDTH)
     return first, second, distances
 
@@ -123,12 +123,12 @@ def are_equal(a: Atoms, b: Atoms, *, stol: float) -> bool:
 
 
 def match_structures(a: Atoms, b: Atoms, *, stol: float) -> bool:
-    """As ``are_equal``, without looking at the fingerprints first."""
+    """As ``are_equal``, without comparing the fingerprints first."""
     return match_reduced(reduce_structure(a), reduce_structure(b), stol=stol)
 
 
 def reduce_structure(atoms: Atoms) -> Structure:
-    """Return the Niggli-reduced primitive cell for ``match_reduced``; half of the work of a comparison."""
+    """Return the Niggli-reduced primitive cell for ``match_reduced``; this is half of the work of a comparison."""
     from pymatgen.io.ase import AseAtomsAdaptor
 
     structure = AseAtomsAdaptor.get_structure(atoms)
@@ -156,7 +156,7 @@ def displacement(a: Atoms, b: Atoms, *, stol: float) -> float | None:
 
 
 def displacement_reduced(a: Structure, b: Structure, *, stol: float) -> float | None:
-    """As ``displacement``, of structures of ``reduce_structure`` and without looking at fingerprints first."""
+    """As ``displacement``, for structures of ``reduce_structure`` and without comparing fingerprints first."""
     found = _matcher(stol, scale=False).get_rms_dist(a, b)
     if found is None:
         return None
@@ -166,7 +166,7 @@ def displacement_reduced(a: Structure, b: Structure, *, stol: float) -> float | 
 
 @dataclass(order=True, frozen=True)
 class IndexedStructure:
-    """What the index of unique structures keeps of each: energy (eV/atom), label, fingerprint (36,)."""
+    """The values of each structure in the index of unique structures: energy (eV/atom), label, fingerprint (36,)."""
 
     energy: float
     label: str
@@ -174,7 +174,7 @@ class IndexedStructure:
 
 
 class UniqueIndex:
-    """The unique structures of a search, ordered by energy, to find what a new one may be equal to."""
+    """The unique structures of a search, ordered by energy, to find the structures that a new one may equal."""
 
     def __init__(self) -> None:
         self._entries: list[IndexedStructure] = []
@@ -190,7 +190,7 @@ class UniqueIndex:
         """Return the labels of structures that may be equal, nearest fingerprint first.
 
         Args:
-            energy: of the new structure, eV/atom.
+            energy: energy of the new structure, eV/atom.
             vector: its fingerprint, shape (36,).
             window: largest difference of energies, eV/atom.
         """

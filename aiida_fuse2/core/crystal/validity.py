@@ -25,17 +25,17 @@ if TYPE_CHECKING:
     from aiida_fuse2.core.settings import ValiditySettings
 
 MIN_HEIGHT = 0.7
-"""Least distance between opposite faces of a cell, Å: a flatter cell holds no atom of any element."""
+"""Smallest distance between opposite faces of a cell, Å: a flatter cell holds no atom of any element."""
 
 LOOSEST = 3.0
-"""Largest volume of a trial over that of real crystals, where these consist of molecules or single atoms."""
+"""Largest volume of a trial over that of real crystals, if these consist of molecules or single atoms."""
 
 MAX_LENGTH = 1000.0
-"""Longest lattice vector taken for a crystal, Å."""
+"""Longest lattice vector of a crystal, Å."""
 
 
 MAX_POSITION = 1e6
-"""Furthest coordinate of an atom, Å; neighbours of one much further away take seconds to find."""
+"""Largest coordinate of an atom, Å; neighbours of one much further away take seconds to find."""
 
 
 class Rejection(StrEnum):
@@ -76,9 +76,9 @@ def has_sound_cell(atoms: Atoms) -> bool:
 def contact_thresholds(
     symbols: list[str], radii: Mapping[str, float], settings: ValiditySettings
 ) -> dict[tuple[str, str], float]:
-    """Return the least allowed distance of each pair of elements, Å, both orders.
+    """Return the shortest allowed distance of each pair of elements, Å, both orders.
 
-    ``contact_factor`` times the sum of the radii, or the user's own minimum for the pair.
+    ``contact_factor`` times the sum of the radii, or the distance that the user set for the pair.
     """
     elements = sorted(set(symbols))
     found: dict[tuple[str, str], float] = {}
@@ -101,14 +101,14 @@ def _pair_values(symbols: list[str], table: Mapping[tuple[str, str], float]) -> 
 def check_validity(
     atoms: Atoms, *, unit: FormulaUnit, radii: Mapping[str, float], max_atoms: int, settings: ValiditySettings
 ) -> Rejection | None:
-    """Return why a structure is not valid, or None where it is.
+    """Return why a structure is not valid, or None if it is.
 
     Args:
         atoms: the structure, as it would be relaxed; not changed.
-        unit: the composition searched.
+        unit: the composition of the search.
         radii: radius of each element, Å.
-        max_atoms: most atoms allowed.
-        settings: contact factor, own minimum distances, windows.
+        max_atoms: largest number of atoms allowed.
+        settings: contact factor, shortest distances set by the user, windows.
     """
     if not has_sound_cell(atoms):
         return Rejection.CELL
@@ -127,13 +127,13 @@ def check_validity(
 
 
 def least_packing(unit: FormulaUnit, settings: ValiditySettings) -> float:
-    """Return the least volume of covalent spheres over the volume of the cell.
+    """Return the smallest volume of covalent spheres over the volume of the cell.
 
-    Crystals of molecules or of noble gases are emptier than others: they may have ``LOOSEST`` times their usual volume.
+    Crystals of molecules or of noble gases are less dense: they may have ``LOOSEST`` times their usual volume.
 
     Args:
         unit: the composition.
-        settings: with the limit for all others.
+        settings: settings with the limit for all other compositions.
     """
     volume = molecular_volume(unit)
     if volume is None:
@@ -165,8 +165,8 @@ def _check_neighbours(
 def shortest_contact(atoms: Atoms) -> float:
     """Return the shortest distance as a fraction of the sum of covalent radii, periodic images included.
 
-    Real crystals lie above 0.69 (W-W in WCl2). Machine-learned potentials know nothing of shorter ones and
-    can put a deep false minimum there: CHGNet 0.3.0 gives SrTiO3 with two oxygen atoms 0.31 Å apart an
+    Real crystals lie above 0.69 (W-W in WCl2). Machine-learned potentials are not trained on shorter ones and
+    can have a deep false minimum there: CHGNet 0.3.0 gives SrTiO3 with two oxygen atoms 0.31 Å apart an
     energy 0.1 eV/atom below the perovskite.
     """
     cutoff = 2.0 * float(covalent_radii[atoms.numbers].max())

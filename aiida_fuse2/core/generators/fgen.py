@@ -7,9 +7,9 @@ occupancies are fewer, as plain subsets of four sites they are sixteen. Here eve
 the atoms are put on all the sites of the cell at random.
 
 With right angles the sites form a simple cubic lattice of spacing ``ap/2``: rocksalt fills it,
-perovskite is an order of its vacancies.
+perovskite is an ordered arrangement of vacancies in it.
 
-Z and grid are drawn together, from a list of what fits, so that no attempt is thrown away.
+Z and grid are drawn together, from a list of all combinations that fit, so that no attempt is wasted.
 """
 
 from __future__ import annotations
@@ -36,10 +36,10 @@ from aiida_fuse2.core.errors import GenerationError
 from .base import GeneratorContext
 
 CAPACITY = len(MOTIF_SITES)
-"""Most atoms of a sub-module."""
+"""Largest number of atoms of a sub-module."""
 
 MIN_MEAN_OCCUPANCY = 1.5
-"""Fewest atoms per sub-module, as a mean over the cell.
+"""Smallest number of atoms per sub-module, as a mean over the cell.
 
 The 46 published structures of the paper hold 1.6 (tourmaline, WCl2) to 5.0 atoms in the volume of a
 nominal sub-module, and Mn 7.7: with the capacity of four, emptier grids are further from any of them."""
@@ -54,7 +54,7 @@ Grid = tuple[int, int, int]
 
 
 class Template(NamedTuple):
-    """Everything about a cell that is drawn before its angles and atoms."""
+    """The properties of a cell that are drawn before its angles and atoms."""
 
     z: int
     family: BravaisFamily
@@ -69,7 +69,7 @@ class Choices(NamedTuple):
 
 
 def _can_stack(family: BravaisFamily, n_modules: int) -> bool:
-    """Return whether the stacking rule can be met: alternation (γ = 90°) needs an even number of modules.
+    """Return whether the stacking rule can be fulfilled: alternation (γ = 90°) needs an even number of modules.
 
     One hexagonal module has no neighbour to differ from; two or more can always close. The triclinic
     family has no rule.
@@ -85,7 +85,7 @@ def _usable_grids(n_boxes: int, family: BravaisFamily) -> tuple[Grid, ...]:
 
 
 def _families_holding(n_atoms: int) -> tuple[tuple[BravaisFamily, tuple[Grid, ...]], ...]:
-    """Return the usable grids by family, of all numbers of boxes in the window of mean occupancy.
+    """Return the usable grids by family, for all numbers of boxes in the window of mean occupancy.
 
     The fewest boxes are allowed whatever their occupancy: one atom cannot fill half of a box.
     """
@@ -105,8 +105,8 @@ def feasible_choices(atoms_per_unit: int, min_atoms: int, max_atoms: int) -> tup
 
     Args:
         atoms_per_unit: atoms of a formula unit.
-        min_atoms: fewest atoms of a cell.
-        max_atoms: most atoms of a cell.
+        min_atoms: smallest number of atoms of a cell.
+        max_atoms: largest number of atoms of a cell.
     """
     fits = range(max(1, -(-min_atoms // atoms_per_unit)), max_atoms // atoms_per_unit + 1)
     every = (Choices(z, _families_holding(z * atoms_per_unit)) for z in fits)
@@ -114,10 +114,10 @@ def feasible_choices(atoms_per_unit: int, min_atoms: int, max_atoms: int) -> tup
 
 
 def draw_template(context: GeneratorContext, rng: np.random.Generator) -> Template:
-    """Draw Z, then the family, then the grid, each with equal weight among what is feasible.
+    """Draw Z, then the family, then the grid, each with equal weight among the feasible ones.
 
     Raises:
-        GenerationError: ``no_feasible_grid`` where no Z fits the limits at all.
+        GenerationError: ``no_feasible_grid`` if no Z fits the limits at all.
     """
     feasible = feasible_choices(context.unit.n_atoms, context.min_atoms, context.max_atoms)
     if not feasible:
@@ -178,7 +178,7 @@ class FGen:
         """Return one structure of the composition within the atom limits.
 
         Raises:
-            GenerationError: ``no_feasible_grid``, where no draw can succeed; any other draw succeeds.
+            GenerationError: ``no_feasible_grid``, if no draw can succeed; any other draw succeeds.
         """
         z, family, grid = draw_template(context, rng)
         cell = box_cell(grid, context.ap, draw_angles(family, rng))

@@ -25,25 +25,25 @@ from aiida_fuse2.core.chemistry.molecular import SPREAD, molecular_volume
 N_SHAPE = MappingProxyType(
     {"triclinic": 5, "monoclinic": 3, "orthorhombic": 2, "tetragonal": 1, "trigonal": 1, "hexagonal": 1, "cubic": 0}
 )
-"""Numbers that the shape of a lattice takes besides its volume, by crystal system."""
+"""How many numbers describe the shape of a lattice, besides its volume, by crystal system."""
 
 LENGTH_WIDTH = 0.35
 """Standard deviation of the logarithm of each length before the scaling, as in pyxtal."""
 
 AXIS_WIDTH = LENGTH_WIDTH * 3**0.5
-"""That of the logarithm of c over the cube root of the volume where a = b, as in pyxtal."""
+"""Standard deviation of the logarithm of c over the cube root of the volume if a = b, as in pyxtal."""
 
 ANGLE_WIDTH = MappingProxyType({"monoclinic": 20.0, "triclinic": 15.0})
 """Standard deviation of a free angle, degrees."""
 
 EDGE = 1e-3
-"""Numbers nearer to 0 or 1 are taken as this: 3.1 standard deviations."""
+"""Numbers nearer to 0 or 1 are replaced by this: 3.1 standard deviations."""
 
 LEAST_FLATNESS = 0.3
-"""Least volume of a triclinic cell over the product of its lengths; three angles far from 90° may fit no cell."""
+"""Smallest volume of a triclinic cell over the product of its lengths; three angles far from 90° may fit no cell."""
 
 TILT_STEP = 0.9
-"""Factor by which such angles come nearer to 90° until they fit one."""
+"""Factor by which such angles are moved towards 90° until they fit a cell."""
 
 VOLUME_FACTOR = 1.1
 """Volume of a cell over that of the spheres of its atoms, as in pyxtal."""
@@ -52,7 +52,7 @@ VOLUME_RANGE = (-0.1, 1.2)
 """Least and largest volume, from 0 where all spheres are covalent to 1 where all are those of van der Waals."""
 
 DEFAULT_VDW = 1.6
-"""Van der Waals radius over the covalent one, where none is tabulated."""
+"""Van der Waals radius over the covalent one, if none is tabulated."""
 
 _PLANE = np.array([[1, -1, 0], [1, 1, -2]]) / np.sqrt([[2.0], [6.0]])
 """Two directions in which three logarithms change while their sum does not."""
@@ -74,7 +74,7 @@ def _normal(value: float) -> float:
 
 
 def _flatness(tilts: NDArray[np.float64]) -> float:
-    """Return the volume of a cell over the product of its lengths; 0 where there is no such cell.
+    """Return the volume of a cell over the product of its lengths; 0 if there is no such cell.
 
     Args:
         tilts: how far each angle is from 90°, degrees, shape (3,).
@@ -85,12 +85,12 @@ def _flatness(tilts: NDArray[np.float64]) -> float:
 
 @dataclass(frozen=True)
 class LatticeRange:
-    """What the lattice of a structure may be.
+    """The range of the lattice of a structure.
 
     Attributes:
         system: crystal system.
-        volume_min: of the conventional cell, Å³.
-        volume_max: of the conventional cell, Å³.
+        volume_min: smallest volume of the conventional cell, Å³.
+        volume_max: largest volume of the conventional cell, Å³.
     """
 
     system: str
@@ -117,7 +117,7 @@ class LatticeRange:
 
     @property
     def size(self) -> int:
-        """Numbers that a lattice takes."""
+        """How many numbers describe a lattice."""
         return 1 + N_SHAPE[self.system]
 
     def cell(self, vector: NDArray[np.float64]) -> NDArray[np.float64]:

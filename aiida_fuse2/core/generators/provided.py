@@ -21,11 +21,11 @@ PRIMITIVE_SYMPREC = 0.01
 """Tolerance for finding the primitive cell, Å: files give coordinates with as few as four digits."""
 
 FULL_OCCUPANCY_TOLERANCE = 1e-3
-"""A site whose occupancy is nearer to 1 than this is full."""
+"""A site counts as full if its occupancy is nearer to 1 than this."""
 
 MAX_REDUCTION = 32
-"""Largest ratio of a cell given to its primitive cell that is tried: 2 x 2 x 2 face-centred cells. spglib
-takes seconds for thousands of atoms."""
+"""Largest accepted ratio of a given cell to its primitive cell: 2 x 2 x 2 face-centred cells. spglib takes
+seconds for thousands of atoms."""
 
 
 class ProvidedRejection(StrEnum):
@@ -41,7 +41,7 @@ class ScreenedStructures:
     """Provided structures after screening.
 
     Attributes:
-        kept: primitive cells, in the order given; they carry numbers, positions and cell only.
+        kept: primitive cells, in the given order, with numbers, positions and cell only.
         rejected: index of each other structure, from 0, with the identifier of the reason.
     """
 
@@ -56,13 +56,13 @@ def _site_occupancies(site: Any) -> list[float]:
 
 
 def has_partial_occupancy(atoms: Atoms) -> bool:
-    """Return whether a structure came with sites that are shared or not full.
+    """Return whether a structure has sites that are shared or not full.
 
-    Looks at what ASE's readers leave: ``info['occupancy']`` (by kind of site, from CIF) and arrays
+    It reads the values of ASE's readers: ``info['occupancy']`` (by kind of site, from CIF) and arrays
     ``occupancy`` or ``occupancies`` (by atom, from extended XYZ).
 
     Raises:
-        ValueError: where an occupancy is no number.
+        ValueError: if an occupancy is not a number.
     """
     noted = atoms.info.get("occupancy")
     sites = noted.values() if isinstance(noted, Mapping) else [] if noted is None else [noted]
@@ -78,7 +78,7 @@ def _bare(atoms: Atoms) -> Atoms:
 
 
 def _reduced(atoms: Atoms) -> Atoms:
-    """Return the primitive cell; the cell given, where it is primitive already."""
+    """Return the primitive cell; the given cell, if it is primitive already."""
     primitive = primitive_cell(atoms, PRIMITIVE_SYMPREC)
     return primitive if len(primitive) < len(atoms) else atoms
 
@@ -99,7 +99,7 @@ def _refusal(atoms: Atoms, unit: FormulaUnit) -> str | None:
 def _screen(
     atoms: Atoms, unit: FormulaUnit, max_atoms: int, check: Callable[[Atoms], str | None]
 ) -> tuple[Atoms | None, str]:
-    """Return what to keep, or None with the reason."""
+    """Return the structure to keep, or None with the reason."""
     refusal = _refusal(atoms, unit)
     if refusal is not None:
         return None, refusal
@@ -124,15 +124,15 @@ def screen_provided(
     max_atoms: int,
     check: Callable[[Atoms], str | None],
 ) -> ScreenedStructures:
-    """Keep the structures that a search can use, as primitive cells; nothing passed is altered.
+    """Keep the structures that a search can use, as primitive cells; the given structures are not changed.
 
     A structure must be periodic with full sites, consist of whole formula units, and have at most
-    ``max_atoms`` in its primitive cell, which is what is relaxed.
+    ``max_atoms`` in its primitive cell, which is the cell that is relaxed.
 
     Args:
-        structures: as read.
-        unit: the composition searched.
-        max_atoms: most atoms of a primitive cell.
+        structures: the structures.
+        unit: the composition of the search.
+        max_atoms: largest number of atoms of a primitive cell.
         check: further test of the primitive cell; returns the identifier of a reason, or None.
     """
     kept: list[Atoms] = []

@@ -4,13 +4,13 @@ After pyxtal (S. Fredericks, K. Parrish, D. Sayre, Q. Zhu, Comput. Phys. Commun.
 DOI 10.1016/j.cpc.2020.107810), whose Wyckoff positions are used. Few degrees of freedom make such starts cheap to
 relax.
 
-- Atoms are counted in the primitive cell, which is what is relaxed.
+- Atoms are counted in the primitive cell, which is the cell that is relaxed.
 - Z is uniform over what fits; then the space group is uniform over those (2-230) whose Wyckoff positions
   can hold the composition, so that no attempt is spent on an incompatible group.
 - Lattices are those of pyxtal (see ``lattices``), with a volume between that of the covalent and that of the van der
   Waals spheres. The 46 published structures of the paper lie at -0.03 (Mn) to 1.23 (Cu7S4) of this range, 0.65 in
   the mean: no single factor fits them.
-- Atoms keep away from each other: each site takes that one of a few random places which is furthest from the others.
+- Atoms keep away from each other: each site takes the one of a few random positions that is furthest from the others.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from .templates import draw_template
 from .wyckoff import compatible_groups
 
 MAX_SAMPLES = 10
-"""Lattices and coordinates that are tried for one space group and Wyckoff assignment."""
+"""Lattices and coordinates tried for one space group and Wyckoff assignment."""
 
 MIN_CONTACT = 0.5
 """Shortest distance of a structure as a fraction of the covalent radii, as in pyxtal."""
@@ -73,9 +73,9 @@ class Symmetric:
         A random structure can have a smaller primitive cell than was asked for; it then has a lower Z.
 
         Raises:
-            GenerationError: ``no_feasible_z`` where nothing fits the limits; ``too_crowded`` where this attempt
-                found no room for the atoms; ``no_symmetry`` where spglib cannot read the structure;
-                ``outside_limits`` where the primitive cell turned out to be smaller than ``min_atoms``.
+            GenerationError: ``no_feasible_z`` if nothing fits the limits; ``too_crowded`` if this attempt
+                found no room for the atoms; ``no_symmetry`` if spglib cannot read the structure;
+                ``outside_limits`` if the primitive cell turned out to be smaller than ``min_atoms``.
         """
         counts, number = _draw_contents(context, rng)
         drawn = _random_atoms(context.unit.elements, counts, number, rng)

@@ -1,4 +1,4 @@
-"""A space group with occupied Wyckoff positions, and the vector of what is left free: lattice and coordinates.
+"""A space group with occupied Wyckoff positions, and the vector of its free parameters: lattice and coordinates.
 
 In P1 every atom is free.
 """
@@ -19,7 +19,7 @@ from .lattices import LatticeRange
 from .wyckoff import Position, draw_positions, lattice_type, primitive_basis
 
 SPREAD_CANDIDATES = 8
-"""Random places of which each site takes the one furthest from the atoms placed before it."""
+"""Number of random positions, of which each site takes the one furthest from the atoms placed before."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,14 +31,14 @@ class Site:
 
 
 class Template:
-    """What stays the same while a structure is optimised, and the map from vectors to structures.
+    """The fixed part of a structure during its optimisation, and the map from vectors to structures.
 
     A vector holds numbers between 0 and 1: the lattice first, then the free coordinates of each site.
 
     Attributes:
-        space_group: number.
+        space_group: number of the space group.
         sites: occupied Wyckoff positions.
-        lattice: what the lattice may be.
+        lattice: range of the lattice.
         size: length of a vector.
     """
 
@@ -85,7 +85,7 @@ class Template:
     def sample(self, rng: np.random.Generator) -> NDArray[np.float64]:
         """Return a random vector whose atoms keep away from each other, shape (size,).
 
-        Each site takes that one of a few random places whose atoms are furthest from those placed before and
+        Each site takes the one of a few random positions whose atoms are furthest from those placed before and
         from each other, in units of the sums of covalent radii.
         """
         vector = rng.random(self.size)
@@ -121,9 +121,9 @@ def _clearances(
 
     Args:
         places: fractional coordinates in the primitive cell, shape (k, n, 3).
-        radius: of the atoms to place, Å.
-        placed: fractional coordinates of the others, shape (m, 3).
-        radii: of the others, Å, shape (m,).
+        radius: radius of the atoms to place, Å.
+        placed: fractional coordinates of the other atoms, shape (m, 3).
+        radii: radii of the other atoms, Å, shape (m,).
         cell: lattice vectors, Å, shape (3, 3).
     """
     k, n = places.shape[:2]
@@ -145,7 +145,7 @@ def draw_template(
     Args:
         elements: symbols.
         counts: number of atoms of each in the primitive cell.
-        space_group: number of one that can hold them.
+        space_group: number of a space group that can hold them.
         rng: random generator.
     """
     if space_group == P1:

@@ -1,8 +1,8 @@
 """Space groups and the occupation of their Wyckoff positions, counted in the primitive cell.
 
 The positions are those of pyxtal (S. Fredericks, K. Parrish, D. Sayre, Q. Zhu, Comput. Phys. Commun. 2021, 261, 107810,
-DOI 10.1016/j.cpc.2020.107810); the choice among them follows it too, except that it never leads into a dead end:
-what is left over can always be placed.
+DOI 10.1016/j.cpc.2020.107810); the choice among them follows it too, except that it never fails:
+the remaining atoms can always be placed.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ SPACE_GROUPS = range(2, 231)
 """Space-group numbers with symmetry to impose."""
 
 LARGEST_SHARE = 0.5
-"""Chance that a site is one of the highest multiplicity that fits, as in pyxtal; otherwise all that fit are equal."""
+"""Probability of a site of the highest multiplicity that fits, as in pyxtal; otherwise all that fit are equal."""
 
 IMAGE_TOLERANCE = 1e-4
-"""Fractional coordinates nearer than this are one place."""
+"""Fractional coordinates nearer than this are one position."""
 
 _GENERIC = np.array([0.1373, 0.2791, 0.4139])
 """A point that no symmetry operation leaves where it is."""
@@ -109,7 +109,7 @@ class Multiplicities(NamedTuple):
 @cache
 def multiplicities(number: int) -> Multiplicities:
     """Return the multiplicities of a space group."""
-    # not by ``positions_of``: this is asked of all groups, and their operations take long to read
+    # not by ``positions_of``: this is called for all groups, and their operations take long to read
     group = _group(number)
     centring = int(group.cellsize())
     found = [(int(wp.multiplicity) // centring, wp.get_dof() > 0) for wp in group]
@@ -167,10 +167,10 @@ def compatible_groups(counts: tuple[int, ...]) -> tuple[int, ...]:
 def draw_positions(number: int, counts: Sequence[int], rng: np.random.Generator) -> list[list[Position]]:
     """Return the positions that each element occupies.
 
-    Element after element and site after site, one is drawn of those that fit and leave places for all the rest.
+    Element after element and site after site, a position is drawn among those that fit and leave room for the rest.
 
     Args:
-        number: of a space group that can hold the atoms.
+        number: number of a space group that can hold the atoms.
         counts: number of atoms of each element in the primitive cell.
         rng: random generator.
     """

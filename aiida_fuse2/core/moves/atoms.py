@@ -1,4 +1,4 @@
-"""Moves 1 to 6: atoms change places with each other or go to vacant ones."""
+"""Moves 1 to 6: atoms exchange their sites or move to vacant sites."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from aiida_fuse2.core.errors import MoveError
 from .base import MoveContext, make_crystal
 
 MIN_PERMUTED = 3
-"""Fewest atoms of a partial permutation (moves 3 and 4: 2 < i < n)."""
+"""Smallest number of atoms of a partial permutation (moves 3 and 4: 2 < i < n)."""
 
 
 def has_species(sliced: SlicedStructure) -> bool:
@@ -27,7 +27,7 @@ def has_part(sliced: SlicedStructure) -> bool:
 
 
 def swap_atoms(sliced: SlicedStructure, context: MoveContext, rng: np.random.Generator) -> Atoms:  # noqa: ARG001
-    """Move 1: two atoms of different species swap places."""
+    """Move 1: two atoms of different species are swapped."""
     pairs = np.argwhere(np.triu(sliced.numbers[:, None] != sliced.numbers))
     if not len(pairs):
         raise MoveError("one_species")
@@ -36,13 +36,13 @@ def swap_atoms(sliced: SlicedStructure, context: MoveContext, rng: np.random.Gen
 
 
 def move_to_vacancy(sliced: SlicedStructure, context: MoveContext, rng: np.random.Generator) -> Atoms:
-    """Move 2: one atom goes to a vacant place."""
+    """Move 2: one atom goes to a vacant site."""
     chosen = rng.integers(len(sliced), size=1)
     return _placed(sliced, chosen, _vacancies(sliced, context, 1, rng))
 
 
 def permute_some(sliced: SlicedStructure, context: MoveContext, rng: np.random.Generator) -> Atoms:  # noqa: ARG001
-    """Move 3: i atoms, 2 < i < n, permute, so that the species of as many places as can change does."""
+    """Move 3: i atoms, 2 < i < n, permute, so that the species changes on as many sites as possible."""
     if not has_species(sliced):
         raise MoveError("one_species")
     if not has_part(sliced):
@@ -53,7 +53,7 @@ def permute_some(sliced: SlicedStructure, context: MoveContext, rng: np.random.G
 
 
 def permute_some_with_vacancies(sliced: SlicedStructure, context: MoveContext, rng: np.random.Generator) -> Atoms:
-    """Move 4: as move 3, with vacant places, of which at least one is used."""
+    """Move 4: as move 3, with vacant sites, of which at least one is used."""
     if not has_part(sliced):
         raise MoveError("too_few_atoms")
     chosen = rng.permutation(len(sliced))[: _part_size(sliced, rng)]
@@ -61,7 +61,7 @@ def permute_some_with_vacancies(sliced: SlicedStructure, context: MoveContext, r
 
 
 def permute_all(sliced: SlicedStructure, context: MoveContext, rng: np.random.Generator) -> Atoms:  # noqa: ARG001
-    """Move 5: all atoms permute at random, so that some places change their species.
+    """Move 5: all atoms permute at random, so that the species changes on some sites.
 
     Any such arrangement is as likely as another. The derangement of move 3 would leave a compound like
     NaCl a single outcome.
@@ -75,21 +75,21 @@ def permute_all(sliced: SlicedStructure, context: MoveContext, rng: np.random.Ge
 
 
 def permute_all_with_vacancies(sliced: SlicedStructure, context: MoveContext, rng: np.random.Generator) -> Atoms:
-    """Move 6: as move 5, with vacant places, of which at least one is used."""
+    """Move 6: as move 5, with vacant sites, of which at least one is used."""
     return _scattered(sliced, rng.permutation(len(sliced)), context, rng)
 
 
 def derangement(labels: NDArray[np.int64], rng: np.random.Generator) -> NDArray[np.intp]:
-    """Return an order in which as many places as possible hold another label than before.
+    """Return an order in which as many sites as possible have another label than before.
 
-    Where one label has more than half of the places some of them must keep it, at random.
+    If one label has more than half of the sites, some of them must keep it, at random.
 
     Args:
-        labels: label of each place, shape (n,).
+        labels: label of each site, shape (n,).
         rng: random generator.
 
     Returns:
-        ``order``, shape (n,): place k gets what was at place ``order[k]``.
+        ``order``, shape (n,): site k gets the atom from site ``order[k]``.
     """
     from scipy.optimize import linear_sum_assignment  # slow to import, and commands that only ask need no moves
 
@@ -115,7 +115,7 @@ def _choose_mixed(numbers: NDArray[np.int64], size: int, rng: np.random.Generato
 def _scattered(
     sliced: SlicedStructure, chosen: NDArray[np.intp], context: MoveContext, rng: np.random.Generator
 ) -> Atoms:
-    """Put the chosen atoms (in random order) on vacancies, at least one, and on places of their own."""
+    """Put the chosen atoms (in random order) on vacant sites, at least one, and on their own sites."""
     vacancies = _vacancies(sliced, context, int(rng.integers(1, len(chosen) + 1)), rng)
     own = rng.permutation(chosen)[len(vacancies) :]
     return _placed(sliced, chosen, np.vstack([vacancies, sliced.fractional[own]]))
@@ -124,15 +124,15 @@ def _scattered(
 def _vacancies(
     sliced: SlicedStructure, context: MoveContext, most: int, rng: np.random.Generator
 ) -> NDArray[np.float64]:
-    """Return 1 to ``most`` vacant places, fractional, shape (m, 3); fewer than ``most`` where full."""
+    """Return 1 to ``most`` vacant sites, fractional, shape (m, 3); fewer than ``most`` where full."""
     places = VacancyMap(sliced.cell, sliced.fractional, context.exclusion).draw(most, rng)
     if not len(places):
-        raise MoveError("no_vacancy", f"no place is farther than {context.exclusion} Å from every atom")
+        raise MoveError("no_vacancy", f"no site is further than {context.exclusion} Å from every atom")
     return places
 
 
 def _placed(sliced: SlicedStructure, atoms: NDArray[np.intp], places: NDArray[np.float64]) -> Atoms:
-    """Return the crystal with the given atoms at other places, fractional, shape (len(atoms), 3)."""
+    """Return the crystal with the given atoms at other positions, fractional, shape (len(atoms), 3)."""
     fractional = sliced.fractional
     fractional[atoms] = places
     return make_crystal(sliced.numbers, fractional, sliced.cell)

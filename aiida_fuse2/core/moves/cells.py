@@ -1,4 +1,4 @@
-"""Moves 9 and 10: a new shape for the cell of all sub-modules, an original motif for one of them."""
+"""Moves 9 and 10: a new cell shape for all sub-modules, an original motif for one of them."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ SAME_SITE = 1e-3
 _SITES = np.array([(x, y, MID_HEIGHT) for x, y in MOTIF_SITES])
 
 Occupancy = tuple[int, ...]
-"""Atomic number on each of the four motif sites, 0 where it is empty."""
+"""Atomic number on each of the four motif sites, 0 if it is empty."""
 
 
 def new_cell_shape(sliced: SlicedStructure, context: MoveContext, rng: np.random.Generator) -> Atoms:
@@ -48,7 +48,7 @@ def new_cell_shape(sliced: SlicedStructure, context: MoveContext, rng: np.random
 
 
 def compact_grids(n_boxes: int, family: BravaisFamily) -> list[tuple[int, int, int]]:
-    """Return the grids of ``n_boxes`` boxes with an aspect up to ``MAX_ASPECT``, or else the nearest to it.
+    """Return the grids of ``n_boxes`` boxes with an aspect up to ``MAX_ASPECT``, otherwise the nearest to it.
 
     A prime number of boxes above 12 has none within the limit: a rod along c is its best.
     """
@@ -86,7 +86,7 @@ def _box_indices(numbers: NDArray[np.int64], grid: tuple[int, int, int]) -> NDAr
 
 
 def _other_motifs(sliced: SlicedStructure, atoms: NDArray[np.intp]) -> list[Occupancy]:
-    """Return every occupancy of the motif sites by these atoms but the present one; none above 4 atoms."""
+    """Return every occupancy of the motif sites by these atoms, except the current one; none above 4 atoms."""
     if len(atoms) > len(_SITES):
         return []
     species = [int(number) for number in sliced.numbers[atoms]]
@@ -96,7 +96,7 @@ def _other_motifs(sliced: SlicedStructure, atoms: NDArray[np.intp]) -> list[Occu
 
 
 def _present_motif(sliced: SlicedStructure, atoms: NDArray[np.intp]) -> Occupancy | None:
-    """Return the occupancy of the motif sites by these atoms, None where an atom is not on a site."""
+    """Return the occupancy of the motif sites by these atoms, None if an atom is not on a site."""
     occupancy = [0] * len(_SITES)
     for number, offset in zip(sliced.numbers[atoms], sliced.offsets[atoms], strict=True):
         apart = np.abs(offset - _SITES)

@@ -1,4 +1,4 @@
-"""Moves 7 and 8: sub-modules, or whole modules, swap places."""
+"""Moves 7 and 8: sub-modules, or whole modules, are swapped."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from aiida_fuse2.core.errors import MoveError
 from .base import MoveContext
 
 SAME_CONTENT = 1e-3
-"""Two contents are the same where every atom of one has its like in the other at this distance, as a
+"""Two contents are the same if every atom of one has an equal atom in the other within this distance, as a
 fraction of a box: well above the noise of a relaxed symmetric structure, well below a real difference."""
 
 MIN_SWAPPABLE = 3
-"""Fewest sub-modules or modules for a swap: swapping the two halves of a cell only translates it."""
+"""Smallest number of sub-modules or modules for a swap: swapping the two halves of a cell only translates it."""
 
 
 def can_swap_submodules(sliced: SlicedStructure) -> bool:
@@ -32,7 +32,7 @@ def can_swap_modules(sliced: SlicedStructure) -> bool:
 
 
 def swap_submodules(sliced: SlicedStructure, context: MoveContext, rng: np.random.Generator) -> Atoms:  # noqa: ARG001
-    """Move 7: two sub-modules of different content swap places."""
+    """Move 7: two sub-modules of different content are swapped."""
     if sliced.n_boxes < MIN_SWAPPABLE:
         raise MoveError("too_few_submodules")
     first, second = _draw_pair(_submodule_kinds(sliced), rng)
@@ -43,7 +43,7 @@ def swap_submodules(sliced: SlicedStructure, context: MoveContext, rng: np.rando
 
 
 def swap_modules(sliced: SlicedStructure, context: MoveContext, rng: np.random.Generator) -> Atoms:  # noqa: ARG001
-    """Move 8: two modules of different content swap places along c."""
+    """Move 8: two modules of different content are swapped along c."""
     if sliced.n_modules < MIN_SWAPPABLE:
         raise MoveError("too_few_modules")
     first, second = _draw_pair(_module_kinds(sliced), rng)
@@ -82,7 +82,7 @@ def _kinds(
 def _same_content(
     numbers: NDArray[np.int64], places: NDArray[np.float64], a: NDArray[np.intp], b: NDArray[np.intp]
 ) -> bool:
-    """Return whether the atoms ``a`` and ``b`` are the same at the same places of their boxes."""
+    """Return whether the atoms ``a`` and ``b`` are the same at the same positions in their boxes."""
     from scipy.optimize import linear_sum_assignment  # slow to import, as in moves.atoms
 
     if sorted(numbers[a]) != sorted(numbers[b]):

@@ -27,5 +27,5 @@ def _new(max_atoms: int, context: MoveContext, rng: np.random.Generator) -> Atom
     except GenerationError as error:
         raise MoveError(error.reason, error.detail) from error
     trial = make_crystal(made.numbers, made.cell.scaled_positions(made.positions), made.cell.array)
-    trial.info.update(made.info)  # which generator made it
+    trial.info.update(made.info)  # the generator that made it
     return trial

@@ -15,11 +15,11 @@ from aiida_fuse2.core.errors import MoveError
 from .base import MoveContext, make_crystal
 
 COINCIDENCE = 0.1
-"""Atoms nearer than this are one atom twice, Å: on the face of the mirror or at the centre of inversion.
-(Contacts that are merely short are left to the checks of validity.)"""
+"""Atoms nearer than this are the same atom twice, Å: on the face of the mirror or at the centre of inversion.
+(The checks of validity find contacts that are merely short.)"""
 
 NORMAL_TOLERANCE = 1.0
-"""How far an axis may lean from the normal of its face to be mirrored, degrees. The mirror image is then
+"""Largest angle of an axis to the normal of its face for a mirror, degrees. The mirror image is then
 sheared by twice this, less than a relaxation moves atoms."""
 
 INVERSION_CENTRE = 0.5
@@ -27,7 +27,7 @@ INVERSION_CENTRE = 0.5
 
 
 class Extension(StrEnum):
-    """How the new part of a longer structure follows from the old one."""
+    """Kinds of making the new part of a longer structure from the old one."""
 
     REPEAT = "repeat"
     TRANSLATE = "translate"
@@ -75,7 +75,7 @@ def doubled(sliced: SlicedStructure, *, axis: int, kind: Extension) -> Atoms:
     crystal would coincide with their images.
 
     Raises:
-        MoveError: ``overlap`` where an atom and its image coincide.
+        MoveError: ``overlap`` if an atom and its image coincide.
     """
     match kind:
         case Extension.REPEAT:
@@ -97,8 +97,8 @@ def tripled(sliced: SlicedStructure, *, axis: int, kind: Extension) -> Atoms:
     """Return three times the structure along ``axis``, each image shifted by a further ⅓ or not at all.
 
     Raises:
-        MoveError: ``overlap`` where atoms coincide.
-        ValueError: where the kind is neither repeat nor translate.
+        MoveError: ``overlap`` if atoms coincide.
+        ValueError: if the kind is neither repeat nor translate.
     """
     if kind not in (Extension.REPEAT, Extension.TRANSLATE):
         raise ValueError(f"kind = {kind!r}: a structure is tripled by repeat or translate")
@@ -113,7 +113,7 @@ def _require_room(sliced: SlicedStructure, context: MoveContext, copies: int) ->
 
 
 def _open_face(fractional: NDArray[np.float64], axis: int) -> NDArray[np.float64]:
-    """Return the places shifted along an axis so that the middle of the widest gap lies at 0."""
+    """Return the positions shifted along an axis so that the middle of the widest gap lies at 0."""
     heights = np.sort(fractional[:, axis] % 1.0)
     gaps = np.diff(heights, append=heights[0] + 1.0)
     widest = int(gaps.argmax())

@@ -1,4 +1,4 @@
-"""What an optimiser asks of a potential: energy, forces and stress of one structure."""
+"""The interface between an optimiser and a potential: energy, forces and stress of one structure."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from numpy.typing import NDArray
 from aiida_fuse2.core.errors import RelaxationError
 
 NO_STRESS = "no_stress"
-"""Reason of a failure: the cell is to be relaxed, and the calculator gives no stress."""
+"""Reason of a failure: the cell is to be relaxed, but the calculator gives no stress."""
 
 ATOMS_CHANGED = "calculator_changed_atoms"
-"""Reason of a failure: energy and forces are those of some other structure."""
+"""Reason of a failure: energy and forces belong to another structure."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,7 +28,7 @@ class Evaluation:
         energy: of the cell, eV.
         forces: minus the derivative by the positions, eV/Å, shape (n, 3).
         stress: derivative of the energy by the strain over the volume, eV/Å³, shape (3, 3), symmetric;
-            negative where the crystal wants to expand, as in ASE.
+            negative if the crystal tends to expand, as in ASE.
     """
 
     energy: float
@@ -41,7 +41,7 @@ class Evaluator(Protocol):
 
     @property
     def name(self) -> str:
-        """Which potential and which code computes it, e.g. ``chgnet 0.3.0 native x86-64-v4``."""
+        """Name of the potential and of the code that computes it, e.g. ``chgnet 0.3.0 native x86-64-v4``."""
 
     def evaluate(
         self, numbers: NDArray[np.int64], positions: NDArray[np.float64], cell: NDArray[np.float64]
@@ -54,7 +54,7 @@ class Evaluator(Protocol):
             cell: lattice vectors as rows, Å, shape (3, 3), periodic in all directions.
 
         Raises:
-            RelaxationError: where the potential cannot handle the geometry, with the reason.
+            RelaxationError: if the potential cannot handle the geometry, with the reason.
         """
 
 
@@ -62,7 +62,7 @@ class AseEvaluator:
     """Any ASE calculator as an evaluator.
 
     Args:
-        calculator: which may have been written by anybody: what it gives is checked.
+        calculator: any calculator; its results are checked.
         name: see ``Evaluator.name``.
         needs_stress: whether the cell is to be relaxed.
     """
@@ -75,7 +75,7 @@ class AseEvaluator:
     def evaluate(
         self, numbers: NDArray[np.int64], positions: NDArray[np.float64], cell: NDArray[np.float64]
     ) -> Evaluation:
-        """Return energy, forces and stress; zero stress where the calculator knows none and none is needed.
+        """Return energy, forces and stress; zero stress if the calculator has none and none is needed.
 
         Raises:
             RelaxationError: ``no_stress``, ``calculator_changed_atoms``.
@@ -84,7 +84,7 @@ class AseEvaluator:
         properties = ["energy", "forces"]
         if "stress" in self.calculator.implemented_properties:
             properties.append("stress")
-        self.calculator.results = {}  # what the last geometry left is no answer for this one
+        self.calculator.results = {}  # results of the last geometry are not valid for this one
         self.calculator.calculate(atoms, properties, list(all_changes))
         if _is_changed(atoms, numbers, positions, cell):
             raise RelaxationError(ATOMS_CHANGED, f"{self.name} changes the structure that it is given")
@@ -102,6 +102,6 @@ class AseEvaluator:
 def _is_changed(
     atoms: Atoms, numbers: NDArray[np.int64], positions: NDArray[np.float64], cell: NDArray[np.float64]
 ) -> bool:
-    """Return whether a structure is no longer the one that it was made as."""
+    """Return whether a structure was changed."""
     pairs = ((atoms.numbers, numbers), (atoms.positions, positions), (atoms.cell.array, cell))
     return not (atoms.pbc.all() and all(np.array_equal(now, before) for now, before in pairs))

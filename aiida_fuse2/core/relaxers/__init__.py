@@ -1,4 +1,4 @@
-"""What a relaxation job runs: potentials by name, and one driver around the optimisers."""
+"""The parts of a relaxation job: potentials by name, and one driver around the optimisers."""
 
 from __future__ import annotations
 

@@ -50,7 +50,7 @@ class EvaluatorCalculator(Calculator):
         properties: list[str] | None = None,
         system_changes: list[str] = all_changes,
     ) -> None:
-        """Evaluate; ASE asks only where the geometry has changed.
+        """Evaluate; ASE asks only if the geometry has changed.
 
         Raises:
             RelaxationError: ``energy_not_finite``, or what the evaluator raises.
@@ -59,7 +59,7 @@ class EvaluatorCalculator(Calculator):
         found = self.evaluator.evaluate(self.atoms.numbers, self.atoms.positions, self.atoms.cell.array)
         needed = (np.array(found.energy), found.forces, *([found.stress] if self.needs_stress else []))
         if not all(np.isfinite(values).all() for values in needed):
-            raise RelaxationError(Failure.NOT_FINITE)  # these optimisers would go on with it
+            raise RelaxationError(Failure.NOT_FINITE)  # these optimisers would continue with it
         stress = full_3x3_to_voigt_6_stress(found.stress)
         self.results: dict[str, Any] = {"energy": found.energy, "forces": found.forces, "stress": stress}
 
@@ -68,8 +68,8 @@ def ase_steps(atoms: Atoms, settings: RelaxSettings) -> Iterator[bool]:
     """Relax in place with an optimiser of ASE; yield after each step whether it has converged.
 
     Args:
-        atoms: with a calculator.
-        settings: of the tier; the largest row of the filter's forces is what ``fmax`` limits.
+        atoms: structure with a calculator.
+        settings: settings of the tier; ``fmax`` limits the largest row of the filter's forces.
     """
     target: Atoms | FrechetCellFilter = atoms
     if settings.relax_cell:

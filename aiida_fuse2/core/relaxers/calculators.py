@@ -18,12 +18,12 @@ def make_evaluator(settings: RelaxSettings, potential: str | None = None) -> Eva
     """Return the potential of a tier; loads the model once, so call it once per process.
 
     Args:
-        settings: of the tier.
-        potential: text of the library where the calculator is ``pair``, else None.
+        settings: settings of the tier.
+        potential: text of the library if the calculator is ``pair``, otherwise None.
 
     Raises:
-        InputError: where the calculator is not installed or not known, or does not take the arguments, or the
-            library is missing, wrong or not wanted, or the cell is to be relaxed without a stress.
+        InputError: if the calculator is not installed or not known, or does not take the arguments, or the
+            library is missing, wrong or not needed, or the cell is to be relaxed without a stress.
     """
     check_potential(settings, is_given=potential is not None)
     if potential is not None:
@@ -48,44 +48,46 @@ def make_evaluator(settings: RelaxSettings, potential: str | None = None) -> Eva
 
 
 def check_stress(settings: RelaxSettings) -> None:
-    """Refuse a calculator whose class says that it computes no stress where the cell is to be relaxed.
+    """Refuse a calculator whose class says that it computes no stress, if the cell is to be relaxed.
 
-    One that is not installed here, or says what it computes only when it is made, is left to the job.
+    The job checks a calculator that is not installed here, or that says what it computes only after it is made.
 
     Raises:
-        InputError: which names it.
+        InputError: it names the calculator.
     """
     if not settings.relax_cell or settings.calculator in {CHGNET, PAIR}:
         return
     module, _, name = settings.calculator.rpartition(".")
     try:
         computed = list(getattr(import_module(module), name).implemented_properties)
-    except Exception:  # noqa: BLE001 - whatever importing somebody's package raises
+    except Exception:  # noqa: BLE001 - importing another package may raise anything
         return
     if "energy" in computed and "stress" not in computed:
         raise _no_stress(settings.calculator)
 
 
 def _no_stress(calculator: str) -> InputError:
-    expected = "computes no stress, so no cell can be relaxed with it; take another, or set relax.settings.relax_cell"
+    expected = (
+        "computes no stress, so no cell can be relaxed with it; use another one, or set relax.settings.relax_cell"
+    )
     return InputError("relax.settings.calculator", calculator, f"{expected} to false")
 
 
 def check_potential(settings: RelaxSettings, *, is_given: bool) -> None:
-    """Check that there is a library of pair potentials where the calculator needs one, and no other.
+    """Check that there is a library of pair potentials if the calculator needs one, and none otherwise.
 
     Raises:
-        InputError: where there is none, or one that would not be used.
+        InputError: if there is none, or one that would not be used.
     """
     if settings.calculator == PAIR and not is_given:
         raise InputError("relax.potential", None, f"the calculator '{PAIR}' needs a library of pair potentials")
     if settings.calculator != PAIR and is_given:
-        expected = f"must be '{PAIR}' where a library of pair potentials is given"
+        expected = f"must be '{PAIR}' if a library of pair potentials is given"
         raise InputError("relax.settings.calculator", settings.calculator, expected)
 
 
 def _chgnet(settings: RelaxSettings) -> Evaluator:
-    """Return CHGNet, computed by the code that the settings ask for."""
+    """Return CHGNet, computed by the code that the settings name."""
     if settings.model not in CHGNET_MODELS:
         raise InputError("relax.settings.model", settings.model, f"must be one of {', '.join(CHGNET_MODELS)}")
     match settings.backend:
@@ -97,13 +99,13 @@ def _chgnet(settings: RelaxSettings) -> Evaluator:
             return _native_chgnet(settings)
     if settings.device == "cuda":
         return _torch_chgnet(settings)
-    return native_if_possible(settings.model) or _torch_chgnet(settings)  # slower, and as good
+    return native_if_possible(settings.model) or _torch_chgnet(settings)  # slower, with the same results
 
 
 def kernel_problem(settings: RelaxSettings) -> str | None:
-    """Return why PyTorch computes CHGNet where the kernel could; None where it does, or is not asked for.
+    """Return why PyTorch computes CHGNet although the kernel could; None if it does, or is not asked for.
 
-    The kernel is built if need be, so that the processes of a job find it.
+    The kernel is built if necessary, so that the processes of a job find it.
 
     Args:
         settings: of the tier.
@@ -139,13 +141,13 @@ def _not_installed(settings: RelaxSettings, error: ImportError) -> InputError:
 
 
 def require_device(device: str) -> None:
-    """Refuse a device that is not there.
+    """Refuse a device that does not exist.
 
     Args:
         device: as in the settings of the relaxation.
 
     Raises:
-        InputError: where PyTorch does not find it, or there is no PyTorch.
+        InputError: if PyTorch does not find it, or there is no PyTorch.
     """
     if device != "cuda":
         return

@@ -1,4 +1,4 @@
-"""What a quasi-Newton relaxation remembers of the curvature: L-BFGS over displacements and strain.
+"""The memory of a quasi-Newton relaxation about the curvature: L-BFGS over displacements and strain.
 
 Liu and Nocedal, Math. Program. 1989, 45, 503, DOI 10.1007/BF01589116; the two loops are algorithm 7.4 of
 Nocedal and Wright, Numerical Optimization, 2nd ed. 2006, DOI 10.1007/978-0-387-40065-5.
@@ -13,16 +13,16 @@ N_STRAIN_ROWS = 3
 """Rows of the strain at the end of a vector of the joint space: displacements (n, 3), then strain (3, 3)."""
 
 LEAST_COSINE = 1e-6
-"""Least cosine between a step and the change of the gradient: below it the curvature is not positive."""
+"""Smallest cosine between a step and the change of the gradient: below it the curvature is not positive."""
 
 
 class CurvatureMemory:
-    """The last steps and changes of the gradient, and the inverse Hessian that they make.
+    """The last steps and changes of the gradient, and the inverse Hessian that follows from them.
 
     Args:
         n_atoms: number of atoms n; vectors of the joint space have the shape (n + 3, 3).
-        size: how many steps are remembered.
-        initial_curvature: of the Hessian that knows no step, eV/Å².
+        size: number of steps that are remembered.
+        initial_curvature: curvature of the Hessian before the first step, eV/Å².
     """
 
     def __init__(self, n_atoms: int, size: int, initial_curvature: float) -> None:
@@ -32,7 +32,7 @@ class CurvatureMemory:
         self.clear()
 
     def __len__(self) -> int:
-        """Return how many steps are remembered."""
+        """Return the number of remembered steps."""
         return len(self._curvatures)
 
     def clear(self) -> None:
@@ -55,13 +55,13 @@ class CurvatureMemory:
         return -vector
 
     def add(self, step: NDArray[np.float64], change: NDArray[np.float64]) -> None:
-        """Remember a step; where the curvature along it is not positive, forget every step instead.
+        """Remember a step; if the curvature along it is not positive, forget every step instead.
 
-        The Hessian must stay positive, and one that expects a valley where there is a ridge makes tiny steps.
+        The Hessian must stay positive, and a Hessian that expects a valley instead of a ridge makes tiny steps.
 
         Args:
             step: Å, shape (n + 3, 3).
-            change: of the gradient along it, eV/Å, shape (n + 3, 3).
+            change: change of the gradient along the step, eV/Å, shape (n + 3, 3).
         """
         curvature = float(np.vdot(step, change))
         if curvature <= LEAST_COSINE * float(np.linalg.norm(step) * np.linalg.norm(change)):

@@ -19,7 +19,7 @@ OWN_TAGS = {
     "isif": "overrides, e.g. {relax_settings: {volume: false}}",
     "kspacing": "kspacing",
 }
-"""Tags of INCAR that other settings decide, and which."""
+"""Tags of INCAR that other settings decide, and the names of these settings."""
 
 OWN_PARAMETERS = {
     ("CONTROL", "calculation"): "nothing: atoms and cell are relaxed",
@@ -29,17 +29,19 @@ OWN_PARAMETERS = {
     ("CELL", "press_conv_thr"): "pressure_tolerance",
     ("SYSTEM", "nspin"): "spin_polarised",
 }
-"""Parameters of pw.x that other settings decide, and which."""
+"""Parameters of pw.x that other settings decide, and the names of these settings."""
 
 
 class DftSettings(SingleTierSettings):
-    """What these tiers have in common, each of which runs the relax WorkChain of another plugin."""
+    """Common settings of these tiers, each of which runs the relax WorkChain of another plugin."""
 
-    protocol: str = Field(min_length=1, description="Protocol of the plugin for all that is not set here.")
+    protocol: str = Field(min_length=1, description="Protocol of the plugin, for everything that is not set here.")
     stages: SmallCount = Field(
-        description="Most relaxations one after the other, each with a basis set for the cell that it starts from."
+        description="Largest number of relaxations in a row, each with a basis set for the cell that it starts from."
     )
-    overrides: dict[str, Any] = Field(description="Overrides of the plugin's protocol, which win over all else.")
+    overrides: dict[str, Any] = Field(
+        description="Overrides of the plugin's protocol, which take precedence over everything."
+    )
 
 
 class VaspSettings(DftSettings):
@@ -47,17 +49,19 @@ class VaspSettings(DftSettings):
 
     potential_family: str = Field(min_length=1, description="Label under which the POTCAR files were uploaded.")
     potentials: dict[str, str] = Field(
-        description="Own POTCAR by element, e.g. {'Ti': 'Ti_sv'}; of others that which aiida-vasp's protocol names."
+        description="POTCAR by element, e.g. {'Ti': 'Ti_sv'}; other elements use that of aiida-vasp's protocol."
     )
     encut_factor: Positive = Field(le=10.0, description="Plane-wave cutoff as a multiple of the largest ENMAX.")
-    encut: Positive | None = Field(description="Plane-wave cutoff, eV; none: by encut_factor.")
+    encut: Positive | None = Field(description="Plane-wave cutoff, eV; if null, encut_factor decides.")
     kspacing: Positive = Field(
-        le=10.0, description="Largest distance of k points, Å⁻¹, with the factor 2π as in VASP's own KSPACING."
+        le=10.0, description="Largest distance between k points, Å⁻¹, with the factor 2π as in VASP's own KSPACING."
     )
     fmax: Positive = Field(le=10.0, description="Largest force on an atom of a relaxed structure, eV/Å.")
-    steps_per_stage: SmallCount = Field(description="Most ionic steps of a stage.")
-    restarts: SmallCount = Field(description="Most jobs of a stage where one dies or finds no electronic ground state.")
-    incar: dict[str, Any] = Field(description="More tags of INCAR in lower case, e.g. {'ispin': 1}.")
+    steps_per_stage: SmallCount = Field(description="Largest number of ionic steps in a stage.")
+    restarts: SmallCount = Field(
+        description="Largest number of jobs of a stage, if jobs die or find no electronic ground state."
+    )
+    incar: dict[str, Any] = Field(description="Further tags of INCAR in lower case, e.g. {'ispin': 1}.")
 
     @field_validator("incar")
     @classmethod
@@ -74,21 +78,24 @@ class QeSettings(DftSettings):
     """A relaxation with Quantum ESPRESSO through ``quantumespresso.pw.relax`` of aiida-quantumespresso."""
 
     protocol: Literal["fast", "balanced", "stringent"] = Field(
-        description="Protocol of aiida-quantumespresso for all that is not set here."
+        description="Protocol of aiida-quantumespresso, for everything that is not set here."
     )
     pseudo_family: str = Field(min_length=1, description="Label of the family of pseudopotentials.")
     kpoints_distance: Positive | None = Field(
-        le=10.0, description="Largest distance of k points, Å⁻¹, with the factor 2π; none: that of the protocol."
+        le=10.0,
+        description="Largest distance between k points, Å⁻¹, with the factor 2π; if null, the protocol decides.",
     )
     fmax: Positive = Field(le=10.0, description="Largest component of a force in a relaxed structure, eV/Å.")
     pressure_tolerance: Positive = Field(
-        le=100.0, description="Largest stress in a relaxed cell, computed anew with its own basis set, GPa."
+        le=100.0, description="Largest stress in a relaxed cell, computed again with its own basis set, GPa."
     )
-    steps_per_stage: Count = Field(le=10_000, description="Most ionic steps of a job.")
-    restarts: SmallCount = Field(description="Most jobs of a stage where one dies or ends at its limits.")
-    spin_polarised: bool = Field(description="Whether the spins are free, from the moments that the plugin guesses.")
+    steps_per_stage: Count = Field(le=10_000, description="Largest number of ionic steps in a job.")
+    restarts: SmallCount = Field(description="Largest number of jobs of a stage, if jobs die or end at their limits.")
+    spin_polarised: bool = Field(
+        description="Whether the calculation is spin-polarised, with initial moments guessed by the plugin."
+    )
     parameters: dict[str, Any] = Field(
-        description="More parameters of pw.x by namelist in upper case, e.g. {'SYSTEM': {'ecutwfc': 60}}, Ry."
+        description="Further parameters of pw.x by namelist in upper case, e.g. {'SYSTEM': {'ecutwfc': 60}}, Ry."
     )
 
     @field_validator("parameters")

@@ -1,4 +1,4 @@
-"""Relaxes one structure, atoms and cell together: optional pre-relaxation, optimiser, and what is kept of it."""
+"""Relaxes one structure, atoms and cell together: optional pre-relaxation, optimiser, and the values that are kept."""
 
 from __future__ import annotations
 
@@ -34,14 +34,14 @@ DESCRIBED = (
     "spacegroup_symbol",
     "spacegroup_symbol_loose",
 )
-"""Values of a relaxed structure that tables of structures have."""
+"""Values of a relaxed structure that tables of structures show."""
 
 UNBOUND = 0.2
 """Energy above which a structure is not bound, eV/atom: energies of CHGNet are near 0 for separate atoms, and its error
-is a tenth of this where it was trained."""
+is a tenth of this on structures like its training data."""
 
 VOLUME_UNDER_PRESSURE = 60.0
-"""Volume per atom that a pressure takes away at most, Å³: that of solid xenon. Work on it raises the energy."""
+"""Largest volume per atom that a pressure can remove, Å³: that of solid xenon. The work on it raises the energy."""
 
 MAX_DETAIL = 300
 """Longest text kept of a calculator's error, characters."""
@@ -49,16 +49,16 @@ MAX_DETAIL = 300
 
 @dataclass(frozen=True, eq=False)
 class RelaxedStructure:
-    """What relaxing a structure gave.
+    """The result of relaxing a structure.
 
     Attributes:
         status: ``converged`` or the reason of the failure.
-        detail: for people, empty where converged.
+        detail: text for people, empty if converged.
         atoms: last geometry, without calculator.
         values: plain values: energy and enthalpy (eV/atom), volume (Å³), atoms, space groups at the
-            two tolerances, steps, largest force (eV/Å); also where it failed: name of the potential,
+            two tolerances, steps, largest force (eV/Å); also after a failure: name of the potential,
             evaluations of it and of the pre-relaxation, CPU seconds.
-        fingerprint: shape (36,), or None where it failed.
+        fingerprint: shape (36,), or None if it failed.
     """
 
     status: str
@@ -74,7 +74,7 @@ class RelaxedStructure:
 
 
 class _Watched:
-    """An evaluator that refuses impossible geometries, counts, and remembers where it was asked last."""
+    """An evaluator that refuses impossible geometries, counts evaluations, and remembers the last geometry."""
 
     def __init__(self, evaluator: Evaluator, settings: RelaxSettings, start: Atoms) -> None:
         self.name = evaluator.name
@@ -90,7 +90,7 @@ class _Watched:
         """Return energy, forces and stress.
 
         Raises:
-            RelaxationError: where the geometry cannot be evaluated, with a ``Failure`` as its reason.
+            RelaxationError: if the geometry cannot be evaluated, with a ``Failure`` as its reason.
         """
         self.last = Atoms(numbers=numbers, positions=positions, cell=cell, pbc=True)
         check_geometry(self.last, self._settings.isolated_distance)
@@ -100,20 +100,22 @@ class _Watched:
         if shapes != (positions.shape, (3, 3)):
             raise RelaxationError(Failure.CALCULATOR, f"forces and stress of the shapes {shapes[0]} and {shapes[1]}")
         energy = found.energy / len(numbers)
-        if -np.inf < energy < self._lowest:  # what is not finite may be a step too far, which the optimiser shortens
+        if (
+            -np.inf < energy < self._lowest
+        ):  # a value that is not finite may be a step too far, which the optimiser shortens
             raise RelaxationError(Failure.ENERGY, f"{energy:.6g} eV/atom is below {self._lowest:.6g}")
         return found
 
 
 def check_geometry(atoms: Atoms, isolated_distance: float) -> None:
-    """Refuse what is impossible to evaluate.
+    """Refuse a structure that is impossible to evaluate.
 
     Args:
         atoms: a structure.
         isolated_distance: an atom with no neighbour within this is isolated, Å.
 
     Raises:
-        RelaxationError: ``cell_exploded`` where the cell is flat, gigantic or not finite, ``isolated_atom``.
+        RelaxationError: ``cell_exploded`` if the cell is flat, gigantic or not finite, ``isolated_atom``.
     """
     if not has_sound_cell(atoms):
         raise RelaxationError(Failure.BAD_CELL)
@@ -130,7 +132,7 @@ def _prerelax(atoms: Atoms, settings: RelaxSettings) -> Minimum:
     """Return a structure after the soft spheres; it need not be at their minimum.
 
     Raises:
-        RelaxationError: where the geometry is impossible.
+        RelaxationError: if the geometry is impossible.
     """
     chosen = settings.prerelax
     limits = Limits(
@@ -146,7 +148,7 @@ def _prerelax(atoms: Atoms, settings: RelaxSettings) -> Minimum:
 
 
 def _minimise(atoms: Atoms, evaluator: Evaluator, settings: RelaxSettings) -> Minimum:
-    """Relax with this package's optimiser."""
+    """Relax with the optimiser of this package."""
     limits = Limits(
         fmax=settings.fmax,
         max_evaluations=settings.max_steps,
@@ -187,7 +189,7 @@ def _minimise_with_ase(atoms: Atoms, evaluator: Evaluator, settings: RelaxSettin
 
 
 def _space_groups(atoms: Atoms, symprecs: tuple[float, float]) -> dict[str, Any]:
-    """Return space groups at the tight and the loose tolerance; 1 where spglib finds none."""
+    """Return space groups at the tight and the loose tolerance; 1 if spglib finds none."""
     (number, symbol), (loose_number, loose_symbol) = (space_group(atoms, symprec) for symprec in symprecs)
     return {
         "spacegroup": number,
@@ -207,7 +209,7 @@ def describe(atoms: Atoms, energy: float, pressure: float, symprecs: tuple[float
         symprecs: tight and loose tolerance for the space groups, Å.
 
     Returns:
-        ``energy`` is the enthalpy per atom where there is a pressure: what searches compare.
+        ``energy`` is the enthalpy per atom if there is a pressure: the value that searches compare.
     """
     volume = float(atoms.get_volume())
     enthalpy = energy + pressure * units.GPa * volume
@@ -224,7 +226,7 @@ def _final(atoms: Atoms, found: Minimum, settings: RelaxSettings) -> Atoms:
     """Return the relaxed structure.
 
     Raises:
-        RelaxationError: ``step_limit`` where it has not converged, ``fused_atoms``, ``unbound``.
+        RelaxationError: ``step_limit`` if it has not converged, ``fused_atoms``, ``unbound``.
     """
     if not found.converged:
         raise RelaxationError(Failure.STEP_LIMIT, f"not converged in {settings.max_steps} steps")
@@ -235,11 +237,11 @@ def _final(atoms: Atoms, found: Minimum, settings: RelaxSettings) -> Atoms:
 
 
 def check_bound(energy: float, settings: RelaxSettings) -> None:
-    """Refuse a structure that CHGNet puts above separate atoms: it has left what the model was trained on.
+    """Refuse a structure with an energy of CHGNet above separate atoms: it is far from the training data.
 
     Args:
         energy: potential energy, eV/atom.
-        settings: of the tier; other potentials than CHGNet have other zeros of energy.
+        settings: settings of the tier; potentials other than CHGNet have another zero of energy.
 
     Raises:
         RelaxationError: ``unbound``.
@@ -254,7 +256,7 @@ def check_contacts(atoms: Atoms, min_contact: float) -> None:
 
     Args:
         atoms: a structure.
-        min_contact: least distance as a fraction of the covalent radii.
+        min_contact: smallest distance as a fraction of the covalent radii.
 
     Raises:
         RelaxationError: ``fused_atoms``.
@@ -265,10 +267,10 @@ def check_contacts(atoms: Atoms, min_contact: float) -> None:
 
 
 def _calculator_error(error: BaseException) -> str:
-    """Return what is kept of an error of a calculator.
+    """Return the text that is kept from an error of a calculator.
 
     Raises:
-        MemoryError: where it is a lack of memory, which says nothing about the structure.
+        MemoryError: if it is a lack of memory, which says nothing about the structure.
     """
     if is_out_of_memory(error):
         raise MemoryError(error_text(error, MAX_DETAIL)) from error
@@ -278,7 +280,7 @@ def _calculator_error(error: BaseException) -> str:
 def relax(atoms: Atoms, evaluator: Evaluator, settings: RelaxSettings) -> RelaxedStructure:
     """Relax one structure; a failure is an outcome with a name, never an exception.
 
-    Nothing but the structure and the settings decides the result: evaluations are limited, not time.
+    Only the structure and the settings decide the result: evaluations are limited, not time.
 
     Args:
         atoms: the structure; not changed.
@@ -286,7 +288,7 @@ def relax(atoms: Atoms, evaluator: Evaluator, settings: RelaxSettings) -> Relaxe
         settings: of the tier.
 
     Raises:
-        MemoryError: where memory is lacking.
+        MemoryError: if memory is lacking.
     """
     started = time.process_time()
     start = Atoms(numbers=atoms.numbers, positions=atoms.positions, cell=atoms.cell, pbc=True)
@@ -322,10 +324,10 @@ def single_point(atoms: Atoms, evaluator: Evaluator, settings: RelaxSettings) ->
     Args:
         atoms: the structure; not changed.
         evaluator: from ``make_evaluator``.
-        settings: of the tier; pressure and least distances count.
+        settings: settings of the tier, of which pressure and shortest distances matter.
 
     Raises:
-        MemoryError: where memory is lacking.
+        MemoryError: if memory is lacking.
     """
     started = time.process_time()
     start = Atoms(numbers=atoms.numbers, positions=atoms.positions, cell=atoms.cell, pbc=True)

@@ -1,4 +1,4 @@
-"""Which energies a potential can mean, eV per atom."""
+"""Which energies of a potential are possible, eV per atom."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ GULP, VASP = "gulp", "vasp"
 """Names of tiers."""
 
 FROM_ATOMS = frozenset({CHGNET, PAIR, GULP, VASP})
-"""Calculators and tiers whose energies are counted from separate atoms or ions; those of others may be total energies
+"""Calculators and tiers whose energies are relative to separate atoms or ions; those of others may be total energies
 of all electrons."""
 
 
 def lowest_energy(numbers: NDArray[np.int64], source: str) -> float:
-    """Return the energy below which nothing can be meant, eV/atom.
+    """Return the lowest possible energy, eV/atom.
 
     Args:
         numbers: atomic numbers, shape (n,).
@@ -41,10 +41,10 @@ def lowest_energy(numbers: NDArray[np.int64], source: str) -> float:
 
 
 def check_energy(energy: float, numbers: NDArray[np.int64], source: str) -> None:
-    """Refuse the potential energy of a structure that no potential can mean.
+    """Refuse a potential energy that is physically impossible.
 
     Args:
-        energy: without pressure times volume, eV/atom.
+        energy: potential energy without pressure times volume, eV/atom.
         numbers: atomic numbers, shape (n,).
         source: calculator or tier.
 

@@ -1,14 +1,14 @@
-"""Why a relaxation gave no energy that may be used."""
+"""Why a relaxation gave no usable energy."""
 
 from __future__ import annotations
 
 from enum import StrEnum
 
 CONVERGED = "converged"
-"""Status of a relaxation whose energy may be used."""
+"""Status of a relaxation with a usable energy."""
 
 KNOWN = "known"
-"""Status of a trial that was not relaxed, since it equals a structure that was."""
+"""Status of a trial that was not relaxed, since it equals a relaxed structure."""
 
 
 class Failure(StrEnum):
@@ -29,4 +29,4 @@ class Failure(StrEnum):
 
 
 OF_THE_MACHINE = frozenset({Failure.DIED, Failure.WALL_TIME})
-"""Failures that another machine, or another day, may not have."""
+"""Failures that may not occur on another machine, or on another day."""

@@ -1,10 +1,10 @@
 """Relaxes atoms and cell together with few evaluations: L-BFGS over displacements and strain.
 
-A step moves the atoms by d and then deforms the crystal by 1 + e, e symmetric. Both are measured from where the
-crystal is, so that no step depends on the choice of the cell, its orientation or its origin. The strain is
+A step moves the atoms by d and then deforms the crystal by 1 + e, e symmetric. Both are measured from the
+current crystal, so that no step depends on the choice of the cell, its orientation or its origin. The strain is
 scaled by a length that grows with the square root of the number of atoms: with it the curvature along strain,
 which is a bulk modulus times the volume, is about that along displacements. The energy decides whether a step
-is taken; one that raises it is shortened. There is one evaluation per step, and none is repeated.
+is taken; a step that raises the energy is shortened. There is one evaluation per step, and none is repeated.
 """
 
 from __future__ import annotations
@@ -22,22 +22,22 @@ from .failures import Failure
 from .projection import SymmetryProjection
 
 INITIAL_CURVATURE = 20.0
-"""Curvature along every direction before any is known, eV/Å²: that of bonds of moderate stiffness."""
+"""Curvature along every direction before the first step, eV/Å²: that of bonds of moderate stiffness."""
 
 MEMORY = 30
-"""Steps that are remembered."""
+"""Number of steps that are remembered."""
 
 STRAIN_LENGTH = 1.0
 """Length that a strain of 1 counts as in a crystal of one atom, Å."""
 
 NOISE = 1e-5
-"""Rise of the energy that is taken for noise, eV/atom: single precision resolves a hundredth of a meV."""
+"""Rise of the energy that counts as noise, eV/atom: single precision resolves a hundredth of a meV."""
 
 LEAST_DESCENT = 1e-4
-"""Least cosine between a step and minus the gradient; with less the memory is of no use."""
+"""Smallest cosine between a step and minus the gradient; below it the memory is useless."""
 
 SHORTENING = (0.1, 0.5)
-"""Least and largest factor by which a step that raised the energy is shortened."""
+"""Smallest and largest factor by which a step that raised the energy is shortened."""
 
 SHORTEST_STEP = 1e-3
 """Fraction of a step below which it is not shortened further."""
@@ -45,15 +45,15 @@ SHORTEST_STEP = 1e-3
 
 @dataclass(frozen=True)
 class Limits:
-    """What ends a relaxation, and how far a step may go.
+    """What ends a relaxation, and how long a step may be.
 
     Attributes:
         fmax: a relaxation has converged when no force is longer, and no principal value, and hence no component,
             of (stress + pressure) times volume per atom larger; eV/Å, and eV per atom for a strain of 1.
-        max_evaluations: evaluations after which it ends in any case.
+        max_evaluations: number of evaluations after which it ends in any case.
         max_displacement: longest displacement of an atom in a step, Å.
         max_strain: largest elongation, along any direction, in a step.
-        pressure: external, eV/Å³.
+        pressure: external pressure, eV/Å³.
         relax_cell: whether the cell is relaxed too.
     """
 
@@ -74,9 +74,9 @@ class Minimum:
         cell: lattice vectors as rows, Å, shape (3, 3).
         energy: potential energy of the cell, eV.
         forces: eV/Å, shape (n, 3).
-        stress: eV/Å³, shape (3, 3); minus the pressure where converged.
-        steps: steps that were taken.
-        evaluations: of the potential.
+        stress: eV/Å³, shape (3, 3); minus the pressure if converged.
+        steps: number of steps.
+        evaluations: number of evaluations of the potential.
         converged: whether ``Limits.fmax`` was reached.
     """
 
@@ -126,7 +126,7 @@ class _Surface:
 
     @property
     def is_exhausted(self) -> bool:
-        """Whether no evaluation is left."""
+        """Whether all evaluations are used up."""
         return self.evaluations >= self._limits.max_evaluations
 
     def point(self, positions: NDArray[np.float64], cell: NDArray[np.float64]) -> _Point:
@@ -157,7 +157,7 @@ class _Surface:
 
 
 def _residual(forces: NDArray[np.float64], virial: NDArray[np.float64]) -> float:
-    """Return what ``Limits.fmax`` limits: longest force, or largest principal value of the virial per atom."""
+    """Return the value that ``Limits.fmax`` limits: longest force or largest principal value of the virial per atom."""
     return float(np.maximum(_longest(forces), _largest_principal(virial) / len(forces)))  # NaN stays NaN
 
 
@@ -166,12 +166,12 @@ def _longest(vectors: NDArray[np.float64]) -> float:
 
 
 def _largest_principal(tensor: NDArray[np.float64]) -> float:
-    """Return the largest absolute eigenvalue of a symmetric tensor; NaN where it is not finite."""
+    """Return the largest absolute eigenvalue of a symmetric tensor; NaN if it is not finite."""
     return float(np.abs(np.linalg.eigvalsh(tensor)).max()) if np.isfinite(tensor).all() else float("nan")
 
 
 def _downhill(memory: CurvatureMemory, gradient: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return the quasi-Newton step; the memory is cleared where it does not lead downhill."""
+    """Return the quasi-Newton step; the memory is cleared if the step does not lead downhill."""
     step = memory.newton_step(gradient)
     descent = -float(np.vdot(step, gradient))
     if descent > LEAST_DESCENT * float(np.linalg.norm(step) * np.linalg.norm(gradient)):
@@ -181,19 +181,19 @@ def _downhill(memory: CurvatureMemory, gradient: NDArray[np.float64]) -> NDArray
 
 
 def _capped(step: NDArray[np.float64], strain_length: float, limits: Limits) -> NDArray[np.float64]:
-    """Return a step shortened, as a whole, to what the limits allow."""
+    """Return a step, shortened as a whole to the limits."""
     displacement = _longest(step[:-N_STRAIN_ROWS]) / limits.max_displacement
     strain = _largest_principal(step[-N_STRAIN_ROWS:]) / strain_length / limits.max_strain
     return step / max(1.0, displacement, strain)
 
 
 def _shorter(fraction: float, start: _Point, end: _Point, step: NDArray[np.float64]) -> float:
-    """Return the fraction of a step to try after the energy rose: where a cubic is least.
+    """Return the fraction of a step to try after the energy rose: the minimum of a cubic.
 
     Args:
-        fraction: of the step that was tried.
-        start: where the step began.
-        end: where it led.
+        fraction: fraction of the step that was tried.
+        start: point at the beginning of the step.
+        end: point at the end of that fraction.
         step: the whole step, shape (n + 3, 3).
     """
     guess = least_of_cubic(
@@ -207,7 +207,7 @@ def _shorter(fraction: float, start: _Point, end: _Point, step: NDArray[np.float
 
 
 def least_of_cubic(length: float, rise: float, slope: float, end_slope: float) -> float:
-    """Return where a cubic has its minimum, NaN where it has none.
+    """Return the position of the minimum of a cubic, NaN if it has none.
 
     Nocedal and Wright, Numerical Optimization, 2nd ed. 2006, equation 3.59.
 
@@ -229,13 +229,13 @@ def least_of_cubic(length: float, rise: float, slope: float, end_slope: float) -
 def _line_search(
     surface: _Surface, start: _Point, step: NDArray[np.float64], limits: Limits
 ) -> tuple[_Point, float] | None:
-    """Go along a step, shortened until the energy does not rise.
+    """Take a step, shortened until the energy does not rise.
 
     Returns:
-        The point and the fraction of the step that led to it; None where evaluations ended.
+        The point and the fraction of the step that led to it; None if the evaluations are used up.
 
     Raises:
-        RelaxationError: ``energy_not_finite`` where even the shortest step gives no number.
+        RelaxationError: ``energy_not_finite`` if even the shortest step gives no number.
     """
     allowed = start.enthalpy + NOISE * len(start.positions)
     fraction = 1.0
@@ -266,7 +266,7 @@ def minimise(
 ) -> Minimum:
     """Relax a crystal to a minimum of the enthalpy.
 
-    Nothing but the arguments decides the result: evaluations are limited, not time.
+    Only the arguments decide the result: evaluations are limited, not time.
 
     Args:
         evaluator: the potential.

@@ -1,4 +1,4 @@
-"""Forces and stress made exactly symmetric, so that rounding does not break the symmetry of a crystal."""
+"""Forces and stress made exactly symmetric, so that rounding errors do not break the symmetry of a crystal."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ import spglib
 from numpy.typing import NDArray
 
 SYMPREC = 1e-4
-"""Tolerance for the symmetry that a relaxation keeps, Å: what is symmetric by construction, not by chance."""
+"""Tolerance for the symmetry that a relaxation keeps, Å: it finds symmetry by construction, not by chance."""
 
 
 @dataclass(frozen=True, eq=False)
 class SymmetryProjection:
     """The operations of a space group as they act on vectors at the atoms.
 
-    They stay what they are while atoms and cell move symmetrically.
+    They do not change while atoms and cell move symmetrically.
 
     Attributes:
         rotations: Cartesian; vectors as rows are multiplied by them; shape (g, 3, 3).
@@ -44,7 +44,7 @@ class SymmetryProjection:
 def find_projection(
     numbers: NDArray[np.int64], positions: NDArray[np.float64], cell: NDArray[np.float64]
 ) -> SymmetryProjection | None:
-    """Return the projection of a crystal; None where it has no symmetry or spglib finds none.
+    """Return the projection of a crystal; None if it has no symmetry or spglib finds none.
 
     Args:
         numbers: atomic numbers, shape (n,).
@@ -54,7 +54,7 @@ def find_projection(
     scaled = np.asarray(np.linalg.solve(cell.T, positions.T).T, dtype=np.float64)
     try:
         found = spglib.get_symmetry((cell, scaled, numbers), symprec=SYMPREC)
-    except Exception:  # noqa: BLE001 - spglib has errors of its own for impossible crystals
+    except Exception:  # noqa: BLE001 - spglib raises its own errors for impossible crystals
         return None
     if found is None or len(found["rotations"]) < 2:
         return None
@@ -74,7 +74,7 @@ def _images(
     mapped: NDArray[np.float64],
     cell: NDArray[np.float64],
 ) -> NDArray[np.int64]:
-    """Return the atom nearest to the place that an operation maps each atom on, shape (n,)."""
+    """Return the atom nearest to the position that an operation maps each atom on, shape (n,)."""
     apart = mapped[:, None] - scaled[None]
     apart -= np.round(apart)
     distances = ((apart @ cell) ** 2).sum(axis=-1)

@@ -1,7 +1,7 @@
-"""What a job says of a structure, held against its trial and against the structure's own geometry.
+"""The results of a job for a structure, checked against its trial and against the geometry of the structure.
 
-Jobs run on other machines, with other versions and with anybody's calculators: nothing in their results is taken for
-granted. A result that contradicts itself is a failure with a name, ``bad_result``, as any other.
+Jobs run on other machines, with other versions and with any calculator, so all their results are checked. A result
+that contradicts itself is a failure with a name, ``bad_result``, like any other failure.
 """
 
 from __future__ import annotations
@@ -48,16 +48,16 @@ REQUIRED = ("potential", "cpu_seconds", "evaluations", "potential_energy", *DESC
 """Values that every relaxed structure has."""
 
 OF_RELAXED = frozenset({"potential_energy", *DESCRIBED})
-"""Values that a failure has not."""
+"""Values that a failure does not have."""
 
 NULLABLE = frozenset({FINGERPRINT, "gnorm"})
-"""Values that may be missing by ``null``."""
+"""Values that may be ``null``."""
 
 LARGEST_NUMBER = 1e12
-"""Largest size of any value: far beyond all that has a meaning, and no trouble to add up."""
+"""Largest size of any value: far beyond every meaningful value, and small enough to add."""
 
 CLOSE = 1e-6
-"""Relative difference that the eight decimals of a file of geometries can make."""
+"""Relative difference that the eight decimals in a file of geometries can cause."""
 
 CLOSE_FINGERPRINT = 0.01
 """Distance from the fingerprint of the geometry: those of other crystals are further, and a shell of neighbours on the
@@ -70,7 +70,7 @@ _STATUS = re.compile(r"[a-z][a-z0-9_]{0,63}")
 
 
 class RelaxationRules(Protocol):
-    """The settings of a relaxation that its results can be held against; see ``RelaxSettings``."""
+    """The settings of a relaxation that its results are checked against; see ``RelaxSettings``."""
 
     @property
     def pressure(self) -> float:
@@ -78,7 +78,7 @@ class RelaxationRules(Protocol):
 
     @property
     def min_contact(self) -> float:
-        """Least distance as a fraction of covalent radii."""
+        """Smallest distance as a fraction of covalent radii."""
 
     @property
     def report_symprec(self) -> tuple[float, float]:
@@ -88,11 +88,11 @@ class RelaxationRules(Protocol):
 def judged_result(
     rows: Sequence[Mapping[str, Any]], frames: Sequence[Atoms], start: Atoms, rules: RelaxationRules, source: str
 ) -> tuple[dict[str, Any], Atoms]:
-    """Return the result of a trial and its last geometry; a failure where they cannot be believed.
+    """Return the result of a trial and its last geometry; a failure if they contradict each other.
 
     Args:
-        rows: what the job says of the trial; right is one.
-        frames: geometries under its label; right is one.
+        rows: results of the job for the trial; there must be one.
+        frames: geometries under its label; there must be one.
         start: the trial's own geometry.
         rules: settings of the relaxation.
         source: calculator or tier; see ``energies.lowest_energy``.
@@ -102,7 +102,7 @@ def judged_result(
         atoms = Atoms(numbers=frames[0].numbers, positions=frames[0].positions, cell=frames[0].cell, pbc=True)
     try:
         if len(rows) != 1 or len(frames) > 1:
-            raise _bad(f"its label comes {len(rows)} times among results and {len(frames)} times among geometries")
+            raise _bad(f"its label occurs {len(rows)} times among results and {len(frames)} times among geometries")
         row = checked_values(rows[0])
         if row["status"] == CONVERGED:
             if not frames:
@@ -116,11 +116,11 @@ def judged_result(
 
 
 def bad_result(error: RelaxationError, rows: Sequence[Mapping[str, Any]] = ()) -> dict[str, Any]:
-    """Return the row of a result that cannot be used; CPU seconds that can be are kept, since they were spent.
+    """Return the row of a result that cannot be used; usable CPU seconds are kept, since they were spent.
 
     Args:
-        error: why.
-        rows: what the job says.
+        error: the reason.
+        rows: results of the job.
     """
     detail = error.detail if error.reason == Failure.BAD_RESULT else str(error)
     kept = {"status": str(Failure.BAD_RESULT), "detail": printable(detail, MAX_DETAIL), FINGERPRINT: None}
@@ -134,18 +134,18 @@ def same_atoms(atoms: Atoms, start: Atoms) -> bool:
 
 
 def checked_values(row: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a row of results as it may be stored.
+    """Return a row of results in a form that can be stored.
 
     Args:
         row: plain values of one structure, as JSON gives them.
 
     Raises:
-        RelaxationError: ``bad_result`` where a value is missing, unknown, or of the wrong kind.
+        RelaxationError: ``bad_result`` if a value is missing, unknown, or of the wrong kind.
     """
     clean = {key: _checked_value(key, value) for key, value in row.items()}
     status = clean.get("status", "")
     if not _STATUS.fullmatch(status) or status == KNOWN:
-        raise _bad(f"status {shown_value(status)} is none")
+        raise _bad(f"status {shown_value(status)} does not exist")
     if status == CONVERGED:
         missing = [key for key in REQUIRED if clean.get(key) is None]
         if missing:
@@ -160,13 +160,13 @@ def _checked_value(key: str, value: Any) -> Any:
         return value
     if key in TEXTS or key == FINGERPRINT:
         if not isinstance(value, str):
-            raise _bad(f"{key} = {shown_value(value)} is no text")
+            raise _bad(f"{key} = {shown_value(value)} is not a text")
         return value if key == FINGERPRINT else printable(value, MAX_DETAIL)
     if key not in COUNTS | NUMBERS:
         raise _bad(f"{shown_value(key)} is not known")
     is_right = _is_number(value) and (value >= 0 or key not in COUNTS | NOT_NEGATIVE)
     if not is_right or (key in COUNTS and not isinstance(value, int)):
-        raise _bad(f"{key} = {shown_value(value)} is no {'count' if key in COUNTS else 'such number'}")
+        raise _bad(f"{key} = {shown_value(value)} is not a {'count' if key in COUNTS else 'valid number'}")
     return value
 
 
@@ -184,10 +184,10 @@ def check_described(row: Mapping[str, Any], atoms: Atoms, rules: RelaxationRules
         source: calculator or tier.
 
     Raises:
-        RelaxationError: for the first contradiction: ``bad_result``, or the reason why nothing like it is relaxed.
+        RelaxationError: for the first contradiction: ``bad_result``, or the reason why no such structure is relaxed.
     """
     if not has_sound_cell(atoms):
-        raise _bad("the geometry is not finite, or its cell none of a crystal")
+        raise _bad("the geometry is not finite, or its cell is not that of a crystal")
     pairs = near_pairs(atoms)
     contact = shortest_of_pairs(atoms, *pairs)
     if contact < rules.min_contact * (1 - CLOSE):
@@ -207,7 +207,7 @@ def _is_fingerprint(text: str, own: NDArray[np.float64]) -> bool:
         told = decode_fingerprint(text)
     except ValueError:
         return False
-    is_one = told.shape == own.shape and encode_fingerprint(told) == text  # decoding passes over other characters
+    is_one = told.shape == own.shape and encode_fingerprint(told) == text  # decoding skips other characters
     return is_one and bool(fingerprint_distance(told, own) <= CLOSE_FINGERPRINT)
 
 
@@ -217,7 +217,7 @@ def _compare(row: Mapping[str, Any], key: str, expected: float) -> None:
 
 
 def _check_groups(row: Mapping[str, Any], atoms: Atoms, symprecs: tuple[float, float]) -> None:
-    """Compare the space groups; the tight one need not be looked for where even the loose one is none."""
+    """Compare the space groups; the tight one is not computed if even the loose one is not found."""
     tight, loose = ((row[f"spacegroup{end}"], row[f"spacegroup_symbol{end}"]) for end in ("", "_loose"))
     _check_group(*loose, atoms, symprecs[1])
     if (tight, loose) != ((1, "P1"), (1, "P1")):

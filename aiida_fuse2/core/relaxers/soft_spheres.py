@@ -1,4 +1,4 @@
-"""Pre-relaxation with repelling spheres: mends short contacts and a volume that is far off, at little cost.
+"""Pre-relaxation with repelling spheres: repairs short contacts and a volume that is far off, at little cost.
 
 Two atoms repel each other like overlapping elastic spheres when they are nearer than the sum of their covalent
 radii (Cordero et al., Dalton Trans. 2008, 2832, DOI 10.1039/B801115J), or than a least distance where both are
@@ -31,7 +31,7 @@ def contact_distances(numbers: NDArray[np.int64], anion_distance: float) -> NDAr
 
     Args:
         numbers: atomic numbers, shape (n,).
-        anion_distance: least value for two anions, Å; not used where all atoms are anions, as in O2.
+        anion_distance: smallest value for two anions, Å; not used where all atoms are anions, as in O2.
     """
     radii = covalent_radii[numbers]
     distances: NDArray[np.float64] = radii[:, None] + radii[None]
@@ -46,7 +46,7 @@ class SoftSpheres:
     """Harmonic repulsion of overlapping spheres, as an evaluator.
 
     Args:
-        anion_distance: least distance at which two anions touch, Å.
+        anion_distance: smallest distance at which two anions touch, Å.
     """
 
     name = "soft spheres"

@@ -1,4 +1,4 @@
-"""Tiers of relaxation: what each gave of a structure, and what they gave together."""
+"""Tiers of relaxation: the results of each tier for a structure, and of all tiers together."""
 
 from __future__ import annotations
 
@@ -17,31 +17,31 @@ from .energies import check_energy
 from .failures import CONVERGED
 
 TIERS = "tiers"
-"""Key of a row with what each tier gave."""
+"""Key of a row with the results of each tier."""
 
 TIER = "tier"
 """Key of a row with the name of the tier in which the structure ended."""
 
 SUMMED = ("cpu_seconds", "evaluations", "prerelax_evaluations", "steps")
-"""Values of a row that are those of all tiers together."""
+"""Values of a row that are sums over all tiers."""
 
 SHOWN = ("status", "energy", "cpu_seconds", "evaluations")
-"""Values of each tier that the history has."""
+"""Values of each tier that the history contains."""
 
 
 NOT_ALL_MINIMA = "saddle points and shallow slopes may be among them"
-"""What a limit of forces leaves open."""
+"""What a limit on forces does not exclude."""
 
 PROGRAMS = {PAIR: "pair potentials", "gulp": "GULP", "vasp": "VASP", "qe": "Quantum ESPRESSO"}
-"""Names of what computes, for people, by calculator or tier."""
+"""Names of the programs for people, by calculator or tier."""
 
 
 def relaxed_to(name: str, settings: Mapping[str, Any]) -> str:
-    """Return to what a tier relaxes structures and with what, such as ``0.05 eV/Å with CHGNet 0.3.0``.
+    """Return how tightly a tier relaxes structures and with which program, such as ``0.05 eV/Å with CHGNet 0.3.0``.
 
     Args:
-        name: of the tier.
-        settings: of the tier; of one that another package brings, its own criterion where it has no ``fmax``.
+        name: name of the tier.
+        settings: settings of the tier; a tier of another package without ``fmax`` has its own criterion.
     """
     calculator = str(settings.get("calculator", name))
     short = calculator.rpartition(".")[2]
@@ -52,7 +52,7 @@ def relaxed_to(name: str, settings: Mapping[str, Any]) -> str:
         limit = f"{settings['fmax']:g} eV/Å"
     else:
         limit = "its own criterion"
-    if settings.get("overrides"):  # of the protocol of its plugin, which win
+    if settings.get("overrides"):  # of the protocol of its plugin, which take precedence
         limit += " (unless its overrides say otherwise)"
     if settings.get("relax_cell") is False:
         limit += " in cells that were kept"
@@ -60,20 +60,25 @@ def relaxed_to(name: str, settings: Mapping[str, Any]) -> str:
 
 
 class SingleTierSettings(Settings):
-    """What every tier has that relaxes one structure in a process of its own; those of its program come beside it."""
+    """Settings of every tier that relaxes each structure in a process of its own, besides those of its program."""
 
-    pressure: float = Field(ge=-1000, le=10000, description="External pressure, GPa; enthalpy is then what counts.")
-    min_contact: NotNegative = Field(
-        le=1.0, description="A relaxed structure with a shorter distance, as a fraction of covalent radii, has failed."
+    pressure: float = Field(
+        ge=-1000, le=10000, description="External pressure, GPa; with a pressure, enthalpies are compared."
     )
-    isolated_distance: Positive = Field(le=10.0, description="An atom with no neighbour within this is isolated, Å.")
+    min_contact: NotNegative = Field(
+        le=1.0,
+        description="Shortest distance in a relaxed structure, as a fraction of covalent radii; below it has failed.",
+    )
+    isolated_distance: Positive = Field(
+        le=10.0, description="Distance within which an atom must have a neighbour, else it is isolated, Å."
+    )
     report_symprec: Symprecs = Field(description="Tolerances for the space groups, Å.")
 
 
 def computed_structure(
     atoms: Atoms, energy: float, settings: SingleTierSettings, values: Mapping[str, Any], *, source: str
 ) -> RelaxedStructure:
-    """Return the result of a structure that a program has relaxed; one that cannot be used has failed.
+    """Return the result of a structure that a program has relaxed; a structure that cannot be used has failed.
 
     Args:
         atoms: last geometry.
@@ -95,7 +100,7 @@ def computed_structure(
 
 
 def program_versions(rows: Iterable[Mapping[str, Any]]) -> dict[str, str]:
-    """Return the versions of the programs that computed structures, by name, as far as their ``potential`` tells."""
+    """Return the versions of the programs that computed structures, by name, as far as their ``potential`` says."""
     potentials = (str(row.get("potential", "")).partition(" ") for row in rows)
     return {name: version for name, _, version in potentials if version}
 
@@ -107,9 +112,9 @@ def joined_rows(tiers: Sequence[tuple[str, Mapping[str, Mapping[str, Any]]]]) ->
         tiers: name and rows by label, in the order of the tiers.
 
     Returns:
-        By label the row of the tier in which the structure ended: the last one, or that in which it failed. It
-        also has that tier's name, costs of all tiers together, and what each tier gave. A structure that a later
-        tier should have a row of and has none, since a job died on it, is left out.
+        By label the row of the tier in which the structure ended: the last tier, or the tier in which it failed. It
+        also has the name of that tier, the costs of all tiers together, and the results of each tier. A structure
+        without a row in a later tier, because a job died on it, is omitted.
     """
     joined: dict[str, dict[str, Any]] = {}
     labels = tiers[0][1] if tiers else {}
@@ -137,9 +142,9 @@ def _joined_row(passed: Sequence[tuple[str, Mapping[str, Any]]]) -> dict[str, An
 
 
 def tier_columns(row: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what each tier gave as flat values, e.g. ``energy_chgnet``; empty for a row without tiers.
+    """Return the results of each tier as flat values, e.g. ``energy_chgnet``; empty for a row without tiers.
 
-    A tier that comes twice has its position behind its name: ``energy_pair_0``, ``energy_pair_1``.
+    A tier that occurs twice has its position after its name: ``energy_pair_0``, ``energy_pair_1``.
     """
     each = row.get(TIERS) or ()
     names = [tier["name"] for tier in each]

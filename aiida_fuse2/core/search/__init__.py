@@ -1,1 +1,1 @@
-"""The search: what is tried next, what is decided, and what is kept."""
+"""The search: the next trials, the decisions on them, and the state."""

@@ -1,4 +1,4 @@
-"""Acceptance of trials: Metropolis with a temperature that melts (paper section 2.2, design 3.6)."""
+"""Acceptance of trials: Metropolis with a temperature that melts (paper section 2.2)."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from aiida_fuse2.core.settings import AcceptanceSettings
 
 
 class Outcome(StrEnum):
-    """What became of a trial."""
+    """The decision on a trial."""
 
     DOWNHILL = "downhill"
     UPHILL = "uphill"
@@ -31,14 +31,14 @@ class Thermostat:
 
     Attributes:
         temperature: T of the Metropolis criterion, eV/atom.
-        stale: structures of the walker since its last downhill step.
+        stale: number of structures of the walker since its last downhill step.
     """
 
     temperature: float
     stale: int = 0
 
     def is_melted(self, settings: AcceptanceSettings) -> bool:
-        """Return whether the walker has gone ``melt_threshold`` structures without a downhill step."""
+        """Return whether the walker has relaxed ``melt_threshold`` structures without a downhill step."""
         return self.stale >= settings.melt_threshold
 
 
@@ -74,9 +74,9 @@ def update_thermostat(
     once the walker is melted, a rejected one heats it by U(0, ``melt_step``) eV/atom.
 
     Args:
-        thermostat: state before the step.
-        outcome: of the walker's lowest trial.
-        n_structures: structures that the walker relaxed in this step.
+        thermostat: temperature before the step.
+        outcome: decision on the walker's lowest trial.
+        n_structures: number of structures that the walker relaxed in this step.
         settings: temperature, melting threshold and step.
         rng: draws the rise in temperature.
     """

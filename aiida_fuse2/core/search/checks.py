@@ -43,7 +43,7 @@ def check_search(settings: SearchSettings, *, where: str = "settings") -> None:
 
 
 def _check_gnoa(settings: SearchSettings, where: str) -> None:
-    from aiida_fuse2.core.generators.gnoa.units import check_gnoa
+    from aiida_fuse2.core.generators.gnoa.assignments import check_gnoa
 
     unknown = [s for s in settings.unit.elements if s not in CHGNET_ELEMENTS]
     if settings.gnoa.network == CHGNET and unknown:

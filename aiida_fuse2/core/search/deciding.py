@@ -1,4 +1,4 @@
-"""What a generation's relaxations mean: duplicates, acceptance, the new best, the next state."""
+"""Decisions on the relaxed trials of a generation: duplicates, acceptance, the new best, the next state."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ from .trials import TrialInfo
 
 @dataclass(frozen=True, eq=False)
 class Relaxation:
-    """What relaxing one trial gave.
+    """The result of relaxing one trial.
 
     Attributes:
         status: ``converged``, or the reason of the failure.
         values: energy (eV/atom), atoms, volume, space groups, steps, evaluations, CPU seconds, ...
-        fingerprint: of the relaxed structure, shape (36,), or None where it failed.
+        fingerprint: fingerprint of the relaxed structure, shape (36,), or None if it failed.
     """
 
     status: str
@@ -37,23 +37,23 @@ class Relaxation:
 
     @property
     def is_converged(self) -> bool:
-        """Whether the energy may be used."""
+        """Whether the energy can be used."""
         return self.status == CONVERGED
 
     @property
     def reason(self) -> str:
-        """What is counted where it failed: the status, with the tier in front where there are several."""
+        """The reason under which a failure is counted: the status, after the name of the tier if there are several."""
         tier = self.values.get("tier")
         return f"{tier}: {self.status}" if tier else self.status
 
     @property
     def energy(self) -> float:
-        """Energy (enthalpy under pressure), eV/atom."""
+        """Energy (enthalpy at a pressure), eV/atom."""
         return float(self.values["energy"])
 
     @property
     def cpu_seconds(self) -> float:
-        """CPU time of the relaxation, s; 0 where it is not known."""
+        """CPU time of the relaxation, s; 0 if it is not known."""
         return float(self.values.get("cpu_seconds") or 0.0)
 
 
@@ -66,10 +66,10 @@ class KnownStructure:
 
 
 NOT_RELAXED = Relaxation(KNOWN, {}, None)
-"""What stands for the relaxation of a trial that equals a structure relaxed before."""
+"""The result of a trial that equals a structure relaxed before."""
 
 Comparison = Callable[[str, str], bool]
-"""Tells whether the structures of two labels are the same crystal."""
+"""Returns whether the structures of two labels are the same crystal."""
 
 
 @dataclass(frozen=True)
@@ -133,13 +133,13 @@ class Decider:
                 self.duplicate_of[trial.label] = equal
 
     def representative(self, label: str) -> str:
-        """Return the first structure seen that equals this one."""
+        """Return the first structure found that equals this one."""
         return self.duplicate_of.get(label, label)
 
     def start_walkers(self) -> tuple[Walker, ...]:
-        """Return the walkers on the lowest unique structures of the initial population.
+        """Return the walkers, placed on the lowest unique structures of the initial population.
 
-        Of structures that equal each other the one of lowest energy, which is relaxed best, is taken.
+        Of equal structures the one of lowest energy is taken, which is relaxed best.
         """
         lowest: dict[str, str] = {}
         for label in sorted(self.converged_labels, key=lambda label: (self.energy(label), label)):
@@ -189,7 +189,7 @@ class Decider:
         return keyed_generator(self.settings.seed, purpose, walker=walker, generation=self.state.generation)
 
     def progress(self) -> tuple[Best | None, float | None, int]:
-        """Return the best structure, the energy of the last new best, and structures since then."""
+        """Return the best structure, the energy of the last new best, and the number of structures since then."""
         best, reference = self.state.best, self.state.reference_energy
         since = self.state.since_best
         for number, trial in enumerate(self.trials, start=self.state.tried + 1):
@@ -229,7 +229,7 @@ class Decider:
         return finder.add_found(self.state.targets, explored)
 
     def count_moves(self) -> dict[int, tuple[int, int]]:
-        """Return trials relaxed and accepted of each move, this generation's included."""
+        """Return the numbers of relaxed and accepted trials of each move, including this generation."""
         moves = dict(self.state.moves)
         for trial in self.trials:
             relaxed, accepted = moves.get(trial.move, (0, 0))
@@ -237,7 +237,7 @@ class Decider:
         return moves
 
     def record(self) -> dict[str, dict[str, Any]]:
-        """Return one row per trial: where it came from, what it gave, what became of it."""
+        """Return one row per trial: its origin, its result, and the decision on it."""
         rows: dict[str, dict[str, Any]] = {}
         for trial in self.trials:
             relaxation = self.relaxations[trial.label]
@@ -269,20 +269,20 @@ def decide(
     """Return the next state and the record of a generation.
 
     Args:
-        settings: of the search.
-        state: before the generation.
-        trials: of the generation.
-        relaxations: what relaxing each gave, by label; of those in ``known`` nothing is expected.
+        settings: settings of the search.
+        state: state before the generation.
+        trials: trials of the generation.
+        relaxations: result of each relaxation, by label; those in ``known`` have none.
         candidates: for each label, earlier unique structures that it may equal, by label.
-        same: compares two structures by label.
-        rejections: attempts at trials that were rejected, by reason.
-        pool: number of the pool, positions in it by Z, structures left.
+        same: returns whether two structures, given by labels, are the same crystal.
+        rejections: number of rejected attempts at trials, by reason.
+        pool: number of the pool, positions in it by Z, number of remaining structures.
         known: trials that were not relaxed, and the structures that they equal. A walker tests such a
             structure as if it had been relaxed again.
-        targets: finds those that have not been found.
+        targets: finds the targets that have not been found.
 
     Returns:
-        The decision; it depends on nothing but the arguments.
+        The decision; it depends only on the arguments.
     """
     decider = Decider(
         settings=settings,

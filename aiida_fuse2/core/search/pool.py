@@ -11,7 +11,7 @@ from aiida_fuse2.core.chemistry.composition import FormulaUnit
 from aiida_fuse2.core.rng import Purpose, keyed_generator
 
 POOL_NUMBER = "pool_number"
-"""Key in ``Atoms.info`` of a pool's structures: how many pools the search had filled before."""
+"""Key in ``Atoms.info`` of a pool's structures: number of pools that the search had filled before."""
 
 ORIGIN = "origin"
 """Key in ``Atoms.info``: the generator that made a structure."""
@@ -19,19 +19,19 @@ ORIGIN = "origin"
 
 @dataclass
 class PoolReader:
-    """Draws from a pool, best first or at random; what was taken is remembered as positions per Z.
+    """Draws from a pool, best first or at random; the state remembers positions per Z.
 
-    A structure that is too large for one draw stays for a later one, so a single position would not do;
+    A structure that is too large for one draw stays for a later one, so a single position is not enough;
     positions per Z keep the memory of a search at a fixed size. The random order of a pool follows from the seed, so
-    that a position in it says what was taken; it is remembered under the negative Z.
+    that a position in it says which structures were taken; it is remembered under the negative Z.
 
     Attributes:
         unit: the composition.
-        load: reads the structures, best first; called at the first draw only.
+        load: function that reads the structures, best first; called at the first draw only.
         positions: how many structures of each Z have been taken best first, and under -Z how many of the others at
             random.
-        number: of the pool that the positions belong to; a pool of another number is new.
-        seed: of the search, for the random order.
+        number: number of the pool that the positions belong to; a pool of another number is new.
+        seed: seed of the search, for the random order.
     """
 
     unit: FormulaUnit
@@ -55,7 +55,7 @@ class PoolReader:
         return self._by_z
 
     def draw(self, max_atoms: int) -> Atoms | None:
-        """Return the best structure left with at most ``max_atoms`` atoms, or None; it is then taken."""
+        """Take the best remaining structure with at most ``max_atoms`` atoms, and return it; None if there is none."""
         heads = []
         for z, waiting in self._structures().items():
             position = self.positions.get(z, 0)
@@ -68,7 +68,7 @@ class PoolReader:
         return atoms.copy()
 
     def draw_at_random(self, max_atoms: int) -> Atoms | None:
-        """Return a random structure of those left with at most ``max_atoms`` atoms, or None; it is then taken."""
+        """Take a random remaining structure with at most ``max_atoms`` atoms, and return it; None if there is none."""
         heads = []
         for z, waiting in self._shuffled().items():
             position = self.positions.get(-z, 0)
@@ -81,7 +81,7 @@ class PoolReader:
         return atoms.copy()
 
     def _shuffled(self) -> dict[int, list[tuple[int, Atoms]]]:
-        """Return, by Z, what was not taken best first, in random order with the place in it."""
+        """Return, by Z, the structures not taken best first, in random order with the position in it."""
         by_z = self._structures()
         count = 1 + max((rank for entries in by_z.values() for rank, _ in entries), default=0)
         places = keyed_generator(self.seed, Purpose.POOL_ORDER, generation=self.number).permutation(count)

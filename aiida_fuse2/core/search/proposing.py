@@ -35,18 +35,18 @@ SYMMETRIC_SYMPREC = 1e-3
 """Tolerance for the symmetry that a generated structure was built with, Å."""
 
 MOVE_ANY_SIZE = 14
-"""The move that a walker without a structure makes, and one whose attempts have all failed."""
+"""The move of a walker that has no structure, or whose attempts have all failed."""
 
 
 @dataclass
 class Proposal:
-    """The trials of one generation, and what drawing them cost.
+    """The trials of one generation, and the counts of drawing them.
 
     Attributes:
         trials: in the order of their labels' creation.
-        rejections: attempts that gave no trial, by reason.
-        pool: the pool after the draws, or None where the search has none.
-        cut: whether the budget of structures left no room for all trials of the generation.
+        rejections: number of attempts that gave no trial, by reason.
+        pool: the pool after the draws, or None if the search has none.
+        cut: whether the budget of structures was too small for all trials of the generation.
     """
 
     trials: list[Trial] = field(default_factory=list)
@@ -79,14 +79,14 @@ class Proposer:
     # --- structures -------------------------------------------------------------------------------
 
     def random_structure(self, max_atoms: int, rng: np.random.Generator) -> Atoms:
-        """Return a structure of the protocol's random generator."""
+        """Return a structure from the random generator of the settings."""
         context = GeneratorContext(unit=self.unit, radii=self.radii, ap=self.ap, max_atoms=max_atoms)
         atoms = self._random(context, rng)
         atoms.info[ORIGIN] = self.settings.random_generator
         return atoms
 
     def new_structure(self, max_atoms: int, rng: np.random.Generator) -> Atoms:
-        """Return a structure from pool or random generator with equal chance (moves 13 and 14)."""
+        """Return a structure from pool or random generator with equal probability (moves 13 and 14)."""
         use_pool = rng.random() < 0.5
         pool = self.proposal.pool
         if use_pool and pool is not None:
@@ -102,14 +102,14 @@ class Proposer:
         )
 
     def prepare(self, atoms: Atoms, rng: np.random.Generator, *, keep_lattice: bool = False) -> Start:
-        """Return what is relaxed for a structure that a move or a generator made.
+        """Return the structure to relax for a structure that a move or a generator made.
 
         A structure from a pool keeps its symmetry, if it has any, in its primitive cell. Any other is
-        symmetrised, brought to its primitive cell (unless the lattice is to be kept) and rattled.
+        symmetrised, reduced to its primitive cell (unless the lattice is to be kept) and rattled.
 
         Raises:
-            SymmetryError: where spglib fails.
-            MoveError: where the cell is not sound.
+            SymmetryError: if spglib fails.
+            MoveError: if the cell is not usable.
         """
         if not has_sound_cell(atoms):
             raise MoveError("bad_cell")
@@ -182,7 +182,7 @@ class Proposer:
         """Add rattled copies of structures that were relaxed with their symmetry.
 
         One in the cell itself and, if the settings say so and the atoms fit, one in each doubled cell
-        that symmetry does not make equal. Their trial numbers follow those of the walker's own.
+        that is not equivalent to another one by symmetry. Their trial numbers follow those of the walker's own trials.
         """
         counts: Counter[int] = Counter()
         for followup in followups:
@@ -259,7 +259,7 @@ class Proposer:
         attempt: int,
         rng: np.random.Generator,
     ) -> bool:
-        """Carry out one attempt at a trial and tell whether it gave one."""
+        """Make one attempt at a trial and return whether it gave one."""
         try:
             if sliced is None:
                 made = self.new_structure(self.settings.max_atoms, rng)
@@ -296,13 +296,13 @@ def propose(
     """Return the trials of the next generation.
 
     Args:
-        settings: of the search.
-        state: after the last generation.
+        settings: settings of the search.
+        state: state after the last generation.
         structures: relaxed structures by label: the walkers' current ones and those to be rattled.
-        pool: waiting structures, or None; what is drawn is taken from it.
+        pool: waiting structures, or None; drawn structures are taken from it.
 
     Returns:
-        At most as many trials as the budget has left: in generation 0 the initial population; later
+        At most as many trials as the budget allows: in generation 0 the initial population; later
         the rattled copies first, then the walkers' trials in turn.
     """
     proposer = Proposer(settings, state, pool)

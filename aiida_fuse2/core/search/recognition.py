@@ -1,4 +1,4 @@
-"""Trials that equal a structure which was relaxed before: what they would relax to is known."""
+"""Trials that equal a structure relaxed before: the result of their relaxation is known."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from .deciding import Comparison, KnownStructure
 from .trials import MOVE_RATTLE, Trial
 
 MAX_KNOWN_CANDIDATES = 2
-"""Most relaxed structures that a trial is compared with."""
+"""Largest number of relaxed structures that a trial is compared with."""
 
 
 @dataclass(frozen=True)
@@ -35,8 +35,8 @@ class _Entry:
 class RelaxedIndex:
     """The unique structures of a search that a trial may be equal to, by fingerprint.
 
-    One that was relaxed only with the symmetry of its start is left out: it may lie on a saddle point, from
-    which a rattled trial would go on.
+    One that was relaxed only with the symmetry of its start is omitted: it may lie on a saddle point, from
+    which a rattled trial would relax further.
     """
 
     def __init__(self) -> None:
@@ -69,11 +69,11 @@ class RelaxedIndex:
 
 
 class ExploredIndex:
-    """What a search looks up among its explored structures.
+    """The indices of the explored structures of a search.
 
     Attributes:
-        unique: to find what a relaxed structure may be equal to.
-        relaxed: to find what a trial may be equal to before it is relaxed.
+        unique: index of the structures that a relaxed structure may equal.
+        relaxed: index of the structures that a trial may equal before it is relaxed.
     """
 
     def __init__(self) -> None:
@@ -91,8 +91,8 @@ class ExploredIndex:
 def known_candidates(trials: Sequence[Trial], index: RelaxedIndex) -> dict[str, list[KnownStructure]]:
     """Return for each trial, by label, the relaxed structures that it may be equal to, if there are any.
 
-    Rattled copies are left out, and repeats in a multiple cell: they equal what they were made from, and may
-    relax to something lower for having been rattled, or for their larger cell.
+    Rattled copies are omitted, and repeats in a multiple cell: they equal the structure that they were made from, and
+    may relax to a lower one because they were rattled, or because of their larger cell.
     """
     if not len(index):
         return {}
@@ -109,8 +109,8 @@ def recognise(candidates: Mapping[str, Sequence[KnownStructure]], same: Comparis
     """Return the trials that equal a relaxed structure, by label.
 
     Args:
-        candidates: of ``known_candidates``.
-        same: compares a trial with a relaxed structure, by label.
+        candidates: from ``known_candidates``.
+        same: returns whether a trial equals a relaxed structure, by label.
     """
     found = {}
     for label, near in candidates.items():

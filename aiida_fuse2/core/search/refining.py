@@ -1,4 +1,4 @@
-"""The best structures of searches after further tiers: ranked anew, beside what they were."""
+"""The best structures of searches after further tiers: ranked again, beside their earlier values."""
 
 from __future__ import annotations
 
@@ -21,22 +21,22 @@ REFINED = "refined"
 """Origin of the trials of a refinement."""
 
 BEFORE = ("energy", "rank", "spacegroup_loose", "spacegroup_symbol_loose")
-"""What a row has of its structure before: with ``_before`` behind the name."""
+"""Values of a row about its structure before, with ``_before`` after the name."""
 
 AFTER = (*DESCRIBED, "tier", "cpu_seconds")
-"""What a row has of its refined structure."""
+"""Values of a row about its refined structure."""
 
 
 class RefineSettings(Settings):
-    """How refined structures are compared, and jobs repeated."""
+    """How refined structures are compared, and how often jobs are repeated."""
 
     energy_window: Energy = Field(description="Largest difference of energies of equal structures, eV/atom.")
     stol: Positive = Field(le=1.0, description="Largest rms displacement over (volume per atom)^(1/3).")
-    job_attempts: SmallCount = Field(description="Jobs that may die on a structure before it is given up.")
+    job_attempts: SmallCount = Field(description="Number of jobs that may die on a structure before it is given up.")
 
 
 def refined_label(position: int) -> str:
-    """Return the label of the structure at a position of the ranking before."""
+    """Return the label of the structure at a position of the earlier ranking."""
     return f"r{position:04d}"
 
 
@@ -44,7 +44,7 @@ def refined_trial(label: str, atoms: Atoms, parent: str) -> Trial:
     """Return a structure as a trial.
 
     Args:
-        label: in the refinement.
+        label: label in the refinement.
         atoms: the structure.
         parent: label of the trial in its search.
     """
@@ -57,17 +57,17 @@ def rank_refined(
     same: Callable[[str, str], bool],
     settings: RefineSettings,
 ) -> list[dict[str, Any]]:
-    """Return refined structures, lowest energy first, then those that failed in the order of before.
+    """Return refined structures, lowest energy first, then the failed ones in the earlier order.
 
     Args:
         before: row of each structure in the ranking that it comes from, by label: ``label``, ``rank``, ``energy``
             (eV/atom), space groups.
         results: row of each structure after the tiers, by label.
-        same: tells by their labels whether two refined structures are one crystal.
-        settings: how they are compared.
+        same: returns whether two refined structures, given by labels, are one crystal.
+        settings: settings of the comparison.
 
     Returns:
-        A row for each: ``rank`` (None where it failed, or has become a structure of lower energy, whose label is
+        A row for each: ``rank`` (None if it failed, or has become a structure of lower energy, whose label is
         then ``duplicate_of``), ``delta`` (eV/atom above the lowest), status, and values before and after.
     """
     converged = sorted(

@@ -1,8 +1,8 @@
-"""Several independent runs of one search: what each found, and which of it is the same.
+"""Several independent runs of one search: the results of each, and which structures are the same.
 
 The paper makes three runs per experiment and reports the lowest (Collins et al., Faraday Discuss. 2024,
 DOI 10.1039/D4FD00094C). How far their lowest energies lie apart, and how many of them found the lowest
-crystal, tells whether the search was long enough.
+crystal, shows whether the search was long enough.
 """
 
 from __future__ import annotations
@@ -19,24 +19,24 @@ from numpy.typing import NDArray
 from aiida_fuse2.core.crystal.uniqueness import FINGERPRINT_TOLERANCE, fingerprint_distance
 
 Key = tuple[int, str]
-"""A structure among several runs: number of the run and label of its trial."""
+"""A structure of several runs: number of the run and label of its trial."""
 
 BEST_COLUMNS = ("energy", "label", "n_atoms", "z", "spacegroup", "spacegroup_loose", "spacegroup_symbol_loose")
-"""What the summary tells of the lowest structure of a run."""
+"""Values of the summary about the lowest structure of a run."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class RunResult:
-    """What one run has found.
+    """The results of one run.
 
     Attributes:
         run: its number, from 0.
-        seed: of its random decisions.
-        tried: relaxations, failed ones included.
-        explored: relaxations that gave a structure with its energy.
-        unique: explored structures equal to none before them.
-        best: row of its lowest structure as ranked (energy in eV/atom), or None where it has none.
-        structure_number: how many structures had been relaxed when that was found.
+        seed: seed of its random decisions.
+        tried: number of relaxations, failed ones included.
+        explored: number of relaxations that gave a structure with its energy.
+        unique: number of explored structures that are equal to none before them.
+        best: row of its lowest structure as ranked (energy in eV/atom), or None if it has none.
+        structure_number: number of structures relaxed until that was found.
     """
 
     run: int
@@ -51,18 +51,18 @@ class RunResult:
 def summarise_runs(
     results: Sequence[RunResult], same: Callable[[int, int], bool], *, window: float
 ) -> dict[str, Any] | None:
-    """Return what runs have found, side by side.
+    """Return the results of runs, side by side.
 
     Args:
-        results: of all runs.
-        same: tells by their numbers whether the lowest structures of two runs are one crystal.
+        results: results of all runs.
+        same: returns whether the lowest structures of two runs, given by numbers, are one crystal.
         window: largest difference of energies of equal structures, eV/atom.
 
     Returns:
         ``runs``: a row for each, with its lowest structure, ``difference`` (eV/atom above the lowest of all)
         and ``is_lowest_crystal``; ``lowest`` (``run``, ``energy``), ``mean``, ``spread`` (highest less lowest)
         and ``standard_deviation`` (of the sample; None for one run) of the lowest energies, eV/atom; ``hits``:
-        runs whose lowest structure is the lowest crystal; ``successful``: runs that found any. None where
+        runs whose lowest structure is the lowest crystal; ``successful``: runs that found any. None if
         no run has found a structure.
     """
     energies = {result.run: float(result.best["energy"]) for result in results if result.best is not None}
@@ -125,14 +125,14 @@ def merge_ranked(
 
     Args:
         ranked: for each run its unique structures, lowest first; with energy (eV/atom), ``label`` and ``found``.
-        fingerprint: of a structure, shape (36,).
-        same: tells whether two structures are one crystal; asked only where energies and fingerprints are close.
+        fingerprint: returns the fingerprint of a structure, shape (36,).
+        same: returns whether two structures are one crystal; called only if energies and fingerprints are close.
         window: largest difference of energies of equal structures, eV/atom.
-        limit: how many to return; all where None. What is too high in energy for them is not looked at.
+        limit: number of structures to return; all if None. Structures of too high energy are not compared.
 
     Returns:
         The row of the lowest of equal structures, with ``rank`` and ``delta`` (eV/atom) among all runs,
-        ``run`` (that it is of), ``runs`` (that found it), ``found`` (how often in all) and ``found_by_run``.
+        ``run`` (the run that it is from), ``runs`` (that found it), ``found`` (number of times) and ``found_by_run``.
     """
     crystals: list[_Crystal] = []
     for energy, run, label, row in heapq.merge(*(_entries(run, rows) for run, rows in enumerate(ranked))):
@@ -156,7 +156,7 @@ def _entries(run: int, rows: Sequence[Mapping[str, Any]]) -> list[tuple[float, i
 def _find_equal(
     crystals: Sequence[_Crystal], new: _Crystal, same: Callable[[Key, Key], bool], window: float
 ) -> _Crystal | None:
-    """Return the crystal that a structure is, or None; the nearest fingerprint is compared first."""
+    """Return the crystal that a structure equals, or None; the nearest fingerprint is compared first."""
     distances = []
     for crystal in reversed(crystals):  # the nearest in energy are the last
         if new.row["energy"] - crystal.row["energy"] > window:

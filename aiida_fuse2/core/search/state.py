@@ -21,11 +21,11 @@ class Walker:
 
     Attributes:
         current: label of its current structure, or None before it has one.
-        representative: label of the first structure seen that equals the current one.
-        energy: of the current structure, eV/atom.
+        representative: label of the first structure found that equals the current one.
+        energy: energy of the current structure, eV/atom.
         thermostat: temperature and melt counter.
-        accepted: steps accepted.
-        rejected: steps rejected.
+        accepted: number of accepted steps.
+        rejected: number of rejected steps.
     """
 
     current: str | None
@@ -41,9 +41,9 @@ class Best:
     """The structure of lowest energy.
 
     Attributes:
-        label: of its trial.
+        label: label of its trial.
         energy: eV/atom.
-        structure_number: how many structures had been relaxed when it was found.
+        structure_number: number of structures relaxed until it was found.
     """
 
     label: str
@@ -65,8 +65,8 @@ class FoundTarget:
     """The first structure that equals a target.
 
     Attributes:
-        label: of its trial.
-        structure_number: how many structures had been relaxed when it was found.
+        label: label of its trial.
+        structure_number: number of structures relaxed until it was found.
         energy: eV/atom.
         rms: root-mean-square displacement from the target, Å.
     """
@@ -79,26 +79,26 @@ class FoundTarget:
 
 @dataclass(frozen=True, kw_only=True)
 class SearchState:
-    """All that the next generation needs to know.
+    """Everything that the next generation needs.
 
     Attributes:
         generation: index of the next generation.
-        tried: relaxations so far, failed ones included.
-        explored: relaxations that gave a structure with its energy.
-        unique: explored structures equal to none before them.
-        since_best: relaxations since the last new best.
+        tried: number of relaxations so far, failed ones included.
+        explored: number of relaxations that gave a structure with its energy.
+        unique: number of explored structures that are equal to none before them.
+        since_best: number of relaxations since the last new best.
         reference_energy: energy at the last new best (lower by more than the tolerance), eV/atom.
         best: the structure of lowest energy, or None.
         walkers: the walkers.
         followups: structures to rattle, lowest energy first.
-        pool_number: number of the present pool, from 0.
-        pool_positions: structures taken from the pool, by number of formula units.
-        pool_remaining: structures left in the pool.
-        failures: failed relaxations by reason.
-        rejections: rejected attempts at trials by reason.
+        pool_number: number of the current pool, from 0.
+        pool_positions: number of structures taken from the pool, by number of formula units.
+        pool_remaining: number of structures left in the pool.
+        failures: number of failed relaxations, by reason.
+        rejections: number of rejected attempts at trials, by reason.
         moves: for each move, trials relaxed and trials accepted.
         cpu_seconds: CPU time of the relaxations so far, s; the only value that differs when a search is repeated.
-        targets: those of the search that were found, by name.
+        targets: targets of the search that were found, by name.
     """
 
     generation: int
@@ -169,16 +169,16 @@ class SearchState:
 
 
 def fit_state(state: SearchState, settings: SearchSettings, n_atoms: Mapping[str, int]) -> SearchState:
-    """Return a state as a search with other settings goes on from it; unchanged where none of them matters.
+    """Return a state from which a search with other settings continues; unchanged if none of them matters.
 
     A walker whose structure has more atoms than ``max_atoms`` begins with a new one, and such a structure is not
-    rattled. Of fewer walkers those of lowest energy are kept, in their order; a walker more begins with a new
+    rattled. With fewer walkers those of lowest energy are kept, in their order; an additional walker begins with a new
     structure. A walker that has not melted takes the temperature of the settings.
 
     Args:
-        state: where a search goes on.
-        settings: of the search that goes on.
-        n_atoms: atoms of the structures that the state needs, by label.
+        state: state from which a search continues.
+        settings: settings of the continued search.
+        n_atoms: number of atoms of the structures that the state needs, by label.
     """
     too_large = {label for label, number in n_atoms.items() if number > settings.max_atoms}
     new = Walker(None, None, None, Thermostat(settings.acceptance.temperature))

@@ -1,4 +1,4 @@
-"""Known structures that a search is to find: its targets."""
+"""Targets: known structures that a search looks for."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from .state import FoundTarget
 from .trials import MOVE_INITIAL, Trial, TrialInfo
 
 TARGET = "target"
-"""Origin of a target that is relaxed to know its energy; it never enters the search."""
+"""Origin of a target that is relaxed to get its energy; it never enters the search."""
 
 TARGET_PREFIX = "target_"
 """Start of the label of a target; its name follows."""
@@ -32,11 +32,11 @@ TARGET_PREFIX = "target_"
 
 @dataclass(frozen=True, eq=False)
 class ExploredStructure:
-    """What is needed of a relaxed structure to tell whether it is a target.
+    """The values of a relaxed structure that decide whether it is a target.
 
     Attributes:
-        label: of its trial.
-        number: how many structures had been relaxed when it was found.
+        label: label of its trial.
+        number: number of structures relaxed until it was found.
         energy: eV/atom.
         fingerprint: shape (36,).
     """
@@ -48,7 +48,7 @@ class ExploredStructure:
 
 
 def relaxed_cell(atoms: Atoms, symprec: float) -> Atoms:
-    """Return the primitive cell of a target, which is what a search would relax; the given one where there is none.
+    """Return the primitive cell of a target, which a search would relax; the given cell if there is none.
 
     Args:
         atoms: as it was given.
@@ -64,8 +64,8 @@ def target_trial(name: str, position: int, atoms: Atoms, symprec: float) -> Tria
     """Return a target as a structure to be relaxed.
 
     Args:
-        name: of the target.
-        position: among the targets.
+        name: name of the target.
+        position: position among the targets.
         atoms: as it was given.
         symprec: tolerance for its primitive cell, Å.
     """
@@ -87,12 +87,12 @@ def target_trial(name: str, position: int, atoms: Atoms, symprec: float) -> Tria
 class TargetFinder:
     """Finds targets among relaxed structures.
 
-    A structure is a target where pymatgen's StructureMatcher says so (``scale=False``), behind the same fingerprint
-    that duplicates have in front of it.
+    A structure is a target if pymatgen's StructureMatcher says so (``scale=False``), after the same comparison of
+    fingerprints as for duplicates.
 
     Attributes:
-        targets: by name, relaxed with the potential of the search where that could be done.
-        geometry: returns a relaxed structure by label; asked only where the fingerprint is near.
+        targets: structures by name, relaxed with the potential of the search if that was possible.
+        geometry: returns a relaxed structure by label; called only if the fingerprint is near.
         stol: largest root-mean-square displacement as a fraction of (volume per atom)^(1/3).
     """
 
@@ -103,7 +103,7 @@ class TargetFinder:
     def add_found(
         self, found: Mapping[str, FoundTarget], explored: Iterable[ExploredStructure]
     ) -> dict[str, FoundTarget]:
-        """Return what was found before, and for each other target the first structure that equals it, if any does.
+        """Return the targets found before, and for each other target the first structure that equals it, if any does.
 
         Args:
             found: by name.

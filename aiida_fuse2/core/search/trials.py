@@ -1,4 +1,4 @@
-"""A trial: a structure to be relaxed, with where it came from."""
+"""A trial: a structure to be relaxed, with its origin."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from typing import Any, Self
 from ase import Atoms
 
 MOVE_INITIAL = 0
-"""Number in place of a move for the initial population."""
+"""Number instead of that of a move for the initial population."""
 
 MOVE_RATTLE = 15
-"""Number in place of a move for a structure that is rattled and relaxed again."""
+"""Number instead of that of a move for a structure that is rattled and relaxed again."""
 
 SINGLE_LABEL = "structure"
 """Label of a structure that is relaxed alone."""
@@ -29,7 +29,7 @@ def generation_of_label(label: str) -> int:
 
 @dataclass(frozen=True, kw_only=True)
 class TrialInfo:
-    """Where a trial came from.
+    """The origin of a trial.
 
     Attributes:
         label: unique name within the search.
@@ -88,8 +88,8 @@ def single_trial(atoms: Atoms, label: str = SINGLE_LABEL, *, origin: str = "prov
 
     Args:
         atoms: the structure.
-        label: among those that are relaxed together.
-        origin: where it comes from.
+        label: label, unique among the structures that are relaxed together.
+        origin: origin of the structure.
         parent: label of the trial in its search, or empty.
     """
     info = TrialInfo(

@@ -1,4 +1,4 @@
-"""Settings of searches and relaxations, validated once at the edge. Their defaults are in the protocols."""
+"""Settings of searches and relaxations, validated once on input. Their defaults are in the protocols."""
 
 from __future__ import annotations
 

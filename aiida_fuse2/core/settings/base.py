@@ -1,4 +1,4 @@
-"""What all settings have in common, and names of potentials and generators."""
+"""The common base of all settings, and names of potentials and generators."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ from pydantic import (
 from aiida_fuse2.core.errors import InputError
 
 MAX_ATOMS_LIMIT = 1000
-"""Most atoms per cell that a search may be asked for."""
+"""Largest number of atoms per cell that a search accepts."""
 
 MAX_TRIALS = 10_000
-"""Most trials of one generation: they are proposed in one step and are one file."""
+"""Largest number of trials of one generation: they are proposed in one step and are one file."""
 
 MAX_ENERGY = 1000.0
 """Largest energy that a setting may have, eV/atom; anything near it means "no limit"."""
@@ -31,7 +31,7 @@ MAX_PACKING = 100.0
 """Largest packing that a setting may have: fifty times that of the densest crystals."""
 
 MIN_SYMPREC = 1e-6
-"""Least tolerance of spglib, Å: the last digits of coordinates in files."""
+"""Smallest tolerance of spglib, Å: the last digits of coordinates in files."""
 
 MAX_SEED = 2**63 - 1
 """Largest seed; databases hold whole numbers of 64 bits."""
@@ -44,10 +44,10 @@ PAIR = "pair"
 MEGNET = "megnet"
 
 GNOA = "gnoa"
-"""Name of the generator that makes whole pools, in pieces: see :mod:`aiida_fuse2.core.generators.gnoa`."""
+"""Name of the generator that makes whole pools, piece by piece: see :mod:`aiida_fuse2.core.generators.gnoa`."""
 
 PROVIDED = "provided"
-"""Name in place of a generator where every starting structure comes from the user."""
+"""Name instead of a generator if every starting structure comes from the user."""
 
 CHGNET_MODELS = ("0.3.0", "0.2.0")
 """Models whose weights come with the chgnet package."""
@@ -56,7 +56,7 @@ CHGNET_ELEMENTS = frozenset(chemical_symbols[1:95]) - {"Po", "At", "Rn", "Fr", "
 """Elements that CHGNet was trained with.
 
 The models have a row for each up to plutonium, but there are 89 elements in the data (Deng et al., Nat. Mach. Intell.
-2023, 5, 1031): the rows of the other five are still those that training began with.
+2023, 5, 1031): the rows of the other five are still the random ones from the start of the training.
 """
 
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
@@ -88,7 +88,7 @@ def _holds_bool(value: Any) -> bool:
 
 
 class Settings(BaseModel):
-    """Base of all settings: nothing unknown, nothing changed, no truth value for a number or the reverse."""
+    """Base of all settings: unknown fields are refused, values never change, and true and false are not numbers."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=False)
 
@@ -105,7 +105,7 @@ class Settings(BaseModel):
 
 
 def _is_settings(annotation: Any) -> bool:
-    """Return whether a field holds settings, which look at their own fields."""
+    """Return whether a field holds settings, which check their own fields."""
     return isinstance(annotation, type) and issubclass(annotation, Settings)
 
 
@@ -127,7 +127,7 @@ def parse_settings(model: type[SettingsType], values: Mapping[str, Any], *, wher
 
     Args:
         model: the settings class.
-        values: plain values, as from YAML or a Dict node.
+        values: plain values from YAML or a Dict node.
         where: name of the input, for the message.
 
     Raises:

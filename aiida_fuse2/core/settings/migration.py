@@ -1,7 +1,7 @@
-"""Settings that earlier versions of this package stored, as the present one reads them.
+"""Settings that earlier versions of this package stored, as the current one reads them.
 
-Where a setting goes or changes its meaning, `VERSION` is raised, and one line of `STEPS` tells what becomes of it. New
-settings need neither: they get the default of the protocol.
+If a setting is removed or changes its meaning, `VERSION` is raised, and one line of `STEPS` converts it. New settings
+need neither: they get the default of the protocol.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Any, Literal
 from aiida_fuse2.core.errors import InputError
 
 VERSION: Literal[2] = 2
-"""Version of the settings of searches and of their relaxation; those that say nothing are of version 1."""
+"""Version of the settings of searches and of their relaxation; settings without a version are of version 1."""
 
 Values = dict[str, Any]
 
@@ -22,17 +22,17 @@ def _without(*names: str) -> Callable[[Values], Values]:
 
 
 STEPS: Mapping[int, Callable[[Values], Values]] = {1: _without("disk_reserve", "prerelax")}
-"""What leads from a version to the next one."""
+"""Conversions from each version to the next one."""
 
 
 def migrated(values: Mapping[str, Any]) -> Values:
     """Return settings of a search, or of its relaxation, in the form of this version.
 
     Args:
-        values: as they are in the graph.
+        values: settings as stored in the graph.
 
     Raises:
-        InputError: where a later version has made them.
+        InputError: if a later version has made them.
     """
     found = dict(values)
     version = found.pop("version", 1)

@@ -15,7 +15,7 @@ from pydantic import (
 from .base import CHGNET, CHGNET_MODELS, PAIR, LargeCount, NotNegative, Positive, Settings, SmallCount, Symprecs
 
 MAX_ARGUMENTS_LENGTH = 10_000
-"""Longest arguments of a calculator, characters of JSON."""
+"""Longest accepted arguments of a calculator, characters of JSON."""
 
 JOINT_LBFGS = "JointLBFGS"
 """The optimiser of this package; the others are those of ASE."""
@@ -26,7 +26,9 @@ _CALCULATOR = re.compile(r"[A-Za-z_][A-Za-z0-9_]*(\.[A-Za-z_][A-Za-z0-9_]*)+")
 class PrerelaxSettings(Settings):
     """Pre-relaxation with repelling spheres."""
 
-    enabled: bool = Field(description="Whether short contacts and the volume are mended first, without the potential.")
+    enabled: bool = Field(
+        description="Whether short contacts and the volume are repaired first, without the potential."
+    )
     anion_distance: NotNegative = Field(
         le=5.0, description="Least distance of two anions; other atoms touch at the sum of covalent radii, Å."
     )
@@ -38,47 +40,54 @@ class PrerelaxSettings(Settings):
 class RelaxSettings(Settings):
     """One tier of relaxation, as a batch job on the target machine runs it."""
 
-    version: Literal[2] = Field(description="Of the settings themselves: what an earlier one stored is migrated.")
+    version: Literal[2] = Field(
+        description="Version of these settings; settings that an earlier version stored are migrated."
+    )
     calculator: str = Field(
         description="'chgnet', 'pair' for a library of pair potentials, or the import path of an ASE calculator "
         "class, e.g. 'ase.calculators.emt.EMT'."
     )
     model: str = Field(description="Version of the CHGNet model, e.g. '0.3.0'; ignored by other calculators.")
     arguments: dict[str, Any] = Field(description="Keyword arguments of an ASE calculator class.")
-    device: Literal["cpu", "cuda"] = Field(description="Where the model is evaluated.")
+    device: Literal["cpu", "cuda"] = Field(description="Device on which the model is evaluated.")
     backend: Literal["auto", "native", "torch", "reference"] = Field(
         description="Code that computes CHGNet: the native kernel, PyTorch, the published package (reference), or the "
-        "first of them that works there (auto); energies are the same. Ignored by other calculators."
+        "first of them that works there (auto). Energies are the same. Ignored by other calculators."
     )
     optimizer: Literal["JointLBFGS", "FIRE", "FIRE2", "LBFGS", "BFGS", "BFGSLineSearch"] = Field(
-        description="JointLBFGS, which is this package's own, or an optimiser of ASE."
+        description="Optimiser of the relaxation: JointLBFGS, made for this package, or an optimiser of ASE."
     )
     fmax: Positive = Field(
-        description="Converged when no force is longer, eV/Å, and no principal value of (stress + pressure) times "
-        "volume per atom larger, eV; optimisers of ASE compare the length of its rows."
+        description="Largest force, eV/Å, and largest principal value of (stress + pressure) times volume per atom, "
+        "eV, of a converged structure; optimisers of ASE compare the length of its rows instead."
     )
     max_steps: LargeCount = Field(
-        description="Evaluations of the potential (JointLBFGS) or steps (ASE) after which a relaxation has failed."
+        description="Number of evaluations (JointLBFGS) or steps (ASE) after which a relaxation has failed."
     )
-    max_step_length: Positive = Field(le=1.0, description="Longest displacement of a step, Å.")
+    max_step_length: Positive = Field(le=1.0, description="Longest displacement of an atom in a step, Å.")
     max_step_strain: Positive = Field(
         le=0.3, description="Largest elongation of the cell in a step; JointLBFGS and the pre-relaxation only."
     )
     keep_symmetry: bool = Field(
-        description="Whether the exact symmetry of the start is kept against rounding; JointLBFGS only."
+        description="Whether the exact symmetry of the start is kept, despite rounding errors; JointLBFGS only."
     )
     prerelax: PrerelaxSettings
-    pressure: float = Field(ge=-1000, le=10000, description="External pressure, GPa; enthalpy is then what counts.")
+    pressure: float = Field(
+        ge=-1000, le=10000, description="External pressure, GPa; with a pressure, enthalpies are compared."
+    )
     min_contact: NotNegative = Field(
-        le=1.0, description="A relaxed structure with a shorter distance, as a fraction of covalent radii, has failed."
+        le=1.0,
+        description="Shortest distance in a relaxed structure, as a fraction of covalent radii; below it has failed.",
     )
     relax_cell: bool = Field(description="Whether the cell is relaxed too.")
     processes: SmallCount | None = Field(
-        description="Structures relaxed side by side in a job, one process each; as many as the job has cores if null."
+        description="Number of structures relaxed side by side in a job, one process each; if null, one per core."
     )
-    threads: SmallCount = Field(description="Threads of each process in PyTorch; the native kernel uses one.")
+    threads: SmallCount = Field(description="Number of PyTorch threads in each process; the native kernel uses one.")
     report_symprec: Symprecs = Field(description="Tolerances for the space groups, Å.")
-    isolated_distance: Positive = Field(le=10.0, description="An atom with no neighbour within this is isolated, Å.")
+    isolated_distance: Positive = Field(
+        le=10.0, description="Distance within which an atom must have a neighbour, else it is isolated, Å."
+    )
 
     @field_validator("calculator")
     @classmethod
@@ -105,11 +114,11 @@ class RelaxSettings(Settings):
     @field_validator("arguments")
     @classmethod
     def _plain_arguments(cls, value: dict[str, Any]) -> dict[str, Any]:
-        """Take what JSON can hold: arguments travel to the job in a file."""
+        """Accept only values that JSON can hold: the job reads the arguments from a file."""
         try:
             text = json.dumps(value, allow_nan=False)
         except (TypeError, ValueError, RecursionError) as error:
             raise ValueError(f"must be plain values: numbers, texts, lists, mappings ({error})") from None
         if len(text) > MAX_ARGUMENTS_LENGTH:
-            raise ValueError(f"has {len(text)} characters; at most {MAX_ARGUMENTS_LENGTH} are taken")
+            raise ValueError(f"has {len(text)} characters; at most {MAX_ARGUMENTS_LENGTH} are accepted")
         return value

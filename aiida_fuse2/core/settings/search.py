@@ -1,4 +1,4 @@
-"""Settings of a search, validated once at the edge. They have no defaults: those are in the protocols."""
+"""Settings of a search, validated once on input. Their defaults are in the protocols."""
 
 from __future__ import annotations
 
@@ -48,21 +48,23 @@ class ValiditySettings(Settings):
     """When a trial structure is plausible enough to be relaxed."""
 
     contact_factor: NotNegative = Field(
-        le=1.0, description="Least distance of two atoms as a fraction of the sum of their radii."
+        le=1.0, description="Shortest distance of two atoms as a fraction of the sum of their radii."
     )
     min_distances: dict[str, NotNegative] = Field(
-        description="Own least distances by pair of elements, e.g. {'Sr-O': 1.8}, Å."
+        description="Shortest distances set by the user, by pair of elements, e.g. {'Sr-O': 1.8}, Å."
     )
-    packing_min: NotNegative = Field(description="Least volume of covalent spheres over volume of the cell.")
+    packing_min: NotNegative = Field(description="Smallest volume of covalent spheres over volume of the cell.")
     packing_max: Positive = Field(
         le=MAX_PACKING, description="Largest volume of covalent spheres over volume of the cell."
     )
     bond_factor: Positive = Field(
-        le=3.0, description="Neighbours are nearer than this times the sum of covalent radii."
+        le=3.0, description="Largest distance of neighbours, as a multiple of the sum of covalent radii."
     )
-    coordination_min: int = Field(ge=0, description="Least number of neighbours of an atom.")
+    coordination_min: int = Field(ge=0, description="Smallest number of neighbours of an atom.")
     coordination_max: SmallCount = Field(description="Largest number of neighbours of an atom.")
-    isolated_distance: Positive = Field(le=10.0, description="An atom with no neighbour within this is isolated, Å.")
+    isolated_distance: Positive = Field(
+        le=10.0, description="Distance within which an atom must have a neighbour, else it is isolated, Å."
+    )
 
     @field_validator("packing_max", "coordination_max")
     @classmethod
@@ -85,68 +87,81 @@ class ValiditySettings(Settings):
 class AcceptanceSettings(Settings):
     """Metropolis criterion and melting."""
 
-    energy_tolerance: Energy = Field(description="Energies nearer than this are the same basin, eV/atom.")
-    temperature: Energy = Field(description="T of exp(-ΔE/T), eV/atom.")
-    melt_threshold: Count = Field(description="Structures of a walker without a downhill step before it melts.")
-    melt_step: Energy = Field(description="A melted walker heats by U(0, this) per rejected step, eV/atom.")
+    energy_tolerance: Energy = Field(description="Largest difference of energies within one basin, eV/atom.")
+    temperature: Energy = Field(description="Temperature T of the Metropolis criterion exp(-ΔE/T), eV/atom.")
+    melt_threshold: Count = Field(
+        description="Number of structures of a walker without a downhill step before it melts."
+    )
+    melt_step: Energy = Field(
+        description="Largest rise in temperature of a melted walker per rejected step, eV/atom; uniform from 0."
+    )
 
 
 class SymmetrySettings(Settings):
     """Symmetrising, rattling and relaxing again."""
 
-    symmetrise: bool = Field(description="Move trials onto their symmetry before they are rattled and relaxed.")
+    symmetrise: bool = Field(
+        description="Whether trials are moved onto their symmetry before they are rattled and relaxed."
+    )
     symprec: Symprec = Field(description="Tolerance for symmetrising trials and finding cells, Å.")
     rattle: NotNegative = Field(le=0.5, description="Width of the random displacements after symmetrising, Å.")
     rattle_window: Energy = Field(
-        description="Structures relaxed with symmetry within this of the best are rattled and relaxed again, eV/atom."
+        description="Energy above the best within which structures relaxed with symmetry are rattled and relaxed "
+        "again, eV/atom."
     )
-    rattle_doubled: bool = Field(description="Rattle also the doubled cells that symmetry does not make equal.")
-    max_followups: int = Field(ge=0, le=MAX_TRIALS, description="Most rattled structures waiting at any time.")
+    rattle_doubled: bool = Field(
+        description="Whether doubled cells that symmetry does not make equivalent are rattled too."
+    )
+    max_followups: int = Field(ge=0, le=MAX_TRIALS, description="Largest number of structures that wait to be rattled.")
     report_symprec: Symprecs = Field(
         description="Tight and loose tolerance for the space groups of relaxed structures, Å."
     )
 
 
 class UniquenessSettings(Settings):
-    """When two relaxed structures are the same."""
+    """When two relaxed structures count as the same."""
 
-    energy_window: Energy = Field(description="Largest difference of energies, eV/atom.")
-    stol: Positive = Field(le=1.0, description="Largest rms displacement over (volume per atom)^(1/3).")
+    energy_window: Energy = Field(description="Largest difference of energies of equal structures, eV/atom.")
+    stol: Positive = Field(
+        le=1.0, description="Largest rms displacement of equal structures over (volume per atom)^(1/3)."
+    )
     skip_known: bool = Field(
         description="Whether a trial that equals a relaxed structure is recorded as its duplicate and not relaxed."
     )
 
 
 class TargetSettings(Settings):
-    """Known structures that a search is to find, where it is given some."""
+    """Targets: known structures that a search looks for."""
 
-    stop: bool = Field(description="End the search after the generation in which a target is found.")
+    stop: bool = Field(description="Whether the search ends after the generation in which a target is found.")
     relax: bool = Field(
-        description="Relax the targets first, as trials are relaxed, in one more job: their energies are then known, "
-        "and structures are compared with them as they are relaxed."
+        description="Whether the targets are relaxed first, like trials, in one more job: their energies are then "
+        "known, and structures are compared with the relaxed targets."
     )
     stol: Positive = Field(
         le=1.0,
-        description="A structure is the target where the rms displacement is below this times (volume per atom)^(1/3).",
+        description="Largest rms displacement from a target, over (volume per atom)^(1/3), of a structure that is it.",
     )
 
 
 class PoolSettings(Settings):
     """How a generator that runs as a job fills the pool."""
 
-    size: LargeCount = Field(description="Structures that a pool job makes.")
-    max_attempts_factor: TrialCount = Field(description="Attempts of a pool job, in multiples of its size.")
-    min_atoms: Count = Field(description="Fewest atoms of a generated structure.")
+    size: LargeCount = Field(description="Number of structures that a pool job makes.")
+    max_attempts_factor: TrialCount = Field(
+        description="Largest number of attempts of a pool job, as a multiple of its size."
+    )
+    min_atoms: Count = Field(description="Smallest number of atoms of a generated structure.")
     ranking: Literal["none", "single", "relaxed"] = Field(
-        description="How the structures of a pool job are ordered: as the generator gives them (gnoa: by the network's "
-        "energy), or by the energy of the search's potential, of the structure as it is or relaxed; one that cannot be "
-        "computed is dropped."
+        description="Order of the structures of a pool job: as the generator gives them (none; gnoa: by the network's "
+        "energy), or by the energy in the potential of the search, of the structure as it is (single) or relaxed "
+        "(relaxed). A structure that cannot be computed is dropped."
     )
     draw: Literal["rank", "random"] = Field(
-        description="How moves 13 and 14 take structures from a pool: best first, or at random."
+        description="How moves 13 and 14 take structures from a pool: best first (rank), or at random (random)."
     )
     processes: SmallCount | None = Field(
-        description="Processes of a pool job, on which the pool does not depend; as many as the job has cores if null."
+        description="Number of processes of a pool job; if null, one per core. The pool does not depend on it."
     )
 
 
@@ -159,26 +174,30 @@ class GnoaSettings(Settings):
     )
     model: str = Field(description="Version of the CHGNet model; ignored by megnet.")
     optimizer: Literal["random", "swarm", "tpe"] = Field(
-        description="Random search, particle swarm, or Bayesian optimisation (hyperopt's TPE)."
+        description="Optimiser of structures: random search, particle swarm (swarm), or Bayesian optimisation (tpe)."
     )
     space_groups: str = Field(
-        description="Space groups that are drawn from, by number: '1' (no symmetry, as in the paper), '2-230', "
+        description="Numbers of the space groups to draw from: '1' (no symmetry, as in the paper), '2-230', "
         "'16-74, 225'."
     )
     formula_units: tuple[SmallCount, SmallCount] | None = Field(
-        description="Fewest and most formula units in a cell, e.g. [1, 8]; none: all that fit the atom limits."
+        description="Smallest and largest number of formula units in a cell, e.g. [1, 8]; if null, all that fit the "
+        "atom limits."
     )
     trials_per_z: LargeCount = Field(
-        description="Structures proposed for each number of formula units, those penalised included."
+        description="Number of structures proposed for each number of formula units, penalised ones included."
     )
     history: TrialCount = Field(
-        description="Structures proposed for one space group and Wyckoff assignment, before others are drawn."
+        description="Number of structures proposed for one space group and Wyckoff assignment, before others are drawn."
     )
-    keep: SmallCount = Field(description="Most structures kept of each space group and Wyckoff assignment.")
+    keep: SmallCount = Field(
+        description="Largest number of structures kept of each space group and Wyckoff assignment."
+    )
     contact_factor: Positive = Field(
-        le=1.0, description="Atoms nearer than this times the sum of their radii are penalised."
+        le=1.0,
+        description="Shortest distance of two atoms as a fraction of the sum of their radii; below it is penalised.",
     )
-    max_gap: Positive = Field(description="Slabs without atoms that are thicker than this are penalised, Å.")
+    max_gap: Positive = Field(description="Largest thickness of a slab without atoms, Å; above it is penalised.")
 
     @field_validator("model")
     @classmethod
@@ -190,7 +209,7 @@ class GnoaSettings(Settings):
     @field_validator("space_groups", mode="before")
     @classmethod
     def _one_number(cls, value: Any) -> Any:
-        """Take a single number, as YAML reads it."""
+        """Accept a single number, which YAML does not read as a text."""
         return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
 
     @field_validator("space_groups")
@@ -203,18 +222,20 @@ class GnoaSettings(Settings):
     @classmethod
     def _fewest_first(cls, value: tuple[int, int] | None) -> tuple[int, int] | None:
         if value is not None and value[0] > value[1]:
-            raise ValueError("give the fewest first, then the most")
+            raise ValueError("give the smallest number first, then the largest")
         return value
 
 
 class CompositionSettings(Settings):
-    """A composition, the radii of its atoms, and how large and from which seed its structures are made."""
+    """A composition, the radii of its atoms, the size of its structures, and the seed."""
 
-    composition: str = Field(description="Formula, e.g. 'SrTiO3'.")
+    composition: str = Field(description="Formula of the composition, e.g. 'SrTiO3'.")
     seed: int = Field(ge=0, le=MAX_SEED, description="Seed of every random decision.")
-    oxidation_states: dict[str, OxidationState] | None = Field(description="Oxidation state by element, or none.")
-    radii: dict[str, Positive] = Field(description="Own radii by element, Å.")
-    max_atoms: Annotated[int, Field(ge=1, le=MAX_ATOMS_LIMIT)] = Field(description="Most atoms of a structure.")
+    oxidation_states: dict[str, OxidationState] | None = Field(description="Oxidation state by element, or null.")
+    radii: dict[str, Positive] = Field(description="Radii set by the user, by element, Å.")
+    max_atoms: Annotated[int, Field(ge=1, le=MAX_ATOMS_LIMIT)] = Field(
+        description="Largest number of atoms of a structure."
+    )
 
     @property
     def unit(self) -> FormulaUnit:
@@ -228,10 +249,10 @@ class CompositionSettings(Settings):
 
     @property
     def ap(self) -> float:
-        """Module size, Å; from the volumes of molecules where spheres would be too small, unless radii are the user's.
+        """Module size, Å; from the volumes of molecules if spheres would be too small, unless the user gave radii.
 
         Raises:
-            InputError: where radii or oxidation states contradict the composition.
+            InputError: if radii or oxidation states contradict the composition.
         """
         edge = module_size(self.unit, self.resolved_radii, self.oxidation_states)
         if self.radii or self.oxidation_states:
@@ -243,46 +264,53 @@ class CompositionSettings(Settings):
 class SearchSettings(CompositionSettings):
     """Everything that decides what a search proposes, keeps and accepts."""
 
-    version: Literal[2] = Field(description="Of the settings themselves: what an earlier one stored is migrated.")
-    initial_max_atoms: Annotated[int, Field(ge=1, le=MAX_ATOMS_LIMIT)] | None = Field(
-        description="Most atoms of a structure of the initial population; none: as max_atoms."
+    version: Literal[2] = Field(
+        description="Version of these settings; settings that an earlier version stored are migrated."
     )
-    population_size: TrialCount = Field(description="Structures of the initial population.")
-    walkers: SmallCount = Field(description="Basin-hopping chains.")
-    trials_per_step: TrialCount = Field(description="Trials that a walker proposes in a step.")
-    max_structures: Count = Field(description="Budget: relaxations of the search, failed ones included.")
+    initial_max_atoms: Annotated[int, Field(ge=1, le=MAX_ATOMS_LIMIT)] | None = Field(
+        description="Largest number of atoms of a structure of the initial population; if null, max_atoms."
+    )
+    population_size: TrialCount = Field(description="Number of structures of the initial population.")
+    walkers: SmallCount = Field(description="Number of walkers (basin-hopping chains).")
+    trials_per_step: TrialCount = Field(description="Number of trials that a walker proposes in a step.")
+    max_structures: Count = Field(description="Budget: number of relaxations of the search, failed ones included.")
     max_cpu_hours: Positive | None = Field(
-        description="Budget: CPU time of the relaxations, h; looked at between generations. None: no limit."
+        description="Budget: CPU time of the relaxations, h; checked between generations. If null, no limit."
     )
     max_wall_hours: Positive | None = Field(
-        description="Budget: time since the search was submitted, h; looked at between generations. None: no limit."
+        description="Budget: time since the search was submitted, h; checked between generations. If null, no limit."
     )
     min_free_disk: NotNegative = Field(
-        description="Space on the disk of AiiDA's data below which the search ends, GB; looked at between generations."
+        description="Free disk space for AiiDA's data below which the search ends, GB; checked between generations."
     )
-    rmax: Count = Field(description="Stop after this many structures without a new best.")
-    generator: str = Field(description="Fills the initial population and the pool: symmetric, gnoa, fgen or provided.")
+    rmax: Count = Field(description="Number of structures without a new best after which the search ends.")
+    generator: str = Field(
+        description="Generator of the initial population and the pool: symmetric, gnoa, fgen or provided."
+    )
     random_generator: Literal["fgen"] = Field(
-        description="Makes missing structures and, with equal chance, those of moves 13 and 14."
+        description="Generator of missing structures and, with equal probability as the pool, of moves 13 and 14."
     )
     pool: PoolSettings
     gnoa: GnoaSettings
     move_weights: dict[int, Weight] = Field(description="Weight of each move, 1 to 14.")
     melted_move_weights: dict[int, Weight] | None = Field(
-        description="Weights for a melted walker; none: as move_weights."
+        description="Weight of each move for a melted walker; if null, move_weights."
     )
-    exclusion: Positive = Field(le=5.0, description="A place further than this from every atom is vacant, Å.")
+    exclusion: Positive = Field(le=5.0, description="Distance from every atom above which a site is vacant, Å.")
     max_attempts: TrialCount = Field(
-        description="Failed attempts at a trial after which the walker takes a new structure instead (move 14: of the "
-        "pool or the random generator).",
+        description="Number of failed attempts at a trial after which the walker takes a new structure instead (move "
+        "14: from the pool or the random generator).",
     )
-    relax_jobs: SmallCount = Field(description="Most relaxation jobs that run side by side in a generation.")
+    relax_jobs: SmallCount = Field(
+        description="Largest number of relaxation jobs that run side by side in a generation."
+    )
     job_seconds: NotNegative = Field(
-        description="CPU time that a relaxation job should have to do, judged by the structures before, s; "
-        "where there is less, fewer jobs run side by side."
+        description="CPU time that a relaxation job should need, estimated from earlier structures, s; if there is "
+        "less to do, fewer jobs run side by side."
     )
     job_attempts: SmallCount = Field(
-        description="Jobs that may die on a structure before it is given up, or on a pool before it is left empty."
+        description="Number of jobs that may die on a structure before it is given up, or on a pool before it "
+        "stays empty."
     )
     acceptance: AcceptanceSettings
     symmetry: SymmetrySettings
@@ -304,5 +332,5 @@ class SearchSettings(CompositionSettings):
 
     @property
     def initial_limit(self) -> int:
-        """Most atoms of a structure of the initial population."""
+        """Largest number of atoms of a structure of the initial population."""
         return min(self.initial_max_atoms or self.max_atoms, self.max_atoms)

@@ -22,7 +22,7 @@ def parse_space_groups(text: str) -> tuple[int, ...]:
     """Return the numbers of a selection, in order and each once.
 
     Raises:
-        ValueError: where the text is no selection.
+        ValueError: if the text is not a selection.
     """
     if len(text) > MAX_TEXT:
         raise ValueError(f"is longer than {MAX_TEXT} characters")

@@ -1,4 +1,4 @@
-"""Training MEGNet on structures and energies, from published weights or from nothing (paper section 2.1)."""
+"""Training MEGNet on structures and energies, from published weights or from random ones (paper section 2.1)."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ from aiida_fuse2.core.potentials.megnet.weights import N_STATES, named_functions
 from .settings import TrainSettings
 
 MIN_STRUCTURES = 10
-"""Fewest structures that are trained on; a tenth of them is not even one to test with."""
+"""Smallest number of structures that are trained on; a tenth of them is not even one to test with."""
 
 CUTOFF, WIDTH, N_CENTERS, LAST_CENTER = 5.0, 0.5, 100, 6.0
-"""Graphs of a model that is trained from nothing, as those of the published one: longest bond, width, number and
-last centre of the Gaussians, Å."""
+"""Graphs of a model that is trained from random weights, as in the published one: longest bond, width, number
+and last centre of the Gaussians, Å."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,12 +39,12 @@ class Example:
 
 @dataclass(frozen=True, eq=False)
 class Trained:
-    """What training gave.
+    """The result of training.
 
     Attributes:
-        archive: the model of the epoch with the least error of validation.
-        summary: mean absolute errors (eV/atom) before and after on the structures kept for the test, which took no
-            part, and by epoch on those of validation; numbers of structures.
+        archive: the model of the epoch with the smallest validation error.
+        summary: mean absolute errors (eV/atom) before and after on the test structures, which took no part,
+            and by epoch on the validation structures; numbers of structures.
     """
 
     archive: MegnetArchive
@@ -52,10 +52,10 @@ class Trained:
 
 
 def new_config(mean: float, deviation: float) -> dict[str, Any]:
-    """Return the description of a model that is trained from nothing.
+    """Return the description of a model that is trained from random weights.
 
     Args:
-        mean: of the energies, eV/atom.
+        mean: mean of the energies, eV/atom.
         deviation: their standard deviation, eV/atom.
     """
     converter = {
@@ -91,7 +91,7 @@ def _start(begin: MegnetArchive | None, energies: NDArray[np.float64]) -> tuple[
 
 
 def _parts(count: int, settings: TrainSettings, rng: np.random.Generator) -> list[NDArray[np.int64]]:
-    """Return the indices of the structures that are learnt from, for validation, and for the test."""
+    """Return the indices of the structures for training, for validation, and for the test."""
     order = rng.permutation(count)
     n_test = max(1, round(settings.test_fraction * count))
     n_validation = max(1, round(settings.validation_fraction * count))
@@ -144,7 +144,7 @@ class _Trainer:
         return float(np.mean(errors))
 
     def learn(self, examples: Sequence[Example]) -> None:
-        """Go through the examples once, in their order."""
+        """Train on all examples once, in their order."""
         for batch, chosen in self.batches(examples):
             targets = [self.scale.target(e.energy, len(e.atoms)) for e in chosen]
             inputs = [self.tensorflow.constant(array) for array in batch.inputs]
@@ -178,13 +178,13 @@ def train(
     """Train a model.
 
     Args:
-        examples: structures with energies; those with an isolated atom are left out.
+        examples: structures with energies; those with an isolated atom are omitted.
         settings: of the training, its seed included.
-        begin: the model to go on from; None begins with random weights.
-        report: takes a line per epoch.
+        begin: the model to start from; None begins with random weights.
+        report: receives a line of text per epoch.
 
     Raises:
-        InputError: where there are too few structures, or TensorFlow is missing.
+        InputError: if there are too few structures, or TensorFlow is missing.
     """
     rng = np.random.default_rng(settings.seed)
     tensorflow = import_tensorflow()

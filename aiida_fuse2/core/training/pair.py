@@ -1,10 +1,10 @@
-"""Pair potentials of one composition, learned on the spot from another potential, the teacher.
+"""Pair potentials of one composition, learned from another potential, the teacher.
 
 A handful of relaxations with the teacher gives frames from random structures down to minima; single points of more
 random structures teach the energies that ranking needs; and rounds of relaxing with the fit, and asking the teacher
-about where it led, mend the minima that only the fit has (Pickard, Phys. Rev. B 2022, 106, 014102, DOI
+about the results, remove the minima that only the fit has (Pickard, Phys. Rev. B 2022, 106, 014102, DOI
 10.1103/PhysRevB.106.014102, learns potentials for structure prediction in such rounds). The paper suggests
-potentials learned for the composition where the published ones do not serve (its section on YWB4). These are not
+potentials learned for the composition where the published ones do not work (its section on YWB4). These are not
 the published statistically derived ones.
 """
 
@@ -35,10 +35,10 @@ from aiida_fuse2.core.settings import RelaxSettings
 from .pair_settings import LearnSettings
 
 EARLY = 1.5
-"""Exponent by which frames are taken more densely at the beginning of a relaxation, where they differ more."""
+"""Exponent by which frames are chosen more densely at the beginning of a relaxation, where they differ more."""
 
 ATTEMPTS = 200
-"""Attempts at a random structure, in multiples of those wanted, before there are too few."""
+"""Attempts at a random structure, in multiples of the required number, before learning fails."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,8 +46,8 @@ class Learned:
     """Learned pair potentials.
 
     Attributes:
-        fit: the library and what it leaves out.
-        frames: what it was fitted to.
+        fit: the library and the energy that it omits.
+        frames: the data that it was fitted to.
         report: plain values for people.
     """
 
@@ -57,7 +57,7 @@ class Learned:
 
 
 class _Recorder:
-    """An evaluator that keeps the geometries it is asked about, and what they gave."""
+    """An evaluator that keeps the geometries that it evaluates, and the results."""
 
     def __init__(self, evaluator: Evaluator) -> None:
         self.name = evaluator.name
@@ -74,7 +74,7 @@ class _Recorder:
 
 
 class _Stage(IntEnum):
-    """What structures are for; part of the key of their random numbers. Rounds count on from the last."""
+    """The purpose of structures; part of the key of their random numbers. Rounds continue from the last number."""
 
     RELAXED = 0
     RANDOM = 1
@@ -86,12 +86,12 @@ def random_structures(settings: LearnSettings, stage: int, number: int) -> list[
     """Return random structures of the composition, the generators in turn.
 
     Args:
-        settings: of learning.
-        stage: what they are for; part of the random key.
-        number: how many.
+        settings: settings of learning.
+        stage: purpose of the structures; part of the random key.
+        number: number of structures.
 
     Raises:
-        GenerationError: where there are too few.
+        GenerationError: if there are too few.
     """
     context = GeneratorContext(
         unit=settings.unit,
@@ -121,7 +121,7 @@ def random_structures(settings: LearnSettings, stage: int, number: int) -> list[
 
 
 def _rattled(atoms: Atoms, settings: LearnSettings, stage: int, index: int) -> Atoms:
-    """Return a structure that no symmetry holds back."""
+    """Return a structure whose symmetry is broken."""
     moved = atoms.copy()
     rng = keyed_generator(settings.seed, Purpose.LEARN, generation=stage, trial=1 + index)
     moved.positions += rng.normal(scale=settings.rattle, size=moved.positions.shape)
@@ -129,7 +129,7 @@ def _rattled(atoms: Atoms, settings: LearnSettings, stage: int, index: int) -> A
 
 
 def thinned(frames: Sequence[Frame], number: int) -> list[Frame]:
-    """Return at most this many frames of a relaxation, first and last among them, more of its beginning."""
+    """Return at most this many frames of a relaxation, first and last among them, more from its beginning."""
     if not frames:
         return []
     places = np.linspace(0, 1, number) ** EARLY * (len(frames) - 1)
@@ -142,7 +142,7 @@ def _is_finite(frame: Frame) -> bool:
 
 
 def _evaluated(teacher: Evaluator, structures: Sequence[Atoms]) -> list[Frame]:
-    """Return the frames of structures as they are, without those that the teacher cannot handle."""
+    """Return the frames of structures as they are, except those that the teacher cannot handle."""
     recorder = _Recorder(teacher)
     for atoms in structures:
         try:
@@ -161,13 +161,13 @@ def _relaxed(teacher: Evaluator, settings: LearnSettings, tier: RelaxSettings) -
 
 
 def _round(number: int, fit: Fit, teacher: Evaluator, settings: LearnSettings, tier: RelaxSettings) -> Iterator[Frame]:
-    """Yield what the teacher says about geometries to which relaxing with the fit leads."""
+    """Yield the teacher's values for geometries to which relaxing with the fit leads."""
     stage = _Stage.ROUND + number
     own = tier.model_copy(update={"fmax": settings.fmax, "max_steps": settings.max_steps})
     for index, atoms in enumerate(random_structures(settings, stage, settings.structures_per_round)):
         recorder = _Recorder(PairEvaluator(fit.library))
         relax(_rattled(atoms, settings, stage, index), recorder, own)
-        chosen = thinned(recorder.frames, settings.frames_per_structure + 1)[1:]  # the start says little that is new
+        chosen = thinned(recorder.frames, settings.frames_per_structure + 1)[1:]  # the start adds little information
         structures = [
             Atoms(numbers=frame.numbers, positions=frame.positions, cell=frame.cell, pbc=True) for frame in chosen
         ]
@@ -178,12 +178,12 @@ def learn_potential(settings: LearnSettings, tier: RelaxSettings, teacher: Evalu
     """Learn pair potentials of a composition.
 
     Args:
-        settings: how much of what, and the fit.
-        tier: how structures are relaxed, with the teacher and with the fit.
-        teacher: the potential that is learned from.
+        settings: settings of learning.
+        tier: settings of relaxing, with the teacher and with the fit.
+        teacher: the potential to learn from.
 
     Raises:
-        GenerationError: where the generators make too few structures.
+        GenerationError: if the generators make too few structures.
     """
     started = time.process_time()
     fitter = PairFitter(
@@ -223,7 +223,7 @@ def learn_potential(settings: LearnSettings, tier: RelaxSettings, teacher: Evalu
 
 
 def _quality(fit: Fit, frames: Sequence[Frame]) -> dict[str, float | None]:
-    """Return how well a fit tells energies and forces: residuals (eV/atom, eV/Å) and rank correlation of energies."""
+    """Return how well a fit predicts energies and forces: residuals (eV/atom, eV/Å) and rank correlation."""
     evaluator = PairEvaluator(fit.library)
     known, own, forces = [], [], []
     for frame in frames:

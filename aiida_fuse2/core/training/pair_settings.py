@@ -1,4 +1,4 @@
-"""Settings of learning pair potentials. They have no defaults: those are in ``protocols/potential.yaml``."""
+"""Settings of learning pair potentials. The defaults are in ``protocols/potential.yaml``."""
 
 from __future__ import annotations
 
@@ -28,37 +28,43 @@ FewOrNone = Annotated[int, Field(ge=0, le=1000)]
 
 
 class WeightSettings(Settings):
-    """What the residuals of the fit count."""
+    """Weights of the residuals of the fit."""
 
     energy: Weight = Field(description="Weight of energies, per eV/atom.")
     force: Weight = Field(description="Weight of forces, per eV/Å.")
     stress: Weight = Field(description="Weight of stress times volume, per eV/atom.")
-    large_force: Positive = Field(description="A frame counts half where its largest force is this, eV/Å.")
+    large_force: Positive = Field(description="Largest force at which a frame counts half, eV/Å.")
 
     def to_weights(self) -> FitWeights:
-        """Return the weights as the fit takes them."""
+        """Return the weights in the form that the fit needs."""
         return FitWeights(energy=self.energy, force=self.force, stress=self.stress, large_force=self.large_force)
 
 
 class LearnSettings(CompositionSettings):
-    """From what pair potentials of a composition are learned, and how they are fitted."""
+    """The data from which pair potentials of a composition are learned, and how they are fitted."""
 
-    min_atoms: Annotated[int, Field(ge=1, le=MAX_ATOMS_LIMIT)] = Field(description="Fewest atoms of a structure.")
-    generators: list[str] = Field(min_length=1, description="Generators of the structures, taken in turn.")
-    relaxations: SmallCount = Field(description="Random structures that are relaxed with the teacher.")
-    frames_per_relaxation: SmallCount = Field(description="Frames kept of each relaxation, more of its beginning.")
-    random_structures: FewOrNone = Field(description="Further random structures, evaluated as they are.")
-    rounds: FewOrNone = Field(
-        description="Times that structures are relaxed with the fit, evaluated on the way by the teacher and added."
+    min_atoms: Annotated[int, Field(ge=1, le=MAX_ATOMS_LIMIT)] = Field(
+        description="Smallest number of atoms of a structure."
     )
-    structures_per_round: SmallCount = Field(description="Structures that a round relaxes.")
-    frames_per_structure: SmallCount = Field(description="Frames kept of each structure of a round.")
+    generators: list[str] = Field(min_length=1, description="Generators of the structures, taken in turn.")
+    relaxations: SmallCount = Field(description="Number of random structures that are relaxed with the teacher.")
+    frames_per_relaxation: SmallCount = Field(
+        description="Number of frames kept of each relaxation, more from its beginning."
+    )
+    random_structures: FewOrNone = Field(description="Number of further random structures, evaluated as they are.")
+    rounds: FewOrNone = Field(
+        description="Number of rounds: structures are relaxed with the fit, evaluated by the teacher, and added."
+    )
+    structures_per_round: SmallCount = Field(description="Number of structures that a round relaxes.")
+    frames_per_structure: SmallCount = Field(description="Number of frames kept of each structure of a round.")
     held_out: Annotated[int, Field(ge=3, le=10_000)] = Field(
-        description="Random structures that test the fit and are not part of it."
+        description="Number of random structures that test the fit and are not part of it."
     )
     rattle: NotNegative = Field(le=0.5, description="Width of the displacements before a relaxation, Å.")
     cutoff: Positive = Field(le=LONGEST_CUTOFF, description="Distance from which atoms do not interact, Å.")
-    knot_distance: Annotated[float, Field(ge=0.1, le=2.0)] = Field(description="Distance of the knots, Å.")
+    knot_distance: Annotated[float, Field(ge=0.1, le=2.0)] = Field(
+        description="Distance between the knots of the splines, Å."
+    )
     fmax: Positive = Field(description="Force at which relaxations with the fit end, eV/Å.")
     max_steps: SmallCount = Field(description="Evaluations after which relaxations with the fit end in any case.")
     weights: WeightSettings

@@ -196,7 +196,7 @@ def test_a_group_on_the_edge_of_its_tolerance_is_taken(relax_settings):
 
 
 def test_a_label_that_comes_twice_is_a_failure(result):
-    assert result(rows=2)[0]["detail"] == "its label comes 2 times among results and 1 times among geometries"
+    assert result(rows=2)[0]["detail"] == "its label occurs 2 times among results and 1 times among geometries"
 
 
 def test_a_failure_keeps_nothing_that_only_a_relaxed_structure_has(result):

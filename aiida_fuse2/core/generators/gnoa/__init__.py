@@ -2,7 +2,8 @@
 
 Cheng, Gong, Yin, Nat. Commun. 2022, 13, 1492, DOI 10.1038/s41467-022-29241-4. A structure is a vector: lattice,
 space group, Wyckoff assignment, free coordinates. An optimiser minimises the energy per atom that a graph network
-predicts for the structure as it is, not relaxed; what is no plausible crystal is penalised without the network.
+predicts for the structure as it is, not relaxed; a structure that is not a plausible crystal gets a penalty, without
+the network.
 """
 
 from __future__ import annotations

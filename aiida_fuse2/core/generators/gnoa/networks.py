@@ -21,17 +21,17 @@ class Network(Protocol):
 
     @property
     def name(self) -> str:
-        """Which network and weights."""
+        """Name of the network and its weights."""
 
     def score(self, structures: Sequence[Atoms]) -> NDArray[np.float64]:
-        """Return the energy of each structure as it is, eV/atom; NaN where the network cannot handle it."""
+        """Return the energy of each structure as it is, eV/atom; NaN if the network cannot handle it."""
 
 
 class ChgnetNetwork:
-    """CHGNet's total energy, without forces where the native kernel is there.
+    """CHGNet's total energy, without forces if the native kernel is available.
 
     Args:
-        model: version, e.g. ``0.3.0``.
+        model: version of the model, e.g. ``0.3.0``.
     """
 
     def __init__(self, model: str) -> None:
@@ -69,13 +69,13 @@ def _megnet(settings: GnoaSettings, weights: Path | None) -> Network:  # noqa: A
 NETWORKS: MappingProxyType[str, Callable[[GnoaSettings, Path | None], Network]] = MappingProxyType(
     {"chgnet": _chgnet, "megnet": _megnet}
 )
-"""What loads each network: of the settings and the file of weights."""
+"""Function that loads each network, from the settings and the file of weights."""
 
 
 def load_network(settings: GnoaSettings, weights: Path | None) -> Network:
     """Return a network; loads it once, so call it once per process.
 
     Raises:
-        InputError: where it is not installed, or the weights cannot be used.
+        InputError: if it is not installed, or the weights cannot be used.
     """
     return NETWORKS[settings.network](settings, weights)

@@ -1,7 +1,6 @@
 """Optimisers of a structure vector: random, particle swarm, Bayesian.
 
-Each proposes vectors and is told their objective. Results depend on the passed generator and on what is told, on
-nothing else.
+Each proposes vectors and is told their objective. Results depend only on the passed generator and on these values.
 """
 
 from __future__ import annotations
@@ -16,11 +15,11 @@ from numpy.typing import NDArray
 Vectors = NDArray[np.float64]
 
 BATCH = 16
-"""Most vectors that are proposed together."""
+"""Largest number of vectors that are proposed together."""
 
 
 class SearchSpace(Protocol):
-    """What is optimised: numbers between 0 and 1."""
+    """The space of the vectors to optimise: numbers between 0 and 1."""
 
     size: int
     """Length of a vector."""
@@ -40,7 +39,7 @@ class Optimiser(Protocol):
         """Return the vectors to evaluate next, shape (k, size), k from 1 to ``most``."""
 
     def tell(self, vectors: Vectors, values: NDArray[np.float64]) -> None:
-        """Take note of the objective of vectors that were asked for.
+        """Receive the objective of proposed vectors.
 
         Args:
             vectors: shape (k, size).
@@ -59,7 +58,7 @@ class RandomSearch:
         return np.array([self._space.sample(self._rng) for _ in range(min(most, BATCH))])
 
     def tell(self, vectors: Vectors, values: NDArray[np.float64]) -> None:
-        """Nothing is learnt."""
+        """Ignore the values."""
 
 
 class ParticleSwarm:
@@ -75,7 +74,7 @@ class ParticleSwarm:
     """Largest change of a number in a step."""
 
     GENERATIONS = 5
-    """Steps that a swarm makes at least; fewer trials make a smaller swarm."""
+    """Smallest number of steps of a swarm; fewer trials make a smaller swarm."""
 
     PARTICLES = (4, 20)
     """Smallest and largest swarm."""
@@ -123,13 +122,13 @@ class ParticleSwarm:
 class TreeParzen:
     """Bayesian optimisation by a tree of Parzen estimators, with hyperopt.
 
-    Bergstra et al., NIPS 2011; hyperopt: Bergstra, Yamins, Cox, ICML 2013. It is told a number of random vectors
-    first. A suggestion takes longer the more was told before, so histories are kept short.
+    Bergstra et al., NIPS 2011; hyperopt: Bergstra, Yamins, Cox, ICML 2013. It receives a number of random vectors
+    first. A suggestion takes longer with every known vector, so histories are kept short.
     """
 
     STARTUP_SHARE = 0.3
     STARTUP_LIMITS = (5, 20)
-    """Share of the trials that are random, and its limits."""
+    """Fraction of the trials that are random, and its limits."""
 
     def __init__(self, space: SearchSpace, trials: int, rng: np.random.Generator) -> None:
         from hyperopt import Trials, hp
@@ -184,7 +183,7 @@ class TreeParzen:
 OPTIMISERS: MappingProxyType[str, Callable[[SearchSpace, int, np.random.Generator], Optimiser]] = MappingProxyType(
     {"random": RandomSearch, "swarm": ParticleSwarm, "tpe": TreeParzen}
 )
-"""Optimisers by name: of a space, a number of trials and a random generator."""
+"""Optimisers by name; each is made from a space, a number of trials and a random generator."""
 
 
 def minimise(
@@ -193,9 +192,9 @@ def minimise(
     """Evaluate what an optimiser proposes.
 
     Args:
-        optimiser: fresh.
+        optimiser: a new optimiser.
         objective: value of each vector, (k, size) to (k,).
-        trials: vectors to evaluate.
+        trials: number of vectors to evaluate.
 
     Returns:
         All vectors in the order of their evaluation, shape (trials, size), and their values, shape (trials,).

@@ -1,6 +1,6 @@
-"""What is no plausible crystal, each with its reason and a measure of how far off it is.
+"""Penalties of structures that are not plausible crystals: the reason, and a measure of how implausible they are.
 
-Penalties rank above every energy, so that an optimiser gets out of them first; a penalised structure is never
+Penalties rank above every energy, so that an optimiser removes them first; a penalised structure is never
 given to the network.
 """
 
@@ -45,8 +45,8 @@ class Penalised:
     """A penalty.
 
     Attributes:
-        reason: identifier.
-        measure: how far off, from 0.
+        reason: identifier of the reason.
+        measure: distance from a plausible crystal, from 0.
     """
 
     reason: str
@@ -78,9 +78,9 @@ class Penalties:
     """Checks every structure that an optimiser proposes.
 
     Attributes:
-        unit: composition.
-        radii: of each element, Å.
-        max_atoms: of the cell that is relaxed.
+        unit: the composition.
+        radii: radius of each element, Å.
+        max_atoms: largest number of atoms of the cell that is relaxed.
         settings: limits of the generator.
         validity: limits of every trial of the search.
     """
@@ -92,7 +92,7 @@ class Penalties:
     validity: ValiditySettings
 
     def check(self, atoms: Atoms) -> Penalised | None:
-        """Return the first penalty of a structure, or None where it can be given to the network."""
+        """Return the first penalty of a structure, or None if it can be given to the network."""
         if not has_sound_cell(atoms):
             return Penalised(Penalty.VOLUME, PENALTY)
         packing = float((4 / 3 * np.pi * covalent_radii[atoms.numbers] ** 3).sum() / atoms.get_volume())

@@ -48,7 +48,7 @@ TIMEOUT = 300
 
 
 class InstructionSet(StrEnum):
-    """What the kernel can be built for."""
+    """Instruction sets that the kernel can be built for."""
 
     AVX512 = "avx512"
     AVX2 = "avx2"
@@ -70,15 +70,15 @@ NEEDED = {
     InstructionSet.AVX2: {"avx2", "fma"},
     InstructionSet.BASELINE: set[str](),
 }
-"""What a processor must have for each, as Linux names it."""
+"""Features that a processor must have for each, by their names in Linux."""
 
 
 class BuildError(RuntimeError):
-    """There is no kernel here; the message says why."""
+    """There is no kernel; the message says why."""
 
 
 def processor_flags() -> set[str]:
-    """Return what the processor can do, by Linux' names; empty where it does not say."""
+    """Return the features of the processor, by their names in Linux; empty if it does not say."""
     if platform.machine() not in {"x86_64", "AMD64"}:
         return set()
     try:
@@ -96,12 +96,12 @@ def best_instruction_set() -> InstructionSet:
 
 
 def library(instruction_set: InstructionSet) -> Path:
-    """Return the path of the kernel for an instruction set, built if need be, and again where it is damaged.
+    """Return the path of the kernel for an instruction set, built if necessary, and again if it is damaged.
 
-    One process builds, others that want the same wait for it.
+    One process builds it; others that need the same kernel wait.
 
     Raises:
-        BuildError: where there is no compiler, it fails, or there is no folder that can be written, by the user only.
+        BuildError: if there is no compiler, it fails, or there is no folder that can be written, by the user only.
     """
     folder, name = cache_folder(), _name(instruction_set)
     try:
@@ -120,10 +120,10 @@ def library(instruction_set: InstructionSet) -> Path:
 
 
 def library_content(path: Path) -> bytes:
-    """Return what a kernel in the cache consists of.
+    """Return the content of a kernel in the cache.
 
     Raises:
-        BuildError: where it is not there, damaged, or not the user's own.
+        BuildError: if it is not there, damaged, or not the user's own.
     """
     try:
         with opened(path.parent) as place:
@@ -169,8 +169,8 @@ def cache_folder() -> Path:
     """Return the folder of built libraries.
 
     Raises:
-        BuildError: where no absolute path follows from the environment; what a job finds in the folder that it runs in
-            is none of ours.
+        BuildError: if no absolute path follows from the environment; files in the folder of a job are
+            not trusted.
     """
     own = os.environ.get(CACHE_VARIABLE)
     if own:
@@ -195,7 +195,7 @@ def find_compiler() -> list[str]:
     """Return the command of a C++ compiler.
 
     Raises:
-        BuildError: where there is none.
+        BuildError: if there is none.
     """
     own = shlex.split(os.environ.get("CXX", ""))
     for command in ([own] if own else []) + [[name] for name in COMPILERS]:
@@ -209,7 +209,7 @@ def _sources() -> Path:
 
 
 def _key(instruction_set: InstructionSet) -> str:
-    """Return what tells builds apart: sources, flags, and the machine's kind and C library."""
+    """Return what distinguishes builds: sources, flags, and the machine's kind and C library."""
     parts = (*FLAGS, *SET_FLAGS[instruction_set], platform.machine(), *_c_library())
     digest = hashlib.sha256(" ".join(parts).encode())
     for path in sorted(_sources().iterdir()):
@@ -218,7 +218,7 @@ def _key(instruction_set: InstructionSet) -> str:
 
 
 def _c_library() -> list[str]:
-    """Return name and version of the C library, where it says; what is built with a newer one may not load."""
+    """Return name and version of the C library, if it is known; a kernel built with a newer one may not load."""
     with suppress(ValueError, OSError):
         return [os.confstr("CS_GNU_LIBC_VERSION") or ""]
     return []
@@ -240,7 +240,7 @@ def _compile(compiler: list[str], instruction_set: InstructionSet) -> bytes:
 
 
 def _run(command: list[str], errors: Path) -> int | None:
-    """Return the exit code of a command, or None where it took too long; all its children end with it."""
+    """Return the exit code of a command, or None if it took too long; all its children end with it."""
     with errors.open("w") as stream:  # a pipe would be kept open by a child that hangs
         process = subprocess.Popen(  # noqa: S603
             command, stdin=subprocess.DEVNULL, stdout=stream, stderr=stream, start_new_session=True

@@ -16,14 +16,14 @@ from numpy.typing import NDArray
 from aiida_fuse2.core.errors import RelaxationError
 
 MAX_BYTES = 1e9
-"""Most memory that the features of a structure may take, bytes, unless as many atoms of diamond would take more: a
-process that relaxes is given 1.5 GB."""
+"""Largest memory that the features of a structure may take, bytes, unless the same number of atoms of diamond would
+take more: a process that relaxes is given 1.5 GB."""
 
 BYTES_PER_BOND, BYTES_PER_PAIR = 20e3, 26e3
-"""What PyTorch takes for each bond and unordered pair of bonds, bytes, as measured."""
+"""Memory that PyTorch takes for each bond and unordered pair of bonds, bytes, as measured."""
 
 BYTES_PER_ATOM = 85 * BYTES_PER_BOND + 400 * BYTES_PER_PAIR
-"""What it takes for an atom of diamond, which has more neighbours than any other in a crystal at ambient pressure."""
+"""Memory that it takes for an atom of diamond, which has the most neighbours in a crystal at ambient pressure."""
 
 MIN_LENGTH = 1e-6
 """Shortest length that a bond can have, Å; atoms nearer than this have no direction to each other."""
@@ -36,7 +36,7 @@ class ChgnetGraph:
     There are n bonds, of which the first ``n_short`` are shorter than the bond cutoff. Each is listed once and
     stands for two directed ones: directed bond b < n leaves ``centres[b]`` for an image of ``neighbours[b]``
     along ``vectors[b]``, and n + b is its reverse, which leaves ``neighbours[b]`` along minus ``vectors[b]``.
-    A bond of an atom with its own image is one of them too: both its directed bonds leave the same atom.
+    Bonds of an atom with its own image are included: both its directed bonds leave the same atom.
 
     There are m unordered pairs of directed short bonds; (``first[a]``, ``second[a]``) and its exchange are the
     two angles of pair a.
@@ -75,7 +75,7 @@ class ChgnetGraph:
 
     @property
     def bytes(self) -> float:
-        """Memory that PyTorch takes for it."""
+        """Memory that PyTorch takes for the graph, bytes."""
         return BYTES_PER_BOND * self.n_bonds + BYTES_PER_PAIR * self.n_pairs
 
     @property
@@ -100,14 +100,14 @@ def build_graph(
 
     Args:
         positions: Cartesian, Å, shape (n_atoms, 3); need not lie in the cell.
-        cell: lattice vectors as rows, Å, shape (3, 3); of any shape and handedness.
+        cell: lattice vectors as rows, Å, shape (3, 3); of any shape and orientation.
         atom_cutoff: bonds are shorter than this, Å.
         bond_cutoff: bonds that make angles are shorter than this, Å; not above ``atom_cutoff``.
 
     Raises:
-        RelaxationError: ``cell_exploded`` where cell or positions are not finite or the cell is flat, ``too_dense``
-            where the features would take too much memory, ``isolated_atom`` where an atom has no bond,
-            ``energy_not_finite`` where two atoms coincide.
+        RelaxationError: ``cell_exploded`` if cell or positions are not finite or the cell is flat, ``too_dense``
+            if the features would take too much memory, ``isolated_atom`` if an atom has no bond,
+            ``energy_not_finite`` if two atoms coincide.
     """
     n_atoms = len(positions)
     wrapped, shifts = _wrap(positions, cell, atom_cutoff)

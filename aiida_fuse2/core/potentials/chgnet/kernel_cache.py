@@ -1,8 +1,8 @@
-"""The folder of built kernels: whose they are, whether they are whole, and that one process at a time builds one.
+"""The folder of built kernels: owner, integrity, and a lock so that one process at a time builds a kernel.
 
-A kernel is code that runs as the user. It is taken only from a folder and a file that belong to the user and that
-nobody else may write to, and only as what was written: its SHA-256 stands behind it, in the same file. Both are looked
-at through descriptors, so that nothing can be exchanged between the look and the reading.
+A kernel is code that runs as the user. It is loaded only from a folder and a file that belong to the user and that
+nobody else may write to, and only if it is unchanged: its SHA-256 follows it in the same file. Both are checked through
+descriptors, so that nothing can be exchanged between the check and the reading.
 """
 
 from __future__ import annotations
@@ -21,32 +21,32 @@ LONGEST_WAIT = 360
 """Longest time that a process waits for another one that builds, s; a compiler is given less."""
 
 LOOK_SECONDS = 0.1
-"""Time between two looks at whether it still builds, s."""
+"""Time between two checks whether it still builds, s."""
 
 _DIGEST_SIZE = hashlib.sha256().digest_size
 _WRITTEN_BY_OTHERS = stat.S_IWGRP | stat.S_IWOTH
 
 
 class CacheError(RuntimeError):
-    """A folder or a file from which no code is taken; the message says why."""
+    """A folder or a file from which no code is loaded; the message says why."""
 
 
 @contextmanager
 def opened(folder: Path) -> Iterator[int]:
-    """Yield a descriptor of a folder, which is made if need be.
+    """Yield a descriptor of a folder, which is made if necessary.
 
     Raises:
-        CacheError: where others can change what is in it.
-        OSError: where it cannot be made or opened.
+        CacheError: if others can change what is in it.
+        OSError: if it cannot be made or opened.
     """
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-    place = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    directory = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
-        if (problem := _stranger(os.fstat(place))) is not None:
+        if (problem := _stranger(os.fstat(directory))) is not None:
             raise CacheError(f"the folder {folder} {problem}")
-        yield place
+        yield directory
     finally:
-        os.close(place)
+        os.close(directory)
 
 
 def _stranger(status: os.stat_result) -> str | None:
@@ -56,21 +56,21 @@ def _stranger(status: os.stat_result) -> str | None:
     return "can be written by others (chmod go-w)" if status.st_mode & _WRITTEN_BY_OTHERS else None
 
 
-def read(place: int, name: str) -> bytes | None:
-    """Return the library in a file, or None where there is no file.
+def read(directory: int, name: str) -> bytes | None:
+    """Return the library in a file, or None if there is no file.
 
     Args:
-        place: descriptor of the folder.
-        name: of the file.
+        directory: descriptor of the folder.
+        name: name of the file.
 
     Raises:
-        CacheError: where the file is damaged, or not the user's own.
+        CacheError: if the file is damaged, or not the user's own.
     """
     try:
-        descriptor = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK, dir_fd=place)
+        descriptor = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK, dir_fd=directory)
         with os.fdopen(descriptor, "rb") as file:
             status = os.fstat(descriptor)
-            problem = _stranger(status) if stat.S_ISREG(status.st_mode) else "is no file"
+            problem = _stranger(status) if stat.S_ISREG(status.st_mode) else "is not a file"
             content = b"" if problem else file.read()
     except FileNotFoundError:
         return None
@@ -78,52 +78,52 @@ def read(place: int, name: str) -> bytes | None:
         raise CacheError(f"the kernel {name} cannot be read: {error}") from error
     library, digest = content[:-_DIGEST_SIZE], content[-_DIGEST_SIZE:]
     if problem is None and hashlib.sha256(library).digest() != digest:
-        problem = "is damaged: its checksum is another one"
+        problem = "is damaged: its checksum is different"
     if problem is not None:
         raise CacheError(f"the kernel {name} {problem}")
     return library
 
 
-def write(place: int, name: str, library: bytes) -> None:
-    """Write a library with its checksum; whoever reads meanwhile finds the old file or the new one.
+def write(directory: int, name: str, library: bytes) -> None:
+    """Write a library with its checksum; a reader finds either the old file or the new one.
 
     Args:
-        place: descriptor of the folder.
-        name: of the file.
-        library: its content.
+        directory: descriptor of the folder.
+        name: name of the file.
+        library: content of the file.
 
     Raises:
-        OSError: where it cannot be written.
+        OSError: if it cannot be written.
     """
     beginning = f".{name}."
-    for left in os.listdir(place):
+    for left in os.listdir(directory):
         if left.startswith(beginning):  # of a process that was killed
-            os.unlink(left, dir_fd=place)
+            os.unlink(left, dir_fd=directory)
     unfinished = f"{beginning}{secrets.token_hex(8)}"
-    descriptor = os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600, dir_fd=place)
+    descriptor = os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600, dir_fd=directory)
     try:
         with os.fdopen(descriptor, "wb") as file:
             file.write(library + hashlib.sha256(library).digest())
             file.flush()
             os.fsync(descriptor)
-        os.rename(unfinished, name, src_dir_fd=place, dst_dir_fd=place)
+        os.rename(unfinished, name, src_dir_fd=directory, dst_dir_fd=directory)
     except OSError:
         with suppress(OSError):
-            os.unlink(unfinished, dir_fd=place)
+            os.unlink(unfinished, dir_fd=directory)
         raise
 
 
 @contextmanager
-def alone(place: int) -> Iterator[None]:
-    """Wait until no other process builds in a folder. The lock ends with the process that has it.
+def alone(directory: int) -> Iterator[None]:
+    """Wait until no other process builds in a folder. The lock ends with the process that holds it.
 
     Raises:
-        CacheError: where another process has been building for too long.
+        CacheError: if another process has been building for too long.
     """
     until = time.monotonic() + LONGEST_WAIT
     while True:
         try:
-            fcntl.flock(place, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(directory, fcntl.LOCK_EX | fcntl.LOCK_NB)
             break
         except BlockingIOError:
             if time.monotonic() > until:
@@ -135,4 +135,4 @@ def alone(place: int) -> Iterator[None]:
         yield
     finally:
         with suppress(OSError):
-            fcntl.flock(place, fcntl.LOCK_UN)
+            fcntl.flock(directory, fcntl.LOCK_UN)

@@ -28,7 +28,7 @@ PROBLEMS = {
     3: ("cell_exploded", "the cell is flat or not finite"),
     4: ("energy_not_finite", "the energy is not a number"),
 }
-"""Reason and text of each status of the kernel but the first."""
+"""Reason and text of each status of the kernel, except the first."""
 
 BAD_CELL, NOT_FINITE, NO_MEMORY = 3, 4, 5
 
@@ -50,13 +50,15 @@ class _Options(ctypes.Structure):
 
 
 def _opened(content: bytes) -> ctypes.CDLL:
-    """Return a library of which nothing can change any more what it is loaded from.
+    """Return a library, loaded from a copy that nothing can change any more.
 
     Raises:
-        BuildError: where it does not load here.
+        BuildError: if it does not load here.
     """
     try:
-        memory = os.memfd_create("chgnet")  # stays open: a later one of the same number would be taken for this one
+        memory = os.memfd_create(
+            "chgnet"
+        )  # stays open: a later file with the same number would be mistaken for this one
         with os.fdopen(memory, "wb", closefd=False) as file:
             file.write(content)
         return ctypes.CDLL(f"/proc/self/fd/{memory}")
@@ -86,10 +88,10 @@ def _load(content: bytes) -> ctypes.CDLL:
 
 
 def load_kernel(instruction_set: InstructionSet) -> ctypes.CDLL:
-    """Return the kernel for an instruction set, loaded into this process and built if need be.
+    """Return the kernel for an instruction set, loaded into this process and built if necessary.
 
     Raises:
-        BuildError: where it is not built and cannot be, or does not load.
+        BuildError: if it is not built and cannot be, or does not load.
     """
     return _load(library_content(library(instruction_set)))
 
@@ -104,15 +106,15 @@ class NativeChgnet:
     """
 
     def __init__(self, model: str, *, instruction_set: InstructionSet | None = None) -> None:
-        """Read the weights of a model, and build the kernel if need be.
+        """Read the weights of a model, and build the kernel if necessary.
 
         Args:
             model: version of CHGNet, ``0.3.0`` or ``0.2.0``.
             instruction_set: that of the processor by default.
 
         Raises:
-            BuildError: where the kernel is not built and cannot be, or does not load.
-            InputError: where the model cannot be read.
+            BuildError: if the kernel is not built and cannot be, or does not load.
+            InputError: if the model cannot be read.
         """
         weights = read_weights(model)
         self.instruction_set = instruction_set or best_instruction_set()
@@ -149,7 +151,7 @@ class NativeChgnet:
             cell: lattice vectors as rows, Å, shape (3, 3).
 
         Raises:
-            RelaxationError: where an atom is isolated, atoms coincide, the cell is unusable, the structure is far
+            RelaxationError: if an atom is isolated, atoms coincide, the cell is unusable, the structure is far
                 too dense, or an element unknown.
         """
         n = len(numbers)
@@ -159,7 +161,7 @@ class NativeChgnet:
         return Evaluation(energy, forces, 0.5 * (virial + virial.T) / volume)
 
     def energy(self, numbers: NDArray[np.int64], positions: NDArray[np.float64], cell: NDArray[np.float64]) -> float:
-        """Return the energy of the cell, eV, without the pass backward that forces need.
+        """Return the energy of the cell, eV, without the backward pass that forces need.
 
         Args:
             numbers: atomic numbers, 1 to 94, shape (n,).
@@ -211,13 +213,13 @@ class NativeChgnet:
 
 
 def native_if_possible(model: str) -> NativeChgnet | None:
-    """Return CHGNet computed by the kernel, or None, with a word in the log, where there can be none.
+    """Return CHGNet computed by the kernel, or None, with a log message, if there can be no kernel.
 
     Args:
         model: version of CHGNet.
 
     Raises:
-        InputError: where the model cannot be read.
+        InputError: if the model cannot be read.
     """
     try:
         return NativeChgnet(model)

@@ -1,8 +1,8 @@
 """The weights of CHGNet in the order and form in which the native kernel reads them.
 
 Linear layers have shape (inputs, outputs); core and gate of a gated network lie side by side, and the parts of
-its first layer that act on atoms, bonds and angles are apart. Where a LayerNorm follows, each map is centred:
-LayerNorm does not see the mean of its input, which is then zero by itself. All of this is exact.
+its first layer that act on atoms, bonds and angles are separate. If a LayerNorm follows, each map is centred:
+LayerNorm removes the mean of its input, which is then zero already. All of this is exact.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from .weights import ChgnetWeights
 
 BASIS = 32
-"""Functions of a distance or of an angle; those that a model does not have are zero."""
+"""Number of functions of a distance or of an angle; those that a model does not have are zero."""
 
 Array = NDArray[np.float64]
 
@@ -24,7 +24,7 @@ def pack_weights(weights: ChgnetWeights) -> NDArray[np.float32]:
 
 
 class _Packer:
-    """Takes the arrays of a model apart."""
+    """Divides the arrays of a model into those of the kernel."""
 
     def __init__(self, weights: ChgnetWeights) -> None:
         self.weights = weights
@@ -48,7 +48,7 @@ class _Packer:
             parts += self.atom_convolution(f"atom_conv_layers.{layer}")
         for layer in range(n - 1):
             parts += self.bond_convolution(f"bond_conv_layers.{layer}", is_first=layer == 0)
-        for layer in range(n - 2):  # what the last update gives is never used
+        for layer in range(n - 2):  # the result of the last update is never used
             parts += self.angle_update(f"angle_layers.{layer}", is_first=layer == 0)
         return [*parts, *self.readout()]
 
@@ -66,7 +66,7 @@ class _Packer:
         return np.pad(matrix, ((0, BASIS - len(matrix)), (0, 0)))
 
     def centred(self, values: Array) -> Array:
-        """Return the outputs of a branch with their mean taken out, where a LayerNorm follows."""
+        """Return the outputs of a branch, with their mean subtracted if a LayerNorm follows."""
         return values - values.mean(axis=-1, keepdims=True) if self.weights.has_layer_norm else values
 
     def both(self, name: str, layer: int, *, centred: bool) -> tuple[Array, Array]:
@@ -80,7 +80,7 @@ class _Packer:
         return np.concatenate(matrices, axis=1), np.concatenate(biases)
 
     def norms(self, name: str) -> list[Array]:
-        """Return scale and shift of the LayerNorms of core and gate; unused where the model has none."""
+        """Return scale and shift of the LayerNorms of core and gate; unused if the model has none."""
         if not self.weights.has_layer_norm:
             return [np.ones(2 * self.width), np.zeros(2 * self.width)]
         return [np.concatenate([self.array(f"{name}.{bn}.{kind}") for bn in ("bn1", "bn2")]) for kind in NORM]

@@ -1,7 +1,7 @@
 """CHGNet in PyTorch, faster than its own package and equal to it.
 
 B. Deng et al., Nat. Mach. Intell. 2023, 5, 1031, DOI 10.1038/s42256-023-00716-3. The published package makes two
-backward passes, by the positions and by the strain, each of which could be derived again. One pass suffices:
+backward passes, by the positions and by the strain, each of which could be differentiated again. One pass suffices:
 the energy depends on the geometry through the bond vectors v only, so that with g = dE/dv the forces are sums
 of ±g and the stress is the sum of v g over the volume. Importing this module imports PyTorch.
 """
@@ -23,7 +23,7 @@ from aiida_fuse2.core.potentials.evaluation import Evaluation
 
 from .graph import ChgnetGraph, build_graph
 from .torch_convolutions import AngleUpdate, AtomConvolution, BondConvolution, Features, Gradients, MessageGraph
-from .torch_layers import AngularBasis, Place, RadialBasis, Readout
+from .torch_layers import AngularBasis, RadialBasis, Readout, TensorOptions
 from .weights import N_ELEMENTS, ChgnetWeights, read_weights
 
 COSINE_SCALE = 1 - 1e-6
@@ -35,11 +35,11 @@ FREED_BLOCK = 31 * 2**20
 
 
 TRIMMED = 3e8
-"""Memory of a structure that is given back after it, bytes; that of smaller ones is used again."""
+"""Memory of a structure that is released after it, bytes; the memory of smaller ones is used again."""
 
 
 def trim_memory() -> None:
-    """Give freed memory back to the machine; glibc keeps blocks as large as ``FREED_BLOCK``."""
+    """Return freed memory to the system; glibc keeps blocks as large as ``FREED_BLOCK``."""
     with suppress(AttributeError, OSError):  # other C libraries have no such function
         ctypes.CDLL(None).malloc_trim(0)
 
@@ -81,40 +81,40 @@ class TorchChgnet:
         Args:
             model: version of CHGNet, ``0.3.0`` or ``0.2.0``.
             device: ``cpu`` or ``cuda``.
-            threads: of PyTorch, in the whole process.
-            dtype: ``float32`` as in the published package, or ``float64``, slower and free of rounding.
+            threads: number of PyTorch threads in the whole process.
+            dtype: ``float32`` as in the published package, or ``float64``, which is slower and more precise.
 
         Raises:
-            InputError: where the model cannot be read, or PyTorch finds no such device.
+            InputError: if the model cannot be read, or PyTorch finds no such device.
         """
         if device == "cuda" and not torch.cuda.is_available():
             raise InputError("relax.settings.device", "cuda", "PyTorch finds no CUDA device; use 'cpu'")
         torch.set_num_threads(threads)
         self.name = f"chgnet {model} torch"
-        self.place = Place(torch.device(device), getattr(torch, dtype))
+        self.options = TensorOptions(torch.device(device), getattr(torch, dtype))
         self.weights = read_weights(model)
         self._load(self.weights)
-        self._used = 0.0  # by the largest structure since memory was given back, bytes
-        # glibc gives freed memory back and asks for it again, page by page, unless a block as large as this was
+        self._used = 0.0  # memory of the largest structure since memory was released, bytes
+        # glibc returns freed memory and requests it again, page by page, unless a block as large as this was
         # freed before; that takes about 5 % of an evaluation of 24 atoms
         np.empty(FREED_BLOCK, dtype=np.uint8)
 
     def _load(self, weights: ChgnetWeights) -> None:
-        arrays, place = weights.arrays, self.place
+        arrays, options = weights.arrays, self.options
         self._reference_energies = arrays["composition_model.fc.weight"][0].astype(np.float64)
-        self._embedding = place.tensor(arrays["atom_embedding.embedding.weight"])
-        self._bond_embedding = place.tensor(arrays["bond_embedding.weight"])
-        self._atom_smoothing = place.tensor(arrays["bond_weights_ag.weight"])
-        self._bond_smoothing = place.tensor(arrays["bond_weights_bg.weight"])
-        self._radial = RadialBasis(weights, "rbf_expansion_ag", weights.atom_cutoff, place)
-        self._short_radial = RadialBasis(weights, "rbf_expansion_bg", weights.bond_cutoff, place)
-        self._angular = AngularBasis(weights, place)
+        self._embedding = options.tensor(arrays["atom_embedding.embedding.weight"])
+        self._bond_embedding = options.tensor(arrays["bond_embedding.weight"])
+        self._atom_smoothing = options.tensor(arrays["bond_weights_ag.weight"])
+        self._bond_smoothing = options.tensor(arrays["bond_weights_bg.weight"])
+        self._radial = RadialBasis(weights, "rbf_expansion_ag", weights.atom_cutoff, options)
+        self._short_radial = RadialBasis(weights, "rbf_expansion_bg", weights.bond_cutoff, options)
+        self._angular = AngularBasis(weights, options)
         n_layers = weights.n_convolutions
-        self._atom_convolutions = [AtomConvolution(weights, layer, place) for layer in range(n_layers)]
-        self._bond_convolutions = [BondConvolution(weights, layer, place) for layer in range(n_layers - 1)]
+        self._atom_convolutions = [AtomConvolution(weights, layer, options) for layer in range(n_layers)]
+        self._bond_convolutions = [BondConvolution(weights, layer, options) for layer in range(n_layers - 1)]
         # the last update of angles has no effect: only convolutions over bonds read them
-        self._angle_updates = [AngleUpdate(weights, layer, place) for layer in range(n_layers - 2)]
-        self._readout = Readout(weights, place)
+        self._angle_updates = [AngleUpdate(weights, layer, options) for layer in range(n_layers - 2)]
+        self._readout = Readout(weights, options)
 
     def evaluate(
         self, numbers: NDArray[np.int64], positions: NDArray[np.float64], cell: NDArray[np.float64]
@@ -127,7 +127,7 @@ class TorchChgnet:
             cell: lattice vectors as rows, Å, shape (3, 3), periodic in all directions.
 
         Raises:
-            RelaxationError: where an atom is isolated, atoms coincide, the cell is unusable, an element unknown, or
+            RelaxationError: if an atom is isolated, atoms coincide, the cell is unusable, an element unknown, or
                 the result not finite.
         """
         if numbers.min() < 1 or numbers.max() > N_ELEMENTS:
@@ -154,9 +154,9 @@ class TorchChgnet:
         short_radial, short_slopes = self._short_radial.evaluate(graph.lengths[:n_short])
         angular, angular_slopes = self._angular.evaluate(angles.angles)
         short_smoothing = short_radial @ self._bond_smoothing.T
-        messages = MessageGraph.of(graph, self.place)
+        messages = MessageGraph.of(graph, self.options)
         features = Features(
-            atoms=self._embedding[self.place.tensor(numbers - 1)],
+            atoms=self._embedding[self.options.tensor(numbers - 1)],
             bonds=radial[:n_short] @ self._bond_embedding.T,
             updates=None,
             radial=radial,
@@ -185,7 +185,7 @@ class TorchChgnet:
         saved = [layer.evaluate(graph, features) for layer in layers]
         energies, gradients.atoms = self._readout.energy_and_derivative(features.atoms)
         for layer, kept in zip(reversed(layers), reversed(saved), strict=True):
-            layer.derive(graph, features, gradients, kept)
+            layer.backpropagate(graph, features, gradients, kept)
         return float(energies.sum(dtype=torch.float64))
 
 
@@ -194,7 +194,7 @@ def _denormals_as_zero() -> Iterator[None]:
     """Take numbers below 1e-38 as zero.
 
     Features go into exponentials at ±100 and far beyond; without this a processor spends most of its time on
-    what is left of them.
+    these tiny numbers.
     """
     torch.set_flush_denormal(True)
     try:
@@ -240,5 +240,5 @@ def _evaluation(
     virial = graph.vectors.T @ by_vector / abs(np.linalg.det(cell))
     if not (np.isfinite(energy) and np.isfinite(by_vector).all()):
         raise RelaxationError("energy_not_finite", f"atoms are as near as {graph.lengths.min():.3g} Å")
-    # symmetric but for rounding, since the energy does not change when the crystal is turned
+    # symmetric except for rounding errors, since the energy does not change when the crystal is turned
     return Evaluation(energy, forces, (virial + virial.T) / 2)

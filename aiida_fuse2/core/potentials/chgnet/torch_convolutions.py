@@ -1,4 +1,4 @@
-"""Convolutions of CHGNet over atoms and bonds and its update of angles, each with its derivative.
+"""Convolutions of CHGNet over atoms and bonds and its update of angles, each with its backward pass.
 
 B. Deng et al., Nat. Mach. Intell. 2023, 5, 1031, DOI 10.1038/s42256-023-00716-3. Names of sizes: N atoms; n bonds,
 n_short of which make angles; m unordered pairs of bonds, two angles each; w the length of a feature vector.
@@ -15,13 +15,13 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from .graph import ChgnetGraph
-from .torch_layers import Bags, GatedNetwork, Place, SavedGate, bags_of_columns, bags_of_owners
+from .torch_layers import Bags, GatedNetwork, SavedGate, TensorOptions, bags_of_columns, bags_of_owners
 from .weights import ChgnetWeights
 
 
 @dataclass(frozen=True, eq=False)
 class MessageGraph:
-    """Which rows of features each message adds, and who receives it.
+    """Which rows of features each message adds, and which row receives it.
 
     Messages over bonds go along the 2n directed bonds; their table has the rows: N atoms as centres, N atoms as
     neighbours, n bonds. Messages over angles belong to the 2m angles; the rows of their table are: N atoms as
@@ -60,7 +60,7 @@ class MessageGraph:
     pairs_of_bonds: Bags
 
     @classmethod
-    def of(cls, graph: ChgnetGraph, place: Place) -> MessageGraph:
+    def of(cls, graph: ChgnetGraph, options: TensorOptions) -> MessageGraph:
         """Return the messages of a structure."""
         n_atoms, n_short, n_pairs = graph.n_atoms, graph.n_short, graph.n_pairs
         centres, neighbours = graph.directed_centres, graph.directed_neighbours
@@ -80,16 +80,16 @@ class MessageGraph:
             n_bonds=graph.n_bonds,
             n_short=n_short,
             n_pairs=n_pairs,
-            centres=place.tensor(centres),
-            bond_messages=bags_of_columns([centres, n_atoms + neighbours, 2 * n_atoms + bonds], place),
-            to_atoms=bags_of_owners([centres], [n_atoms], place),
-            from_atoms=bags_of_owners([centres, neighbours], [n_atoms, n_atoms], place),
-            firsts=place.tensor(firsts),
-            angle_messages=bags_of_columns(angle_columns, place),
-            to_bonds=bags_of_owners([firsts], [n_short], place),
-            from_angle_rows=bags_of_owners([angle_centres, firsts, seconds], [n_atoms, n_short, n_short], place),
-            pairs=(place.tensor(first), place.tensor(second)),
-            pairs_of_bonds=bags_of_owners([first, second], [n_short, n_short], place),
+            centres=options.tensor(centres),
+            bond_messages=bags_of_columns([centres, n_atoms + neighbours, 2 * n_atoms + bonds], options),
+            to_atoms=bags_of_owners([centres], [n_atoms], options),
+            from_atoms=bags_of_owners([centres, neighbours], [n_atoms, n_atoms], options),
+            firsts=options.tensor(firsts),
+            angle_messages=bags_of_columns(angle_columns, options),
+            to_bonds=bags_of_owners([firsts], [n_short], options),
+            from_angle_rows=bags_of_owners([angle_centres, firsts, seconds], [n_atoms, n_short, n_short], options),
+            pairs=(options.tensor(first), options.tensor(second)),
+            pairs_of_bonds=bags_of_owners([first, second], [n_short, n_short], options),
         )
 
     def pair_products(self, of_bonds: Tensor) -> Tensor:
@@ -113,7 +113,7 @@ class Features:
     Attributes:
         atoms: shape (N, w).
         bonds: of short bonds, shape (n_short, w); those of other bonds never change.
-        updates: sum of the updates of angles, shape (2m, w), or none yet; what they began with is linear in
+        updates: sum of the updates of angles, shape (2m, w), or None before the first; the first features are linear in
             ``angular``.
         radial: radial functions of bonds, shape (n, functions).
         angular: angular functions of pairs, shape (m, functions).
@@ -132,7 +132,7 @@ class Features:
 
 @dataclass(eq=False)
 class Gradients:
-    """Derivatives of the energy by the features of the same names; layers are derived last to first."""
+    """Derivatives of the energy by the features of the same names; the backward pass goes from the last layer."""
 
     atoms: Tensor
     bonds: Tensor
@@ -150,7 +150,7 @@ class Gradients:
 
 
 class _Saved(NamedTuple):
-    """What the derivative of a layer needs of its evaluation."""
+    """The values of the forward pass of a layer that its backward pass needs."""
 
     messages: Tensor
     gate: SavedGate
@@ -168,20 +168,20 @@ class _FirstLayer:
 
 
 class _Linear:
-    """A linear map, and its transpose for derivatives."""
+    """A linear map, and its transpose for the backward pass."""
 
-    def __init__(self, matrix: NDArray[np.floating[Any]], place: Place) -> None:
+    def __init__(self, matrix: NDArray[np.floating[Any]], options: TensorOptions) -> None:
         """Take a matrix of shape (outputs, inputs)."""
-        self.forward = place.tensor(matrix.T)
-        self.backward = place.tensor(matrix)
+        self.forward = options.tensor(matrix.T)
+        self.backward = options.tensor(matrix)
 
 
 class _Output:
-    """Linear layer behind the summed messages; adds its result to the features."""
+    """Linear layer after the summed messages; adds its result to the features."""
 
-    def __init__(self, weights: ChgnetWeights, name: str, place: Place) -> None:
-        self.map = _Linear(weights.arrays[f"{name}.weight"], place)
-        self.bias = place.tensor(weights.arrays[f"{name}.bias"]) if weights.has_output_bias else None
+    def __init__(self, weights: ChgnetWeights, name: str, options: TensorOptions) -> None:
+        self.map = _Linear(weights.arrays[f"{name}.weight"], options)
+        self.bias = options.tensor(weights.arrays[f"{name}.bias"]) if weights.has_output_bias else None
 
     def added_to(self, features: Tensor, sums: Tensor) -> Tensor:
         """Return the new features."""
@@ -192,21 +192,21 @@ class _Output:
 class AtomConvolution:
     """Updates features of atoms by messages over bonds."""
 
-    def __init__(self, weights: ChgnetWeights, layer: int, place: Place) -> None:
+    def __init__(self, weights: ChgnetWeights, layer: int, options: TensorOptions) -> None:
         name = f"atom_conv_layers.{layer}"
         first = _FirstLayer(weights, f"{name}.twoBody_atom", 0, 3)
         centre, bond, neighbour = first.parts
-        self.bias = place.tensor(first.bias)
-        self.centre, self.neighbour, self.bond = (_Linear(part, place) for part in (centre, neighbour, bond))
-        self.radial = _Linear(bond @ weights.arrays["bond_embedding.weight"].astype(np.float64), place)
-        # in models with an output bias, convolutions over bonds shift also the bonds that are in no angle
+        self.bias = options.tensor(first.bias)
+        self.centre, self.neighbour, self.bond = (_Linear(part, options) for part in (centre, neighbour, bond))
+        self.radial = _Linear(bond @ weights.arrays["bond_embedding.weight"].astype(np.float64), options)
+        # in models with an output bias, convolutions over bonds also shift the bonds that are not part of an angle
         shift = np.zeros(weights.width)
         if weights.has_output_bias:
             names = [f"bond_conv_layers.{earlier}.mlp_out.layers.1.bias" for earlier in range(layer)]
             shift = np.sum([weights.arrays[earlier] for earlier in names], axis=0, dtype=np.float64) + shift
-        self.shift = place.tensor(bond @ shift)
-        self.gate = GatedNetwork(weights, f"{name}.twoBody_atom", place)
-        self.output = _Output(weights, f"{name}.mlp_out.layers.1", place)
+        self.shift = options.tensor(bond @ shift)
+        self.gate = GatedNetwork(weights, f"{name}.twoBody_atom", options)
+        self.output = _Output(weights, f"{name}.mlp_out.layers.1", options)
         self.is_first = layer == 0
 
     def evaluate(self, graph: MessageGraph, features: Features) -> _Saved:
@@ -225,8 +225,8 @@ class AtomConvolution:
         features.atoms = self.output.added_to(features.atoms, graph.to_atoms.sum(smoothed.flatten(0, 1)))
         return _Saved(messages, kept, None)
 
-    def derive(self, graph: MessageGraph, features: Features, gradients: Gradients, saved: _Saved) -> None:
-        """Turn derivatives by the result into derivatives by what this layer took."""
+    def backpropagate(self, graph: MessageGraph, features: Features, gradients: Gradients, saved: _Saved) -> None:
+        """Backward pass: turn derivatives by the result into derivatives by the input of this layer."""
         grad = (gradients.atoms @ self.output.map.backward).index_select(0, graph.centres)
         gradients.smoothing += _sum_of_halves(grad * saved.messages)
         _twice(grad).mul_(features.smoothing)
@@ -242,16 +242,16 @@ class AtomConvolution:
 
 
 class _AngleLayer:
-    """What the convolution over bonds and the update of angles share."""
+    """Common part of the convolution over bonds and the update of angles."""
 
-    def __init__(self, weights: ChgnetWeights, name: str, index: int, place: Place) -> None:
+    def __init__(self, weights: ChgnetWeights, name: str, index: int, options: TensorOptions) -> None:
         first = _FirstLayer(weights, name, index, 4)
         first_bond, second_bond, angle, centre = first.parts
-        self.bias = place.tensor(first.bias)
-        self.centre, self.angle = _Linear(centre, place), _Linear(angle, place)
-        self.first_bond, self.second_bond = _Linear(first_bond, place), _Linear(second_bond, place)
-        self.angular = _Linear(angle @ weights.arrays["angle_embedding.weight"].astype(np.float64), place)
-        self.gate = GatedNetwork(weights, name, place)
+        self.bias = options.tensor(first.bias)
+        self.centre, self.angle = _Linear(centre, options), _Linear(angle, options)
+        self.first_bond, self.second_bond = _Linear(first_bond, options), _Linear(second_bond, options)
+        self.angular = _Linear(angle @ weights.arrays["angle_embedding.weight"].astype(np.float64), options)
+        self.gate = GatedNetwork(weights, name, options)
 
     def messages(self, graph: MessageGraph, features: Features) -> _Saved:
         """Return the messages over angles, shape (2m, w)."""
@@ -267,8 +267,8 @@ class _AngleLayer:
         messages, kept = self.gate.evaluate(inputs)
         return _Saved(messages, kept, features.updates)
 
-    def derive_messages(self, graph: MessageGraph, gradients: Gradients, grad: Tensor, saved: _Saved) -> None:
-        """Add derivatives by what the messages took, given those by the messages."""
+    def backpropagate_messages(self, graph: MessageGraph, gradients: Gradients, grad: Tensor, saved: _Saved) -> None:
+        """Backward pass: add derivatives by the input of the messages, given those by the messages."""
         grad = self.gate.derivative(grad, saved.gate)
         gradients.angular.addmm_(_sum_of_halves(grad), self.angular.backward)
         if saved.updates is not None:
@@ -286,10 +286,10 @@ class _AngleLayer:
 class BondConvolution(_AngleLayer):
     """Updates features of short bonds by messages over angles."""
 
-    def __init__(self, weights: ChgnetWeights, layer: int, place: Place) -> None:
+    def __init__(self, weights: ChgnetWeights, layer: int, options: TensorOptions) -> None:
         name = f"bond_conv_layers.{layer}"
-        super().__init__(weights, f"{name}.twoBody_bond", 0, place)
-        self.output = _Output(weights, f"{name}.mlp_out.layers.1", place)
+        super().__init__(weights, f"{name}.twoBody_bond", 0, options)
+        self.output = _Output(weights, f"{name}.mlp_out.layers.1", options)
 
     def evaluate(self, graph: MessageGraph, features: Features) -> _Saved:
         """Replace the features of bonds."""
@@ -298,19 +298,19 @@ class BondConvolution(_AngleLayer):
         features.bonds = self.output.added_to(features.bonds, graph.to_bonds.sum(smoothed.flatten(0, 1)))
         return saved
 
-    def derive(self, graph: MessageGraph, features: Features, gradients: Gradients, saved: _Saved) -> None:
-        """Turn derivatives by the result into derivatives by what this layer took."""
+    def backpropagate(self, graph: MessageGraph, features: Features, gradients: Gradients, saved: _Saved) -> None:
+        """Backward pass: turn derivatives by the result into derivatives by the input of this layer."""
         grad = (gradients.bonds @ self.output.map.backward).index_select(0, graph.firsts)
         gradients.pair_smoothing += _sum_of_halves(grad * saved.messages)
         _twice(grad).mul_(features.pair_smoothing)
-        self.derive_messages(graph, gradients, grad, saved)
+        self.backpropagate_messages(graph, gradients, grad, saved)
 
 
 class AngleUpdate(_AngleLayer):
     """Updates features of angles."""
 
-    def __init__(self, weights: ChgnetWeights, layer: int, place: Place) -> None:
-        super().__init__(weights, f"angle_layers.{layer}.twoBody_bond", 1, place)
+    def __init__(self, weights: ChgnetWeights, layer: int, options: TensorOptions) -> None:
+        super().__init__(weights, f"angle_layers.{layer}.twoBody_bond", 1, options)
 
     def evaluate(self, graph: MessageGraph, features: Features) -> _Saved:
         """Replace the updates of angles."""
@@ -318,13 +318,13 @@ class AngleUpdate(_AngleLayer):
         features.updates = saved.messages if saved.updates is None else saved.updates + saved.messages
         return saved
 
-    def derive(self, graph: MessageGraph, features: Features, gradients: Gradients, saved: _Saved) -> None:
-        """Turn derivatives by the result into derivatives by what this layer took."""
+    def backpropagate(self, graph: MessageGraph, features: Features, gradients: Gradients, saved: _Saved) -> None:
+        """Backward pass: turn derivatives by the result into derivatives by the input of this layer."""
         del features
         grad = gradients.updates
         if saved.updates is None:
             gradients.updates = None
-        self.derive_messages(graph, gradients, grad, saved)
+        self.backpropagate_messages(graph, gradients, grad, saved)
 
 
 def _twice(rows: Tensor) -> Tensor:

@@ -1,9 +1,9 @@
-"""Layers of CHGNet in PyTorch, each with its derivative written out.
+"""Layers of CHGNet in PyTorch, each with an explicit backward pass.
 
 B. Deng et al., Nat. Mach. Intell. 2023, 5, 1031, DOI 10.1038/s42256-023-00716-3.
 
 Only derivatives by the features are needed, never by the weights, so that a backward pass costs no more than
-the forward one. What is exact and saves work:
+a forward pass. Two rules save work and are exact:
 
 - The first linear layer of a gated network acts on features of atoms, bonds and angles side by side. Its parts
   are multiplied once per atom and bond; their rows of one *table* are then added per message (:class:`Bags`).
@@ -31,12 +31,12 @@ _aten = torch.ops.aten
 
 
 @dataclass(frozen=True)
-class Place:
-    """Where tensors live, and of which type their floating-point numbers are.
+class TensorOptions:
+    """The device of tensors, and the type of their floating-point numbers.
 
     Attributes:
-        device: of PyTorch.
-        dtype: float32 as in the published package; float64 tells rounding from mistakes.
+        device: device of PyTorch.
+        dtype: float32 as in the published package; float64 separates rounding errors from mistakes.
     """
 
     device: torch.device
@@ -66,34 +66,34 @@ class Bags:
         return total
 
 
-def bags_of_columns(columns: Sequence[NDArray[np.int64]], place: Place) -> Bags:
+def bags_of_columns(columns: Sequence[NDArray[np.int64]], options: TensorOptions) -> Bags:
     """Return bags in which result k adds the rows ``columns[0][k]``, ``columns[1][k]``, ..."""
     indices = np.stack(columns, axis=1)
     offsets = np.arange(0, indices.size + 1, len(columns))
-    return Bags(place.tensor(indices.ravel()), place.tensor(offsets))
+    return Bags(options.tensor(indices.ravel()), options.tensor(offsets))
 
 
-def bags_of_owners(owners: Sequence[NDArray[np.int64]], n_owners: Sequence[int], place: Place) -> Bags:
+def bags_of_owners(owners: Sequence[NDArray[np.int64]], n_owners: Sequence[int], options: TensorOptions) -> Bags:
     """Return bags in which result k adds the rows that it owns.
 
     Args:
         owners: owner of each row of the table; one array for each block of results.
         n_owners: number of results in each block.
-        place: where the bags are used.
+        options: device and type of the tensors.
     """
     indices = [np.argsort(block, kind="stable") for block in owners]
     counts = [np.bincount(block, minlength=n) for block, n in zip(owners, n_owners, strict=True)]
     offsets = np.concatenate([[0], np.cumsum(np.concatenate(counts))])
-    return Bags(place.tensor(np.concatenate(indices)), place.tensor(offsets))
+    return Bags(options.tensor(np.concatenate(indices)), options.tensor(offsets))
 
 
 class _SavedBranch(NamedTuple):
-    """What the derivative of one branch of a gated network needs of its evaluation.
+    """The values of the forward pass of one branch of a gated network that its backward pass needs.
 
     Attributes:
-        normalised: what goes into the last non-linear function, shape (n, width).
-        activated: what comes out of it.
-        hidden: what was normalised, with mean and reciprocal width of each row; none without normalisation.
+        normalised: input of the last non-linear function, shape (n, width).
+        activated: its output.
+        hidden: input of the normalisation, with mean and reciprocal width of each row; none without normalisation.
     """
 
     normalised: Tensor
@@ -102,7 +102,7 @@ class _SavedBranch(NamedTuple):
 
 
 class SavedGate(NamedTuple):
-    """What the derivative of a gated network needs of its evaluation."""
+    """The values of the forward pass of a gated network that its backward pass needs."""
 
     inputs: Tensor
     core: _SavedBranch
@@ -110,21 +110,21 @@ class SavedGate(NamedTuple):
 
 
 class _Branch:
-    """Core or gate of a gated network, behind its first linear layer."""
+    """Core or gate of a gated network, after its first linear layer."""
 
-    def __init__(self, weights: ChgnetWeights, name: str, index: int, place: Place) -> None:
+    def __init__(self, weights: ChgnetWeights, name: str, index: int, options: TensorOptions) -> None:
         arrays, width = weights.arrays, weights.width
         layer = f"{name}.mlp_{('core', 'gate')[index]}.layers.3"
         self.columns = slice(index * width, (index + 1) * width)
         self.nonlinear = (_aten.silu, _aten.sigmoid)[index]
         self.matrix: Tensor | None = None
         if f"{layer}.weight" in arrays:
-            self.matrix = place.tensor(arrays[f"{layer}.weight"])
-            self.transposed, self.bias = self.matrix.T.contiguous(), place.tensor(arrays[f"{layer}.bias"])
+            self.matrix = options.tensor(arrays[f"{layer}.weight"])
+            self.transposed, self.bias = self.matrix.T.contiguous(), options.tensor(arrays[f"{layer}.bias"])
         self.norm: tuple[Tensor, ...] = ()
         if weights.has_layer_norm:
             norm = f"{name}.bn{index + 1}"
-            self.norm = tuple(place.tensor(arrays[f"{norm}.{part}"]) for part in ("weight", "bias"))
+            self.norm = tuple(options.tensor(arrays[f"{norm}.{part}"]) for part in ("weight", "bias"))
 
     def evaluate(self, inputs: Tensor) -> _SavedBranch:
         """Return the branch for the first layer's results or, with a hidden layer, what their SiLU gives."""
@@ -136,12 +136,12 @@ class _Branch:
         normalised, mean, rstd = torch.native_layer_norm(rows, [rows.shape[1]], *self.norm, LAYER_NORM_EPSILON)
         return _SavedBranch(normalised, self.nonlinear(normalised), (rows, mean, rstd))
 
-    def derive(self, grad: Tensor, saved: _SavedBranch, result: Tensor) -> None:
-        """Write the derivative by the inputs into this branch's columns of ``result``.
+    def backpropagate(self, grad: Tensor, saved: _SavedBranch, result: Tensor) -> None:
+        """Backward pass: write the derivative by the inputs into this branch's columns of ``result``.
 
         Args:
             grad: derivative by ``normalised``.
-            saved: what was evaluated.
+            saved: values of the forward pass.
             result: shape (n, 2 width).
         """
         if saved.hidden is not None:
@@ -153,18 +153,18 @@ class _Branch:
 
 
 class GatedNetwork:
-    """What follows the first linear layer of a gated network: SiLU(core) times sigmoid(gate).
+    """The part of a gated network after its first linear layer: SiLU(core) times sigmoid(gate).
 
     Rows of ``inputs`` hold the core's numbers, then the gate's. With a hidden layer, both go through SiLU and a
     linear layer; both are then normalised, if the model does so.
     """
 
-    def __init__(self, weights: ChgnetWeights, name: str, place: Place) -> None:
-        self.core, self.gate = (_Branch(weights, name, index, place) for index in range(2))
+    def __init__(self, weights: ChgnetWeights, name: str, options: TensorOptions) -> None:
+        self.core, self.gate = (_Branch(weights, name, index, options) for index in range(2))
         self.has_hidden_layer = self.core.matrix is not None
 
     def evaluate(self, inputs: Tensor) -> tuple[Tensor, SavedGate]:
-        """Return the messages, shape (n, width), of inputs of shape (n, 2 width), and what the derivative needs."""
+        """Return the messages, shape (n, width), of inputs, shape (n, 2 width), and values for the backward pass."""
         rows = _aten.silu(inputs) if self.has_hidden_layer else inputs
         core, gate = self.core.evaluate(rows), self.gate.evaluate(rows)
         return core.activated * gate.activated, SavedGate(inputs, core, gate)
@@ -174,9 +174,13 @@ class GatedNetwork:
         result = torch.empty_like(saved.inputs)
         _, core, gate = saved
         by_gate = grad * core.activated
-        self.gate.derive(_aten.sigmoid_backward.grad_input(by_gate, gate.activated, grad_input=by_gate), gate, result)
+        self.gate.backpropagate(
+            _aten.sigmoid_backward.grad_input(by_gate, gate.activated, grad_input=by_gate), gate, result
+        )
         by_core = grad * gate.activated
-        self.core.derive(_aten.silu_backward.grad_input(by_core, core.normalised, grad_input=by_core), core, result)
+        self.core.backpropagate(
+            _aten.silu_backward.grad_input(by_core, core.normalised, grad_input=by_core), core, result
+        )
         if self.has_hidden_layer:
             _aten.silu_backward.grad_input(result, saved.inputs, grad_input=result)
         return result
@@ -185,7 +189,7 @@ class GatedNetwork:
 def layer_norm_derivative(
     grad: Tensor, inputs: Tensor, mean: Tensor, rstd: Tensor, parameters: tuple[Tensor, ...]
 ) -> Tensor:
-    """Return the derivative by what was normalised, given that by the result."""
+    """Return the derivative by the input of the normalisation, given that by the result."""
     scale, shift = parameters
     needed = [True, False, False]
     result: Tensor = _aten.native_layer_norm_backward(
@@ -197,14 +201,14 @@ def layer_norm_derivative(
 class Readout:
     """Energy of each atom from its features: a normalisation, if the model has one, and linear layers with SiLU."""
 
-    def __init__(self, weights: ChgnetWeights, place: Place) -> None:
+    def __init__(self, weights: ChgnetWeights, options: TensorOptions) -> None:
         arrays = weights.arrays
         names = [f"mlp.layers.{index}" for index in weights.readout_indices]
-        self.matrices = [place.tensor(arrays[f"{name}.weight"]) for name in names]
-        self.biases = [place.tensor(arrays[f"{name}.bias"]) for name in names]
+        self.matrices = [options.tensor(arrays[f"{name}.weight"]) for name in names]
+        self.biases = [options.tensor(arrays[f"{name}.bias"]) for name in names]
         self.norm: tuple[Tensor, ...] = ()
         if weights.has_readout_norm:
-            self.norm = tuple(place.tensor(arrays[f"readout_norm.{part}"]) for part in ("weight", "bias"))
+            self.norm = tuple(options.tensor(arrays[f"readout_norm.{part}"]) for part in ("weight", "bias"))
 
     def energy_and_derivative(self, atoms: Tensor) -> tuple[Tensor, Tensor]:
         """Return the energy of each atom, eV, shape (n,), and the derivative of their sum, shape (n, width)."""
@@ -227,11 +231,11 @@ class Readout:
 class RadialBasis:
     """Radial Bessel functions times the polynomial envelope, sqrt(2/c) sin(f r/c)/r u(r/c), of bonds up to c."""
 
-    def __init__(self, weights: ChgnetWeights, name: str, cutoff: float, place: Place) -> None:
-        self.frequencies = place.tensor(weights.arrays[f"bond_basis_expansion.{name}.frequencies"])
+    def __init__(self, weights: ChgnetWeights, name: str, cutoff: float, options: TensorOptions) -> None:
+        self.frequencies = options.tensor(weights.arrays[f"bond_basis_expansion.{name}.frequencies"])
         self.cutoff = cutoff
         self.exponent = weights.cutoff_exponent
-        self.place = place
+        self.options = options
 
     def _envelope(self, x: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Return the envelope and its derivative by x, the length over the cutoff."""
@@ -248,7 +252,7 @@ class RadialBasis:
         scale = np.sqrt(2 / self.cutoff) / lengths
         amplitude = scale * envelope
         factors = (x, amplitude, amplitude / self.cutoff, scale * (slope / self.cutoff - envelope / lengths))
-        x32, of_sine, of_cosine, of_sine_slope = (self.place.tensor(factor[:, None]) for factor in factors)
+        x32, of_sine, of_cosine, of_sine_slope = (self.options.tensor(factor[:, None]) for factor in factors)
         phase = x32 * self.frequencies
         sine = torch.sin(phase)
         slopes = phase.cos_().mul_(self.frequencies).mul_(of_cosine).addcmul_(sine, of_sine_slope)
@@ -258,15 +262,15 @@ class RadialBasis:
 class AngularBasis:
     """Fourier functions of an angle: a constant, sines and cosines, over sqrt(π)."""
 
-    def __init__(self, weights: ChgnetWeights, place: Place) -> None:
-        self.frequencies = place.tensor(weights.arrays["angle_basis_expansion.fourier_expansion.frequencies"])
-        self.place = place
+    def __init__(self, weights: ChgnetWeights, options: TensorOptions) -> None:
+        self.frequencies = options.tensor(weights.arrays["angle_basis_expansion.fourier_expansion.frequencies"])
+        self.options = options
 
     def evaluate(self, angles: NDArray[np.float64]) -> tuple[Tensor, Tensor]:
         """Return the functions and their derivatives by the angle, both of shape (n, functions)."""
         order = len(self.frequencies)
         scale = 1 / np.sqrt(np.pi)
-        phase = self.place.tensor(angles[:, None]) * self.frequencies
+        phase = self.options.tensor(angles[:, None]) * self.frequencies
         values = phase.new_empty((len(angles), 2 * order + 1))
         slopes = torch.empty_like(values)
         values[:, 0] = scale / np.sqrt(2)

@@ -44,7 +44,7 @@ N_ELEMENTS = 94
 ASSUMED_ARGUMENTS = MappingProxyType(
     {"non_linearity": "silu", "mlp_first": True, "is_intensive": True, "update_bond": True, "update_angle": True}
 )
-"""Arguments of a model that this package takes for granted."""
+"""Arguments of a model that this package assumes."""
 
 ASSUMED_DEFAULTS = MappingProxyType({"conv_norm": None, "final_mlp": "MLP", "angle_layer_hidden_dim": 0})
 """As :data:`ASSUMED_ARGUMENTS`, for arguments that may be missing."""
@@ -75,7 +75,7 @@ class ChgnetWeights:
         n_convolutions: convolutions over atoms; those over bonds and angles are one fewer.
         has_layer_norm: whether both branches of each gated network are normalised before they are multiplied.
         has_readout_norm: whether atom features are normalised before the readout.
-        has_output_bias: whether the linear layer behind summed messages has a bias.
+        has_output_bias: whether the linear layer after summed messages has a bias.
         n_readout_layers: linear layers of the readout.
         arrays: float32, by the names in the published file, read-only.
     """
@@ -109,7 +109,7 @@ def read_weights(model: str) -> ChgnetWeights:
         model: version of CHGNet, a key of :data:`MODEL_FILES`.
 
     Raises:
-        InputError: where the model is not known, chgnet is not installed, or its file is not as expected.
+        InputError: if the model is not known, chgnet is not installed, or its file is not as expected.
     """
     if model not in MODEL_FILES:
         raise InputError(_MODEL_FIELD, model, f"must be one of {', '.join(MODEL_FILES)}")
@@ -120,7 +120,7 @@ def package_folder() -> Path:
     """Return the folder of the installed chgnet package, without importing it.
 
     Raises:
-        InputError: where it is not installed.
+        InputError: if it is not installed.
     """
     spec = find_spec("chgnet")
     folders = list(spec.submodule_search_locations or []) if spec else []
@@ -138,7 +138,7 @@ def read_weights_file(path: Path, model: str) -> ChgnetWeights:
         model: version that the file belongs to.
 
     Raises:
-        InputError: where the file is not as expected.
+        InputError: if the file is not as expected.
     """
     with _problems_of(path, model), zipfile.ZipFile(path) as archive:
         names = archive.namelist()
@@ -156,7 +156,7 @@ def read_weights_file(path: Path, model: str) -> ChgnetWeights:
 
 @contextmanager
 def _problems_of(path: Path, model: str) -> Iterator[None]:
-    """Name the file and the model in what goes wrong with reading it."""
+    """Name the file and the model in the errors of reading it."""
     try:
         yield
     except FileNotFoundError:
@@ -164,11 +164,11 @@ def _problems_of(path: Path, model: str) -> Iterator[None]:
     except KeyError as error:
         raise InputError(_MODEL_FIELD, model, f"{path} lacks {error}") from error
     except StopIteration:
-        raise InputError(_MODEL_FIELD, model, f"{path} is no archive of PyTorch") from None
+        raise InputError(_MODEL_FIELD, model, f"{path} is not a PyTorch archive") from None
     except (OSError, EOFError, ValueError, TypeError, AttributeError, IndexError, pickle.UnpicklingError) as error:
         raise InputError(_MODEL_FIELD, model, f"{path} is not as expected: {error}") from error
     except zipfile.BadZipFile as error:
-        raise InputError(_MODEL_FIELD, model, f"{path} is no archive of PyTorch: {error}") from error
+        raise InputError(_MODEL_FIELD, model, f"{path} is not a PyTorch archive: {error}") from error
 
 
 class _Storage(NamedTuple):
@@ -200,7 +200,7 @@ class _RestrictedUnpickler(pickle.Unpickler):
     """Builds plain containers and descriptions of tensors, and refuses everything else."""
 
     def find_class(self, module: str, name: str) -> Any:
-        """Return what stands for a global of the pickle."""
+        """Return the replacement of a global of the pickle."""
         if (module, name) == ("collections", "OrderedDict"):
             return OrderedDict
         if (module, name) == ("torch._utils", "_rebuild_tensor_v2"):

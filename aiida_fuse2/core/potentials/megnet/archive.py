@@ -1,4 +1,4 @@
-"""A MEGNet model as one file: a zip archive of Keras' weights, the description of its graphs, and what it is.
+"""A MEGNet model as one file: a zip archive of Keras' weights, the description of its graphs, and its properties.
 
 ``weights.hdf5`` and ``weights.hdf5.json`` are the two files that megnet itself writes.
 """
@@ -35,7 +35,7 @@ MAX_TEXT_BYTES = 1024**2
 """Largest description that is read; that of the published model has 3 kB."""
 
 MAX_CENTERS = 10_000
-"""Most numbers that describe a bond."""
+"""Largest number of numbers that describe a bond."""
 
 HDF5_NAME, CONFIG_NAME, ABOUT_NAME = "weights.hdf5", "weights.hdf5.json", "model.json"
 
@@ -45,12 +45,12 @@ EPOCH = (1980, 1, 1, 0, 0, 0)
 
 @dataclass(frozen=True, eq=False)
 class GraphRules:
-    """How a crystal becomes a graph.
+    """The rules by which a crystal becomes a graph.
 
     Attributes:
         cutoff: longest bond, Å.
-        centers: of the Gaussians that a length is expanded in, Å, shape (m,).
-        width: of these, Å.
+        centers: centres of the Gaussians in which a length is expanded, Å, shape (m,).
+        width: width of these Gaussians, Å.
     """
 
     cutoff: float
@@ -74,12 +74,12 @@ def rules_of(config: Mapping[str, Any]) -> GraphRules:
 
 @dataclass(frozen=True)
 class Scale:
-    """How the numbers that a network gives become energies.
+    """The conversion of the numbers of a network to energies.
 
     Attributes:
-        mean: of the energies that it was trained with, eV/atom.
+        mean: mean of the energies in the training, eV/atom.
         deviation: their standard deviation, eV/atom.
-        is_intensive: whether it gives an energy per atom, not one of the cell.
+        is_intensive: whether the network gives an energy per atom, not per cell.
     """
 
     mean: float = 0.0
@@ -99,7 +99,7 @@ def scale_of(config: Mapping[str, Any]) -> Scale:
     """Return the scale of the targets, from megnet's description.
 
     Raises:
-        ValueError: where it is described by another class than megnet's own, or by no numbers.
+        ValueError: if it is described by another class than megnet's own, or by no numbers.
     """
     scaler = config.get("target_scaler") or {"@class": "DummyScaler"}
     if scaler["@class"] == "DummyScaler":
@@ -120,8 +120,8 @@ class MegnetArchive:
     Attributes:
         hdf5: Keras' file.
         config: megnet's description of graphs and targets.
-        elements: that it was trained with.
-        source: where it is from.
+        elements: elements that the model was trained with.
+        source: origin of the model.
     """
 
     hdf5: bytes
@@ -167,7 +167,7 @@ class MegnetArchive:
         """Refuse elements that the model was not trained with.
 
         Raises:
-            InputError: which names them.
+            InputError: it names the elements.
         """
         unknown = [element for element in elements if element not in self.elements]
         if unknown:
@@ -180,14 +180,16 @@ def make_archive(hdf5: bytes, config: bytes, *, elements: tuple[str, ...], sourc
     Args:
         hdf5: Keras' file.
         config: the file beside it, ``.json``.
-        elements: that it was trained with.
-        source: where it is from.
+        elements: elements that the model was trained with.
+        source: origin of the model.
 
     Raises:
-        InputError: where these are no files of a MEGNet model.
+        InputError: if these are not the files of a MEGNet model.
     """
     if not hdf5.startswith(HDF5_SIGNATURE):
-        raise InputError(FIELD, source, "is no HDF5 file; MEGNet's weights are a file NAME.hdf5 with NAME.hdf5.json")
+        raise InputError(
+            FIELD, source, "is not an HDF5 file; MEGNet's weights are a file NAME.hdf5 with NAME.hdf5.json"
+        )
     try:
         values = json.loads(config) if len(config) <= MAX_TEXT_BYTES else None
         if not isinstance(values, dict):
@@ -201,7 +203,7 @@ def make_archive(hdf5: bytes, config: bytes, *, elements: tuple[str, ...], sourc
 
 
 def _check_rules(archive: MegnetArchive) -> None:
-    """Raise what is wrong with the description, as ValueError or KeyError."""
+    """Raise ValueError or KeyError if the description is wrong."""
     converter = archive.config["graph_converter"]
     if converter.get("@class") != "CrystalGraph":
         raise ValueError(f"graphs are made by {converter.get('@class')}, not CrystalGraph")
@@ -224,11 +226,11 @@ def read_archive(data: bytes, *, name: str = "weights.zip") -> MegnetArchive:
         name: for messages.
 
     Raises:
-        InputError: where it is none, corrupt, or of another architecture.
+        InputError: if it is none, corrupt, or of another architecture.
     """
     try:
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
-            sizes = {info.filename: info.file_size for info in archive.infolist()}  # no more than that is unpacked
+            sizes = {info.filename: info.file_size for info in archive.infolist()}  # not more than that is unpacked
             largest = max(sizes.get(CONFIG_NAME, 0), sizes.get(ABOUT_NAME, 0))
             if sum(sizes.values()) > MAX_BYTES or largest > MAX_TEXT_BYTES:
                 raise InputError(FIELD, name, f"holds more than {MAX_BYTES // 1024**2} MB")
@@ -241,10 +243,10 @@ def read_archive(data: bytes, *, name: str = "weights.zip") -> MegnetArchive:
     except (*BROKEN_ZIP, KeyError, ValueError, AttributeError, TypeError) as error:
         if isinstance(error, InputError):
             raise
-        expected = f"is no model that `aiida-fuse2 model install` or `train` made, or a corrupt one ({error})"
+        expected = f"is not a model that `aiida-fuse2 model install` or `train` made, or is corrupt ({error})"
         raise InputError(FIELD, name, expected) from error
     if sha256(hdf5).hexdigest() != digest:
-        raise InputError(FIELD, name, "is corrupt: the SHA-256 of the weights is not that noted with them")
+        raise InputError(FIELD, name, "is corrupt: the SHA-256 of the weights is not the stored one")
     return make_archive(hdf5, config, elements=elements, source=source)
 
 
@@ -252,7 +254,7 @@ def read_archive_file(path: Path | None) -> MegnetArchive:
     """Return the model of a file.
 
     Raises:
-        InputError: where there is none, or it cannot be used.
+        InputError: if there is none, or it cannot be used.
     """
     if path is None:
         expected = "megnet needs weights: `aiida-fuse2 model install megnet`, then give the model"

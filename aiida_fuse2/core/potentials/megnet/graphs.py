@@ -22,7 +22,7 @@ class GraphBatch:
         bonds: lengths in the basis of Gaussians, shape (1, bonds, m).
         states: unused, zero, shape (1, graphs, 2).
         first: atom at which each bond begins, shape (1, bonds).
-        second: atom at which it ends.
+        second: atom at which each bond ends, shape (1, bonds).
         graph_of_atom: shape (1, atoms).
         graph_of_bond: shape (1, bonds).
     """
@@ -53,7 +53,7 @@ def make_batch(structures: Sequence[Atoms], rules: GraphRules) -> GraphBatch:
 
     Args:
         structures: periodic, no atom isolated.
-        rules: of the model.
+        rules: rules of the model for making graphs.
     """
     firsts, seconds, lengths, bond_graphs, atom_graphs = [], [], [], [], []
     offset = 0

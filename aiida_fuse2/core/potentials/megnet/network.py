@@ -23,17 +23,17 @@ RENAMED = (
     ("BrunnerNN_reciprocal", "BrunnerNNReciprocal"),
     ("BrunnerNN_relative", "BrunnerNNRelative"),
 )
-"""Names in ``pymatgen.analysis.local_env`` that megnet imports, and what newer versions of pymatgen call them."""
+"""Names in ``pymatgen.analysis.local_env`` that megnet imports, and their names in newer versions of pymatgen."""
 
 GRAPHS_AT_A_TIME = 16
-"""Most structures of one call; more save nothing on one core."""
+"""Largest number of structures of one call; more save no time on one core."""
 
 
 def import_tensorflow() -> Any:
-    """Return TensorFlow, set up for megnet: Keras 2, one thread, no chatter.
+    """Return TensorFlow, set up for megnet: Keras 2, one thread, no log messages.
 
     Raises:
-        InputError: where it, or megnet, is not installed, or PyTorch is in this process.
+        InputError: if it, or megnet, is not installed, or PyTorch is in this process.
     """
     if "torch" in sys.modules:
         raise InputError(FIELD, "megnet", "PyTorch is in this process already, and TensorFlow cannot share it")
@@ -63,7 +63,7 @@ def load_model(archive: MegnetArchive) -> Any:
     """Return the Keras model of an archive: made anew, and filled with its numbers.
 
     Raises:
-        InputError: where the weights are corrupt, or not those of a MEGNet.
+        InputError: if the weights are corrupt, or not those of a MEGNet.
     """
     import_tensorflow()
     from megnet.models.megnet import make_megnet_model
@@ -95,7 +95,7 @@ class MegnetNetwork:
     """Formation energies by MEGNet.
 
     Args:
-        weights: file of the archive.
+        weights: file with the archive.
     """
 
     def __init__(self, weights: Path | None) -> None:
@@ -106,7 +106,7 @@ class MegnetNetwork:
         self._predict = trace(model, len(self._rules.centers))
 
     def score(self, structures: Sequence[Atoms]) -> NDArray[np.float64]:
-        """Return formation energies, eV/atom; NaN where an atom has no bond."""
+        """Return formation energies, eV/atom; NaN if an atom has no bond."""
         energies = np.full(len(structures), np.nan)
         usable = [i for i, atoms in enumerate(structures) if not has_isolated_atom(atoms, self._rules)]
         for start in range(0, len(usable), GRAPHS_AT_A_TIME):
@@ -122,8 +122,8 @@ def trace(model: Any, width: int) -> Any:
     """Return a model as one function of TensorFlow for graphs of any size, traced once.
 
     Args:
-        model: of Keras.
-        width: numbers that describe a bond.
+        model: model of Keras.
+        width: how many numbers describe a bond.
     """
     tensorflow = import_tensorflow()
     return tensorflow.function(

@@ -1,6 +1,6 @@
 """The numbers in Keras' file of a MEGNet.
 
-Such a file also describes layers, and Keras would make whatever it names, functions of Python among them. Here the
+Such a file also describes layers, and Keras would make everything that it names, even Python functions. Here the
 description is only compared with that of a MEGNet, whose layers are then made anew (``network``) and filled.
 """
 
@@ -20,10 +20,10 @@ from aiida_fuse2.core.errors import InputError
 from .archive import FIELD
 
 MAX_NUMBERS = 20_000_000
-"""Most numbers of a network; the published one has 0.2 million."""
+"""Largest number of weights of a network; the published one has 0.2 million."""
 
 MAX_PASSES = 20
-"""Most passes of Set2Set."""
+"""Largest number of passes of Set2Set."""
 
 N_STATES = 2
 """Numbers that describe a whole crystal."""
@@ -42,7 +42,7 @@ EXPECTED = {
         "use_bias": True,
     },
 }
-"""How the layers with numbers are described; of the last one the activation is ``linear``."""
+"""Description of the layers with numbers; the activation of the last one is ``linear``."""
 
 Arrays = list[NDArray[np.float32]]
 Shapes = list[tuple[int, ...]]
@@ -50,16 +50,16 @@ Shapes = list[tuple[int, ...]]
 
 @dataclass(frozen=True)
 class Architecture:
-    """What tells two MEGNets apart, beside their numbers.
+    """The properties that distinguish two MEGNets, besides their weights.
 
     Attributes:
-        elements: how many the embedding has.
-        embedding: numbers that describe an element.
-        bond_width: numbers that describe a bond.
+        elements: number of elements in the embedding.
+        embedding: how many numbers describe an element.
+        bond_width: how many numbers describe a bond.
         hidden: widths of the layers, as megnet's ``n1``, ``n2`` and ``n3``.
-        blocks: how many.
-        passes: of Set2Set.
-        dropout: fraction left out while training.
+        blocks: number of blocks.
+        passes: number of passes of Set2Set.
+        dropout: fraction that is dropped during training.
     """
 
     elements: int
@@ -105,7 +105,7 @@ def read_weights(hdf5: bytes, *, source: str) -> tuple[Architecture, list[Arrays
         source: for messages.
 
     Raises:
-        InputError: where it is no MEGNet, holds other layers, links, data of other files, or too much.
+        InputError: if it is not a MEGNet, or holds other layers, links, data of other files, or too much.
     """
     import h5py
 
@@ -120,7 +120,7 @@ def read_weights(hdf5: bytes, *, source: str) -> tuple[Architecture, list[Arrays
 
 
 def named_functions(config: Any) -> Any:
-    """Return a description of layers in which each function is its name, as megnet's own files have them.
+    """Return a description of layers in which each function is given by its name, as in megnet's own files.
 
     Keras 2.15 and later describe a function of another package in a way that they cannot read themselves.
     """
@@ -134,7 +134,7 @@ def named_functions(config: Any) -> Any:
 
 
 def _layers(config: Mapping[str, Any]) -> list[Mapping[str, Any]]:
-    """Return the layers of a network, none of which is one that a MEGNet does not have."""
+    """Return the layers of a network, which must be those of a MEGNet."""
     layers: list[Mapping[str, Any]] = named_functions(config)["config"]["layers"]
     for layer in layers:
         if layer["class_name"] not in {*EXPECTED, *WEIGHTLESS}:
@@ -151,7 +151,7 @@ def _read_arrays(file: Any) -> list[Arrays]:
     for dataset in datasets:
         if dataset.dtype.kind != "f" or dataset.is_virtual or dataset.external:
             raise ValueError(f"{dataset.name} holds no numbers, or those of another file")
-    if sum(dataset.size for dataset in datasets) > MAX_NUMBERS:  # as declared: compressed, it may be a small file
+    if sum(dataset.size for dataset in datasets) > MAX_NUMBERS:  # the declared size: the compressed file may be small
         raise ValueError(f"it holds more than {MAX_NUMBERS} numbers")
     arrays = [[np.asarray(dataset[()], dtype=np.float32) for dataset in of_layer] for of_layer in found]
     if not all(np.isfinite(array).all() for of_layer in arrays for array in of_layer):
@@ -176,7 +176,7 @@ def _node(file: Any, path: str) -> Any:
 
 
 def _architecture(layers: Sequence[Mapping[str, Any]], arrays: Sequence[Arrays]) -> Architecture:
-    """Return the architecture, which description and shapes must agree with."""
+    """Return the architecture; description and shapes must agree with it."""
     full = [layer for layer in layers if layer["class_name"] not in WEIGHTLESS]
     passes = {layer["config"]["T"] for layer in full if layer["class_name"] == "Set2Set"}
     dropouts = {float(layer["config"]["rate"]) for layer in layers if layer["class_name"] == "Dropout"}

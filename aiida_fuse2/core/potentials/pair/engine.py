@@ -16,7 +16,7 @@ MISSING_PAIR = "missing_pair"
 """Reason of the failure of a structure with elements that the library has no term for."""
 
 COINCIDENT_ATOMS = "coincident_atoms"
-"""Reason of the failure of a structure with two atoms at one place."""
+"""Reason of the failure of a structure with two atoms at one position."""
 
 COINCIDENT = 1e-6
 """Distance below which two atoms have no direction to each other, Å."""
@@ -29,13 +29,13 @@ N_KEYS = len(chemical_symbols) + 1
 
 
 class PairEvaluator:
-    """The sum of the pair terms of a library, without electrostatics; what GULP gives with ``noelectrostatics``.
+    """The sum of the pair terms of a library, without electrostatics; the result of GULP with ``noelectrostatics``.
 
     Args:
         library: each term acts from its ``rmin`` up to its ``rmax``.
 
     Raises:
-        InputError: where there is more in the library than the engine computes, or nothing.
+        InputError: if there is more in the library than the engine computes, or nothing.
     """
 
     name = "pair potential"
@@ -56,16 +56,16 @@ class PairEvaluator:
         """Return energy, forces and stress.
 
         Raises:
-            RelaxationError: ``missing_pair`` where two elements have no term, ``coincident_atoms`` where two
-                atoms are at one place.
+            RelaxationError: ``missing_pair`` if two elements have no term, ``coincident_atoms`` if two
+                atoms are at one position.
         """
         numbers = np.asarray(numbers)
         self._check_elements(numbers)
         i, j, lengths, vectors = neighbour_list(
             "ijdD", positions=positions, cell=cell, cutoff=self._cutoff, pbc=[True] * 3
         )
-        # every pair is in the list twice, once from each end: half of it has all that there is to compute,
-        # but an atom and its own images come in opposite pairs too, so that the halves are told by direction
+        # every pair is in the list twice, once from each end: half of it has all the information,
+        # but an atom and its own images form opposite pairs too, so the direction decides between the halves
         once = (i < j) | ((i == j) & _points_up(vectors))
         i, j, lengths, vectors = i[once], j[once], lengths[once], vectors[once]
         if lengths.size and lengths.min() < COINCIDENT:
@@ -105,10 +105,10 @@ class PairEvaluator:
 
 
 def _points_up(vectors: NDArray[np.float64]) -> NDArray[np.bool_]:
-    """Tell for each vector whether it, and not its opposite, is the one of the two that is counted.
+    """Return, for each vector, whether it is counted instead of its opposite.
 
     Vectors from an atom to its image and back are exact opposites: the sign of their first component that is
-    not zero tells them apart.
+    not zero distinguishes them.
     """
     x, y, z = vectors.T
     up: NDArray[np.bool_] = (x > 0) | ((x == 0) & ((y > 0) | ((y == 0) & (z > 0))))
@@ -119,7 +119,7 @@ def _check(library: PairLibrary) -> None:
     """Refuse a library that the engine does not compute.
 
     Raises:
-        InputError: where it has no terms, charges, or reaches too far.
+        InputError: if it has no terms, has charges, or has a too large cutoff.
     """
     if not library.terms:
         raise InputError("potential", "", "holds no potential")
@@ -129,5 +129,5 @@ def _check(library: PairLibrary) -> None:
         raise InputError("potential", f"charges {charged}", expected)
     if library.cutoff > MAX_CUTOFF:
         raise InputError(
-            "potential", f"cutoff {library.cutoff:g} Å", f"the embedded engine takes at most {MAX_CUTOFF:g}"
+            "potential", f"cutoff {library.cutoff:g} Å", f"the embedded engine accepts at most {MAX_CUTOFF:g}"
         )

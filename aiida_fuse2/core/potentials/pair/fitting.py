@@ -3,9 +3,9 @@
 The energy of a pair of elements is a cubic B-spline on uniform knots that ends at the cutoff with energy, slope and
 curvature zero. Energies, forces and stresses are linear in its coefficients, so that one least-squares problem gives
 them (the idea of ultra-fast potentials: Xie, Rupp, Hennig, npj Comput. Mater. 2023, 9, 162, DOI
-10.1038/s41524-023-01092-7). Below the shortest distance that the frames have, the curve goes on straight with a
-cubic wall. The result is a table, for our engine and for GULP's ``spline cubic``; its points hold all knots, so that
-interpolating it gives the fitted curve.
+10.1038/s41524-023-01092-7). Below the shortest distance of the frames, the curve continues as a straight line with a
+cubic wall. The result is a table, for our engine and for GULP's ``spline cubic``; its points include all knots, so
+that interpolating it gives the fitted curve.
 """
 
 from __future__ import annotations
@@ -28,13 +28,13 @@ from .library import Pair, PairLibrary, PairTerm, ordered_pair
 DEGREE = 3
 
 TABLE_STEP = 0.05
-"""Distance of the points of a table, Å; knots lie on them."""
+"""Distance between the points of a table, Å; knots lie on them."""
 
 TABLE_START = 0.2
 """First distance of a table, Å."""
 
 SMOOTHING = 1e-3
-"""Weight of the third differences of neighbouring coefficients: decides where the frames say nothing."""
+"""Weight of the third differences of neighbouring coefficients: decides where there are no data."""
 
 DAMPING = 1e-4
 """Weight of the coefficients themselves."""
@@ -45,7 +45,7 @@ WALL = 200.0
 
 @dataclass(frozen=True, eq=False)
 class Frame:
-    """A geometry and what another potential gives for it.
+    """A geometry and the values of another potential for it.
 
     Attributes:
         numbers: atomic numbers, shape (n,).
@@ -62,13 +62,13 @@ class Frame:
 
 @dataclass(frozen=True, kw_only=True)
 class FitWeights:
-    """What a residual of each kind counts.
+    """Weights of the residuals of each kind.
 
     Attributes:
         energy: per eV/atom.
         force: per eV/Å.
         stress: per eV/atom of stress times volume.
-        large_force: residuals of a frame count half where its largest force is this, eV/Å.
+        large_force: largest force at which residuals of a frame count half, eV/Å.
     """
 
     energy: float
@@ -83,7 +83,7 @@ class Fit:
 
     Attributes:
         library: one table for each pair.
-        offset: energy per atom that the library leaves out, eV: that of the free atoms, which no distance changes.
+        offset: energy per atom that is not in the library, eV: that of the free atoms, which no distance changes.
         shortest: shortest distance of each pair in the frames, Å; the wall begins there.
     """
 
@@ -102,7 +102,7 @@ class _Basis:
         step = cutoff / intervals
         knots = step * np.arange(-DEGREE, intervals + DEGREE + 1)
         count = len(knots) - DEGREE - 1
-        # without the last three, whatever the rest is ends with energy, slope and curvature zero
+        # without the last three, every curve ends with energy, slope and curvature zero
         self.size = count - DEGREE
         self._energies = BSpline(knots, np.eye(count)[:, : self.size], DEGREE)
         self._slopes = self._energies.derivative()
@@ -112,7 +112,7 @@ class _Basis:
         return BSpline(self._energies.t, np.pad(coefficients, (0, DEGREE)), DEGREE)
 
     def rows(self, frame: Frame) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
-        """Return how energy, forces and stress of a frame depend on the coefficients.
+        """Return the dependence of energy, forces and stress of a frame on the coefficients.
 
         Returns:
             Energy per atom, shape (m,); forces, shape (3 n, m); stress times volume per atom, shape (6, m), where
@@ -143,7 +143,7 @@ class _Basis:
 
 
 def _summed_by_atom(atoms: NDArray[np.int64], rows: NDArray[np.float64], n_atoms: int) -> NDArray[np.float64]:
-    """Return the sum of the rows of each atom, shape (n_atoms, columns); atoms rise, as in a neighbour list."""
+    """Return the sum of the rows of each atom, shape (n_atoms, columns); atoms ascend, as in a neighbour list."""
     found = np.zeros((n_atoms, rows.shape[1]))
     present, starts = np.unique(atoms, return_index=True)
     found[present] = np.add.reduceat(rows, starts, axis=0)
@@ -167,13 +167,13 @@ def shortest_distances(frame: Frame, pairs: Sequence[Pair], cutoff: float) -> di
 
 
 class PairFitter:
-    """Collects frames, and fits a table for each pair of elements to them whenever it is asked.
+    """Collects frames, and fits a table for each pair of elements to them on request.
 
     Args:
-        elements: of the frames; all are of one composition, as the energy that no distance changes is one number.
-        cutoff: of the potentials, Å; a multiple of ``TABLE_STEP``.
-        knot_distance: of the B-splines, Å; rounded so that the cutoff is a multiple of it.
-        weights: of the residuals.
+        elements: elements of the frames, all of one composition: the energy of the free atoms is one number.
+        cutoff: cutoff of the potentials, Å; a multiple of ``TABLE_STEP``.
+        knot_distance: distance between knots of the B-splines, Å; rounded so that the cutoff is a multiple of it.
+        weights: weights of the residuals.
     """
 
     def __init__(self, elements: Sequence[str], *, cutoff: float, knot_distance: float, weights: FitWeights) -> None:
@@ -185,7 +185,7 @@ class PairFitter:
         self._shortest = dict.fromkeys(self._basis.pairs, cutoff)
 
     def add(self, frames: Iterable[Frame]) -> None:
-        """Take frames into the fit."""
+        """Add frames to the fit."""
         for frame in frames:
             matrix, target = _weighted_rows(self._basis, frame, self._weights)
             self._normal += matrix.T @ matrix
@@ -208,7 +208,7 @@ class PairFitter:
 
 
 def _weighted_rows(basis: _Basis, frame: Frame, weights: FitWeights) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Return the weighted rows of a frame, the last column that of the energy of the free atoms, and their targets."""
+    """Return the weighted rows of a frame, with the energy of the free atoms as last column, and their targets."""
     n_atoms = len(frame.numbers)
     energy, force, stress = basis.rows(frame)
     target = frame.target
@@ -228,7 +228,7 @@ def _weighted_rows(basis: _Basis, frame: Frame, weights: FitWeights) -> tuple[ND
 
 
 def _regularisation(basis: _Basis, n_columns: int) -> NDArray[np.float64]:
-    """Return what keeps coefficients smooth and small where the frames do not decide them, shape (m + 1, m + 1)."""
+    """Return the matrix that keeps coefficients without data smooth and small, shape (m + 1, m + 1)."""
     differences = np.diff(np.eye(basis.size + DEGREE), n=3, axis=0)[:, : basis.size]
     one = SMOOTHING**2 * differences.T @ differences + DAMPING**2 * np.eye(basis.size)
     found = np.zeros((n_columns, n_columns))

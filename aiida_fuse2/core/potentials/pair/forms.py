@@ -1,6 +1,6 @@
 """The functions of distance that a library may hold; energies in eV, distances in Å.
 
-Each is defined for every distance above zero; the range that it acts in belongs to the term that uses it.
+Each is defined for every distance above zero; its range belongs to the term that uses it.
 """
 
 from __future__ import annotations
@@ -97,7 +97,7 @@ class Morse(Form):
 
 @dataclass(frozen=True)
 class General(Form):
-    """``A exp(-r/rho)/r**m - C/r**n``; without the exponential where rho is 0; A in eV Åᵐ, C in eV Åⁿ."""
+    """``A exp(-r/rho)/r**m - C/r**n``; without the exponential if rho is 0; A in eV Åᵐ, C in eV Åⁿ."""
 
     a: float
     rho: float
@@ -124,7 +124,7 @@ class Spline(Form):
     """A table of energies, interpolated by a natural cubic spline and extended by straight lines.
 
     Attributes:
-        distances: rising, Å.
+        distances: ascending, Å.
         energies: eV.
         cubic: whether the table asks for a cubic spline. GULP's default is an interpolation by rational functions
             that its help file does not define; between the points it may differ from ours.
@@ -161,14 +161,14 @@ class Spline(Form):
 
 @dataclass(frozen=True)
 class Shifted(Form):
-    """Another form moved so that its energy is zero at the cutoff (GULP's ``energy``)."""
+    """Another form, shifted so that its energy is zero at the cutoff (GULP's ``energy``)."""
 
     form: Form
     cutoff: float
 
     @property
     def name(self) -> str:  # type: ignore[override]
-        """Name of the form that is moved."""
+        """Name of the shifted form."""
         return self.form.name
 
     def values(self, distances: Distances) -> Values:
@@ -177,5 +177,5 @@ class Shifted(Form):
         return energies - self.form.values(np.array([self.cutoff]))[0][0], slopes
 
     def parameters(self) -> tuple[float, ...]:
-        """Return the parameters of the form that is moved."""
+        """Return the parameters of the shifted form."""
         return self.form.parameters()

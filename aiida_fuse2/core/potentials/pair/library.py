@@ -1,4 +1,4 @@
-"""A library of pair potentials: terms by pair of elements, each with the range that it acts in."""
+"""A library of pair potentials: terms by pair of elements, each with its range of distances."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Pair = tuple[str, str]
 
 
 def ordered_pair(first: str, second: str) -> Pair:
-    """Return a pair of elements in the order that libraries are kept in."""
+    """Return a pair of elements in the order of the libraries."""
     return (first, second) if first <= second else (second, first)
 
 
@@ -31,7 +31,7 @@ class PairTerm:
     Attributes:
         pair: the elements.
         form: energy as a function of the distance.
-        rmin: least distance at which it acts, Å.
+        rmin: smallest distance at which it acts, Å.
         rmax: distance from which it does not act, Å.
     """
 
@@ -47,7 +47,7 @@ class PairLibrary:
 
     Attributes:
         terms: those of a pair add up; pairs in alphabetical order.
-        charges: of the elements that the library gives one, e.
+        charges: charges of the elements that have one in the library, e.
     """
 
     terms: tuple[PairTerm, ...]
@@ -68,17 +68,17 @@ class PairLibrary:
 
     @property
     def cutoff(self) -> float:
-        """Distance from which no term acts, Å; 0 where there is none."""
+        """Distance from which no term acts, Å; 0 if there is none."""
         return max((term.rmax for term in self.terms), default=0.0)
 
     @property
     def has_charges(self) -> bool:
-        """Whether an element has a charge, so that there is more than the pair terms."""
+        """Whether an element has a charge, so that the energy is more than the pair terms."""
         return any(self.charges.values())
 
     @property
     def has_rational_splines(self) -> bool:
-        """Whether a table asks for GULP's rational functions, which the engine takes as a cubic spline."""
+        """Whether a table asks for GULP's rational functions, which the engine replaces by a cubic spline."""
         return any(isinstance(term.form, Spline) and not term.form.cubic for term in self.terms)
 
     def missing(self, elements: Iterable[str]) -> list[str]:
@@ -96,7 +96,7 @@ class PairLibrary:
         """Check that every pair of these elements has a term.
 
         Raises:
-            InputError: where some have none; all are named.
+            InputError: if some have none; all are named.
         """
         lacking = self.missing(elements)
         if lacking:
@@ -106,14 +106,14 @@ class PairLibrary:
 def merge_libraries(libraries: Mapping[str, PairLibrary], *, where: str) -> PairLibrary:
     """Return one library of several, each pair from one of them.
 
-    Two files may hold the same pair, in either order of its elements, where they agree.
+    Two files may hold the same pair, in either order of its elements, if they agree.
 
     Args:
-        libraries: by name of their file.
+        libraries: libraries by name of their file.
         where: name of the input, for the message.
 
     Raises:
-        InputError: where two files disagree about a pair or a charge.
+        InputError: if two files disagree about a pair or a charge.
     """
     terms: dict[Pair, tuple[str, tuple[PairTerm, ...]]] = {}
     charges: dict[str, float] = {}

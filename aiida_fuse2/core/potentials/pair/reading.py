@@ -1,8 +1,8 @@
-"""Reads libraries in the format of GULP: what is not understood is refused by name, never skipped.
+"""Reads libraries in the format of GULP: everything that is not understood is refused by name, never skipped.
 
-Taken are the two-body forms ``spline``, ``buckingham``, ``lennard`` (A and B, or epsilon and sigma), ``morse`` and
+Supported are the two-body forms ``spline``, ``buckingham``, ``lennard`` (A and B, or epsilon and sigma), ``morse`` and
 ``general``, in eV, kcal or kJ/mol, with ``energy`` offsets, and the charges of ``species``; comments, line
-continuation, words cut to four letters and Fortran's exponents as GULP has them.
+continuation, words shortened to four letters and Fortran's exponents as in GULP.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ KJMOL = KCAL / 4.184
 """eV per kJ/mol: thermochemical calories."""
 
 MAX_LINES = 2_000_000
-"""Most lines of a library that is read: thousands of tables of hundreds of points."""
+"""Largest number of lines of a library that is read: thousands of tables of hundreds of points."""
 
 MAX_DISTANCE = 1000.0
 """Largest distance in a library, Å."""
@@ -34,13 +34,13 @@ MAX_EXPONENT = 50
 """Largest exponent of a distance."""
 
 LEAST_WORD = 4
-"""Letters of a word that GULP looks at."""
+"""Number of letters of a word that GULP reads."""
 
 FORMS = ("spline", "buckingham", "lennard_jones", "morse", "general")
 """Forms that are read."""
 
 _BONDED = ("bond", "x12", "x13", "x14", "mol", "o14", "g14", "intra", "inter", "scale14")
-"""Words that ask for molecules, which searches do not have."""
+"""Words about molecules, which searches do not have."""
 
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eEdD][+-]?\d+)?")
 
@@ -54,7 +54,7 @@ class _Line:
 
 
 class _Lines:
-    """The lines of a library with words on them, looked at one ahead."""
+    """The lines of a library that are not empty, with one line of look-ahead."""
 
     def __init__(self, text: str, where: str) -> None:
         self.where = where
@@ -106,7 +106,7 @@ def _to_number(word: str) -> float:
 
 
 def _means(word: str, full: str) -> bool:
-    """Return whether a word stands for a longer one, as in GULP: cut to four letters or more."""
+    """Return whether a word stands for a longer one, as in GULP: shortened to four letters or more."""
     return len(word) >= min(LEAST_WORD, len(full)) and full.startswith(word.lower())
 
 
@@ -118,7 +118,7 @@ def read_library(text: str, *, where: str = "potential") -> PairLibrary:
         where: name of the input, for messages.
 
     Raises:
-        InputError: where a line is not understood, with its number.
+        InputError: if a line is not understood, with its number.
     """
     lines = _Lines(text, where)
     terms: list[PairTerm] = []
@@ -133,7 +133,7 @@ def read_library(text: str, *, where: str = "potential") -> PairLibrary:
         else:
             terms += _read_form(line, lines)
     if not terms:
-        raise InputError(where, text[:40], f"holds no potential; the forms taken are {', '.join(FORMS)}")
+        raise InputError(where, text[:40], f"holds no potential; the supported forms are {', '.join(FORMS)}")
     return PairLibrary(tuple(terms), charges)
 
 
@@ -147,11 +147,13 @@ def _element(word: str, line: _Line, lines: _Lines) -> str:
     symbol = word.capitalize()
     if symbol in atomic_numbers and symbol != "X":
         return symbol
-    raise lines.error(line, f"{word!r} is no element; species with numbers (O2) and wildcards (X) are not taken")
+    raise lines.error(
+        line, f"{word!r} is not an element; species with numbers (O2) and wildcards (X) are not supported"
+    )
 
 
 def _read_atoms(line: _Line, lines: _Lines, number: int) -> tuple[list[str], list[str]]:
-    """Return the elements at the beginning of a line, and the words behind them."""
+    """Return the elements at the beginning of a line, and the words after them."""
     words = list(line.words)
     elements = []
     for _ in range(number):
@@ -159,7 +161,7 @@ def _read_atoms(line: _Line, lines: _Lines, number: int) -> tuple[list[str], lis
             raise lines.error(line, f"must begin with {number} elements, e.g. 'Ca core O core'")
         elements.append(_element(words.pop(0), line, lines))
         if words and _means(words[0], "shell"):
-            raise lines.error(line, "shells are not taken: searches have atoms only")
+            raise lines.error(line, "shells are not supported: searches have atoms only")
         if words and _means(words[0], "core"):
             words.pop(0)
     return elements, words
@@ -169,12 +171,12 @@ def _numbers(words: Sequence[str], line: _Line, lines: _Lines) -> list[float]:
     """Return words as numbers."""
     for word in words:
         if not _is_number(word):
-            raise lines.error(line, f"{word!r} is no number")
+            raise lines.error(line, f"{word!r} is not a number")
     return [_to_number(word) for word in words]
 
 
 def _read_charges(head: _Line, lines: _Lines) -> dict[str, float]:
-    """Return the charges of ``species``, whose lines go on as long as they look like those of a species."""
+    """Return the charges of ``species``, whose lines continue as long as they look like those of a species."""
     charges: dict[str, float] = {}
     wanted = int(head.words[1]) if len(head.words) > 1 and head.words[1].isdigit() else None
     while (line := lines.peek()) is not None and (wanted is None or len(charges) < wanted):
@@ -195,7 +197,7 @@ def _read_charges(head: _Line, lines: _Lines) -> dict[str, float]:
 
 @dataclass(frozen=True)
 class _Head:
-    """What the line that names a form says: its options, as words and whole numbers."""
+    """The content of the line that names a form: its options, as words and whole numbers."""
 
     form: str
     options: frozenset[str]
@@ -213,10 +215,10 @@ _OPTIONS = {
 
 
 def _read_head(line: _Line, lines: _Lines) -> _Head:
-    """Return what the line that names a form says."""
+    """Return the content of the line that names a form."""
     form = next((name for name in FORMS if _means(line.words[0], name)), None)
     if form is None:
-        raise lines.error(line, f"{line.words[0]!r} is no form that is taken: {', '.join(FORMS)}")
+        raise lines.error(line, f"{line.words[0]!r} is not a supported form: {', '.join(FORMS)}")
     options: set[str] = set()
     exponents: list[int] = []
     unit = 1.0
@@ -231,9 +233,9 @@ def _read_head(line: _Line, lines: _Lines) -> _Head:
         elif _means(word, "kjmol"):
             unit = KJMOL
         elif word.lower() in _BONDED:
-            raise lines.error(line, f"{word!r} is about molecules, which are not taken")
+            raise lines.error(line, f"{word!r} is about molecules, which are not supported")
         else:
-            raise lines.error(line, f"the option {word!r} of {form} is not taken")
+            raise lines.error(line, f"the option {word!r} of {form} is not supported")
     if len(exponents) not in {0, 2}:
         raise lines.error(line, "give both exponents or none")
     return _Head(form, frozenset(options), tuple(exponents), unit)
@@ -254,7 +256,7 @@ def _read_form(line: _Line, lines: _Lines) -> list[PairTerm]:
 
 
 def _begins_with_atom(line: _Line) -> bool:
-    """Return whether a line begins with an element or an atomic number, and goes on as a line of a form does."""
+    """Return whether a line begins with an element or an atomic number, and continues like a line of a form."""
     first = line.words[0]
     if first.capitalize() in atomic_numbers:
         return len(line.words) > 2
@@ -265,7 +267,7 @@ def _begins_with_atom(line: _Line) -> bool:
 def _without_flags(words: list[str], least: int, most: int) -> list[str]:
     """Return words without the flags for fitting (0 or 1) at their end.
 
-    A cutoff of 0 or 1 Å that is written without a point does not occur; two numbers may be all that there is.
+    A cutoff of 0 or 1 Å that is written without a point does not occur; a line may have only two numbers.
     """
     kept = list(words)
     while len(kept) > least and kept[-1] in {"0", "1"}:
@@ -294,9 +296,9 @@ def _read_term(head: _Head, line: _Line, lines: _Lines) -> PairTerm:
     if not count + 1 <= len(values) <= most:
         raise lines.error(line, f"{head.form} takes {columns}, then <rmin> rmax; {len(values)} numbers are given")
     parameters, rest = values[:count], values[count:]
-    # of two numbers behind a Morse potential the first is coul: rmin is what may be left out
+    # of two numbers after a Morse potential the first is coul: rmin is what may be omitted
     if head.form == "morse" and len(rest) > 1 and rest.pop(0) != 0:
-        raise lines.error(line, "a subtracted Coulomb term is not taken: the engine has no electrostatics")
+        raise lines.error(line, "a subtracted Coulomb term is not supported: the engine has no electrostatics")
     form = _analytic(head, parameters, line, lines)
     rmin, rmax = _range(rest, line, lines)
     return PairTerm(ordered_pair(*elements), Shifted(form, rmax) if "energy" in head.options else form, rmin, rmax)
@@ -328,7 +330,7 @@ def _lennard_jones(head: _Head, values: list[float], line: _Line, lines: _Lines)
     if m <= n or n == 0 or second <= 0:
         raise lines.error(line, "epsilon and sigma need exponents m > n > 0 and sigma above 0")
     c1, c2 = n / (m - n), m / (m - n)
-    if "zero" in head.options:  # sigma is where the energy is zero, not where it is least
+    if "zero" in head.options:  # at sigma the energy is zero, not smallest
         c1, c2 = c1 * (m / n) ** (m / (m - n)), c2 * (m / n) ** (n / (m - n))
     return LennardJones(first * c1 * second**m, first * c2 * second**n, m, n)
 

@@ -9,7 +9,7 @@ from .library import PairLibrary, PairTerm
 
 
 def _number(value: float) -> str:
-    """Return a number that reads back as the same, in a form that Fortran takes."""
+    """Return a number that reads back as the same, in a form that Fortran can read."""
     return repr(float(value))
 
 
@@ -28,7 +28,7 @@ def _term_lines(term: PairTerm) -> Iterator[str]:
     form = term.form.form if isinstance(term.form, Shifted) else term.form
     yield _head(form, is_shifted=is_shifted)
     first, second = term.pair
-    # the shift of a table stands before its range, so that no reader has to guess what two numbers are
+    # the shift of a table stands before its range, so that no reader has to guess the meaning of two numbers
     numbers = (0.0,) if isinstance(form, Spline) else form.parameters()
     if form.name == "morse":
         numbers = (*numbers, 0.0)  # no Coulomb term is subtracted

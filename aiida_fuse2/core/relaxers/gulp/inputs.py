@@ -16,10 +16,10 @@ def write_input(atoms: Atoms, settings: GulpSettings, stage: StageSettings, *, n
 
     Args:
         atoms: the structure; its vectors are written as they are, so that the output has the same orientation.
-        settings: of the job.
-        stage: of the job.
+        settings: settings of the job.
+        stage: the stage of the job.
         name: one word that the output shows.
-        library: name of the file of the library, beside the input.
+        library: name of the library file in the folder of the input.
     """
     keywords = [*stage.keywords, *([] if settings.electrostatics else ["noelectro"])]
     lines = [" ".join(keywords), f"name {name}", "vectors"]

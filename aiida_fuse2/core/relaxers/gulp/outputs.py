@@ -22,13 +22,13 @@ class Outcome(StrEnum):
     SINGLE = "single"
     """A single point."""
     NO_MINIMUM = "no_minimum"
-    """No lower point was found, or too many attempts failed."""
+    """No point of lower energy was found, or too many attempts failed."""
     STEP_LIMIT = "step_limit"
     TIME_LIMIT = "time_limit"
     INPUT_ERROR = "gulp_error"
     """GULP refused its input, or stopped with an error of its own."""
     OVERFLOW = "overflow"
-    """A number did not fit its column: stars."""
+    """A number did not fit into its column: stars."""
     NOT_FINITE = "energy_not_finite"
     TRUNCATED = "output_truncated"
     """The output ends before the run did."""
@@ -55,7 +55,7 @@ _STARS = re.compile(r"\*+")
 
 
 class UnfitNumberError(ValueError):
-    """A number of the output cannot be used; holds the outcome that it stands for."""
+    """A number of the output cannot be used; the error holds the corresponding outcome."""
 
     def __init__(self, outcome: Outcome, text: str) -> None:
         self.outcome = outcome
@@ -64,22 +64,22 @@ class UnfitNumberError(ValueError):
 
 @dataclass(frozen=True, eq=False)
 class GulpOutput:
-    """What an output says.
+    """The content of an output.
 
     Attributes:
         outcome: how the run ended.
-        detail: for people; empty where there is nothing to say.
-        version: of GULP, or empty.
-        energy: of the primitive cell, eV: enthalpy where there is a pressure; or None.
-        is_enthalpy: whether it is.
+        detail: text for people, or empty.
+        version: version of GULP, or empty.
+        energy: energy of the primitive cell, eV, or enthalpy if there is a pressure; or None.
+        is_enthalpy: whether the energy is an enthalpy.
         gnorm: norm of the gradient at the end, or None.
-        n_atoms: of the cell, or None.
-        symbols: of the last geometry.
+        n_atoms: number of atoms in the cell, or None.
+        symbols: symbols of the atoms of the last geometry.
         fractional: coordinates of the last geometry, shape (n, 3), or None. A structure with symmetry is printed as
-            its asymmetric unit, which is no geometry.
+            its asymmetric unit, which is not a geometry.
         cell: last lattice vectors as rows, Å, shape (3, 3), or None.
-        cycles: of the optimiser.
-        cpu_seconds: that GULP counts, or None.
+        cycles: number of cycles of the optimiser.
+        cpu_seconds: CPU time reported by GULP, or None.
     """
 
     outcome: Outcome
@@ -100,7 +100,7 @@ def _number(text: str) -> float:
     """Return a number of the output.
 
     Raises:
-        UnfitNumberError: where it is stars, not finite, or no number.
+        UnfitNumberError: if it is stars, not finite, or no number.
     """
     if _STARS.search(text):
         raise UnfitNumberError(Outcome.OVERFLOW, text)
@@ -114,12 +114,12 @@ def _number(text: str) -> float:
 
 
 def _is_optimisation(text: str) -> bool:
-    """Return whether the run was to optimise; the banner lists the keywords."""
+    """Return whether the run was an optimisation; the banner lists the keywords."""
     return re.search(r"^\*\s+optimise\b", text, re.MULTILINE) is not None or "Start of bulk optimisation" in text
 
 
 def read_output(text: str) -> GulpOutput:
-    """Return what an output says; never fails, whatever the text."""
+    """Return the content of an output; never fails, whatever the text."""
     found = _VERSION.search(text)
     version = found[1] if found else ""
     cpu_seconds = next((_plain(match[1]) for match in reversed(list(_CPU.finditer(text)))), None)
@@ -133,10 +133,10 @@ def read_output(text: str) -> GulpOutput:
 
 
 def _read_finished(text: str, version: str, cpu_seconds: float | None) -> GulpOutput:
-    """Return what an output without an error says.
+    """Return the content of an output without an error.
 
     Raises:
-        UnfitNumberError: where a number that is needed cannot be used.
+        UnfitNumberError: if a number that is needed cannot be used.
     """
     lower = text.lower()
     places = [(lower.rfind(words.lower()), words, outcome) for words, outcome in MESSAGES]
@@ -152,7 +152,7 @@ def _read_finished(text: str, version: str, cpu_seconds: float | None) -> GulpOu
         words, outcome = "", Outcome.SINGLE
     else:
         words, outcome = "the output ends before the run did", Outcome.TRUNCATED
-    # a run over its time may be cut off behind its message; all others end as they should
+    # a run over its time may be cut off after its message; all others end normally
     if outcome is not Outcome.TIME_LIMIT and not is_finished:
         words, outcome = "the output ends before the run did", Outcome.TRUNCATED
     energy = None if not energies else _number(energies[-1][3])
@@ -189,7 +189,7 @@ def _cycles(text: str) -> int:
 
 
 def _lines_after(text: str, heading: str) -> Iterator[str]:
-    """Yield the lines below the last place of a heading; none where there is none."""
+    """Yield the lines below the last occurrence of a heading; none if there is none."""
     place = text.rfind(heading)
     if place >= 0:
         yield from text[place:].split("\n")[1:]
@@ -199,7 +199,7 @@ def _coordinates(text: str, *, final: bool) -> tuple[tuple[str, ...], NDArray[np
     """Return symbols and fractional coordinates of the last table of all atoms.
 
     Raises:
-        UnfitNumberError: where a coordinate cannot be used.
+        UnfitNumberError: if a coordinate cannot be used.
     """
     heading = "Final fractional coordinates of atoms" if final else "Fractional coordinates of asymmetric unit"
     symbols: list[str] = []
@@ -222,10 +222,10 @@ def _coordinates(text: str, *, final: bool) -> tuple[tuple[str, ...], NDArray[np
 
 
 def _cell(text: str) -> NDArray[np.float64] | None:
-    """Return the last lattice vectors: the final ones, or those of the start where the cell did not move.
+    """Return the last lattice vectors: the final ones, or those of the start if the cell did not move.
 
     Raises:
-        UnfitNumberError: where a component cannot be used.
+        UnfitNumberError: if a component cannot be used.
     """
     heading = "Final Cartesian lattice vectors (Angstroms) :"
     if heading not in text:

@@ -15,7 +15,7 @@ SINGLE = "single"
 NO_ELECTROSTATICS = "noelectrostatics"
 
 CELL_KEYWORDS = ("conp", "conv", "cellonly")
-"""What is free in an optimisation; GULP otherwise looks for flags behind every coordinate."""
+"""Keywords for the free variables of an optimisation; without one GULP expects flags after every coordinate."""
 
 KEYWORDS = (
     OPTIMISE,
@@ -38,17 +38,17 @@ KEYWORDS = (
     "verbose",
     "c6",
 )
-"""Keywords that are taken: those about optimising a crystal, so that no misspelt one is ignored."""
+"""Accepted keywords: those about optimising a crystal, so that no misspelt keyword is ignored."""
 
 LEAST_WORD = 4
-"""Letters of a keyword that GULP looks at."""
+"""Number of letters of a keyword that GULP reads."""
 
 Tolerance = Annotated[float, Field(gt=0, le=1.0, allow_inf_nan=False)]
-"""GULP takes a larger number for an exponent."""
+"""GULP reads a larger number as an exponent."""
 
 
 def full_keyword(word: str) -> str | None:
-    """Return the keyword that a word, perhaps cut to four letters or more, stands for."""
+    """Return the keyword that a word stands for; the word may be shortened to four letters or more."""
     for keyword in KEYWORDS:
         if len(word) >= min(LEAST_WORD, len(keyword)) and keyword.startswith(word.lower()):
             return keyword
@@ -56,15 +56,21 @@ def full_keyword(word: str) -> str | None:
 
 
 class StageSettings(Settings):
-    """One run of GULP; the next stage goes on from where it ended."""
+    """One run of GULP; the next stage starts from its last geometry."""
 
-    keywords: list[str] = Field(min_length=1, max_length=20, description="E.g. ['opti', 'conj', 'conp'].")
-    maxcyc: LargeCount | None = Field(default=None, description="Most function calls; none: GULP's default, 1000.")
-    stepmax: Positive | None = Field(default=None, le=100.0, description="Largest step; none: GULP's default, 1.")
-    gmax: Tolerance | None = Field(default=None, description="Largest gradient component; none: GULP's default.")
-    gtol: Tolerance | None = Field(default=None, description="Gradient norm; none: GULP's default.")
-    ftol: Tolerance | None = Field(default=None, description="Change of the function; none: GULP's default.")
-    xtol: Tolerance | None = Field(default=None, description="Change of the parameters; none: GULP's default.")
+    keywords: list[str] = Field(
+        min_length=1, max_length=20, description="Keywords of the run, e.g. ['opti', 'conj', 'conp']."
+    )
+    maxcyc: LargeCount | None = Field(
+        default=None, description="Largest number of function calls; if null, GULP's default, 1000."
+    )
+    stepmax: Positive | None = Field(default=None, le=100.0, description="Largest step; if null, GULP's default, 1.")
+    gmax: Tolerance | None = Field(default=None, description="Largest gradient component; if null, GULP's default.")
+    gtol: Tolerance | None = Field(default=None, description="Tolerance of the gradient norm; if null, GULP's default.")
+    ftol: Tolerance | None = Field(
+        default=None, description="Tolerance of the function value; if null, GULP's default."
+    )
+    xtol: Tolerance | None = Field(default=None, description="Tolerance of the parameters; if null, GULP's default.")
 
     @field_validator("keywords")
     @classmethod
@@ -72,13 +78,13 @@ class StageSettings(Settings):
         full = [full_keyword(word) for word in words]
         for word, known in zip(words, full, strict=True):
             if known is None:
-                raise ValueError(f"{word!r} is no keyword that is taken: {', '.join(KEYWORDS)}")
+                raise ValueError(f"{word!r} is not an accepted keyword: {', '.join(KEYWORDS)}")
         if (OPTIMISE in full) == (SINGLE in full):
             raise ValueError(f"must hold either '{OPTIMISE}' or '{SINGLE}'")
         if OPTIMISE in full and not set(CELL_KEYWORDS) & set(full):
             raise ValueError(f"an optimisation needs one of {', '.join(CELL_KEYWORDS)}")
         if NO_ELECTROSTATICS in full:
-            raise ValueError(f"'{NO_ELECTROSTATICS}' is written where electrostatics is false")
+            raise ValueError(f"'{NO_ELECTROSTATICS}' is written if electrostatics is false")
         return words
 
     @property
@@ -93,38 +99,43 @@ class StageSettings(Settings):
 
 
 class GulpSettings(Settings):
-    """How structures are computed with GULP."""
+    """Settings of computing structures with GULP."""
 
-    stages: list[StageSettings] = Field(min_length=1, max_length=10, description="Runs, one after the other.")
-    electrostatics: bool = Field(description="Whether charges of the library interact; else 'noelectro' is written.")
+    stages: list[StageSettings] = Field(min_length=1, max_length=10, description="Runs of GULP, one after the other.")
+    electrostatics: bool = Field(description="Whether charges of the library interact; if not, 'noelectro' is written.")
     cutp: Positive | None = Field(
-        le=100_000.0, description="Largest distance of all interatomic potentials, Å; none: that of each."
+        le=100_000.0, description="Cutoff of all interatomic potentials, Å; if null, each has its own."
     )
-    pressure: float = Field(ge=-1000, le=10000, description="External pressure, GPa; enthalpy is then what counts.")
+    pressure: float = Field(
+        ge=-1000, le=10000, description="External pressure, GPa; with a pressure, enthalpies are compared."
+    )
     time_limit: Positive | None = Field(
-        description="Time for a stage, s: GULP's own limit, and after twice as long on the clock it is killed. A "
-        "safety stop: what it ends is not reproducible."
+        description="Time limit of a stage, s: GULP's own limit; after twice this wall time it is killed. A safety "
+        "stop: a result that depends on it is not reproducible."
     )
     max_gnorm: NotNegative = Field(
-        description="A relaxation that ended without reaching GULP's tolerances counts where its gradient norm is "
-        "not above this."
+        description="Largest gradient norm with which a relaxation counts that ended without reaching GULP's "
+        "tolerances."
     )
     min_contact: NotNegative = Field(
-        le=1.0, description="A relaxed structure with a shorter distance, as a fraction of covalent radii, has failed."
+        le=1.0,
+        description="Shortest distance in a relaxed structure, as a fraction of covalent radii; below it has failed.",
     )
-    isolated_distance: Positive = Field(le=10.0, description="An atom with no neighbour within this is isolated, Å.")
+    isolated_distance: Positive = Field(
+        le=10.0, description="Distance within which an atom must have a neighbour, else it is isolated, Å."
+    )
     report_symprec: Symprecs = Field(description="Tolerances for the space groups, Å.")
-    processes: SmallCount = Field(description="Structures computed side by side in a job.")
+    processes: SmallCount = Field(description="Number of structures computed side by side in a job.")
     keep_outputs: Literal["all", "failed", "none"] = Field(
-        description="Of which structures of a batch GULP's files are kept, in gulp.zip."
+        description="Structures of a batch whose GULP files are kept, in gulp.zip."
     )
 
 
 def check_task(settings: GulpSettings, *, optimises: bool, where: str = "parameters") -> None:
-    """Check that the stages do what the job is for.
+    """Check that the stages fit the job.
 
     Raises:
-        InputError: where a stage of an optimisation is a single point, or the reverse.
+        InputError: if a stage of an optimisation is a single point, or the reverse.
     """
     for index, stage in enumerate(settings.stages):
         if stage.is_optimisation != optimises:
@@ -133,12 +144,12 @@ def check_task(settings: GulpSettings, *, optimises: bool, where: str = "paramet
 
 
 def check_charges(settings: GulpSettings, library: PairLibrary, *, where: str = "parameters") -> None:
-    """Check that charges are used where there are some, and are there where they are used.
+    """Check that charges of the library are used, and that the library has charges if they are used.
 
     Raises:
-        InputError: where the library has charges that would not count, or none that could.
+        InputError: if the library has charges that would not be used, or no charges that could be used.
     """
     if library.has_charges != settings.electrostatics:
-        has = "has charges, which would not count" if library.has_charges else "has no charges"
+        has = "has charges, which would not be used" if library.has_charges else "has no charges"
         expected = f"the library {has}: must be {str(library.has_charges).lower()}"
         raise InputError(f"{where}.electrostatics", settings.electrostatics, expected)

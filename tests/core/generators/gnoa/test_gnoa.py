@@ -12,9 +12,15 @@ from pyxtal.symmetry import Group
 
 from aiida_fuse2.core.crystal.validity import check_validity
 from aiida_fuse2.core.errors import InputError
+from aiida_fuse2.core.generators.gnoa.assignments import (
+    Assignment,
+    check_gnoa,
+    plan_assignments,
+    run_assignment,
+    z_values,
+)
 from aiida_fuse2.core.generators.gnoa.optimisers import OPTIMISERS, minimise
 from aiida_fuse2.core.generators.gnoa.penalties import PENALTY, Penalties, Penalty, widest_gap
-from aiida_fuse2.core.generators.gnoa.units import Unit, check_gnoa, plan_units, run_unit, z_values
 from aiida_fuse2.core.generators.lattices import N_SHAPE, LatticeRange
 from aiida_fuse2.core.generators.templates import draw_template, p1_template
 from aiida_fuse2.core.generators.wyckoff import can_hold, primitive_basis
@@ -182,7 +188,7 @@ def test_optimisers_that_learn_beat_random_search(name):
 def test_unit_keeps_its_best_and_counts_the_rest(search_settings):
     chosen = search_settings("SrTiO3", generator="gnoa", max_atoms=10, gnoa={"keep": 3, "space_groups": "2-230"})
     network = Springs()
-    result = run_unit(Unit(1, 0, 30), chosen, 10, 0, network)
+    result = run_assignment(Assignment(1, 0, 30), chosen, 10, 0, network)
     assert result.tried == 30
     assert result.scored == network.seen
     assert result.tried == result.scored + sum(result.penalised.values())
@@ -193,15 +199,15 @@ def test_unit_keeps_its_best_and_counts_the_rest(search_settings):
         limits = {"unit": chosen.unit, "radii": chosen.resolved_radii, "max_atoms": 10}
         assert check_validity(candidate.atoms, **limits, settings=chosen.validity) is None
         assert candidate.score == pytest.approx(Springs().score([candidate.atoms])[0])
-    again = run_unit(Unit(1, 0, 30), chosen, 10, 0, Springs())
+    again = run_assignment(Assignment(1, 0, 30), chosen, 10, 0, Springs())
     assert [c.atoms for c in again.candidates] == [c.atoms for c in result.candidates]
-    other = run_unit(Unit(1, 0, 30), chosen, 10, 1, Springs())
+    other = run_assignment(Assignment(1, 0, 30), chosen, 10, 1, Springs())
     assert [c.atoms for c in other.candidates] != [c.atoms for c in result.candidates]
 
 
 def test_what_the_network_cannot_score_is_counted(search_settings):
     chosen = search_settings("SrTiO3", generator="gnoa", max_atoms=5, gnoa={"space_groups": 1})
-    result = run_unit(Unit(1, 0, 20), chosen, 5, 0, Springs(blind=True))
+    result = run_assignment(Assignment(1, 0, 20), chosen, 5, 0, Springs(blind=True))
     assert result.candidates == []
     assert result.scored == 0
     assert result.penalised[Penalty.NETWORK] > 0
@@ -209,7 +215,7 @@ def test_what_the_network_cannot_score_is_counted(search_settings):
 
 def test_plan_covers_every_z_in_short_histories(search_settings):
     chosen = search_settings("SrTiO3", generator="gnoa", max_atoms=20, gnoa={"trials_per_z": 25, "history": 10})
-    units = plan_units(chosen, 20)
+    units = plan_assignments(chosen, 20)
     assert [(u.z, u.trials) for u in units] == [(z, n) for z in (1, 2, 3, 4) for n in (10, 10, 5)]
     assert len({u.key for u in units}) == len(units)
     ranged = search_settings("SrTiO3", generator="gnoa", max_atoms=20, gnoa={"formula_units": (2, 3)})
@@ -237,7 +243,7 @@ def test_no_selection_of_space_groups(text):
     [
         ({"gnoa": {"formula_units": (5, 8)}}, "settings.gnoa.formula_units", "between"),
         ({"gnoa": {"space_groups": "225", "formula_units": (3, 3)}}, "settings.gnoa.space_groups", "no Wyckoff"),
-        ({"gnoa": {"formula_units": (3, 2)}}, "settings.gnoa.formula_units", "fewest first"),
+        ({"gnoa": {"formula_units": (3, 2)}}, "settings.gnoa.formula_units", "smallest number first"),
         ({"gnoa": {"space_groups": "231"}}, "settings.gnoa.space_groups", "1 to 230"),
         ({"gnoa": {"network": "oracle"}}, "settings.gnoa.network", "megnet"),
         ({"gnoa": {"model": "9"}}, "settings.gnoa.model", "0.3.0"),
@@ -259,5 +265,5 @@ def test_elements_unknown_to_the_network_are_refused(search_settings):
 def test_one_fillable_group_is_enough(search_settings):
     chosen = search_settings("SrTiO3", generator="gnoa", max_atoms=15, gnoa={"space_groups": "6,225"})
     check_gnoa(chosen)
-    unfillable = replace(Unit(3, 0, 10), index=1)
-    assert run_unit(unfillable, chosen, 15, 0, Springs()).tried == 10
+    unfillable = replace(Assignment(3, 0, 10), index=1)
+    assert run_assignment(unfillable, chosen, 15, 0, Springs()).tried == 10

@@ -107,9 +107,9 @@ def test_unexpected_content_is_refused(tmp_path, content, message, capsys):
 def test_other_files_are_refused(tmp_path):
     path = tmp_path / "file.pth.tar"
     path.write_bytes(b"no archive")
-    with pytest.raises(InputError, match="no archive of PyTorch"):
+    with pytest.raises(InputError, match="not a PyTorch archive"):
         read_weights_file(path, "0.3.0")
-    with pytest.raises(InputError, match="no archive of PyTorch"):
+    with pytest.raises(InputError, match="not a PyTorch archive"):
         read_weights_file(_archive(path, b"", name="readme"), "0.3.0")
 
 

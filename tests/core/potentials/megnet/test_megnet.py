@@ -67,7 +67,7 @@ def broken(**changes):
 @pytest.mark.parametrize(
     ("hdf5", "config", "text"),
     [
-        (b"PK", CONFIG, "no HDF5"),
+        (b"PK", CONFIG, "not an HDF5"),
         (HDF5, b"{", "description"),
         (HDF5, b"[]", "description"),
         (HDF5, b"{}", "graph_converter"),

@@ -65,7 +65,7 @@ def test_the_input_is_the_same_energy_function_as_the_engine(tmp_path, seed):
 
 def test_charges_are_asked_about():
     charged = read_library("species 1\nO core -2.0\nbuck\nO O 1.0 0.3 0.0 6.0")
-    with pytest.raises(InputError, match="has charges, which would not count") as caught:
+    with pytest.raises(InputError, match="has charges, which would not be used") as caught:
         check_charges(parameters(), charged)
     assert caught.value.field == "parameters.electrostatics"
     check_charges(parameters(electrostatics=True), charged)
@@ -86,8 +86,8 @@ def test_electrostatics_leave_the_keyword_out():
         ([{"keywords": ["opti"]}], "needs one of conp"),
         ([{"keywords": ["conp"]}], "either 'optimise' or 'single'"),
         ([{"keywords": ["opti", "single", "conp"]}], "either 'optimise' or 'single'"),
-        ([{"keywords": ["opti", "conp", "cnoj"]}], "'cnoj' is no keyword"),
-        ([{"keywords": ["opti", "conp", "noelectro"]}], "where electrostatics is false"),
+        ([{"keywords": ["opti", "conp", "cnoj"]}], "'cnoj' is not an accepted keyword"),
+        ([{"keywords": ["opti", "conp", "noelectro"]}], "if electrostatics is false"),
         ([{"keywords": ["opti", "conp"], "gmax": 5.0}], "less than or equal to 1"),
         ([{"keywords": ["opti", "conp"], "maxcyc": 0}], "greater than or equal to 1"),
         ([{"keywords": ["opti", "conp"], "mxcyc": 10}], "not permitted"),

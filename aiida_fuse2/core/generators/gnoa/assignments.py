@@ -1,7 +1,7 @@
-"""The work of ``gnoa`` in pieces that do not know of each other: one space group and Wyckoff assignment each.
+"""The work of ``gnoa`` in independent pieces: one space group with one Wyckoff assignment each.
 
-A unit has a random generator of its own and a short history of its optimiser, so that the pool depends neither on
-the order of the units nor on how many are computed at a time.
+An assignment has a random generator of its own and a short history of its optimiser, so that the pool depends neither
+on the order of the assignments nor on how many are computed at a time.
 """
 
 from __future__ import annotations
@@ -31,12 +31,12 @@ from .penalties import PENALTY, Penalised, Penalties, Penalty
 
 
 @dataclass(frozen=True)
-class Unit:
-    """A piece of work.
+class Assignment:
+    """A space group with a Wyckoff assignment, both drawn at random, whose structures an optimiser proposes.
 
     Attributes:
         z: formula units in the primitive cell.
-        index: which of the units of this Z, from 0.
+        index: number among the assignments of this Z, from 0.
         trials: structures that its optimiser proposes.
     """
 
@@ -52,37 +52,37 @@ class Unit:
 
 @dataclass(frozen=True)
 class Candidate:
-    """A structure that a unit keeps.
+    """A structure that an assignment keeps.
 
     Attributes:
         atoms: primitive cell.
         score: energy predicted by the network, eV/atom.
         space_group: number that it was built with.
         wyckoff: occupied positions.
-        unit: key of the unit.
+        assignment: key of the assignment.
     """
 
     atoms: Atoms
     score: float
     space_group: int
     wyckoff: str
-    unit: str
+    assignment: str
 
 
 @dataclass
-class UnitResult:
-    """What came of a unit.
+class AssignmentResult:
+    """The result of an assignment.
 
     Attributes:
-        unit: its key.
+        assignment: its key.
         candidates: best first.
         tried: structures proposed.
-        scored: of these, given to the network.
-        penalised: the others by reason.
-        cpu_seconds: spent.
+        scored: number of these that were given to the network.
+        penalised: number of the others, by reason.
+        cpu_seconds: CPU time.
     """
 
-    unit: str
+    assignment: str
     candidates: list[Candidate] = field(default_factory=list)
     tried: int = 0
     scored: int = 0
@@ -102,7 +102,7 @@ def z_values(settings: SearchSettings, limit: int) -> list[int]:
 
     Args:
         settings: of the search.
-        limit: most atoms of a structure.
+        limit: largest number of atoms of a structure.
     """
     least, most = settings.gnoa.formula_units or (1, limit)
     return [z for z in settings.unit.z_values(limit, settings.pool.min_atoms) if least <= z <= most]
@@ -112,7 +112,7 @@ def check_gnoa(settings: SearchSettings, *, where: str = "settings") -> None:
     """Check that something can be generated.
 
     Raises:
-        InputError: where no Z fits the atom limits, or no space group can be filled.
+        InputError: if no Z fits the atom limits, or no space group can be filled.
     """
     chosen, unit, limit = settings.gnoa, settings.unit, settings.initial_limit
     values = z_values(settings, limit)
@@ -130,37 +130,37 @@ def check_gnoa(settings: SearchSettings, *, where: str = "settings") -> None:
         raise InputError(f"{where}.gnoa.space_groups", chosen.space_groups, expected)
 
 
-def plan_units(settings: SearchSettings, limit: int) -> list[Unit]:
-    """Return the units of a pool.
+def plan_assignments(settings: SearchSettings, limit: int) -> list[Assignment]:
+    """Return the assignments of a pool.
 
     Args:
         settings: of the search.
-        limit: most atoms of a structure.
+        limit: largest number of atoms of a structure.
     """
     chosen = settings.gnoa
-    units = []
+    assignments = []
     for z in z_values(settings, limit):
         if not fillable_groups(settings.unit, z, chosen.space_groups):
             continue
         left, index = chosen.trials_per_z, 0
         while left > 0:
-            units.append(Unit(z, index, min(chosen.history, left)))
+            assignments.append(Assignment(z, index, min(chosen.history, left)))
             left -= chosen.history
             index += 1
-    return units
+    return assignments
 
 
-def _draw(unit: Unit, settings: SearchSettings, rng: np.random.Generator) -> Template:
+def _draw(assignment: Assignment, settings: SearchSettings, rng: np.random.Generator) -> Template:
     """Draw space group and Wyckoff assignment."""
-    groups = fillable_groups(settings.unit, unit.z, settings.gnoa.space_groups)
-    counts = tuple(unit.z * number for _, number in settings.unit.counts)
+    groups = fillable_groups(settings.unit, assignment.z, settings.gnoa.space_groups)
+    counts = tuple(assignment.z * number for _, number in settings.unit.counts)
     return draw_template(settings.unit.elements, counts, groups[rng.integers(len(groups))], rng)
 
 
 class _Objective:
     """Penalty, or the network's energy, of vectors of a template; counts what it sees."""
 
-    def __init__(self, template: Template, penalties: Penalties, network: Network, result: UnitResult) -> None:
+    def __init__(self, template: Template, penalties: Penalties, network: Network, result: AssignmentResult) -> None:
         self.template, self.penalties, self.network, self.result = template, penalties, network, result
 
     def __call__(self, vectors: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -185,24 +185,28 @@ class _Objective:
             self.result.penalised[str(penalty.reason)] += 1
 
 
-def run_unit(unit: Unit, settings: SearchSettings, limit: int, pool_number: int, network: Network) -> UnitResult:
-    """Optimise the structures of a unit; nothing but the arguments decides the result, CPU time excepted.
+def run_assignment(
+    assignment: Assignment, settings: SearchSettings, limit: int, pool_number: int, network: Network
+) -> AssignmentResult:
+    """Optimise the structures of an assignment; except for the CPU time, only the arguments decide the result.
 
     Args:
-        unit: what to do.
+        assignment: the assignment.
         settings: of the search.
-        limit: most atoms of a structure.
+        limit: largest number of atoms of a structure.
         pool_number: how many pools the search has filled before; part of the random key.
         network: loaded.
     """
     started = time.process_time()
-    result = UnitResult(unit.key)
-    rng = keyed_generator(settings.seed, Purpose.POOL, walker=unit.z, generation=pool_number, trial=unit.index)
-    template = _draw(unit, settings, rng)
+    result = AssignmentResult(assignment.key)
+    rng = keyed_generator(
+        settings.seed, Purpose.POOL, walker=assignment.z, generation=pool_number, trial=assignment.index
+    )
+    template = _draw(assignment, settings, rng)
     penalties = Penalties(settings.unit, settings.resolved_radii, limit, settings.gnoa, settings.validity)
-    optimiser = OPTIMISERS[settings.gnoa.optimizer](template, unit.trials, rng)
+    optimiser = OPTIMISERS[settings.gnoa.optimizer](template, assignment.trials, rng)
     objective = _Objective(template, penalties, network, result)
-    vectors, values = minimise(optimiser, objective, unit.trials)
+    vectors, values = minimise(optimiser, objective, assignment.trials)
     for i in np.argsort(values, kind="stable"):
         if values[i] >= PENALTY or len(result.candidates) == settings.gnoa.keep:
             break
@@ -212,7 +216,7 @@ def run_unit(unit: Unit, settings: SearchSettings, limit: int, pool_number: int,
 
 
 def _keep(
-    template: Template, vector: NDArray[np.float64], value: float, settings: SearchSettings, result: UnitResult
+    template: Template, vector: NDArray[np.float64], value: float, settings: SearchSettings, result: AssignmentResult
 ) -> None:
     """Keep a structure in its own primitive cell, which may be smaller than that of the template."""
     try:
@@ -224,4 +228,4 @@ def _keep(
         result.penalised["outside_limits"] += 1
         return
     atoms.wrap()
-    result.candidates.append(Candidate(atoms, value, template.space_group, template.wyckoff, result.unit))
+    result.candidates.append(Candidate(atoms, value, template.space_group, template.wyckoff, result.assignment))
