@@ -42,14 +42,13 @@ def load_pool(identifier: str) -> orm.SinglefileData:
     return node
 
 
-def add_weights(builder: ProcessBuilder, model: str | None) -> None:
+def add_weights(builder: ProcessBuilder, settings: SearchSettings, model: str | None) -> None:
     """Add the weights that the generator needs.
 
     Raises:
         InputError: where there are none, or a model is named and not needed.
     """
-    needed = needs_weights(parse_settings(SearchSettings, builder.settings.get_dict()))
-    if needed:
+    if needs_weights(settings):
         builder.generate.weights = find_model(model)
     elif model is not None:
         expected = "the generator needs no weights; --model goes with --generator gnoa --network megnet"
@@ -95,6 +94,6 @@ def prepare_pool(
     if needs_weights(settings):
         builder.weights = find_model(model)
     elif model is not None:
-        add_weights(search, model)  # which says that it is not needed
+        add_weights(search, settings, model)  # which says that it is not needed
     check_inputs(builder)
     return builder
