@@ -10,8 +10,8 @@ import pytest
 from aiida import orm
 from aiida.common.links import LinkType
 
-from aiida_fuse2.environment import diagnosis
-from aiida_fuse2.environment.diagnosis import Severity
+from aiida_fuse2.environment import diagnosis, processes
+from aiida_fuse2.environment.findings import Severity
 from aiida_fuse2.query import hangs
 
 
@@ -34,7 +34,7 @@ def later(monkeypatch):
 def running(search, monkeypatch):
     """A search that has decided on three generations in no time, as far as the graph can tell."""
     for check in ("_without_task", "_paused", "_left_behind"):
-        monkeypatch.setattr(diagnosis, check, list)
+        monkeypatch.setattr(processes, check, list)
     monkeypatch.setattr(diagnosis, "check_daemon", list)
     node = orm.WorkChainNode(process_type=search.process_type)
     node.base.links.add_incoming(search.inputs.settings, LinkType.INPUT_WORK, "settings")
@@ -70,7 +70,7 @@ def just_started():
 
 
 def findings_of(search):
-    return [finding for finding in diagnosis.check_processes() if finding.search == search.pk]
+    return [finding for finding in processes.check_processes() if finding.search == search.pk]
 
 
 def test_job_past_its_wall_time_is_named(call, running, later, aiida_localhost, just_started):

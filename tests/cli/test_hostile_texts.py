@@ -26,7 +26,7 @@ from aiida_fuse2.cli.views.runs import target_lines
 from aiida_fuse2.cli.views.tables import PlainConsole, ranked_table
 from aiida_fuse2.core.errors import one_line
 from aiida_fuse2.environment import diagnosis
-from aiida_fuse2.environment.diagnosis import Finding, Severity
+from aiida_fuse2.environment.findings import Finding, Severity
 from aiida_fuse2.query.targets import Target
 
 EVIL = "\x1b]0;title\x07\x1b[31mred\x9b2J\r\x08\u202e[bold red]:smile:[link=https://example.org]x[/link][/]\x00"
@@ -143,7 +143,7 @@ def test_commands_about_a_failed_search(call, evil_search, daemon_up, command):
 @pytest.mark.parametrize("command", [("status",), ("doctor",), ("status", "--json"), ("doctor", "--json")])
 def test_commands_about_a_paused_process(call, evil_search, monkeypatch, command):
     monkeypatch.setattr(diagnosis, "check_daemon", list)
-    monkeypatch.setattr(diagnosis, "_without_task", list)
+    monkeypatch.setattr("aiida_fuse2.environment.processes._without_task", list)
     evil_search.pause()
     output = call(*command, code=None).output
     assert nothing_obeyed(output)

@@ -229,9 +229,9 @@ def test_what_outlives_its_search_is_found(search, monkeypatch):
     from aiida.common.links import LinkType
 
     from aiida_fuse2 import query
-    from aiida_fuse2.environment import diagnosis
+    from aiida_fuse2.environment import findings, processes
 
-    monkeypatch.setattr(diagnosis, "HANDED_OVER", 0)
+    monkeypatch.setattr("aiida_fuse2.environment.processes.HANDED_OVER", 0)
     runs = orm.WorkChainNode(process_type=query.RUNS_PROCESS_TYPE)
     ended = orm.WorkChainNode(process_type=query.PROCESS_TYPE)
     alive = orm.WorkChainNode(process_type=query.PROCESS_TYPE)
@@ -257,12 +257,12 @@ def test_what_outlives_its_search_is_found(search, monkeypatch):
         node.set_checkpoint("somewhere")
         node.store()
     try:
-        found = {(f.severity.value, f.text, f.command, f.search) for f in diagnosis._outliving()}
+        found = {(f.severity.value, f.text, f.command, f.search) for f in processes._outliving()}
     finally:
         for node in (alive, job, own, other):
             node.delete_checkpoint()
             node.set_process_state("killed")
-    verdi = diagnosis._verdi(f"process kill {job.pk}")
+    verdi = findings.verdi(f"process kill {job.pk}")
     assert found == {
         (
             "problem",

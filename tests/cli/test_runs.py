@@ -88,7 +88,7 @@ def test_numbers_out_of_range(call, worker_code, options, message):
 def quiet(monkeypatch):
     """Pretend that the daemon is fine."""
     monkeypatch.setattr(diagnosis, "check_daemon", list)
-    monkeypatch.setattr(diagnosis, "_without_task", list)
+    monkeypatch.setattr("aiida_fuse2.environment.processes._without_task", list)
 
 
 def test_runs_have_a_row_and_their_searches(call, search, make_runs, quiet):

@@ -16,7 +16,7 @@ from aiida.tools.archive import import_archive
 from click.testing import CliRunner
 
 from aiida_fuse2 import query
-from aiida_fuse2.environment.diagnosis import mend
+from aiida_fuse2.environment.processes import mend
 from aiida_fuse2.export import archive
 from aiida_fuse2.launch import continuation
 from aiida_fuse2.report.collect import collect, search_figures

@@ -14,7 +14,7 @@ from click.testing import CliRunner
 from aiida_fuse2 import query
 from aiida_fuse2.cli import cmd_root
 from aiida_fuse2.core.search.state import Best, SearchState
-from aiida_fuse2.environment.diagnosis import check_processes
+from aiida_fuse2.environment.processes import check_processes
 from aiida_fuse2.export import archive
 from aiida_fuse2.protocols import protocol_inputs
 from aiida_fuse2.query import refinements
