@@ -81,7 +81,7 @@ class RelaxTiersWorkChain(WorkChain):
         spec.inputs.validator = _validate_inputs
         spec.outline(
             cls.setup,
-            while_(cls.should_go_on)(
+            while_(cls.should_continue)(
                 cls.begin_tier,
                 while_(cls.should_submit)(cls.submit_tier),
                 cls.end_tier,
@@ -113,7 +113,7 @@ class RelaxTiersWorkChain(WorkChain):
         self.ctx.is_refused = False
         self.ctx.n_left = len(self._first_labels())
 
-    def should_go_on(self) -> bool:
+    def should_continue(self) -> bool:
         """Return whether there is another tier, and any structure left for it."""
         is_left = not self.ctx.is_refused and self.ctx.position < len(self.inputs.tiers) and self.ctx.n_left > 0
         return is_left and not self._is_asked_to_stop()
@@ -184,7 +184,7 @@ class RelaxTiersWorkChain(WorkChain):
         self.ctx.n_left = sum(row["status"] == CONVERGED for row in rows)
         self.report(f"tier {self._given().name}: {self.ctx.n_left} of {len(rows)} structures converged")
         self.ctx.position += 1
-        if self.should_go_on():
+        if self.should_continue():
             trials = next_trials(trials=orm.load_node(self.ctx.trials), results=results, relaxed=relaxed)
             self.ctx.trials = trials.uuid
 
