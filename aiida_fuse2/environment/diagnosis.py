@@ -58,7 +58,7 @@ def check_disk() -> Iterator[Finding]:
     for name, folder in {**data_folders(), **job_folders()}.items():
         free, place = free_space(folder), existing(folder)
         text = f"{free / 1e9:.1f} GB free for {name} ({folder})"
-        mend = "free some space; searches that have failed go on with `aiida-fuse2 continue PK`"
+        mend = "free some space; searches that have failed continue with `aiida-fuse2 continue PK`"
         if free < DISK_FULL:
             yield problem("disk", text, mend)
         elif not _can_write(place):
@@ -116,7 +116,7 @@ def check_daemon() -> Iterator[Finding]:
 
 
 def _surviving_workers() -> Iterator[Finding]:
-    """Look for workers whose daemon has ended without them: they go on beside those of the next one."""
+    """Look for workers whose daemon has ended without them: they keep running beside those of the next one."""
     profile, daemon = get_manager().get_profile(), get_daemon_client().get_daemon_pid()
     for process in workers_of(profile):
         try:

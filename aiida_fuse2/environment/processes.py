@@ -129,7 +129,7 @@ def _outliving() -> Iterator[Finding]:
             continue  # not of this package
         if kind == PROCESS_TYPE:
             yield note(
-                "process", f"search {pk} goes on although runs {caller} have ended", f"aiida-fuse2 stop {caller}"
+                "process", f"search {pk} still runs although runs {caller} have ended", f"aiida-fuse2 stop {caller}"
             )
             continue
         text = f"{label} {pk} waits or runs although its caller {caller} has ended"

@@ -64,7 +64,7 @@ def parts_of(search: orm.WorkChainNode) -> list[Part]:
 
 
 def foreign_parts(search: orm.WorkChainNode) -> tuple[Part, ...]:
-    """Return what a search that goes on from this one would take over, and has not run in this profile."""
+    """Return what a search that continues from this one would take over, and has not run in this profile."""
     return tuple(part for part in _carried_parts(search) if not has_run(part))
 
 

@@ -116,7 +116,7 @@ def check_exportable(node: orm.WorkChainNode) -> list[dict[str, Any]]:
 
 
 def _chain(node: orm.WorkChainNode) -> list[int]:
-    """Return the primary keys of a node, of its runs, and of the searches that these go on from."""
+    """Return the primary keys of a node, of its runs, and of the searches that these continue from."""
     chains = [segment.search for search in query.single_searches(node) for segment in segments(search.pk)]
     return list(dict.fromkeys([node.pk, *chains]))
 

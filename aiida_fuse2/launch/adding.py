@@ -85,8 +85,8 @@ def waiting_files(search: orm.WorkChainNode, state: orm.Dict, *, is_last: bool) 
     """Return the files of structures that a search had still to take into its pool, in the order it would.
 
     Args:
-        search: that another one goes on from.
-        state: where it goes on.
+        search: that another one continues from.
+        state: where it continues.
         is_last: whether it takes what was added since; a branch from an earlier point does not.
     """
     inputs = search.inputs

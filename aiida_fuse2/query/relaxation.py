@@ -19,7 +19,7 @@ def relaxed_to(node: orm.WorkChainNode | int) -> str:
     """Return in one line to what the listed structures were relaxed, and what that leaves open.
 
     Such as "relaxed to 0.05 eV/Å with CHGNet 0.3.0; saddle points and shallow slopes may be among them". Where a search
-    goes on from one with other settings, those of both.
+    continues from one with other settings, those of both.
 
     Args:
         node: search, several runs of one, or refinement; or its primary key.

@@ -88,7 +88,7 @@ class Progress(ProcessProgress):
     """How far a search is.
 
     Attributes:
-        state: after the last generation, or that which the search goes on from; None before the first has ended.
+        state: after the last generation, or that which the search continues from; None before the first has ended.
         best: the structure of lowest energy, or None.
         phase: what the search is doing, for people.
         rate: structures per hour, or None while unknown.
@@ -173,7 +173,7 @@ def progress(search: int) -> Progress:
         search: primary key of the search.
 
     Raises:
-        CyclicSearchError: where it goes on from itself.
+        CyclicSearchError: where it continues from itself.
     """
     builder = orm.QueryBuilder()
     builder.append(orm.WorkChainNode, filters={"id": search}, project=["attributes", "extras", "ctime", "mtime"])
@@ -230,7 +230,7 @@ def _process_values(
 
 
 def elapsed(process: int, ctime: datetime, mtime: datetime, *, has_ended: bool) -> float:
-    """Return how long a process has gone on until now, or until it ended, s.
+    """Return how long a process has run until now, or until it ended, s.
 
     Its last output was made as it ended. Only where there is none does the time when its node was changed last tell
     the end: a label, or an archive that is imported over it, changes the node later on.
@@ -249,7 +249,7 @@ def elapsed(process: int, ctime: datetime, mtime: datetime, *, has_ended: bool) 
 
 
 def present_state(search: int) -> SearchState | None:
-    """Return the state after the last generation, or that which the search goes on from; None before either.
+    """Return the state after the last generation, or that which the search continues from; None before either.
 
     Args:
         search: primary key of the search.
@@ -281,7 +281,7 @@ def _last_generations(search: int) -> list[tuple[datetime, dict[str, Any]]]:
 
 
 def _start_values(search: int) -> dict[str, Any] | None:
-    """Return the state that a search goes on from, made fit for its settings; None where it began anew."""
+    """Return the state that a search continues from, made fit for its settings; None where it began anew."""
     builder = orm.QueryBuilder().append(orm.WorkChainNode, filters={"id": search}, tag="search")
     resume = {"attributes.process_label": "resume"}
     builder.append(orm.CalcFunctionNode, with_incoming="search", filters=resume, tag="resume")

@@ -95,7 +95,7 @@ class Tier(ABC):
         settings_model: of the settings; defaults are in ``protocols/tiers.yaml``.
         codes: names of the codes that it needs. The option ``--tier-code NAME=LABEL`` means the last one.
         takes_potential: whether it needs a library of pair potentials; others take none.
-        comparable: settings that energies depend on; a search goes on only where they are equal.
+        comparable: settings that energies depend on; a search continues only where they are equal.
     """
 
     name: ClassVar[str]

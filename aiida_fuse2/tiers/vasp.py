@@ -133,7 +133,7 @@ def plane_wave_cutoff(settings: VaspSettings, elements: Collection[str], *, wher
 def protocol_overrides(settings: VaspSettings, encut: float) -> dict[str, Any]:
     """Return the settings as overrides of the protocol of ``vasp.relax``.
 
-    A stage ends after its steps without an error, so that the WorkChain, which looks at the forces itself, goes on
+    A stage ends after its steps without an error, so that the WorkChain, which looks at the forces itself, continues
     with the next one; by default aiida-vasp would repeat it instead.
 
     Args:

@@ -66,7 +66,7 @@ class RelaxTiersWorkChain(WorkChain):
     """Relaxes a batch of structures in an ordered list of tiers.
 
     Inputs, outputs and the exit codes that another attempt depends on are those of ``fuse2.relax``. A structure that
-    fails in a tier leaves with the reason and the name of the tier; the others go on.
+    fails in a tier leaves with the reason and the name of the tier; the others continue.
     """
 
     @classmethod

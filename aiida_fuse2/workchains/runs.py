@@ -149,7 +149,7 @@ class Fuse2RunsWorkChain(WorkChain):
             concurrent: how many of them may run at a time; all where None.
 
         Raises:
-            InputError: where a number or the seed is out of range, or the search is to go on from a state.
+            InputError: where a number or the seed is out of range, or the search is to continue from a state.
         """
         for name, number in (("runs", runs), ("concurrent", concurrent)):
             problem = None if number is None else _number_problem(number)

@@ -44,8 +44,8 @@ def define_inputs(spec: WorkChainSpec) -> None:
         "state",
         valid_type=orm.Dict,
         required=False,
-        help="A state of an earlier search, from which this one goes on. With the same settings it is then equal "
-        "to the earlier one, had that gone on. Structures of `pool` come before those left in the earlier pool.",
+        help="A state of an earlier search, from which this one continues. With the same settings it is then equal "
+        "to the earlier one, had that continued. Structures of `pool` come before those left in the earlier pool.",
     )
     spec.input(
         CONTINUED_LINK,
@@ -118,7 +118,7 @@ def _is_uuid(text: str) -> bool:
 
 
 def _check_state(settings: SearchSettings, state: orm.Dict, inputs: Mapping[str, Any]) -> None:
-    """Refuse to go on from what is no state of a search, or one with other energies."""
+    """Refuse to continue from what is no state of a search, or one with other energies."""
     earlier = search_of_state(state.uuid) if state.is_stored else None
     if earlier is None:
         raise InputError("state", state.pk, "must be a state that a search has made; see its output 'state'")

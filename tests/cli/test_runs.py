@@ -54,7 +54,7 @@ def make_runs(search):
 def test_stop_reaches_searches_of_runs_that_have_ended(call, make_runs, now):
     runs, (ended, active) = make_runs("finished", "waiting", state="excepted")
     text = call("stop", runs.pk, *(["--now"] if now else [])).stdout
-    assert f"The runs {runs.pk} have ended, but searches of them go on" in text
+    assert f"The runs {runs.pk} have ended, but searches of them still run" in text
     assert text.strip().endswith(str(active.pk))
     assert active.base.extras.get("fuse2_stop") == ("now" if now else True)
     assert "fuse2_stop" not in ended.base.extras.all

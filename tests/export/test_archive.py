@@ -96,7 +96,7 @@ def test_search_that_goes_on_brings_the_earlier_one(search, tmp_path, aiida_conf
         assert without_pk(query.explored(uuid)).equals(table)
         assert labels <= {group.label for group in orm.Group.collection.all()}
         data = collect(query.load_search(uuid), number=5)
-        assert f"goes on from search {orm.load_node(earlier).pk}" in data.status
+        assert f"continues from search {orm.load_node(earlier).pk}" in data.status
         assert len(data.rows) == 10
 
 

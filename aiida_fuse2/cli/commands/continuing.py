@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     "--generation",
     type=click.IntRange(min=0),
     metavar="N",
-    help="Make generation N and all after it anew; by default the search goes on after its last one.",
+    help="Make generation N and all after it anew; by default the search continues after its last one.",
 )
 @click.option("--more", type=click.IntRange(min=1), metavar="N", help="Try N structures more than so far.")
 @click.option("--max-structures", type=int, metavar="N", help="Stop after this many structures in all.")
@@ -88,7 +88,7 @@ def cmd_continue(
     """Go on with the search PK, after a crash, a stop or its end.
 
     A new search begins where that one had got to. With the same settings it finds what that one would
-    have found, had it gone on; `show` counts the structures of both. Budgets count from the first one's
+    have found, had it continued; `show` counts the structures of both. Budgets count from the first one's
     beginning, except that of wall time. Structures that were added to the ended search enter the pool.
     Targets are kept; for those that are added, the structures found so far count, too.
     With --tiers, trials go through other tiers from now on; the last one has to stay, since it gives the energies.

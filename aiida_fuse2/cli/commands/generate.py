@@ -94,7 +94,7 @@ def wait_for(node: orm.CalcJobNode) -> None:
         while not node.is_terminated:
             time.sleep(POLL_SECONDS)
     except KeyboardInterrupt:
-        text = f"\nThe job {node.pk} goes on; see `{hint(f'process status {node.pk}', 'verdi')}`"
+        text = f"\nThe job {node.pk} keeps running; see `{hint(f'process status {node.pk}', 'verdi')}`"
         echo(text, err=True)
         click.get_current_context().exit(FAILED)
     if not node.is_finished_ok:

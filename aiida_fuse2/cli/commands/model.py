@@ -88,7 +88,7 @@ def cmd_trust(*, identifier: str, as_json: bool) -> None:
 @click.argument("path", type=click.Path(path_type=Path, dir_okay=False))
 @click.option("--name", metavar="NAME", required=True, help="Name of the new model.")
 @click.option(
-    "--model", metavar="NAME", help="The model to go on from, by name or PK; by default the newest installed."
+    "--model", metavar="NAME", help="The model to continue from, by name or PK; by default the newest installed."
 )
 @click.option("--from-nothing", is_flag=True, help="Begin with random weights.")
 @click.option(

@@ -117,7 +117,7 @@ def watch_refinement(node: orm.WorkChainNode, *, as_json: bool) -> None:
             hint(f"watch {node.pk}"): "come back",
             hint(f"process kill {node.pk}", "verdi"): "end it, without a result",
         }
-        report_interrupt(node, f"The refinement {node.pk} goes on.", ways, as_json=as_json)
+        report_interrupt(node, f"The refinement {node.pk} keeps running.", ways, as_json=as_json)
         return
     show_refinement(node, as_json=as_json)
 

@@ -140,7 +140,7 @@ class Look:
 
     @property
     def is_running(self) -> bool:
-        """Whether any of it goes on."""
+        """Whether any of it still runs."""
         return any(not one.is_terminated for one in self.reached)
 
     def values(self, row: Row) -> dict[str, Any]:

@@ -68,7 +68,7 @@ def watch_search(node: orm.WorkChainNode, *, as_json: bool) -> None:
     try:
         reached = follow(node.pk, settings, make_console(stderr=as_json))
     except KeyboardInterrupt:
-        report_interrupt(node, f"The search {node.pk} goes on.", ways_on(node), as_json=as_json)
+        report_interrupt(node, f"The search {node.pk} keeps running.", ways_on(node), as_json=as_json)
         return
     targets = search_targets(node)
     rows = marked_rows(query.ranked(node), targets, node.pk)
@@ -126,7 +126,7 @@ def watch_runs(node: orm.WorkChainNode, *, as_json: bool) -> None:
     try:
         reached = follow_runs(node.pk, settings, make_console(stderr=as_json))
     except KeyboardInterrupt:
-        report_interrupt(node, f"The runs {node.pk} go on.", ways_on(node), as_json=as_json)
+        report_interrupt(node, f"The runs {node.pk} keep running.", ways_on(node), as_json=as_json)
         return
     rows = query.combined(query.run_searches(node), FINAL_ROWS + 1)
     if as_json:
@@ -159,7 +159,7 @@ def stop_runs(node: orm.WorkChainNode, *, now: bool) -> None:
 
 
 def _stop_left_over(node: orm.WorkChainNode, *, now: bool) -> None:
-    """Ask searches to end that go on although their runs have failed or were killed."""
+    """Ask searches to end that still run although their runs have failed or were killed."""
     from aiida_fuse2 import query
 
     active = ", ".join(str(search.pk) for search in query.active_searches(node))
@@ -167,7 +167,7 @@ def _stop_left_over(node: orm.WorkChainNode, *, now: bool) -> None:
         raise CommandError(f"the runs {node.pk} have ended already; see `{hint(f'show {node.pk}')}`")
     query.ask_to_stop(node, now=now)
     when = f"at once ({killed_text(query.kill_jobs(node))})" if now else "after their present generation"
-    echo(f"The runs {node.pk} have ended, but searches of them go on; these end {when}: {active}")
+    echo(f"The runs {node.pk} have ended, but searches of them still run; these end {when}: {active}")
 
 
 def killed_text(killed: int) -> str:

@@ -47,7 +47,7 @@ def follow(search: int, settings: SearchSettings, console: Console) -> Progress:
         console: gets a live panel where it is a terminal, else one line for each generation.
 
     Raises:
-        KeyboardInterrupt: where the user has had enough; the search goes on.
+        KeyboardInterrupt: where the user has had enough; the search keeps running.
     """
     if console.is_terminal:
         return _follow_live(search, settings, console)
@@ -157,10 +157,10 @@ def generation_line(reached: Progress, state: SearchState, settings: SearchSetti
 
 
 def report_interrupt(node: orm.WorkChainNode, text: str, ways: Mapping[str, str], *, as_json: bool) -> None:
-    """Say that something goes on after its display has ended, and what can be done about it.
+    """Say that something keeps running after its display has ended, and what can be done about it.
 
     Args:
-        node: what goes on.
+        node: what keeps running.
         text: says so.
         ways: what each command does, by command.
         as_json: whether the standard output has JSON.
@@ -234,7 +234,7 @@ def _rows(reached: Progress, settings: SearchSettings) -> Iterator[tuple[str, Re
 def _phase_text(reached: Progress) -> str:
     if reached.is_terminated:
         return reached.process_state
-    notes = ["paused: `verdi process play` goes on"] if reached.is_paused else []
+    notes = ["paused: `verdi process play` continues it"] if reached.is_paused else []
     notes += ["will stop after this generation"] if reached.is_stopping else []
     return "; ".join([reached.phase, *notes])
 

@@ -204,7 +204,7 @@ def follow_runs(runs: int, settings: SearchSettings, console: Console) -> RunsPr
         console: gets a live panel where it is a terminal, else one line for each generation of a run.
 
     Raises:
-        KeyboardInterrupt: where the user has had enough; the runs go on.
+        KeyboardInterrupt: where the user has had enough; the runs keep running.
     """
     if console.is_terminal:
         return _follow_live(runs, settings, console)
