@@ -270,7 +270,12 @@ def test_what_outlives_its_search_is_found(search, monkeypatch):
             verdi,
             ended.pk,
         ),
-        ("note", f"search {alive.pk} still runs although runs {runs.pk} have ended", f"aiida-fuse2 stop {runs.pk}", None),
+        (
+            "note",
+            f"search {alive.pk} still runs although runs {runs.pk} have ended",
+            f"aiida-fuse2 stop {runs.pk}",
+            None,
+        ),
     }
 
 
