@@ -158,13 +158,6 @@ def _phases(hull: Hull, kind: type[Any], place: Callable[[HullRow], dict[str, fl
     )
     if other:
         above = [1000 * row.above for row in other]
-        look = {
-            "size": 10,
-            "symbol": "diamond",
-            "line": {"color": "#fff", "width": 1},
-            "color": above,
-            "colorscale": SCALE,
-        }
         figure.add_trace(
             kind(
                 **places(other),
@@ -172,13 +165,11 @@ def _phases(hull: Hull, kind: type[Any], place: Callable[[HullRow], dict[str, fl
                 mode="markers",
                 name="above it",
                 customdata=[_known(row) for row in other],
-                marker={
-                    **look,
-                    "colorscale": SCALE,
-                    "cmin": 0,
-                    "cmax": max(1.0, *above),
-                    "colorbar": {**BAR, **WIDE_BAR},
-                },
+                marker={"size": 10, "symbol": "diamond", "line": {"color": "#fff", "width": 1}, "color": above},
+                marker_cmin=0,
+                marker_cmax=max(1.0, *above),
+                marker_colorscale=SCALE,
+                marker_colorbar={**BAR, **WIDE_BAR},
                 meta={"narrow": {f"marker.colorbar.{name}": value for name, value in NARROW_BAR.items()}},
             )
         )
