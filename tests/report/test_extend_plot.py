@@ -15,7 +15,8 @@ from .conftest import wait_until
 from .synthetic import report_data
 
 PAGE = Path(__file__).parents[2] / "docs" / "howto" / "_extend_plot.md"
-MODULE, IMPORT, LINE, SCRIPT = re.findall(r"```python\n(.*?)```", PAGE.read_text(encoding="utf-8"), flags=re.DOTALL)
+SECTION = PAGE.read_text(encoding="utf-8").split("## A plot of the report\n")[1].split("\n## ")[0]
+MODULE, IMPORT, LINE, SCRIPT = re.findall(r"```python\n(.*?)```", SECTION, flags=re.DOTALL)
 
 
 @pytest.fixture
