@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
+import pandas as pd
 from ase import Atoms
 
 from aiida_fuse2.core.moves import MOVES
@@ -18,6 +20,9 @@ from .patterns import Pattern
 
 INITIAL = "initial population"
 RATTLED = "rattled copy"
+
+ENERGY_DIGITS = 5
+"""Decimals of energies on a page, eV/atom."""
 
 MIN_CORRELATED = 5
 """Fewest structures of which a rank correlation is told."""
@@ -124,6 +129,28 @@ class ReportData:
     targets: Sequence[Mapping[str, Any]] = ()
     relaxed_to: str = ""
 
+    @cached_property
+    def explored(self) -> pd.DataFrame:
+        """The relaxed structures, one row each, in the order they were tried.
+
+        Columns: ``number`` of the trial, ``walker``, ``energy`` and ``lowest`` until then (eV/atom), ``volume``
+        (Å³/atom), ``group`` (symbol and number at the loose tolerance), ``accepted``, ``cpu`` of its relaxation and
+        ``cpu_total`` of all trials until then, failed ones included (s).
+        """
+        total, table = 0.0, []
+        for row in self.rows:
+            cpu = row.get("cpu_seconds") or 0.0
+            total += cpu
+            if is_explored(row):
+                group = f"{row['spacegroup_symbol_loose'] or '?'} ({row['spacegroup_loose']})"
+                volume, is_accepted = row["volume"] / row["n_atoms"], row["outcome"] in ACCEPTED
+                lowest = row["best_energy"]
+                table.append(
+                    (row["number"], row["walker"], row["energy"], lowest, volume, group, is_accepted, cpu, total)
+                )
+        names = ("number", "walker", "energy", "lowest", "volume", "group", "accepted", "cpu", "cpu_total")
+        return pd.DataFrame(table, columns=names)
+
 
 def move_name(row: Mapping[str, Any]) -> str:
     """Return what made a trial: its move, or where a structure of the initial population came from."""
@@ -196,6 +223,14 @@ def best_start(rows: Sequence[Mapping[str, Any]]) -> Mapping[str, Any] | None:
     """Return the structure of lowest energy of the initial population, or None where there is none."""
     start = [row for row in rows if row["generation"] == 0 and is_explored(row)]
     return min(start, key=lambda row: (row["energy"], row["number"]), default=None)
+
+
+def best_path(data: ReportData) -> tuple[Mapping[str, Any], Mapping[str, Any]] | None:
+    """Return the best structure of the initial population and the best of all; None where there is none."""
+    start = best_start(data.rows)
+    if start is None or not data.ranked:
+        return None
+    return start, next(row for row in data.rows if row["label"] == data.ranked[0]["label"])
 
 
 def walk(rows: Sequence[Mapping[str, Any]], walker: int) -> list[Mapping[str, Any]]:

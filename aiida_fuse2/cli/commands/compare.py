@@ -47,7 +47,8 @@ def cmd_compare(
     from aiida_fuse2 import query
     from aiida_fuse2.cli.views.tables import make_console
     from aiida_fuse2.report.collect import search_figures
-    from aiida_fuse2.report.comparison import compare, render_comparison, values
+    from aiida_fuse2.report.comparison import compare, values
+    from aiida_fuse2.report.comparison_page import render_comparison
 
     if output is not None:
         check_output(output, force=force)
