@@ -13,7 +13,6 @@ from typing import Any
 
 from aiida_fuse2 import __version__
 from aiida_fuse2.core.errors import Fuse2Error, InputError
-from aiida_fuse2.core.potentials.chgnet.build import BuildError, instruction_sets, library, packaged
 
 from .names import ERROR_FILE, JOB_FILE, WALL_SECONDS
 from .software import calculator_versions, software_versions
@@ -64,6 +63,8 @@ def _print_versions(calculator: str | None, arguments: Mapping[str, Any]) -> Non
 
 def _build_kernels() -> int:
     """Print where the kernels are, built if need be; jobs on machines that share the folder need no compiler then."""
+    from aiida_fuse2.core.potentials.chgnet.build import BuildError, instruction_sets, library, packaged
+
     try:
         for instruction_set in instruction_sets():
             sys.stdout.write(f"{instruction_set}: {packaged(instruction_set) or library(instruction_set)}\n")
