@@ -1,8 +1,8 @@
-"""Builds the native kernel where it is first needed, and finds it again.
+"""Finds the native kernel in the installed package, or builds it where it is first needed, and finds it again.
 
 One library per instruction set, named after what went into it, so that machines of one cluster that share a home
-directory do not get in each other's way. Nothing is downloaded: the sources are part of this package, and the
-compiler is the machine's own.
+directory do not get in each other's way, and that a kernel of other sources is never taken. Nothing is downloaded: a
+wheel brings its kernels; else the sources are part of this package, and the compiler is the machine's own.
 """
 
 from __future__ import annotations
@@ -47,6 +47,10 @@ TIMEOUT = 300
 """Longest time a compiler is given, s; it takes a few."""
 
 
+PACKAGED = "built"
+"""Folder of this package with the kernels that a wheel brings; a checkout has none."""
+
+
 class InstructionSet(StrEnum):
     """What the kernel can be built for."""
 
@@ -79,7 +83,7 @@ class BuildError(RuntimeError):
 
 def processor_flags() -> set[str]:
     """Return what the processor can do, by Linux' names; empty where it does not say."""
-    if platform.machine() not in {"x86_64", "AMD64"}:
+    if not _is_x86():
         return set()
     try:
         text = Path("/proc/cpuinfo").read_text()
@@ -89,10 +93,43 @@ def processor_flags() -> set[str]:
     return set(line.partition(":")[2].split())
 
 
+def _is_x86() -> bool:
+    """Return whether this is a kind of machine with several instruction sets."""
+    return platform.machine() in {"x86_64", "AMD64"}
+
+
+def instruction_sets() -> list[InstructionSet]:
+    """Return what a kernel can be built for on this kind of machine, whatever its own processor can do."""
+    return list(InstructionSet) if _is_x86() else [InstructionSet.BASELINE]
+
+
 def best_instruction_set() -> InstructionSet:
     """Return the widest instruction set of this processor."""
     found = processor_flags()
     return next(s for s in InstructionSet if NEEDED[s] <= found)
+
+
+def packaged(instruction_set: InstructionSet) -> Path | None:
+    """Return the kernel that this installation brings; None where it has none, or one of other sources or flags."""
+    path = _package() / PACKAGED / _packaged_name(instruction_set)
+    return path if path.is_file() else None
+
+
+def build_packaged(folder: Path) -> list[Path]:
+    """Build the kernels that a wheel brings, one for each instruction set of this kind of machine.
+
+    Args:
+        folder: where they are put; it is there.
+
+    Raises:
+        BuildError: where there is no compiler, or it fails.
+    """
+    compiler = find_compiler()
+    paths = []
+    for instruction_set in instruction_sets():
+        paths.append(folder / _packaged_name(instruction_set))
+        paths[-1].write_bytes(_compile(compiler, instruction_set))
+    return paths
 
 
 def library(instruction_set: InstructionSet) -> Path:
@@ -137,6 +174,8 @@ def library_content(path: Path) -> bytes:
 
 def library_problem() -> str | None:
     """Return why there is no native kernel on this machine, or is one that will be built again; nothing is built."""
+    if packaged(best_instruction_set()) is not None:
+        return None
     try:
         folder, name = cache_folder(), _name(best_instruction_set())
         if not folder.exists():
@@ -153,7 +192,11 @@ def library_problem() -> str | None:
 
 
 def _name(instruction_set: InstructionSet) -> str:
-    return f"chgnet-{_key(instruction_set)}-{instruction_set}.so"
+    return f"chgnet-{_key(instruction_set, *_c_library())}-{instruction_set}.so"
+
+
+def _packaged_name(instruction_set: InstructionSet) -> str:
+    return f"chgnet-{_key(instruction_set)}-{instruction_set}.so"  # the tag of the wheel tells the C library
 
 
 def _sound(place: int, name: str) -> bool:
@@ -204,13 +247,17 @@ def find_compiler() -> list[str]:
     raise BuildError(f"there is no C++ compiler (tried $CXX, {', '.join(COMPILERS)})")
 
 
+def _package() -> Path:
+    return Path(str(files(__package__)))
+
+
 def _sources() -> Path:
-    return Path(str(files(__package__) / "native"))
+    return _package() / "native"
 
 
-def _key(instruction_set: InstructionSet) -> str:
-    """Return what tells builds apart: sources, flags, and the machine's kind and C library."""
-    parts = (*FLAGS, *SET_FLAGS[instruction_set], platform.machine(), *_c_library())
+def _key(instruction_set: InstructionSet, *more: str) -> str:
+    """Return what tells builds apart: sources, flags, the machine's kind, and what else is given."""
+    parts = (*FLAGS, *SET_FLAGS[instruction_set], platform.machine(), *more)
     digest = hashlib.sha256(" ".join(parts).encode())
     for path in sorted(_sources().iterdir()):
         digest.update(path.read_bytes())
