@@ -7,6 +7,7 @@ import logging
 import re
 import warnings
 from importlib.resources import files
+from pathlib import Path
 
 import click
 import pytest
@@ -182,5 +183,5 @@ def test_content_of_files(monkeypatch, capsys):
 def test_commands_print_at_one_place():
     """Other ways to a terminal, which would have to escape by themselves, are not used."""
     ways = re.compile(r"\bclick\.echo\(|rich\.markup|from_markup|\bText[.(]|\bConsole\((?!Console)|(?<!\.)\bprint\(")
-    sources = [path for path in files("aiida_fuse2.cli").iterdir() if path.name.endswith(".py")]
+    sources = list(Path(str(files("aiida_fuse2.cli"))).rglob("*.py"))
     assert {path.name for path in sources if ways.search(path.read_text())} == {"options.py", "tables.py"}
