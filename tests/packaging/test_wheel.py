@@ -21,7 +21,7 @@ from aiida_fuse2.core.potentials.chgnet.build import BuildError, InstructionSet
 from tests.trials import make_trial
 
 pytest.importorskip("chgnet")
-pytest.importorskip("auditwheel", reason="auditwheel is for Linux only")
+pytest.importorskip("auditwheel", reason="auditwheel, which is for Linux only, is not installed")
 try:
     build.find_compiler()
 except BuildError as error:
