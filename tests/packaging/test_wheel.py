@@ -12,12 +12,12 @@ import zipfile
 from pathlib import Path
 
 import pytest
-from aiida_fuse2.worker.files import from_extxyz, trials_to_text
-from aiida_fuse2.worker.names import JOB_FILE, POOL_FILE, RESULTS_FILE, SOFTWARE_FILE, TRIALS_FILE
 
 from aiida_fuse2.benchmarks.searches import SearchTask, run_task
 from aiida_fuse2.core.potentials.chgnet import build
 from aiida_fuse2.core.potentials.chgnet.build import BuildError, InstructionSet
+from aiida_fuse2.io.names import JOB_FILE, POOL_FILE, RESULTS_FILE, SOFTWARE_FILE, TRIALS_FILE
+from aiida_fuse2.io.trials import from_extxyz, trials_to_text
 from tests.trials import make_trial
 
 pytest.importorskip("chgnet")
