@@ -12,6 +12,7 @@ from aiida.engine import ProcessBuilder
 
 from aiida_fuse2.calculations.conversions import POOL_FILE
 from aiida_fuse2.core.errors import InputError, RefusedInputsError
+from aiida_fuse2.core.moves import find_move
 from aiida_fuse2.core.search.checks import check_search
 from aiida_fuse2.core.settings import CHGNET, PAIR, RelaxSettings, SearchSettings, parse_settings
 from aiida_fuse2.environment.codes import load_code
@@ -39,10 +40,6 @@ from aiida_fuse2.workchains.search_inputs import fills_pool_by_job
 from .inputs import Prepared, check_inputs
 from .starts import screen_starts
 from .targets import targets_of_files
-
-POOL_MOVES = frozenset({13, 14})
-"""Moves that draw from the pool."""
-
 
 # --- where to go on -----------------------------------------------------------------------------
 
@@ -429,8 +426,8 @@ def add_structures(search: orm.WorkChainNode, paths: Sequence[Path]) -> Added:
     node = orm.SinglefileData.from_string(text, filename=POOL_FILE).store()
     add_file(search.uuid, node)
     is_started = last_state(search.pk) is not None
-    weights = settings.move_weights
-    is_drawn = not is_started or any(weights.get(number, 0) > 0 for number in POOL_MOVES)
+    used = [find_move(name) for name, weight in settings.move_weights.items() if weight > 0]
+    is_drawn = not is_started or any(move is not None and move.draws_from_pool for move in used)
     return Added(kept=kept, skipped=skipped, is_drawn=is_drawn)
 
 

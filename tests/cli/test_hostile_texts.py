@@ -47,7 +47,7 @@ ROW = {
     "volume": 10.0,
     "found": 1,
     "targets": [EVIL],
-    "move": 0,
+    "move": "",
     "origin": EVIL,
     "label": EVIL,
     "pk": 1,

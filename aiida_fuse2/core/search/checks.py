@@ -7,6 +7,7 @@ from ase.data import atomic_numbers
 from aiida_fuse2.core.chemistry.composition import FormulaUnit
 from aiida_fuse2.core.errors import InputError
 from aiida_fuse2.core.generators import check_generator
+from aiida_fuse2.core.moves import get_move, ordered
 from aiida_fuse2.core.settings import CHGNET, CHGNET_ELEMENTS, GNOA, MAX_TRIALS
 from aiida_fuse2.core.settings.search import SearchSettings
 
@@ -67,15 +68,11 @@ def _check_pairs(settings: SearchSettings, unit: FormulaUnit, where: str) -> Non
 
 def _check_weights(settings: SearchSettings, unit: FormulaUnit, where: str) -> None:
     """A search in which no weighted move can ever be used would propose nothing but new structures."""
-    never: dict[int, str] = {}
-    if unit.is_element:
-        never |= dict.fromkeys((1, 3, 5), "for an element")
-    for number, times in ((11, 2), (12, 3)):
-        if times * unit.n_atoms > settings.max_atoms:
-            never[number] = f"with at most {settings.max_atoms} atoms"
     for field in ("move_weights", "melted_move_weights"):
-        weights: dict[int, float] | None = getattr(settings, field)
-        used = [number for number, weight in sorted((weights or {}).items()) if weight > 0]
-        if used and all(number in never for number in used):
-            reasons = "; ".join(f"move {number} cannot be used {never[number]}" for number in used)
+        weights: dict[str, float] | None = getattr(settings, field)
+        moves = [get_move(name, where=f"{where}.{field}") for name in ordered(weights or {})]
+        used = [move for move in moves if weights and weights[move.name] > 0]
+        obstacles = {move.name: move.obstacle(unit, settings.max_atoms) for move in used}
+        if used and all(obstacles.values()):
+            reasons = "; ".join(f"move {name} cannot be used {why}" for name, why in obstacles.items())
             raise InputError(f"{where}.{field}", weights, f"{reasons}; give another move a weight above 0")
