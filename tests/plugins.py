@@ -32,7 +32,9 @@ def install(folder: Path, monkeypatch, modules: Mapping[str, str], groups: Mappi
     metadata = folder / "fuse2_extras-0.0.7.dist-info"
     metadata.mkdir(parents=True)
     (metadata / "METADATA").write_text("Metadata-Version: 2.1\nName: fuse2-extras\nVersion: 0.0.7\n")
-    lines = [line for group, points in groups.items() for line in (f"[{group}]", *(f"{n} = {v}" for n, v in points.items()))]
+    lines = [
+        line for group, points in groups.items() for line in (f"[{group}]", *(f"{n} = {v}" for n, v in points.items()))
+    ]
     (metadata / "entry_points.txt").write_text("\n".join(lines) + "\n")
     for name, text in modules.items():
         (folder / name).write_text(text)

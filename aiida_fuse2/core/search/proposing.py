@@ -22,7 +22,7 @@ from aiida_fuse2.core.crystal.symmetry import (
 from aiida_fuse2.core.crystal.uniqueness import are_equal
 from aiida_fuse2.core.crystal.validity import check_validity, has_sound_cell
 from aiida_fuse2.core.errors import GenerationError, MoveError
-from aiida_fuse2.core.generators import GeneratorContext, get_generator
+from aiida_fuse2.core.generators import GeneratorContext, single_generator
 from aiida_fuse2.core.moves import NEW_STRUCTURE, Move, MoveContext, get_move, ordered
 from aiida_fuse2.core.rng import Purpose, keyed_generator
 from aiida_fuse2.core.settings import SearchSettings
@@ -71,7 +71,7 @@ class Proposer:
         self.unit = settings.unit
         self.radii = settings.resolved_radii
         self.ap = settings.ap
-        self._random = get_generator(settings.random_generator)
+        self._random = single_generator(settings.random_generator)
 
     # --- structures -------------------------------------------------------------------------------
 

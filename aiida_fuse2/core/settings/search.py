@@ -258,7 +258,9 @@ class SearchSettings(CompositionSettings):
         description="Space on the disk of AiiDA's data below which the search ends, GB; looked at between generations."
     )
     rmax: Count = Field(description="Stop after this many structures without a new best.")
-    generator: str = Field(description="Fills the initial population and the pool: symmetric, gnoa, fgen or provided.")
+    generator: str = Field(
+        description="Fills the initial population and the pool: symmetric, gnoa, fgen, provided, or another package's."
+    )
     random_generator: Literal["fgen"] = Field(
         description="Makes missing structures and, with equal chance, those of moves that draw from the pool."
     )

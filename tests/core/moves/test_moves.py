@@ -13,7 +13,7 @@ from aiida_fuse2.core.chemistry.composition import formula_unit
 from aiida_fuse2.core.crystal.families import MAX_ASPECT, MID_HEIGHT, MOTIF_SITES, BravaisFamily, aspect
 from aiida_fuse2.core.crystal.slicing import assemble, slice_structure
 from aiida_fuse2.core.errors import GenerationError, MoveError
-from aiida_fuse2.core.moves import OWN, Move, MoveContext
+from aiida_fuse2.core.moves import OWN, MoveContext
 from aiida_fuse2.core.moves.atoms import derangement
 from aiida_fuse2.core.moves.cells import compact_grids, mutable_submodules
 from aiida_fuse2.core.moves.supercells import Extension, axis_is_normal, doubled, tripled
