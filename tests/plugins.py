@@ -37,6 +37,7 @@ def install(folder: Path, monkeypatch, modules: Mapping[str, str], groups: Mappi
     ]
     (metadata / "entry_points.txt").write_text("\n".join(lines) + "\n")
     for name, text in modules.items():
+        (folder / name).parent.mkdir(exist_ok=True)
         (folder / name).write_text(text)
     monkeypatch.syspath_prepend(folder)
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join(filter(None, [str(folder), os.environ.get("PYTHONPATH")])))

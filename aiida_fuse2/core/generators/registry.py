@@ -16,7 +16,12 @@ from .symmetric import Symmetric
 GROUP = "aiida_fuse2.generators"
 """Entry points of generators of other packages: each a class whose ``name`` is that of the entry point."""
 
-_ALL = (FGen(), Gnoa(), Provided(), Symmetric())
+_ALL = (
+    FGen(),
+    Gnoa(),
+    Provided(),
+    Symmetric(),
+)
 
 OWN: dict[str, Generator] = {generator.name: generator for generator in _ALL}
 """Every generator of this package by its name."""
