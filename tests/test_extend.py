@@ -136,7 +136,8 @@ def test_one_file_and_one_line_in_this_package(tmp_path):
     for room, name in (("moves", "stretch"), ("generators", "alloy")):
         text = BLOCKS[f"fuse2_extras/{name}.py"].replace(f"from aiida_fuse2.core.{room} import", "from .base import")
         (package / "core" / room / f"{name}.py").write_text(text)
-    _add(package / "core" / "generators" / "registry.py", "    FGen(),\n", "    Alloy(),\n")
+    generators = package / "core" / "generators" / "registry.py"
+    _add(generators, "    FGen(),\n", "    Alloy(),\n")
     _add(
         package / "core" / "generators" / "registry.py", "from .base import", "from .alloy import Alloy\n", before=True
     )
