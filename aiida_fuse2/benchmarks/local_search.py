@@ -12,6 +12,7 @@ from typing import Any
 from ase import Atoms
 
 from aiida_fuse2.core.crystal.uniqueness import match_structures
+from aiida_fuse2.core.generators import get_generator
 from aiida_fuse2.core.potentials.evaluation import Evaluator
 from aiida_fuse2.core.relaxers import RelaxedStructure, make_evaluator, relax
 from aiida_fuse2.core.relaxers.failures import CONVERGED
@@ -22,7 +23,7 @@ from aiida_fuse2.core.search.proposing import Proposal, propose
 from aiida_fuse2.core.search.recognition import ExploredIndex, known_candidates, recognise
 from aiida_fuse2.core.search.state import SearchState
 from aiida_fuse2.core.search.trials import Trial, TrialInfo
-from aiida_fuse2.core.settings import PROVIDED, RelaxSettings, SearchSettings, parse_settings
+from aiida_fuse2.core.settings import RelaxSettings, SearchSettings, parse_settings
 from aiida_fuse2.io.trials import from_extxyz, to_extxyz, trials_from_text, trials_to_text
 from aiida_fuse2.protocols import protocol_inputs
 from aiida_fuse2.worker.generating import fill_pool
@@ -121,7 +122,7 @@ class LocalSearch:
         """Return the pool, filled again where it is used up."""
         state = self.state
         exhausted = state.generation > 0 and state.pool_remaining == 0
-        if self.settings.generator not in {"fgen", PROVIDED} and (self._pool is None or exhausted):
+        if not get_generator(self.settings.generator).in_process and (self._pool is None or exhausted):
             with TemporaryDirectory() as folder:
                 made, summary = fill_pool(
                     self.settings, self._n_pools, folder=Path(folder), tier=self.tier, stop=self.stop

@@ -11,9 +11,10 @@ from aiida.common.folders import Folder
 from aiida.engine import CalcJobProcessSpec
 
 from aiida_fuse2.core.errors import InputError
+from aiida_fuse2.core.generators import get_generator
 from aiida_fuse2.core.potentials.megnet.archive import read_archive
 from aiida_fuse2.core.search.checks import check_search
-from aiida_fuse2.core.settings import GNOA, MEGNET, RelaxSettings, SearchSettings, parse_settings
+from aiida_fuse2.core.settings import RelaxSettings, SearchSettings, parse_settings
 from aiida_fuse2.io.names import CHECKPOINT_FILE, POOL_FILE, PROGRESS_FILE, SUMMARY_FILE, WEIGHTS_FILE
 
 from .base import WorkerCalculation, validator
@@ -27,7 +28,7 @@ def validate_search_settings(node: orm.Dict) -> None:
 
 def needs_weights(settings: SearchSettings) -> bool:
     """Return whether a pool job needs the weights of a network as an input."""
-    return settings.generator == GNOA and settings.gnoa.network == MEGNET
+    return get_generator(settings.generator).needs_weights(settings)
 
 
 def check_weights(settings: SearchSettings, weights: orm.SinglefileData | None) -> None:

@@ -12,7 +12,8 @@ from aiida.engine import ProcessBuilder
 
 from aiida_fuse2.calculations.generate import GenerateCalculation, needs_weights
 from aiida_fuse2.core.errors import InputError, one_line
-from aiida_fuse2.core.settings import PROVIDED, SearchSettings, parse_settings
+from aiida_fuse2.core.generators import get_generator
+from aiida_fuse2.core.settings import SearchSettings, parse_settings
 from aiida_fuse2.launch.inputs import check_inputs, search_builder
 from aiida_fuse2.launch.jobs import check_calculators
 from aiida_fuse2.protocols import protocol_inputs
@@ -80,8 +81,8 @@ def prepare_pool(
         warnings.simplefilter("ignore", UserWarning)
         search = search_builder(composition, code, protocol, dict(overrides or {}))
     settings = parse_settings(SearchSettings, search.settings.get_dict())
-    if settings.generator == PROVIDED:
-        raise InputError("settings.generator", PROVIDED, "makes no structures: name a generator")
+    if not get_generator(settings.generator).makes_structures:
+        raise InputError("settings.generator", settings.generator, "makes no structures: name another generator")
     builder: ProcessBuilder = GenerateCalculation.get_builder()
     builder.code = code
     builder.settings = search.settings

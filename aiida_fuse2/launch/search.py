@@ -43,7 +43,7 @@ def prepare_search(
 
     With starting structures the generator is ``provided`` unless the overrides name another: the
     structures that fit make the initial population, best first as they are given, filled up to its size
-    by the random generator; the rest wait for moves 13 and 14.
+    by the random generator; the rest wait for moves that draw from the pool.
 
     Args:
         composition: formula, e.g. ``SrTiO3``.

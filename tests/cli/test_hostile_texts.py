@@ -48,7 +48,7 @@ ROW = {
     "volume": 10.0,
     "found": 1,
     "targets": [EVIL],
-    "move": 0,
+    "move": "",
     "origin": EVIL,
     "label": EVIL,
     "pk": 1,

@@ -164,14 +164,13 @@ def test_ways_to_the_best_that_are_written_down(search, tmp_path, capsys):
 
 
 def test_works_to_cite_follow_what_was_used():
-    settings = {"generator": "symmetric"}
-    below = [{"process_type": "aiida.calculations:fuse2.gulp.optimize"}, {"process_type": None}]
-    cited = " ".join(archive.citations({"chgnet"}, settings, below))
+    relax, pair = {"calculator": "chgnet"}, {"calculator": "pair"}
+    cited = " ".join(archive.citations([{"generator": "symmetric"}], [("gulp", {}, None), ("chgnet", relax, None)]))
     assert all(name in cited for name in ("CHGNet", "PyXtal", "GULP", "FUSE"))
     assert "Quantum ESPRESSO" not in cited
-    assert "PyXtal" not in " ".join(archive.citations({"pair"}, {"generator": "fgen"}, []))
+    assert "PyXtal" not in " ".join(archive.citations([{"generator": "fgen"}], [("chgnet", pair, None)]))
     gnoa = {"generator": "gnoa", "gnoa": {"network": "megnet"}}
-    cited = " ".join(archive.citations({"pair"}, gnoa, []))
+    cited = " ".join(archive.citations([gnoa, {"generator": "unknown"}], [("pair", pair, None), ("unknown", {}, None)]))
     assert "Chem. Mater. 31" in cited
     assert "Nat. Commun. 13" in cited
     assert "CHGNet" not in cited

@@ -156,10 +156,12 @@ def _starts(places: Sequence[str], generators: str, seed: int, count: int) -> li
     """Return the sets of starts that options ask for."""
     from aiida_fuse2.benchmarks.relaxations import Starts
     from aiida_fuse2.core.errors import InputError
-    from aiida_fuse2.core.settings import PROVIDED
+    from aiida_fuse2.core.generators import single_generator
 
-    if not _names(generators) or PROVIDED in _names(generators):
+    if not _names(generators):
         raise InputError("--generators", generators, "must be names of generators, e.g. fgen,symmetric")
+    for name in _names(generators):
+        single_generator(name, where="--generators")
     sets = []
     for place in places:
         formula, atoms = _place(place)

@@ -149,8 +149,8 @@ def _ask_for_trust(search: orm.WorkChainNode) -> bool:
 def cmd_add(*, search: str, paths: tuple[Path, ...], as_json: bool) -> None:
     """Add the structures of CIF, POSCAR or extxyz files, or of directories of them, to the search PK.
 
-    They enter its pool, best first and before those that wait there: the initial population and moves
-    13 and 14 draw from it. A search that has ended takes them when it is continued.
+    They enter its pool, best first and before those that wait there: the initial population and
+    moves that make new structures draw from it. A search that has ended takes them when it is continued.
     """
     from aiida_fuse2 import query
     from aiida_fuse2.launch.adding import add_structures
@@ -168,4 +168,4 @@ def cmd_add(*, search: str, paths: tuple[Path, ...], as_json: bool) -> None:
         then = "they enter the pool when the present generation is done"
     echo(f"{added.kept} structure{plural} added to search {node.pk}; {then}")
     if not added.is_drawn:
-        echo("Warning: moves 13 and 14, which draw from the pool, have no weight in this search", err=True)
+        echo("Warning: no move that draws from the pool has a weight in this search", err=True)

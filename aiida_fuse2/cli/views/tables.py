@@ -12,7 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from aiida_fuse2.core.errors import printable_lines
-from aiida_fuse2.core.moves import MOVES
+from aiida_fuse2.core.moves import find_move
 
 PIPE_WIDTH = 160
 """Columns of text where there is no terminal to fit."""
@@ -103,16 +103,17 @@ def origin_text(row: Mapping[str, Any], *, short: bool = False) -> str:
 
     Args:
         row: of ``query.ranked``.
-        short: whether to give only the number of a move.
+        short: whether to give only the name of a move.
     """
-    move = MOVES.get(row["move"])
-    if move is None:
+    name = row["move"]
+    if not name:
         return str(row["origin"])
     if short:
-        return f"move {move.number}"
-    if row["origin"] == "move":
-        return f"move {move.number} {move.name}"
-    return f"{row['origin']} (move {move.number})"
+        return f"move {name}"
+    if row["origin"] != "move":
+        return f"{row['origin']} (move {name})"
+    move = find_move(name)
+    return f"move {name if move is None else move.full_name}"
 
 
 RUNS_COLUMN = "in runs"

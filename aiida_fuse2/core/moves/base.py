@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
@@ -13,6 +14,9 @@ from numpy.typing import NDArray
 from aiida_fuse2.core.chemistry.composition import FormulaUnit
 from aiida_fuse2.core.crystal.slicing import SlicedStructure
 
+WORD = re.compile(r"[a-z][a-z0-9_]*")
+"""Name of a move that is not one of the paper's: numbers are theirs."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class MoveContext:
@@ -23,8 +27,8 @@ class MoveContext:
         ap: module size, Å.
         max_atoms: most atoms that the structure to be relaxed may have.
         exclusion: a place is vacant when it is further than this from every atom, Å.
-        new_structure: makes a new structure of at most the given number of atoms (pool or random
-            generator; moves 13 and 14); raises ``GenerationError``.
+        new_structure: makes a new structure of at most the given number of atoms, from the pool or the random
+            generator; for moves that draw from the pool; raises ``GenerationError``.
     """
 
     unit: FormulaUnit
@@ -45,23 +49,62 @@ class MoveFunction(Protocol):
         """
 
 
+def suits_all(sliced: SlicedStructure, context: MoveContext) -> bool:  # noqa: ARG001
+    """Return whether a move that needs nothing special of a structure can be used on it: always."""
+    return True
+
+
 @dataclass(frozen=True, kw_only=True)
 class Move:
-    """One move.
+    """One move: what makes the trial, and what it needs.
 
     Attributes:
-        number: the paper's number, 1 to 14.
-        name: short name for tables.
+        name: what people type in ``move_weights``, and by which results name it: the paper's number, or a word of
+            lower-case letters, digits and ``_``.
+        title: what it does, in a few words, for tables.
         function: makes the trial.
-        applicable: whether the move can be used on a structure at all.
-        keeps_lattice: whether the trial must keep its lattice when it is standardised (11 and 12).
+        suits: whether it can be used on a structure, besides what the flags say.
+        needs_species: whether it needs atoms of several species.
+        room: formula units that a trial has more than the structure that it is made from, at least.
+        keeps_lattice: whether the trial must keep its lattice when it is standardised, and is meant to equal the
+            structure that it was made from.
+        draws_from_pool: whether the trial is a new structure, from the pool or the random generator. It has no parent.
     """
 
-    number: int
     name: str
+    title: str
     function: MoveFunction
-    applicable: Callable[[SlicedStructure, MoveContext], bool]
+    suits: Callable[[SlicedStructure, MoveContext], bool] = suits_all
+    needs_species: bool = False
+    room: int = 0
     keeps_lattice: bool = False
+    draws_from_pool: bool = False
+
+    @property
+    def full_name(self) -> str:
+        """Name and title, for people."""
+        return f"{self.name} {self.title}"
+
+    def applicable(self, sliced: SlicedStructure, context: MoveContext) -> bool:
+        """Return whether the move can be used on a structure at all."""
+        if self.needs_species and not np.any(sliced.numbers != sliced.numbers[0]):
+            return False
+        if self.room and len(sliced) + self.room * context.unit.n_atoms > context.max_atoms:
+            return False
+        return self.suits(sliced, context)
+
+    def obstacle(self, unit: FormulaUnit, max_atoms: int) -> str | None:
+        """Return why the move can be used on no structure of a composition, or None where it can.
+
+        Args:
+            unit: the composition.
+            max_atoms: most atoms of a structure.
+        """
+        if self.needs_species and unit.is_element:
+            return "for an element"
+        if self.room and (1 + self.room) * unit.n_atoms > max_atoms:
+            return f"with at most {max_atoms} atoms"
+        return None
 
 
 def make_crystal(numbers: NDArray[np.int64], fractional: NDArray[np.float64], cell: NDArray[np.float64]) -> Atoms:

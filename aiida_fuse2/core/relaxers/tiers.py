@@ -10,7 +10,7 @@ from pydantic import Field
 
 from aiida_fuse2.core.crystal.uniqueness import fingerprint
 from aiida_fuse2.core.errors import RelaxationError
-from aiida_fuse2.core.settings import CHGNET, PAIR, NotNegative, Positive, Settings, Symprecs
+from aiida_fuse2.core.settings import NotNegative, Positive, Settings, Symprecs
 
 from .driver import RelaxedStructure, check_contacts, check_geometry, describe
 from .energies import check_energy
@@ -32,20 +32,14 @@ SHOWN = ("status", "energy", "cpu_seconds", "evaluations")
 NOT_ALL_MINIMA = "saddle points and shallow slopes may be among them"
 """What a limit of forces leaves open."""
 
-PROGRAMS = {PAIR: "pair potentials", "gulp": "GULP", "vasp": "VASP", "qe": "Quantum ESPRESSO"}
-"""Names of what computes, for people, by calculator or tier."""
 
-
-def relaxed_to(name: str, settings: Mapping[str, Any]) -> str:
+def relaxed_to(program: str, settings: Mapping[str, Any]) -> str:
     """Return to what a tier relaxes structures and with what, such as ``0.05 eV/Å with CHGNet 0.3.0``.
 
     Args:
-        name: of the tier.
+        program: what computes, for people.
         settings: of the tier; of one that another package brings, its own criterion where it has no ``fmax``.
     """
-    calculator = str(settings.get("calculator", name))
-    short = calculator.rpartition(".")[2]
-    program = f"CHGNet {settings.get('model')}" if calculator == CHGNET else PROGRAMS.get(calculator, short)
     if "max_gnorm" in settings:
         limit = f"GULP's tolerances or a gradient norm of {settings['max_gnorm']:g}"
     elif "fmax" in settings:

@@ -33,7 +33,6 @@ from .base import (
 from .relax import JOINT_LBFGS, MAX_ARGUMENTS_LENGTH, PrerelaxSettings, RelaxSettings
 from .search import (
     MAX_WEIGHT,
-    N_MOVES,
     AcceptanceSettings,
     CompositionSettings,
     GnoaSettings,
@@ -62,7 +61,6 @@ __all__ = [
     "MAX_WEIGHT",
     "MEGNET",
     "MIN_SYMPREC",
-    "N_MOVES",
     "PAIR",
     "PROVIDED",
     "AcceptanceSettings",

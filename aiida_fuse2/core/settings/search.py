@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
 from pydantic import (
@@ -34,9 +35,6 @@ from .base import (
     TrialCount,
 )
 from .space_groups import parse_space_groups
-
-N_MOVES = 14
-"""Number of moves of basin hopping (paper section 2.2)."""
 
 MAX_WEIGHT = 1e6
 """Largest weight of a move."""
@@ -143,7 +141,7 @@ class PoolSettings(Settings):
         "computed is dropped."
     )
     draw: Literal["rank", "random"] = Field(
-        description="How moves 13 and 14 take structures from a pool: best first, or at random."
+        description="How moves take structures from a pool: best first, or at random."
     )
     processes: SmallCount | None = Field(
         description="Processes of a pool job, on which the pool does not depend; as many as the job has cores if null."
@@ -261,19 +259,23 @@ class SearchSettings(CompositionSettings):
         description="Space on the disk of AiiDA's data below which the search ends, GB; looked at between generations."
     )
     rmax: Count = Field(description="Stop after this many structures without a new best.")
-    generator: str = Field(description="Fills the initial population and the pool: symmetric, gnoa, fgen or provided.")
+    generator: str = Field(
+        description="Fills the initial population and the pool: symmetric, gnoa, fgen, provided, or another package's."
+    )
     random_generator: Literal["fgen"] = Field(
-        description="Makes missing structures and, with equal chance, those of moves 13 and 14."
+        description="Makes missing structures and, with equal chance, those of moves that draw from the pool."
     )
     pool: PoolSettings
     gnoa: GnoaSettings
-    move_weights: dict[int, Weight] = Field(description="Weight of each move, 1 to 14.")
-    melted_move_weights: dict[int, Weight] | None = Field(
+    move_weights: dict[str, Weight] = Field(
+        description="Weight of each move by its name, e.g. {1: 2, 5: 1}; a move that is not named is not made."
+    )
+    melted_move_weights: dict[str, Weight] | None = Field(
         description="Weights for a melted walker; none: as move_weights."
     )
     exclusion: Positive = Field(le=5.0, description="A place further than this from every atom is vacant, Å.")
     max_attempts: TrialCount = Field(
-        description="Failed attempts at a trial after which the walker takes a new structure instead (move 14: of the "
+        description="Failed attempts at a trial after which the walker takes a new structure instead (of the "
         "pool or the random generator).",
     )
     relax_jobs: SmallCount = Field(description="Most relaxation jobs that run side by side in a generation.")
@@ -290,15 +292,18 @@ class SearchSettings(CompositionSettings):
     target: TargetSettings
     validity: ValiditySettings
 
+    @field_validator("move_weights", "melted_move_weights", mode="before")
+    @classmethod
+    def _named(cls, weights: Any) -> Any:
+        """Take the paper's numbers, as YAML reads them, as the names that they are."""
+        if not isinstance(weights, Mapping):
+            return weights
+        return {str(key) if type(key) is int else key: weight for key, weight in weights.items()}
+
     @field_validator("move_weights", "melted_move_weights")
     @classmethod
-    def _sound_weights(cls, weights: dict[int, float] | None) -> dict[int, float] | None:
-        if weights is None:
-            return None
-        unknown = sorted(set(weights) - set(range(1, N_MOVES + 1)))
-        if unknown:
-            raise ValueError(f"moves are numbered 1 to {N_MOVES}; there is no move {unknown[0]}")
-        if sum(weights.values()) <= 0:
+    def _sound_weights(cls, weights: dict[str, float] | None) -> dict[str, float] | None:
+        if weights is not None and sum(weights.values()) <= 0:
             raise ValueError("at least one weight must be above 0")
         return weights
 

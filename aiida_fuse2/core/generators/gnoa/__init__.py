@@ -6,3 +6,7 @@ predicts for the structure as it is, not relaxed; what is no plausible crystal i
 """
 
 from __future__ import annotations
+
+from .generator import Gnoa
+
+__all__ = ["Gnoa"]

@@ -45,6 +45,11 @@ class Unit:
     trials: int
 
     @property
+    def cost(self) -> float:
+        """How long it takes: larger cells take longer."""
+        return self.z
+
+    @property
     def key(self) -> str:
         """Name, unique in a job."""
         return f"z{self.z:03d}_{self.index:05d}"
