@@ -111,7 +111,7 @@ def cmd_relax(
 ) -> None:
     """Compare METHODS of relaxation with the reference recipe on the same random starts.
 
-    A method is [CODE/]OPTIMISER[+prerelax][+symmetry]. What computes CHGNet 0.3.0 is native (the default), avx512,
+    A method is [CODE/]OPTIMISER[+symmetry]. What computes CHGNet 0.3.0 is native (the default), avx512,
     avx2, baseline, torch or stock; the optimiser is JointLBFGS, reference (the three stages of the paper), an optimiser
     of ASE by its name in the settings, or CellAwareBFGS. JointLBFGS+symmetry keeps the symmetry of the start.
     Without METHODS: stock/reference and JointLBFGS.
