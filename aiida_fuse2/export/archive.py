@@ -46,14 +46,12 @@ class Exported:
         readme: description for people, Markdown.
         optimade: configuration of optimade-maker for the group of the best structures.
         group: label of that group.
-        n_best: structures in it.
     """
 
     archive: Path
     readme: Path
     optimade: Path
     group: str
-    n_best: int
 
 
 def paths_of(archive: Path) -> tuple[Path, Path, Path]:
@@ -147,7 +145,7 @@ def export(node: orm.WorkChainNode, archive: Path, *, best: int | None = None, o
         _readme(node, ranked=known, below=below, archive=archive, group=group, best=best), encoding="utf-8"
     )
     optimade.write_text(_optimade(node, archive, group), encoding="utf-8")
-    return Exported(archive=archive, readme=readme, optimade=optimade, group=group.label, n_best=len(known))
+    return Exported(archive=archive, readme=readme, optimade=optimade, group=group.label)
 
 
 def _write_archive(
