@@ -25,7 +25,6 @@ from aiida.manage.configuration.settings import AiiDAConfigPathResolver
 
 import aiida_fuse2
 from aiida_fuse2.core.potentials.chgnet.build import CACHE_VARIABLE, best_instruction_set, library_problem
-from aiida_fuse2.environment.trust import WORKER as PROGRAM
 from aiida_fuse2.query import PROCESS_TYPE, RUNS_PROCESS_TYPE, TERMINATED
 from aiida_fuse2.query.hangs import late_jobs, slow_searches
 from aiida_fuse2.query.loading import with_callers
@@ -302,7 +301,7 @@ def _check_code(code: orm.InstalledCode, *, connect: bool) -> Finding:
         return _note(
             "code", f"{code.full_label} is on another machine and was not tried", "aiida-fuse2 doctor --connect"
         )
-    if own_code(code, PROGRAM) is None:
+    if own_code(code) is None:
         program = f"{code.full_label} ({code.filepath_executable})"
         text = f"{program} was not tried: it was neither set up nor used here, and may have come with an archive"
         return _note("code", text, _verdi(f"code show {code.pk}"))

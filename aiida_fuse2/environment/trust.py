@@ -17,12 +17,22 @@ from aiida.common.links import LinkType
 from aiida_fuse2.core.errors import InputError
 from aiida_fuse2.core.generators import GENERATORS
 from aiida_fuse2.core.settings import CHGNET, GNOA, PAIR, PROVIDED
-from aiida_fuse2.parsers.memory import CODE, FILE, OPTIONS, SETTINGS, Part, checksum, has_run, model_part
+from aiida_fuse2.parsers.memory import (
+    FILE,
+    OPTIONS,
+    SETTINGS,
+    WORKER,
+    Part,
+    checksum,
+    code_part,
+    has_run,
+    model_part,
+)
 
 from .codes import default_worker
 
-WORKER, ASE = "worker", "ase"
-"""The program of this package, and the tier whose settings are those of a search without tiers."""
+ASE = "ase"
+"""The tier whose settings are those of a search without tiers."""
 
 OWN_TIERS = frozenset({ASE, CHGNET, "gulp", PAIR, "qe", "vasp"})
 """Tiers of this package; what settings of others mean is not known here."""
@@ -80,18 +90,11 @@ def options_part(options: Mapping[str, Any], where: str = "options") -> Part:
     return Part(kind=OPTIONS, where=where, value=dict(options))
 
 
-def own_code(code: orm.AbstractCode | None, program: str) -> orm.AbstractCode | None:
+def own_code(code: orm.AbstractCode | None, program: str = WORKER) -> orm.AbstractCode | None:
     """Return a code where it has run as this program in this profile, or is the worker of this installation."""
     if code is None or not (_is_plain_worker(code) or has_run(code_part(code, program))):
         return None
     return code
-
-
-def code_part(code: orm.AbstractCode, program: str = WORKER) -> Part:
-    """Return a code in a role: all of it, with its files and its computer."""
-    computer = None if code.computer is None else code.computer.uuid
-    value = [program, code.node_type, computer, code.base.attributes.all, code.base.repository.hash()]
-    return Part(kind=CODE, where=f"code {code.full_label}", value=value)
 
 
 def _inputs(search: orm.WorkChainNode) -> dict[str, Any]:
