@@ -219,7 +219,6 @@ def test_every_float_must_be_finite(model, value):
         ({"report_symprec": [1.0, 0.1]}, "relax.settings.report_symprec", "tight"),
         ({"optimizer": None}, "relax.settings.optimizer", "JointLBFGS"),
         ({"max_step_strain": 0}, "relax.settings.max_step_strain", "greater"),
-        ({"prerelax": {"pressure": -1}}, "relax.settings.prerelax.pressure", "greater"),
     ],
 )
 def test_bad_relaxation(changes, field, hint):

@@ -14,7 +14,7 @@ from ase import Atoms
 from aiida_fuse2.core.crystal.uniqueness import match_structures
 from aiida_fuse2.core.generators import get_generator
 from aiida_fuse2.core.potentials.evaluation import Evaluator
-from aiida_fuse2.core.relaxers import RelaxedStructure, make_evaluator, relax
+from aiida_fuse2.core.relaxers import RelaxedStructure, relax
 from aiida_fuse2.core.relaxers.failures import CONVERGED
 from aiida_fuse2.core.search.checks import check_search
 from aiida_fuse2.core.search.deciding import Decision, KnownStructure, Relaxation, decide
@@ -189,17 +189,3 @@ class LocalSearch:
             pool=(pool.number, pool.positions, pool.remaining) if pool is not None else (0, {}, 0),
             known=known,
         )
-
-
-def run_search(settings: SearchSettings, tier: RelaxSettings, provided: list[Atoms] | None = None) -> Iterator[Step]:
-    """Yield a search generation by generation.
-
-    Args:
-        settings: of the search.
-        tier: of the relaxation.
-        provided: a pool to start from, best first.
-
-    Raises:
-        InputError: where the potential cannot be made.
-    """
-    return LocalSearch(settings=settings, tier=tier, evaluator=make_evaluator(tier), provided=provided).steps()

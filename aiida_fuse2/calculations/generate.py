@@ -132,8 +132,10 @@ class GenerateCalculation(WorkerCalculation):
             "pool_number": inputs.pool_number.value,
             "tier": inputs.tier.get_dict() if "tier" in inputs else None,
         }
-        files = [POOL_FILE, SUMMARY_FILE, CHECKPOINT_FILE, PROGRESS_FILE]
-        info = self.job_info(folder, "generate", job, retrieve=files)
-        given = {WEIGHTS_FILE: inputs.get("weights"), CHECKPOINT_FILE: inputs.get("checkpoint")}
-        info.local_copy_list = [(node.uuid, node.filename, name) for name, node in given.items() if node is not None]
-        return info
+        return self.job_info(
+            folder,
+            "generate",
+            job,
+            files={WEIGHTS_FILE: inputs.get("weights"), CHECKPOINT_FILE: inputs.get("checkpoint")},
+            retrieve=[POOL_FILE, SUMMARY_FILE, CHECKPOINT_FILE, PROGRESS_FILE],
+        )

@@ -19,7 +19,6 @@ import aiida_fuse2
 from aiida_fuse2.core.potentials.chgnet.build import CACHE_VARIABLE, best_instruction_set, library_problem
 from aiida_fuse2.storage.broker import empty_sockets_file, exposed_folder
 from aiida_fuse2.storage.disk import data_folders, existing, free_space, job_folders
-from aiida_fuse2.tiers.base import WORKER as PROGRAM
 
 from .codes import WORKER, calculator_problem, code_problem
 from .daemon import broker_problem, daemon_problem, process_start, start_command, workers_of
@@ -209,7 +208,7 @@ def _check_code(code: orm.InstalledCode, *, connect: bool) -> Finding:
         return note(
             "code", f"{code.full_label} is on another machine and was not tried", "aiida-fuse2 doctor --connect"
         )
-    if own_code(code, PROGRAM) is None:
+    if own_code(code) is None:
         program = f"{code.full_label} ({code.filepath_executable})"
         text = f"{program} was not tried: it was neither set up nor used here, and may have come with an archive"
         return note("code", text, verdi(f"code show {code.pk}"))

@@ -16,10 +16,19 @@ from aiida import orm
 from aiida_fuse2.core import generators, moves
 from aiida_fuse2.core.errors import InputError
 from aiida_fuse2.core.settings import CHGNET, PAIR
-from aiida_fuse2.parsers.memory import CODE, FILE, OPTIONS, SETTINGS, Part, checksum, has_run, model_part
+from aiida_fuse2.parsers.memory import (
+    FILE,
+    OPTIONS,
+    SETTINGS,
+    WORKER,
+    Part,
+    checksum,
+    code_part,
+    has_run,
+    model_part,
+)
 from aiida_fuse2.query.tiers import options_of, tier_ports
 from aiida_fuse2.tiers import own_tier_names
-from aiida_fuse2.tiers.base import WORKER
 
 from .codes import default_worker
 
@@ -69,18 +78,11 @@ def options_part(options: Mapping[str, Any], where: str = "options") -> Part:
     return Part(kind=OPTIONS, where=where, value=dict(options))
 
 
-def own_code(code: orm.AbstractCode | None, program: str) -> orm.AbstractCode | None:
+def own_code(code: orm.AbstractCode | None, program: str = WORKER) -> orm.AbstractCode | None:
     """Return a code where it has run as this program in this profile, or is the worker of this installation."""
     if code is None or not (_is_plain_worker(code) or has_run(code_part(code, program))):
         return None
     return code
-
-
-def code_part(code: orm.AbstractCode, program: str = WORKER) -> Part:
-    """Return a code in a role: all of it, with its files and its computer."""
-    computer = None if code.computer is None else code.computer.uuid
-    value = [program, code.node_type, computer, code.base.attributes.all, code.base.repository.hash()]
-    return Part(kind=CODE, where=f"code {code.full_label}", value=value)
 
 
 def _is_plain_worker(code: orm.AbstractCode) -> bool:

@@ -50,14 +50,12 @@ class Exported:
         readme: description for people, Markdown.
         optimade: configuration of optimade-maker for the group of the best structures.
         group: label of that group.
-        n_best: structures in it.
     """
 
     archive: Path
     readme: Path
     optimade: Path
     group: str
-    n_best: int
 
 
 def paths_of(archive: Path) -> tuple[Path, Path, Path]:
@@ -149,7 +147,7 @@ def export(node: orm.WorkChainNode, archive: Path, *, best: int | None = None, o
     _write_archive(node, group, archive, only_best=best is not None, overwrite=overwrite)
     readme.write_text(_readme(node, ranked=known, archive=archive, group=group, best=best), encoding="utf-8")
     optimade.write_text(_optimade(node, archive, group), encoding="utf-8")
-    return Exported(archive=archive, readme=readme, optimade=optimade, group=group.label, n_best=len(known))
+    return Exported(archive=archive, readme=readme, optimade=optimade, group=group.label)
 
 
 def _write_archive(
@@ -221,7 +219,7 @@ def _readme(
 
 
 def works_to_cite(node: orm.WorkChainNode) -> list[str]:
-    """Return the works that a search, or runs of one, rest on, with those of the searches that they go on from."""
+    """Return the works that a search, or runs of one, rest on, with those of the searches that they continue from."""
     settings: list[dict[str, Any]] = []
     tiers: list[UsedTier] = []
     for search in map(orm.load_node, _chain(node)):

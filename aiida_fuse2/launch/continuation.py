@@ -20,13 +20,12 @@ from aiida_fuse2.environment.trust import (
     own_code,
     parts_of,
 )
-from aiida_fuse2.parsers.memory import CODE, OPTIONS, has_run
+from aiida_fuse2.parsers.memory import CODE, OPTIONS, WORKER, has_run
 from aiida_fuse2.protocols import check_overrides, completed_settings, merge, protocol_inputs
 from aiida_fuse2.query.chain import GenerationRecord, generation_records
 from aiida_fuse2.query.links import TARGETS_LINK
 from aiida_fuse2.query.tiers import last_tier, options_of, tier_ports
 from aiida_fuse2.tiers import TierChoice, build_tiers, changes_of_tiers, energy_identity, tier_key
-from aiida_fuse2.tiers.base import WORKER
 from aiida_fuse2.workchains.search import Fuse2WorkChain
 from aiida_fuse2.workchains.search_builder import split_overrides, with_text_keys
 from aiida_fuse2.workchains.search_inputs import fills_pool_by_job

@@ -44,11 +44,6 @@ def protocol_names(name: str = "search") -> dict[str, str]:
     return {key: value["description"] for key, value in _load(name)["protocols"].items()}
 
 
-def experiment_names() -> dict[str, str]:
-    """Return the paper's experiments with their descriptions."""
-    return {key: value["description"] for key, value in _load("search")["experiments"].items()}
-
-
 def experiment(name: str) -> tuple[dict[str, Any], int]:
     """Return an experiment of the paper as overrides, and how many runs it consists of.
 

@@ -21,9 +21,6 @@ from aiida_fuse2.core.settings import Settings
 ASE = "ase"
 """Name of the tier whose settings name the import path of a calculator."""
 
-WORKER = "worker"
-"""Name of the code ``aiida-fuse2-worker`` among those of a tier."""
-
 S = TypeVar("S", bound=Settings)
 
 ProcessInputs = tuple[type[Process], dict[str, Any]]

@@ -16,9 +16,10 @@ from aiida_fuse2.core.relaxers.gulp import GulpSettings
 from aiida_fuse2.core.relaxers.gulp.settings import check_charges, check_task
 from aiida_fuse2.core.settings import CHGNET, CHGNET_ELEMENTS, PAIR, RelaxSettings
 from aiida_fuse2.io.names import INTERMEDIATE
+from aiida_fuse2.parsers.memory import WORKER
 from aiida_fuse2.protocols import protocol_inputs
 
-from .base import ASE, WORKER, BatchTier, ProcessInputs, TierInputs, settings_of
+from .base import ASE, BatchTier, ProcessInputs, TierInputs, settings_of
 
 GULP = "gulp"
 

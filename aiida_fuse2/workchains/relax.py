@@ -22,11 +22,11 @@ from aiida_fuse2.core.errors import InputError
 from aiida_fuse2.core.relaxers.failures import CONVERGED, Failure
 from aiida_fuse2.environment.software import add_worker_software
 from aiida_fuse2.io.trials import select_trials, trials_from_text
+from aiida_fuse2.parsers.memory import WORKER
 from aiida_fuse2.parsers.relax import EXTRAS_KEY, structure_extras
 from aiida_fuse2.query.orphans import ENDED, ORPHAN, seal_orphans
 from aiida_fuse2.query.stopping import STOP_NOW, stop_request
 from aiida_fuse2.tiers import BatchTier, SingleTier, TierInputs, check_tiers, load_tier, read_tiers
-from aiida_fuse2.tiers.base import WORKER
 from aiida_fuse2.tiers.gathering import RESULTS_PREFIX as GATHERED_RESULTS
 from aiida_fuse2.tiers.gathering import STRUCTURE_PREFIX, collected, gather, load_single_tier
 from aiida_fuse2.tiers.registry import tier_key

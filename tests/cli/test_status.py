@@ -31,8 +31,7 @@ from aiida_fuse2 import query
 from aiida_fuse2.cli.views.details import details
 from aiida_fuse2.environment import diagnosis, findings, processes
 from aiida_fuse2.environment.findings import Severity
-from aiida_fuse2.environment.trust import code_part
-from aiida_fuse2.parsers.memory import remember
+from aiida_fuse2.parsers.memory import code_part, remember
 from aiida_fuse2.query.chain import generation_records
 
 

@@ -9,7 +9,8 @@ from rich.console import Console
 
 from aiida_fuse2.cli.commands.compare import experiments_table
 from aiida_fuse2.cli.commands.hull import hull_table
-from aiida_fuse2.cli.views.tables import counts_text, duration_text, origin_text, ranked_table, spacegroup_text
+from aiida_fuse2.cli.views.tables import counts_text, origin_text, ranked_table, spacegroup_text
+from aiida_fuse2.query.status import duration_text
 from aiida_fuse2.report.comparison import ExperimentFigures
 from aiida_fuse2.report.hull import HullRow
 

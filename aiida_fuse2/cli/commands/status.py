@@ -320,11 +320,10 @@ def _rows(pk: int, *, with_ended: bool) -> list[Row]:
 
 def status_table(rows: Sequence[Row]) -> Table:
     """Return the table of searches."""
-    from rich.table import Table
+    from aiida_fuse2.cli.views.tables import plain_table
 
-    table = Table(box=None, pad_edge=False, header_style="dim")
-    for title in ("PK", "composition", "state", "structures", "best", "per h"):
-        table.add_column(title, justify="right" if title in {"PK", "structures", "per h"} else "left")
+    titles = ("PK", "composition", "state", "structures", "best", "per h")
+    table = plain_table([(title, title in {"PK", "structures", "per h"}) for title in titles], header_style="dim")
     for row in rows:
         rate = "" if row.reached.rate is None else f"{row.reached.rate:.0f}"
         composition = row.settings.composition if row.n_runs is None else f"{row.settings.composition} x {row.n_runs}"

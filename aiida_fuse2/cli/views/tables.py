@@ -20,9 +20,6 @@ PIPE_WIDTH = 160
 UNBOUNDED_WIDTH = 1000
 """Columns of text in which every table fits, to measure how many it needs."""
 
-MINUTE, HOUR, DAY = 60, 3600, 86400
-"""In seconds."""
-
 
 class PlainConsole(Console):
     """A console to which every text is text: no marks of rich are read, and control characters are shown as escapes.
@@ -61,6 +58,19 @@ def make_console(*, stderr: bool = False) -> Console:
     return console
 
 
+def plain_table(columns: Iterable[tuple[str, bool]], *, header_style: str = "bold") -> Table:
+    """Return an empty table without lines.
+
+    Args:
+        columns: title of each, and whether it holds numbers, which stand at the right and are not broken.
+        header_style: of the titles.
+    """
+    table = Table(box=None, pad_edge=False, header_style=header_style)
+    for title, is_number in columns:
+        table.add_column(title, justify="right" if is_number else "left", no_wrap=is_number)
+    return table
+
+
 def spacegroup_text(symbol: str | None, number: int | None) -> str:
     """Return a space group as ``Pm-3m (221)``, or ``?`` where it is not known."""
     if number is None:
@@ -83,19 +93,6 @@ def numbers_text(numbers: Sequence[int]) -> str:
         else:
             spans.append([number])
     return " ".join(f"{s[0]}-{s[-1]}" if len(s) > 2 else " ".join(map(str, s)) for s in spans)
-
-
-def duration_text(seconds: float) -> str:
-    """Return a time as two units at most: ``45 s``, ``12 min``, ``3 h 20 min``, ``2 d 4 h``."""
-    if seconds < MINUTE:
-        return f"{seconds:.0f} s"
-    if seconds < HOUR:
-        return f"{seconds / MINUTE:.0f} min"
-    if seconds < DAY:
-        hours, minutes = divmod(round(seconds / MINUTE), 60)
-        return f"{hours} h {minutes} min"
-    days, hours = divmod(round(seconds / HOUR), 24)
-    return f"{days} d {hours} h"
 
 
 def origin_text(row: Mapping[str, Any], *, short: bool = False) -> str:

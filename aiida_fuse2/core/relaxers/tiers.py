@@ -22,7 +22,7 @@ TIERS = "tiers"
 TIER = "tier"
 """Key of a row with the name of the tier in which the structure ended."""
 
-SUMMED = ("cpu_seconds", "evaluations", "prerelax_evaluations", "steps")
+SUMMED = ("cpu_seconds", "evaluations", "steps")
 """Values of a row that are those of all tiers together."""
 
 SHOWN = ("status", "energy", "cpu_seconds", "evaluations")

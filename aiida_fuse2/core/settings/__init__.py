@@ -30,7 +30,7 @@ from .base import (
     TrialCount,
     parse_settings,
 )
-from .relax import JOINT_LBFGS, MAX_ARGUMENTS_LENGTH, PrerelaxSettings, RelaxSettings
+from .relax import JOINT_LBFGS, MAX_ARGUMENTS_LENGTH, RelaxSettings
 from .search import (
     MAX_WEIGHT,
     AcceptanceSettings,
@@ -73,7 +73,6 @@ __all__ = [
     "OxidationState",
     "PoolSettings",
     "Positive",
-    "PrerelaxSettings",
     "RelaxSettings",
     "SearchSettings",
     "Settings",

@@ -148,12 +148,7 @@ class NativeChgnet:
     def evaluate(
         self, numbers: NDArray[np.int64], positions: NDArray[np.float64], cell: NDArray[np.float64]
     ) -> Evaluation:
-        """Return energy, forces and stress.
-
-        Args:
-            numbers: atomic numbers, 1 to 94, shape (n,).
-            positions: Cartesian, Å, shape (n, 3).
-            cell: lattice vectors as rows, Å, shape (3, 3).
+        """Return energy, forces and stress, as ``Evaluator`` says.
 
         Raises:
             RelaxationError: where an atom is isolated, atoms coincide, the cell is unusable, the structure is far
