@@ -46,21 +46,21 @@ def test_links_between_files_of_the_readme_lead_somewhere():
 
 
 CAUSED_BY = {
-    "the daemon is not running": "test_doctor.py::test_daemon_and_workers_that_are_gone",
+    "the daemon is not running": "environment/test_diagnosis.py::test_daemon_and_workers_that_are_gone",
     "a worker of a daemon that is no more still runs": "cli/test_status.py::"
     "test_worker_that_survives_its_daemon_is_named",
-    "the daemon runs without a worker": "test_doctor.py::test_daemon_and_workers_that_are_gone",
-    "the daemon is older than the installed code": "test_doctor.py::test_broker_and_daemon_of_before",
-    "workers are not connected to the broker": "test_doctor.py::test_broker_and_daemon_of_before",
-    "a process is paused": "test_doctor.py::test_job_that_its_computer_does_not_take",
+    "the daemon runs without a worker": "environment/test_diagnosis.py::test_daemon_and_workers_that_are_gone",
+    "the daemon is older than the installed code": "environment/test_diagnosis.py::test_broker_and_daemon_of_before",
+    "workers are not connected to the broker": "environment/test_diagnosis.py::test_broker_and_daemon_of_before",
+    "a process is paused": "environment/test_diagnosis.py::test_job_that_its_computer_does_not_take",
     "a job was last looked at some time ago": "cli/test_status.py::test_job_that_is_not_looked_at_any_more",
     "a process is not in the queue of the broker": "faults/test_faults.py::test_disturbed_searches_find_the_same",
     "a job waits or runs although its caller has ended": (
         "cli/test_identifiers.py::test_what_outlives_its_search_is_found"
     ),
     "the profile has no broker": "cli/test_identifiers.py::test_profile_without_a_broker_is_told_how_to_get_one",
-    "a file of the broker was written empty": "test_broker.py::test_doctor_tells_of_it_first",
-    "the daemon was started where there are files": "test_broker.py::test_doctor_tells_where_files_are_in_danger",
+    "a file of the broker was written empty": "storage/test_broker.py::test_doctor_tells_of_it_first",
+    "the daemon was started where there are files": "storage/test_broker.py::test_doctor_tells_where_files_are_in_danger",
     "a step was cut off by a kill and done again": "cli/test_status.py::test_step_that_was_cut_off_is_named",
     "a job has been at work longer than its `max_wallclock_seconds`": "cli/test_hangs.py::"
     "test_job_past_its_wall_time_is_named",
@@ -68,7 +68,7 @@ CAUSED_BY = {
     "test_search_that_stands_still_is_named",
     "little space is free": "cli/test_status.py::test_full_disk",
     "cannot write": "cli/test_status.py::test_folder_that_cannot_be_written",
-    "a code points to what is no program any more": "test_doctor.py::test_broken_code_is_named",
+    "a code points to what is no program any more": "environment/test_diagnosis.py::test_broken_code_is_named",
     "a code does not start on its computer": "cli/test_status.py::test_code_that_does_not_start",
     "a code was not tried: it has commands of its own": (
         "cli/test_identifiers.py::test_the_doctor_runs_no_commands_of_a_code_that_may_have_come_with_an_archive"
