@@ -24,7 +24,7 @@ SHELL       := bash
 .ONESHELL:
 .DELETE_ON_ERROR:
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint format docs clean clean-demo
+.PHONY: help setup demo test lint format docs wheel clean clean-demo
 
 help:
 	@printf 'make %-11s %s\n' \
@@ -34,6 +34,7 @@ help:
 		lint 'set up, then run ruff and mypy' \
 		format 'set up, then let ruff format and fix' \
 		docs 'set up, then build the documentation in docs/_build/html' \
+		wheel 'set up, then build wheel and source distribution in dist, with the kernels for all processors' \
 		clean 'remove what the other targets made, except the results of the demo' \
 		clean-demo 'remove the results of the demo'
 
@@ -88,13 +89,25 @@ docs: setup
 	@mkdir -p $$AIIDA_PATH
 	$(BIN)/sphinx-build -W --keep-going -b html docs docs/_build/html
 
+# auditwheel finds out on which versions of Linux the kernels load, and says so in the name of the wheel. Without a
+# compiler there are no kernels, and the wheel is the same on all machines.
+wheel: setup
+	@rm -rf dist
+	$(BIN)/python -m build --outdir dist
+	shopt -s nullglob
+	for built in dist/*-linux_*.whl; do
+		PATH="$(abspath $(BIN)):$$PATH" $(BIN)/auditwheel repair --wheel-dir dist "$$built"
+		rm "$$built"
+	done
+	ls -l dist
+
 # A daemon that still runs would lose its interpreter or its data.
 STOP_DAEMONS = if [ -d $(1) ] && [ -x $(BIN)/verdi ]; then AIIDA_PATH=$(1) $(BIN)/verdi daemon stop --all; fi
 
 clean:
 	@$(call STOP_DAEMONS,$(DEMO_PATH))
 	$(call STOP_DAEMONS,$(TEST_PATH))
-	rm -rf $(TEST_PATH) docs/_build .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(TEST_PATH) docs/_build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	if [ -e $(OURS) ]; then rm -rf $(VENV); else rm -f $(VENV)/.installed-aiida-fuse2-*; fi
 
 clean-demo:

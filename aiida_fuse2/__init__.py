@@ -3,4 +3,4 @@
 The package root imports nothing, so that the worker command runs where AiiDA is not installed.
 """
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"

@@ -119,7 +119,10 @@ def test_names_are_escaped():
         ({"move_weights": {1: "inf"}}, "settings.move_weights.1", "finite"),
         ({"move_weights": {1: "-1"}}, "settings.move_weights.1", "greater"),
         ({"move_weights": {1: 1e308, 2: 1e308}}, "settings.move_weights.1", "less than"),
-        ({"move_weights": {"one": 1}}, "settings.move_weights", "integer"),
+        ({"move_weights": {"one": 1}}, "settings.move_weights", "no move one; must be one of 1, 2, 3"),
+        ({"melted_move_weights": {15: 1}}, "settings.melted_move_weights", "no move 15"),
+        ({"move_weights": {1.0: 1}}, "settings.move_weights", "string"),
+        ({"move_weights": 1}, "settings.move_weights", "dictionary"),
         ({"move_weights": [1]}, "settings.move_weights", "dictionary"),
         ({"move_weights": {}}, "settings.move_weights", "above 0"),
         ({"melted_move_weights": {"1": 0}}, "settings.melted_move_weights", "above 0"),
@@ -216,7 +219,6 @@ def test_every_float_must_be_finite(model, value):
         ({"report_symprec": [1.0, 0.1]}, "relax.settings.report_symprec", "tight"),
         ({"optimizer": None}, "relax.settings.optimizer", "JointLBFGS"),
         ({"max_step_strain": 0}, "relax.settings.max_step_strain", "greater"),
-        ({"prerelax": {"pressure": -1}}, "relax.settings.prerelax.pressure", "greater"),
     ],
 )
 def test_bad_relaxation(changes, field, hint):

@@ -60,8 +60,9 @@ CAUSED_BY = {
     ),
     "the profile has no broker": "cli/test_identifiers.py::test_profile_without_a_broker_is_told_how_to_get_one",
     "a file of the broker was written empty": "storage/test_broker.py::test_doctor_tells_of_it_first",
-    "the daemon was started where there are files": "storage/test_broker.py::"
-    "test_doctor_tells_where_files_are_in_danger",
+    "the daemon was started where there are files": (
+        "storage/test_broker.py::test_doctor_tells_where_files_are_in_danger"
+    ),
     "a step was cut off by a kill and done again": "cli/test_status.py::test_step_that_was_cut_off_is_named",
     "a job has been at work longer than its `max_wallclock_seconds`": "cli/test_hangs.py::"
     "test_job_past_its_wall_time_is_named",

@@ -12,8 +12,9 @@ from typing import Any
 from ase import Atoms
 
 from aiida_fuse2.core.crystal.uniqueness import match_structures
+from aiida_fuse2.core.generators import get_generator
 from aiida_fuse2.core.potentials.evaluation import Evaluator
-from aiida_fuse2.core.relaxers import RelaxedStructure, make_evaluator, relax
+from aiida_fuse2.core.relaxers import RelaxedStructure, relax
 from aiida_fuse2.core.relaxers.failures import CONVERGED
 from aiida_fuse2.core.search.checks import check_search
 from aiida_fuse2.core.search.deciding import Decision, KnownStructure, Relaxation, decide
@@ -22,7 +23,7 @@ from aiida_fuse2.core.search.proposing import Proposal, propose
 from aiida_fuse2.core.search.recognition import ExploredIndex, known_candidates, recognise
 from aiida_fuse2.core.search.state import SearchState
 from aiida_fuse2.core.search.trials import Trial, TrialInfo
-from aiida_fuse2.core.settings import PROVIDED, RelaxSettings, SearchSettings, parse_settings
+from aiida_fuse2.core.settings import RelaxSettings, SearchSettings, parse_settings
 from aiida_fuse2.io.trials import from_extxyz, to_extxyz, trials_from_text, trials_to_text
 from aiida_fuse2.protocols import protocol_inputs
 from aiida_fuse2.worker.generating import fill_pool
@@ -121,7 +122,7 @@ class LocalSearch:
         """Return the pool, filled again where it is used up."""
         state = self.state
         exhausted = state.generation > 0 and state.pool_remaining == 0
-        if self.settings.generator not in {"fgen", PROVIDED} and (self._pool is None or exhausted):
+        if not get_generator(self.settings.generator).in_process and (self._pool is None or exhausted):
             with TemporaryDirectory() as folder:
                 made, summary = fill_pool(
                     self.settings, self._n_pools, folder=Path(folder), tier=self.tier, stop=self.stop
@@ -188,17 +189,3 @@ class LocalSearch:
             pool=(pool.number, pool.positions, pool.remaining) if pool is not None else (0, {}, 0),
             known=known,
         )
-
-
-def run_search(settings: SearchSettings, tier: RelaxSettings, provided: list[Atoms] | None = None) -> Iterator[Step]:
-    """Yield a search generation by generation.
-
-    Args:
-        settings: of the search.
-        tier: of the relaxation.
-        provided: a pool to start from, best first.
-
-    Raises:
-        InputError: where the potential cannot be made.
-    """
-    return LocalSearch(settings=settings, tier=tier, evaluator=make_evaluator(tier), provided=provided).steps()

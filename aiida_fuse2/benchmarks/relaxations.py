@@ -39,7 +39,7 @@ COARSE = (0.3, 0.2, 0.1)
 """Residuals, eV/Å, at which the energy on the way is kept."""
 
 REFERENCE, CELL_AWARE = "reference", "CellAwareBFGS"
-PRERELAX, SYMMETRY = "+prerelax", "+symmetry"
+SYMMETRY = "+symmetry"
 
 
 @dataclass(frozen=True)
@@ -47,31 +47,27 @@ class Method:
     """A way to relax.
 
     Attributes:
-        name: as in the results, e.g. ``torch/JointLBFGS+prerelax``.
+        name: as in the results, e.g. ``torch/JointLBFGS+symmetry``.
         code: what computes CHGNet.
         optimizer: ``reference``, ``CellAwareBFGS`` or an optimiser of the settings.
-        prerelax: whether repelling spheres come first.
         keep_symmetry: whether the symmetry of the start is kept.
     """
 
     name: str
     code: str
     optimizer: str
-    prerelax: bool = False
     keep_symmetry: bool = False
 
     @classmethod
     def parse(cls, name: str) -> Method:
-        """Return the method of a name: ``[CODE/]OPTIMISER[+prerelax][+symmetry]``.
+        """Return the method of a name: ``[CODE/]OPTIMISER[+symmetry]``.
 
         Raises:
             InputError: where there is none.
         """
         code, slash, rest = name.rpartition("/")
-        optimizer = rest.removesuffix(SYMMETRY)
-        kept = optimizer != rest
-        bare = optimizer.removesuffix(PRERELAX)
-        eased = bare != optimizer
+        bare = rest.removesuffix(SYMMETRY)
+        kept = bare != rest
         if slash and code not in CODES:
             raise InputError("METHODS", name, f"before '/' stands one of {', '.join(CODES)}")
         own = get_args(RelaxSettings.model_fields["optimizer"].annotation)
@@ -80,9 +76,7 @@ class Method:
             raise InputError("METHODS", name, f"must be [CODE/]OPTIMISER; optimisers are {', '.join(known)}")
         if kept and bare != JOINT_LBFGS:
             raise InputError("METHODS", name, f"only {JOINT_LBFGS} keeps symmetry; leave out {SYMMETRY}")
-        if eased and bare not in own:
-            raise InputError("METHODS", name, f"{PRERELAX} is not for {bare}")
-        return cls(name, code or NATIVE, bare, eased, kept)
+        return cls(name, code or NATIVE, bare, kept)
 
 
 @dataclass(frozen=True)
@@ -175,13 +169,7 @@ def _by_cell_aware(atoms: Atoms, recorder: Recorder) -> tuple[str, float]:
 
 def _by_driver(method: Method, atoms: Atoms, recorder: Recorder) -> tuple[str, float]:
     """Relax with the package's driver."""
-    settings = tier(
-        optimizer=method.optimizer,
-        fmax=FMAX,
-        max_steps=MAX_STEPS,
-        keep_symmetry=method.keep_symmetry,
-        prerelax={"enabled": method.prerelax},
-    )
+    settings = tier(optimizer=method.optimizer, fmax=FMAX, max_steps=MAX_STEPS, keep_symmetry=method.keep_symmetry)
     found = relax(atoms, recorder, settings)
     return found.status, found.values.get("energy", float("nan"))
 

@@ -6,9 +6,10 @@ import os
 from pathlib import Path
 from typing import Annotated, Generic, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from aiida_fuse2.core.errors import Fuse2Error, InputError, one_line
+from aiida_fuse2.core.search.trials import move_of
 
 Finite = Annotated[float, Field(allow_inf_nan=False)]
 Seconds = Annotated[float, Field(ge=0, allow_inf_nan=False)]
@@ -84,7 +85,7 @@ class BestStructure(Row):
     n_atoms: int
     spacegroup: str | None
     spacegroup_loose: str | None
-    move: int
+    move: Annotated[str, BeforeValidator(move_of)]
     origin: str
 
 

@@ -15,10 +15,11 @@ from typing import Any
 
 from aiida_fuse2.core.chemistry.composition import parse_composition
 from aiida_fuse2.core.errors import InputError
+from aiida_fuse2.core.generators import get_generator
 from aiida_fuse2.core.relaxers import RelaxedStructure, make_evaluator
 from aiida_fuse2.core.relaxers.failures import CONVERGED
 from aiida_fuse2.core.search.trials import TrialInfo
-from aiida_fuse2.core.settings import CHGNET, PROVIDED, RelaxSettings, SearchSettings
+from aiida_fuse2.core.settings import CHGNET, RelaxSettings, SearchSettings
 from aiida_fuse2.protocols import check_overrides, merge
 from aiida_fuse2.worker.processes import cpu_seconds
 from aiida_fuse2.worker.software import software_versions
@@ -89,8 +90,8 @@ class SearchTask:
         """
         check_overrides(self.overrides)
         check_meaning(self.overrides)
-        if self.generator == PROVIDED:
-            raise InputError("--generators", PROVIDED, "a benchmark has no structures of the user")
+        if not get_generator(self.generator, where="--generators").makes_structures:
+            raise InputError("--generators", self.generator, "a benchmark has no structures of the user")
         limits: dict[str, Any] = {"settings": {"max_structures": NO_LIMIT, "rmax": NO_LIMIT}}
         own: dict[str, Any] = {"generator": self.generator, "seed": self.seed, "pool": {"processes": 1}}
         if self.max_atoms is not None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
 from aiida import orm
@@ -48,55 +48,66 @@ class WorkerCalculation(CalcJob):
             required=False,
             help="Versions of the packages on that computer, so that AiiDA's caching distinguishes them.",
         )
-        spec.inputs["metadata"]["options"]["resources"].default = lambda: {
-            "num_machines": 1,
-            "num_mpiprocs_per_machine": 1,
-        }
+        one_process = {"num_machines": 1, "num_mpiprocs_per_machine": 1}
+        spec.inputs["metadata"]["options"]["resources"].default = lambda: dict(one_process)
         spec.inputs["metadata"]["options"]["withmpi"].default = False
         spec.inputs["metadata"]["options"]["output_filename"].default = STDOUT_FILE
         # A result that a crash or a time limit cut off does not follow from the inputs: it must not come from a cache.
-        spec.exit_code(
-            310, "ERROR_WORKER_DID_NOT_RUN", message="The worker wrote no results: {reason}", invalidates_cache=True
+        incomplete = "The job ended early: {missing} of {total} structures are missing{reason}."
+        outcomes = (
+            (310, "ERROR_WORKER_DID_NOT_RUN", "The worker wrote no results: {reason}"),
+            (311, "ERROR_INPUT_REFUSED", "The worker refused its input: {reason}"),
+            (320, "ERROR_RESULTS_INCOMPLETE", incomplete),
+            (322, "ERROR_RESULTS_REFUSED", "{bad} of {total} results cannot be used: {reason}"),
+            (410, "ERROR_OUTPUT_UNREADABLE", "A result file cannot be read: {reason}"),
         )
-        spec.exit_code(
-            311, "ERROR_INPUT_REFUSED", message="The worker refused its input: {reason}", invalidates_cache=True
-        )
-        spec.exit_code(
-            320,
-            "ERROR_RESULTS_INCOMPLETE",
-            message="The job ended early: {missing} of {total} structures are missing{reason}.",
-            invalidates_cache=True,
-        )
-        spec.exit_code(
-            322,
-            "ERROR_RESULTS_REFUSED",
-            message="{bad} of {total} results cannot be used: {reason}",
-            invalidates_cache=True,
-        )
-        spec.exit_code(
-            410,
-            "ERROR_OUTPUT_UNREADABLE",
-            message="A result file cannot be read: {reason}",
-            invalidates_cache=True,
-        )
+        for status, label, message in outcomes:
+            spec.exit_code(status, label, message=message, invalidates_cache=True)
 
     @staticmethod
-    def define_intermediate(spec: CalcJobProcessSpec) -> None:
-        """Define the option of jobs that can be one of several tiers."""
+    def define_batch(spec: CalcJobProcessSpec) -> None:
+        """Define the common ports of jobs that relax trials and can be one of several tiers."""
+        spec.input("labels", valid_type=orm.List, required=False, help="Labels of the trials; all of them by default.")
         spec.input(
             f"metadata.options.{INTERMEDIATE}",
             valid_type=bool,
             required=False,
             help="Whether another tier follows: relaxed structures are then only in the file of geometries.",
         )
+        spec.output("results", valid_type=orm.Dict, help="Status, energy and costs of each trial, by label.")
+        spec.output("relaxed", valid_type=orm.SinglefileData, help="Last geometries as extended XYZ, with labels.")
+        spec.output_namespace(
+            "structures", valid_type=orm.StructureData, dynamic=True, help="Explored structures by label of the trial."
+        )
+        spec.default_output_node = "results"
 
-    def job_info(self, folder: Folder, command: str, job: dict[str, Any], *, retrieve: list[str]) -> CalcInfo:
+    @property
+    def labels(self) -> list[str] | None:
+        """Labels of the trials to relax; None for all."""
+        return self.inputs.labels.get_list() if "labels" in self.inputs else None
+
+    @staticmethod
+    def also_validate(spec: CalcJobProcessSpec, check: Callable[[Any, object], str | None]) -> None:
+        """Add a validator of all inputs to the inherited one."""
+        inherited = spec.inputs.validator
+        spec.inputs.validator = lambda inputs, context: inherited(inputs, context) or check(inputs, context)
+
+    def job_info(
+        self,
+        folder: Folder,
+        command: str,
+        job: dict[str, Any],
+        *,
+        files: Mapping[str, orm.SinglefileData | None],
+        retrieve: list[str],
+    ) -> CalcInfo:
         """Write the job file and return how to run the worker.
 
         Args:
             folder: folder of the job, before it is uploaded.
-            command: ``relax`` or ``generate``.
+            command: command of the worker, e.g. ``relax``.
             job: content of the job file.
+            files: inputs to copy to the job, by their names there; None for inputs that are not given.
             retrieve: result files kept only until they are parsed.
         """
         with folder.open(JOB_FILE, "w") as handle:
@@ -108,7 +119,7 @@ class WorkerCalculation(CalcJob):
         code.stderr_name = STDERR_FILE
         info = CalcInfo()
         info.codes_info = [code]
-        info.local_copy_list = []
+        info.local_copy_list = [(node.uuid, node.filename, name) for name, node in files.items() if node is not None]
         info.retrieve_list = [STDERR_FILE, self.metadata.options.output_filename, ERROR_FILE]
         info.retrieve_temporary_list = retrieve
         return info

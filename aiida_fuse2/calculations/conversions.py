@@ -25,7 +25,7 @@ from aiida_fuse2.core.search.proposing import Proposal
 from aiida_fuse2.core.search.recognition import recognise
 from aiida_fuse2.core.search.state import FoundTarget, SearchState
 from aiida_fuse2.core.search.targets import TARGET_PREFIX, ExploredStructure, TargetFinder
-from aiida_fuse2.core.search.trials import TrialInfo
+from aiida_fuse2.core.search.trials import TrialInfo, move_of
 from aiida_fuse2.core.settings import SearchSettings
 from aiida_fuse2.io.names import POOL_FILE
 from aiida_fuse2.io.trials import from_extxyz, to_extxyz, trials_from_text, trials_to_text
@@ -350,7 +350,7 @@ def history_rows(records: Iterable[Mapping[str, Sequence[Any]]]) -> list[dict[st
         for row in columns_to_rows(columns):
             if row["status"] == CONVERGED:
                 best = row["energy"] if best is None else min(best, row["energy"])
-            shown = {key: value for key, value in row.items() if key not in NOT_SHOWN}
+            shown = {key: value for key, value in row.items() if key not in NOT_SHOWN} | {"move": move_of(row["move"])}
             rows.append({"number": len(rows) + 1, **shown, **tier_columns(row), "best_energy": best})
     return rows
 

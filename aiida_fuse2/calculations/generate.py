@@ -11,9 +11,10 @@ from aiida.common.folders import Folder
 from aiida.engine import CalcJobProcessSpec
 
 from aiida_fuse2.core.errors import InputError
+from aiida_fuse2.core.generators import get_generator
 from aiida_fuse2.core.potentials.megnet.archive import read_archive
 from aiida_fuse2.core.search.checks import check_search
-from aiida_fuse2.core.settings import GNOA, MEGNET, RelaxSettings, SearchSettings, parse_settings
+from aiida_fuse2.core.settings import RelaxSettings, SearchSettings, parse_settings
 from aiida_fuse2.io.names import CHECKPOINT_FILE, POOL_FILE, PROGRESS_FILE, SUMMARY_FILE, WEIGHTS_FILE
 
 from .base import WorkerCalculation, validator
@@ -27,7 +28,7 @@ def validate_search_settings(node: orm.Dict) -> None:
 
 def needs_weights(settings: SearchSettings) -> bool:
     """Return whether a pool job needs the weights of a network as an input."""
-    return settings.generator == GNOA and settings.gnoa.network == MEGNET
+    return get_generator(settings.generator).needs_weights(settings)
 
 
 def check_weights(settings: SearchSettings, weights: orm.SinglefileData | None) -> None:
@@ -131,8 +132,10 @@ class GenerateCalculation(WorkerCalculation):
             "pool_number": inputs.pool_number.value,
             "tier": inputs.tier.get_dict() if "tier" in inputs else None,
         }
-        files = [POOL_FILE, SUMMARY_FILE, CHECKPOINT_FILE, PROGRESS_FILE]
-        info = self.job_info(folder, "generate", job, retrieve=files)
-        given = {WEIGHTS_FILE: inputs.get("weights"), CHECKPOINT_FILE: inputs.get("checkpoint")}
-        info.local_copy_list = [(node.uuid, node.filename, name) for name, node in given.items() if node is not None]
-        return info
+        return self.job_info(
+            folder,
+            "generate",
+            job,
+            files={WEIGHTS_FILE: inputs.get("weights"), CHECKPOINT_FILE: inputs.get("checkpoint")},
+            retrieve=[POOL_FILE, SUMMARY_FILE, CHECKPOINT_FILE, PROGRESS_FILE],
+        )

@@ -79,7 +79,6 @@ class GulpCalculation(WorkerCalculation):
         spec.input("gulp", valid_type=orm.InstalledCode, help="GULP, on the computer of the worker.")
         spec.input("structure", valid_type=orm.StructureData, required=False, help="The structure; or give trials.")
         spec.input("trials", valid_type=orm.SinglefileData, required=False, help="Structures as in `fuse2.relax`.")
-        spec.input("labels", valid_type=orm.List, required=False, help="Labels of the trials; all by default.")
         spec.input(
             "potential",
             valid_type=orm.SinglefileData,
@@ -87,22 +86,15 @@ class GulpCalculation(WorkerCalculation):
             help="Library of pair potentials in GULP's format.",
         )
         spec.input("parameters", valid_type=orm.Dict, help="Stages, limits and tolerances; see the protocols of GULP.")
-        cls.define_intermediate(spec)
-        inherited, own = spec.inputs.validator, validator(functools.partial(_problem, optimises=cls.OPTIMISES))
-        spec.inputs.validator = lambda inputs, context: inherited(inputs, context) or own(inputs, context)
+        cls.define_batch(spec)
+        cls.also_validate(spec, validator(functools.partial(_problem, optimises=cls.OPTIMISES)))
         spec.inputs["metadata"]["options"]["parser_name"].default = "fuse2.gulp"
-        spec.output("results", valid_type=orm.Dict, help="Status, energy and costs; for trials, by label.")
         spec.output(
             "structure",
             valid_type=orm.StructureData,
             required=False,
             help="The last geometry, if one structure was given.",
         )
-        spec.output("relaxed", valid_type=orm.SinglefileData, help="Last geometries as extended XYZ, with labels.")
-        spec.output_namespace(
-            "structures", valid_type=orm.StructureData, dynamic=True, help="Computed structures by label of the trial."
-        )
-        spec.default_output_node = "results"
         cls._define_outcomes(spec)
 
     @classmethod
@@ -123,24 +115,19 @@ class GulpCalculation(WorkerCalculation):
 
     def prepare_for_submission(self, folder: Folder) -> CalcInfo:
         """Write the job file and return the files to copy and to retrieve."""
-        gulp = self.inputs.gulp
-        labels = self.inputs.labels.get_list() if "labels" in self.inputs else None
+        inputs = self.inputs
         job = {
-            "parameters": self.inputs.parameters.get_dict(),
-            "command": [str(gulp.get_executable())],
-            "labels": labels,
+            "parameters": inputs.parameters.get_dict(),
+            "command": [str(inputs.gulp.get_executable())],
+            "labels": self.labels,
         }
-        info = self.job_info(folder, "gulp", job, retrieve=[RESULTS_FILE, RELAXED_FILE, SOFTWARE_FILE])
-        info.retrieve_list += [GULP_INPUT, GULP_OUTPUT, GULP_ARCHIVE]
-        info.prepend_text = gulp.prepend_text  # modules that GULP needs
-        potential = self.inputs.potential
-        info.local_copy_list = [(potential.uuid, potential.filename, POTENTIAL_FILE)]
-        if "trials" in self.inputs:
-            trials = self.inputs.trials
-            info.local_copy_list.append((trials.uuid, trials.filename, TRIALS_FILE))
-        else:
+        if "structure" in inputs:
             with folder.open(TRIALS_FILE, "w") as handle:
-                handle.write(trials_to_text([single_trial(self.inputs.structure.get_ase())]))
+                handle.write(trials_to_text([single_trial(inputs.structure.get_ase())]))
+        files = {POTENTIAL_FILE: inputs.potential, TRIALS_FILE: inputs.get("trials")}
+        info = self.job_info(folder, "gulp", job, files=files, retrieve=[RESULTS_FILE, RELAXED_FILE, SOFTWARE_FILE])
+        info.retrieve_list += [GULP_INPUT, GULP_OUTPUT, GULP_ARCHIVE]
+        info.prepend_text = inputs.gulp.prepend_text  # modules that GULP needs
         return info
 
 

@@ -46,4 +46,4 @@ class LearnPotentialCalculation(WorkerCalculation):
     def prepare_for_submission(self, folder: Folder) -> CalcInfo:
         """Write the job file and return the files to retrieve."""
         job = {"settings": self.inputs.settings.get_dict(), "relax": self.inputs.relax.get_dict()}
-        return self.job_info(folder, "learn", job, retrieve=[POTENTIAL_FILE, FRAMES_FILE, SUMMARY_FILE])
+        return self.job_info(folder, "learn", job, files={}, retrieve=[POTENTIAL_FILE, FRAMES_FILE, SUMMARY_FILE])

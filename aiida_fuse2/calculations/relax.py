@@ -68,39 +68,19 @@ class RelaxCalculation(WorkerCalculation):
             "settings", valid_type=orm.Dict, validator=validate_relax_settings, help="Settings of the relaxation."
         )
         spec.input(
-            "labels",
-            valid_type=orm.List,
-            required=False,
-            help="Labels of the trials that this job relaxes; all of them by default.",
-        )
-        spec.input(
             "potential",
             valid_type=orm.SinglefileData,
             required=False,
             validator=validate_potential,
             help="Library of pair potentials in GULP's format, for the calculator 'pair'.",
         )
-        cls.define_intermediate(spec)
-        inherited = spec.inputs.validator
-        spec.inputs.validator = lambda inputs, context: (
-            inherited(inputs, context) or validate_relax_inputs(inputs, context)
-        )
+        cls.define_batch(spec)
+        cls.also_validate(spec, validate_relax_inputs)
         spec.inputs["metadata"]["options"]["parser_name"].default = "fuse2.relax"
-        spec.output("results", valid_type=orm.Dict, help="Status, energy and costs of each trial, by label.")
-        spec.output("relaxed", valid_type=orm.SinglefileData, help="Last geometries as extended XYZ, with labels.")
-        spec.output_namespace(
-            "structures", valid_type=orm.StructureData, dynamic=True, help="Explored structures by label of the trial."
-        )
-        spec.default_output_node = "results"
 
     def prepare_for_submission(self, folder: Folder) -> CalcInfo:
         """Write the job file and return the files to copy and to retrieve."""
-        labels = self.inputs.labels.get_list() if "labels" in self.inputs else None
-        job = {"settings": self.inputs.settings.get_dict(), "labels": labels}
-        info = self.job_info(folder, "relax", job, retrieve=[RESULTS_FILE, RELAXED_FILE, SOFTWARE_FILE])
-        trials = self.inputs.trials
-        info.local_copy_list = [(trials.uuid, trials.filename, TRIALS_FILE)]
-        if "potential" in self.inputs:
-            potential = self.inputs.potential
-            info.local_copy_list.append((potential.uuid, potential.filename, POTENTIAL_FILE))
-        return info
+        inputs = self.inputs
+        job = {"settings": inputs.settings.get_dict(), "labels": self.labels}
+        files = {TRIALS_FILE: inputs.trials, POTENTIAL_FILE: inputs.get("potential")}
+        return self.job_info(folder, "relax", job, files=files, retrieve=[RESULTS_FILE, RELAXED_FILE, SOFTWARE_FILE])

@@ -64,9 +64,6 @@ class TrainCalculation(WorkerCalculation):
     def prepare_for_submission(self, folder: Folder) -> CalcInfo:
         """Write the job file and return the files to retrieve."""
         inputs = self.inputs
-        info = self.job_info(
-            folder, "train", {"settings": inputs.settings.get_dict()}, retrieve=[TRAINED_FILE, SUMMARY_FILE]
-        )
-        given = {TRAINING_FILE: inputs.structures, WEIGHTS_FILE: inputs.get("weights")}
-        info.local_copy_list = [(node.uuid, node.filename, name) for name, node in given.items() if node is not None]
-        return info
+        files = {TRAINING_FILE: inputs.structures, WEIGHTS_FILE: inputs.get("weights")}
+        job = {"settings": inputs.settings.get_dict()}
+        return self.job_info(folder, "train", job, files=files, retrieve=[TRAINED_FILE, SUMMARY_FILE])

@@ -15,6 +15,7 @@ from aiida.common.exceptions import NotExistent
 from aiida.manage import get_manager
 
 from aiida_fuse2.core.settings import CHGNET, PAIR
+from aiida_fuse2.parsers.memory import code_part, has_run, remember
 from aiida_fuse2.query.nodes import identified
 from aiida_fuse2.storage.disk import configuration_folder
 
@@ -35,10 +36,6 @@ CALCULATION = f"{PLUGIN_PREFIX}relax"
 
 OTHER_COMPUTER_LABEL = "localhost-fuse2"
 """Label of this machine where an imported archive has brought a computer with the usual one."""
-
-MADE_HERE = "fuse2|codes"
-"""Global variable of the storage with the UUIDs of the codes that `setup` has made or found to be its own. No archive
-can bring it, as it can bring extras."""
 
 POLL_SECONDS = 5
 """Time between two looks at the jobs on this machine, s. Each look starts a shell; at one per second these
@@ -123,7 +120,7 @@ def ensure_code(
     existing = _find_code(label, machine, path)
     if existing is not None:
         if _is_plain_worker(existing, path):
-            _remember(existing)
+            remember([code_part(existing)])
         return existing, _compare_code(existing, path)
     if is_local and not os.access(path, os.X_OK):
         raise SetupError(f"there is no program {path}; install aiida-fuse2 there, or give --worker")
@@ -134,7 +131,7 @@ def ensure_code(
         default_calc_job_plugin=CALCULATION,
         description="Relaxes and generates structures for aiida-fuse2",
     ).store()
-    _remember(code)
+    remember([code_part(code)])
     return code, Step(changed=True, text=f"made code {code.full_label!r}: {path}")
 
 
@@ -156,21 +153,9 @@ def runs_commands(code: orm.AbstractCode) -> bool:
     return bool(code.prepend_text or code.append_text)
 
 
-def _made_here() -> set[str]:
-    try:
-        return set(str(get_manager().get_profile_storage().get_global_variable(MADE_HERE) or "").split())
-    except KeyError:
-        return set()
-
-
 def is_made_here(code: orm.AbstractCode) -> bool:
     """Return whether `setup` has made a code in this profile, or has found it to be no more than the program."""
-    return code.uuid in _made_here()
-
-
-def _remember(code: orm.AbstractCode) -> None:
-    known = _made_here() | {code.uuid}
-    get_manager().get_profile_storage().set_global_variable(MADE_HERE, " ".join(sorted(known)))
+    return has_run(code_part(code))
 
 
 def _compare_code(code: orm.InstalledCode, path: Path) -> Step:

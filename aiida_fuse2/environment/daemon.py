@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import shlex
 
+import psutil
 from aiida.brokers.zeromq.broker import ZeromqBroker
 from aiida.common.exceptions import ConfigurationError
 from aiida.engine.daemon.client import (
@@ -14,6 +15,8 @@ from aiida.engine.daemon.client import (
     get_daemon_client,
 )
 from aiida.manage import get_manager
+from aiida.manage.configuration import Profile
+from aiida.manage.configuration.settings import AiiDAConfigPathResolver
 
 from aiida_fuse2.storage.broker import harmless_folder, has_zeromq_broker, remove_empty_sockets_file
 
@@ -110,3 +113,28 @@ def require_daemon() -> None:
     problem = daemon_problem()
     if problem is not None:
         raise SetupError(problem)
+
+
+WORKER_ARGUMENTS = ["daemon", "worker"]
+"""With these AiiDA starts a worker of its daemon."""
+
+
+def workers_of(profile: Profile) -> list[psutil.Process]:
+    """Return the processes of this machine that are workers of a profile; AiiDA keeps a file for each that uses it."""
+    found = []
+    for path in (AiiDAConfigPathResolver().access_control_dir / profile.name).glob("*.pid"):
+        try:
+            process = psutil.Process(int(path.stem))
+            if process.cmdline()[-2:] == WORKER_ARGUMENTS and path.read_text() == str(process.cmdline()):
+                found.append(process)
+        except (psutil.Error, OSError, ValueError):
+            continue  # it has ended, or the number is now that of a process of somebody else
+    return found
+
+
+def process_start(pid: int) -> float | None:
+    """Return when a process was started, s since 1970; None where there is none."""
+    try:
+        return float(psutil.Process(pid).create_time())
+    except psutil.Error:
+        return None

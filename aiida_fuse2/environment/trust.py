@@ -13,19 +13,24 @@ from typing import Any
 
 from aiida import orm
 
+from aiida_fuse2.core import generators, moves
 from aiida_fuse2.core.errors import InputError
-from aiida_fuse2.core.generators import GENERATORS
-from aiida_fuse2.core.settings import CHGNET, GNOA, PAIR, PROVIDED
-from aiida_fuse2.parsers.memory import CODE, FILE, OPTIONS, SETTINGS, Part, checksum, has_run, model_part
+from aiida_fuse2.core.settings import CHGNET, PAIR
+from aiida_fuse2.parsers.memory import (
+    FILE,
+    OPTIONS,
+    SETTINGS,
+    WORKER,
+    Part,
+    checksum,
+    code_part,
+    has_run,
+    model_part,
+)
 from aiida_fuse2.query.tiers import options_of, tier_ports
-from aiida_fuse2.tiers.base import ASE, WORKER
+from aiida_fuse2.tiers import own_tier_names
 
 from .codes import default_worker
-
-OWN_TIERS = frozenset({ASE, CHGNET, "gulp", PAIR, "qe", "vasp"})
-"""Tiers of this package; what settings of others mean is not known here."""
-
-OWN_GENERATORS = frozenset({*GENERATORS, GNOA, PROVIDED})
 
 RUNNABLE = ("calculator", "arguments", "overrides", "incar", "parameters")
 """Settings of the tiers of this package that name code, or are handed to other plugins and programs as they are."""
@@ -64,7 +69,7 @@ def parts_of(search: orm.WorkChainNode) -> list[Part]:
 
 
 def foreign_parts(search: orm.WorkChainNode) -> tuple[Part, ...]:
-    """Return what a search that goes on from this one would take over, and has not run in this profile."""
+    """Return what a search that continues from this one would take over, and has not run in this profile."""
     return tuple(part for part in _carried_parts(search) if not has_run(part))
 
 
@@ -73,18 +78,11 @@ def options_part(options: Mapping[str, Any], where: str = "options") -> Part:
     return Part(kind=OPTIONS, where=where, value=dict(options))
 
 
-def own_code(code: orm.AbstractCode | None, program: str) -> orm.AbstractCode | None:
+def own_code(code: orm.AbstractCode | None, program: str = WORKER) -> orm.AbstractCode | None:
     """Return a code where it has run as this program in this profile, or is the worker of this installation."""
     if code is None or not (_is_plain_worker(code) or has_run(code_part(code, program))):
         return None
     return code
-
-
-def code_part(code: orm.AbstractCode, program: str = WORKER) -> Part:
-    """Return a code in a role: all of it, with its files and its computer."""
-    computer = None if code.computer is None else code.computer.uuid
-    value = [program, code.node_type, computer, code.base.attributes.all, code.base.repository.hash()]
-    return Part(kind=CODE, where=f"code {code.full_label}", value=value)
 
 
 def _is_plain_worker(code: orm.AbstractCode) -> bool:
@@ -98,11 +96,17 @@ def _is_plain_worker(code: orm.AbstractCode) -> bool:
 def _carried_parts(search: orm.WorkChainNode) -> list[Part]:
     """Return the parts that do not belong to a machine."""
     settings = search.inputs.settings.get_dict()
-    names = {name: settings.get(name) for name in ("generator", "random_generator")}
+    named = [(key, settings.get(key)) for key in ("generator", "random_generator")]
     found = [
         Part(kind=SETTINGS, where=f"settings.{key}", value=name)
-        for key, name in names.items()
-        if name is not None and name not in OWN_GENERATORS
+        for key, name in named
+        if name is not None and name not in generators.OWN
+    ]
+    found += [
+        Part(kind=SETTINGS, where=f"settings.{key}", value={"move": name})
+        for key in ("move_weights", "melted_move_weights")
+        for name in settings.get(key) or {}
+        if name not in moves.OWN
     ]
     ports_of = {f"tiers.{key}": ports for key, ports in tier_ports(search).items()}
     if "generate" in search.inputs:
@@ -121,7 +125,7 @@ def _carried_parts(search: orm.WorkChainNode) -> list[Part]:
 
 def _settings_parts(tier: str, settings: Mapping[str, Any], where: str) -> list[Part]:
     """Return the settings of a tier that run something."""
-    if tier not in OWN_TIERS:
+    if tier not in own_tier_names():
         return [Part(kind=SETTINGS, where=where, value={"tier": tier, **settings})]
     given = {key: settings[key] for key in RUNNABLE if settings.get(key)}
     if given.get("calculator") in {CHGNET, PAIR}:

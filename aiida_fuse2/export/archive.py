@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from typing import Any
 import aiida
 import yaml
 from aiida import orm
+from aiida.common.exceptions import NotExistent
 from aiida.tools.archive.create import EXPORT_LOGGER, create_archive
 
 from aiida_fuse2 import __version__, query
@@ -19,6 +21,7 @@ from aiida_fuse2.core.settings import CHGNET as CHGNET_NAME
 from aiida_fuse2.environment.software import engine_software
 from aiida_fuse2.query.chain import segments
 from aiida_fuse2.query.links import GROUP_PREFIX
+from aiida_fuse2.query.loading import PROCESS_TYPE
 from aiida_fuse2.query.orphans import ENDED
 from aiida_fuse2.query.tiers import UsedTier, tiers_of_search
 
@@ -47,14 +50,12 @@ class Exported:
         readme: description for people, Markdown.
         optimade: configuration of optimade-maker for the group of the best structures.
         group: label of that group.
-        n_best: structures in it.
     """
 
     archive: Path
     readme: Path
     optimade: Path
     group: str
-    n_best: int
 
 
 def paths_of(archive: Path) -> tuple[Path, Path, Path]:
@@ -116,7 +117,7 @@ def check_exportable(node: orm.WorkChainNode) -> list[dict[str, Any]]:
 
 
 def _chain(node: orm.WorkChainNode) -> list[int]:
-    """Return the primary keys of a node, of its runs, and of the searches that these go on from."""
+    """Return the primary keys of a node, of its runs, and of the searches that these continue from."""
     chains = [segment.search for search in query.single_searches(node) for segment in segments(search.pk)]
     return list(dict.fromkeys([node.pk, *chains]))
 
@@ -136,7 +137,7 @@ def export(node: orm.WorkChainNode, archive: Path, *, best: int | None = None, o
     Raises:
         NotExportableError: where processes have not ended, or nothing was found.
     """
-    below = check_exportable(node)
+    check_exportable(node)
     ranked = _ranked(node, best or GROUP_SIZE)
     known = [row for row in ranked if row["pk"] is not None]
     if not known:
@@ -144,11 +145,9 @@ def export(node: orm.WorkChainNode, archive: Path, *, best: int | None = None, o
     group = _group_of_best(node, [row["pk"] for row in known])
     archive, readme, optimade = paths_of(archive)
     _write_archive(node, group, archive, only_best=best is not None, overwrite=overwrite)
-    readme.write_text(
-        _readme(node, ranked=known, below=below, archive=archive, group=group, best=best), encoding="utf-8"
-    )
+    readme.write_text(_readme(node, ranked=known, archive=archive, group=group, best=best), encoding="utf-8")
     optimade.write_text(_optimade(node, archive, group), encoding="utf-8")
-    return Exported(archive=archive, readme=readme, optimade=optimade, group=group.label, n_best=len(known))
+    return Exported(archive=archive, readme=readme, optimade=optimade, group=group.label)
 
 
 def _write_archive(
@@ -193,7 +192,6 @@ def _readme(
     node: orm.WorkChainNode,
     *,
     ranked: Sequence[Mapping[str, Any]],
-    below: Sequence[Mapping[str, Any]],
     archive: Path,
     group: orm.Group,
     best: int | None,
@@ -201,7 +199,6 @@ def _readme(
     searches = query.single_searches(node)
     settings = query.search_settings(searches[0])
     tiers = tiers_of_search(searches[0].inputs)
-    calculators = {str(relax.get("calculator")) for _, relax, _ in tiers}
     content = _WHOLE if best is None else _BEST_ONLY.format(number=len(ranked))
     parts = [
         f"# Crystal structure prediction of {settings.unit.formula}",
@@ -216,9 +213,21 @@ def _readme(
         _table(_BEST, [_best_row(row) for row in ranked]),
         "## Software\n\n" + _software_text(searches),
         "## How to look at it\n\n" + _how(node, archive, group, best),
-        "## Please cite\n\n" + "\n".join(f"- {text}" for text in citations(calculators, settings.model_dump(), below)),
+        "## Please cite\n\n" + "\n".join(f"- {text}" for text in works_to_cite(node)),
     ]
     return "\n\n".join(parts) + "\n"
+
+
+def works_to_cite(node: orm.WorkChainNode) -> list[str]:
+    """Return the works that a search, or runs of one, rest on, with those of the searches that they continue from."""
+    settings: list[dict[str, Any]] = []
+    tiers: list[UsedTier] = []
+    for search in map(orm.load_node, _chain(node)):
+        if search.process_type == PROCESS_TYPE:
+            with suppress(KeyError, NotExistent):  # left out of an archive
+                settings.append(search.inputs.settings.get_dict())
+                tiers += tiers_of_search(search.inputs)
+    return citations(settings, tiers)
 
 
 _WHOLE = "It holds every structure, energy and decision of the search with its provenance."

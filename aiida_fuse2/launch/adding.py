@@ -10,15 +10,13 @@ from aiida import orm
 
 from aiida_fuse2.calculations.conversions import POOL_FILE
 from aiida_fuse2.core.errors import InputError
+from aiida_fuse2.core.moves import find_move
 from aiida_fuse2.query.chain import generation_records, last_state
 from aiida_fuse2.query.links import NEWEST_FIRST
 from aiida_fuse2.query.loading import search_settings
 from aiida_fuse2.query.pools import add_file, added_files, pool_of_state, taken_files
 
 from .starts import screen_starts
-
-POOL_MOVES = frozenset({13, 14})
-"""Moves that draw from the pool."""
 
 
 def first_state(search: orm.WorkChainNode) -> orm.Dict:
@@ -69,8 +67,8 @@ def add_structures(search: orm.WorkChainNode, paths: Sequence[Path]) -> Added:
     node = orm.SinglefileData.from_string(text, filename=POOL_FILE).store()
     add_file(search.uuid, node)
     is_started = last_state(search.pk) is not None
-    weights = settings.move_weights
-    is_drawn = not is_started or any(weights.get(number, 0) > 0 for number in POOL_MOVES)
+    used = [find_move(name) for name, weight in settings.move_weights.items() if weight > 0]
+    is_drawn = not is_started or any(move is not None and move.draws_from_pool for move in used)
     return Added(kept=kept, skipped=skipped, is_drawn=is_drawn)
 
 
@@ -85,8 +83,8 @@ def waiting_files(search: orm.WorkChainNode, state: orm.Dict, *, is_last: bool) 
     """Return the files of structures that a search had still to take into its pool, in the order it would.
 
     Args:
-        search: that another one goes on from.
-        state: where it goes on.
+        search: that another one continues from.
+        state: where it continues.
         is_last: whether it takes what was added since; a branch from an earlier point does not.
     """
     inputs = search.inputs

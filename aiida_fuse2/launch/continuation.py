@@ -20,13 +20,12 @@ from aiida_fuse2.environment.trust import (
     own_code,
     parts_of,
 )
-from aiida_fuse2.parsers.memory import CODE, OPTIONS, has_run
+from aiida_fuse2.parsers.memory import CODE, OPTIONS, WORKER, has_run
 from aiida_fuse2.protocols import check_overrides, completed_settings, merge, protocol_inputs
 from aiida_fuse2.query.chain import GenerationRecord, generation_records
 from aiida_fuse2.query.links import TARGETS_LINK
 from aiida_fuse2.query.tiers import last_tier, options_of, tier_ports
 from aiida_fuse2.tiers import TierChoice, build_tiers, changes_of_tiers, energy_identity, tier_key
-from aiida_fuse2.tiers.base import WORKER
 from aiida_fuse2.workchains.search import Fuse2WorkChain
 from aiida_fuse2.workchains.search_builder import split_overrides, with_text_keys
 from aiida_fuse2.workchains.search_inputs import fills_pool_by_job
@@ -37,14 +36,14 @@ from .targets import targets_of_files
 
 
 def choose_state(search: orm.WorkChainNode, *, max_structures: int, generation: int | None = None) -> orm.Dict:
-    """Return the state from which a search goes on.
+    """Return the state from which a search continues.
 
     By default the last one; but where its generation had been cut short by a budget that has grown now,
     the one before, so that the search becomes what it would have been with the larger budget.
 
     Args:
         search: that has ended, or that another one branches off.
-        max_structures: budget of the search that goes on.
+        max_structures: budget of the search that continues.
         generation: the first to be made anew; by default the first that is missing.
 
     Raises:
@@ -78,7 +77,7 @@ def prepare_continuation(
     dropped: Sequence[str] = (),
     trust: bool = False,
 ) -> Prepared:
-    """Return the inputs of a search that goes on from a state of an earlier one, checked.
+    """Return the inputs of a search that continues from a state of an earlier one, checked.
 
     Structures that were added to the earlier search and that it has not taken enter the pool. Codes and options of
     jobs that have not run in this profile are left out: the code is then the worker of the profile.
@@ -106,7 +105,7 @@ def prepare_continuation(
     if foreign and not trust:
         raise UntrustedError(search.pk, foreign)
     if generation is None and not search.is_terminated:
-        expected = "is still running and goes on by itself; to branch off from it, name a generation"
+        expected = "is still running and continues by itself; to branch off from it, name a generation"
         raise InputError("search", search.pk, expected)
     changes, of_tiers = split_overrides(overrides)
     check_overrides(changes)
@@ -175,7 +174,7 @@ def _builder(
     Args:
         search: the earlier one.
         values: all inputs, plain.
-        settings: of the search that goes on.
+        settings: of the search that continues.
         code: the worker, where it is another one.
         tiers: inputs of its tiers.
     """
@@ -320,7 +319,7 @@ def _tried(search: orm.WorkChainNode, generation: int | None) -> int:
 def _targets_of(
     search: orm.WorkChainNode, settings: SearchSettings, paths: Sequence[Path], dropped: Sequence[str]
 ) -> dict[str, orm.StructureData]:
-    """Return the targets of a search that goes on, by name."""
+    """Return the targets of a search that continues, by name."""
     earlier = dict(search.inputs.targets) if TARGETS_LINK in search.inputs else {}
     for name in dropped:
         if name not in earlier:
@@ -335,16 +334,16 @@ def _targets_of(
 
 
 def _check_targets_left(state: orm.Dict, settings: SearchSettings, targets: Mapping[str, orm.StructureData]) -> None:
-    """Refuse to go on to a target that is found already."""
+    """Refuse to continue to a target that is found already."""
     found = sorted(name for name in state.get_dict().get("targets", {}) if name in targets and targets[name].is_stored)
     if settings.target.stop and found:
-        instead = f"go on with --no-stop-at-target, or drop it with --drop-target {found[0]}"
+        instead = f"continue with --no-stop-at-target, or drop it with --drop-target {found[0]}"
         expected = f"{', '.join(found)} was found already: {instead}"
         raise InputError("settings.target.stop", settings.target.stop, expected)
 
 
 def _check_room(state: orm.Dict, settings: SearchSettings) -> None:
-    """Refuse to go on where a limit is reached already."""
+    """Refuse to continue where a limit is reached already."""
     tried, since = state["tried"], state["since_best"]
     if tried >= settings.max_structures:
         expected = f"{tried} structures have been tried already: ask for more"

@@ -12,7 +12,7 @@ from aiida_fuse2.core.errors import InputError
 from aiida_fuse2.core.relaxers.calculators import check_stress
 from aiida_fuse2.core.settings import CHGNET, RelaxSettings, parse_settings
 from aiida_fuse2.environment.software import ask_worker
-from aiida_fuse2.tiers.base import WORKER
+from aiida_fuse2.parsers.memory import WORKER
 from aiida_fuse2.worker.main import INPUT_ERROR
 
 CUDA = "cuda"

@@ -12,7 +12,8 @@ from aiida.engine import ProcessBuilder
 
 from aiida_fuse2.calculations.generate import GenerateCalculation, needs_weights
 from aiida_fuse2.core.errors import InputError, one_line
-from aiida_fuse2.core.settings import PROVIDED, SearchSettings, parse_settings
+from aiida_fuse2.core.generators import get_generator
+from aiida_fuse2.core.settings import SearchSettings, parse_settings
 from aiida_fuse2.launch.inputs import check_inputs, search_builder
 from aiida_fuse2.launch.jobs import check_calculators
 from aiida_fuse2.protocols import protocol_inputs
@@ -42,14 +43,13 @@ def load_pool(identifier: str) -> orm.SinglefileData:
     return node
 
 
-def add_weights(builder: ProcessBuilder, model: str | None) -> None:
+def add_weights(builder: ProcessBuilder, settings: SearchSettings, model: str | None) -> None:
     """Add the weights that the generator needs.
 
     Raises:
         InputError: where there are none, or a model is named and not needed.
     """
-    needed = needs_weights(parse_settings(SearchSettings, builder.settings.get_dict()))
-    if needed:
+    if needs_weights(settings):
         builder.generate.weights = find_model(model)
     elif model is not None:
         expected = "the generator needs no weights; --model goes with --generator gnoa --network megnet"
@@ -81,8 +81,8 @@ def prepare_pool(
         warnings.simplefilter("ignore", UserWarning)
         search = search_builder(composition, code, protocol, dict(overrides or {}))
     settings = parse_settings(SearchSettings, search.settings.get_dict())
-    if settings.generator == PROVIDED:
-        raise InputError("settings.generator", PROVIDED, "makes no structures: name a generator")
+    if not get_generator(settings.generator).makes_structures:
+        raise InputError("settings.generator", settings.generator, "makes no structures: name another generator")
     builder: ProcessBuilder = GenerateCalculation.get_builder()
     builder.code = code
     builder.settings = search.settings
@@ -95,6 +95,6 @@ def prepare_pool(
     if needs_weights(settings):
         builder.weights = find_model(model)
     elif model is not None:
-        add_weights(search, model)  # which says that it is not needed
+        add_weights(search, settings, model)  # which says that it is not needed
     check_inputs(builder)
     return builder

@@ -19,7 +19,7 @@ from aiida_fuse2.core.settings import CHGNET, CHGNET_ELEMENTS, RelaxSettings, pa
 from aiida_fuse2.core.training.pair_settings import LearnSettings, check_learning
 from aiida_fuse2.environment.software import worker_software
 from aiida_fuse2.io.potentials import read_potentials
-from aiida_fuse2.protocols import merge, protocol_inputs
+from aiida_fuse2.protocols import protocol_inputs
 from aiida_fuse2.query.nodes import load_node
 
 LEARN_IDENTIFIER = "aiida.calculations:fuse2.learn_potential"
@@ -44,9 +44,7 @@ def learning_inputs(
     """
     changes = dict(overrides or {})
     search = protocol_inputs("fast", {"relax": {"settings": changes.pop("relax", {})}})
-    # rattled structures have no symmetry to keep, and spheres mend what is too close at little cost
-    teaching = {"keep_symmetry": False, "prerelax": {"enabled": True}}
-    relax = merge(merge(search["relax"]["settings"], teaching), (overrides or {}).get("relax", {}))
+    relax = search["relax"]["settings"]
     settings = protocol_inputs(protocol, changes, name="potential")["settings"]
     settings |= {"composition": composition, "validity": search["settings"]["validity"]}
     learning = parse_settings(LearnSettings, settings)

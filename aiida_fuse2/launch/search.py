@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 from aiida import orm
-from aiida.engine import ProcessBuilder
 
 from aiida_fuse2.core.errors import InputError, RefusedInputsError, one_line
 from aiida_fuse2.core.search.checks import check_search
@@ -44,7 +43,7 @@ def prepare_search(
 
     With starting structures the generator is ``provided`` unless the overrides name another: the
     structures that fit make the initial population, best first as they are given, filled up to its size
-    by the random generator; the rest wait for moves 13 and 14.
+    by the random generator; the rest wait for moves that draw from the pool.
 
     Args:
         composition: formula, e.g. ``SrTiO3``.
@@ -82,16 +81,17 @@ def prepare_search(
     messages = tuple(dict.fromkeys(str(w.message) for w in caught if w.category is UserWarning))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        kept, skipped = add_starts(builder, starts)
+        settings = parse_settings(SearchSettings, builder.settings.get_dict())
+        kept, skipped = add_starts(builder, settings, starts)
         if pool is not None:
             builder.pool = load_pool(pool)
-            kept = _count_fitting(builder)
-        add_weights(builder, model)
+            kept = _count_fitting(builder.pool, settings)
+        add_weights(builder, settings, model)
         if nodes and store:  # the same, with its provenance
             readable = {name for name, _ in starts.structures}
             usable = [node for node in nodes if name_of(node) in readable]
             builder = search_builder(composition, code, protocol, changes, usable, tiers=tiers, targets=known)
-            add_weights(builder, model)
+            add_weights(builder, settings, model)
     share_cores(builder, 1)
     check_inputs(builder)
     check_calculators(builder)
@@ -112,17 +112,16 @@ def _read_targets(
     return targets_of_files(paths, settings)
 
 
-def _count_fitting(builder: ProcessBuilder) -> int:
+def _count_fitting(pool: orm.SinglefileData, settings: SearchSettings) -> int:
     """Return how many structures of a pool a search can use.
 
     Raises:
         RefusedInputsError: where none can be.
     """
-    settings = parse_settings(SearchSettings, builder.settings.get_dict())
     try:
-        structures = from_extxyz(builder.pool.get_content())
+        structures = from_extxyz(pool.get_content())
     except Exception as error:  # whatever ASE raises for what is no extended XYZ
-        raise InputError("--pool", builder.pool.pk, f"cannot be read as extended XYZ ({one_line(error)})") from error
+        raise InputError("--pool", pool.pk, f"cannot be read as extended XYZ ({one_line(error)})") from error
     fitting = [a for a in structures if settings.unit.z_of(a) is not None and len(a) <= settings.max_atoms]
     if not fitting:
         what = f"{settings.unit.formula} with at most {settings.max_atoms} atoms"

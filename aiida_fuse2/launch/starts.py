@@ -13,7 +13,7 @@ from ase import Atoms
 
 from aiida_fuse2.calculations.conversions import POOL_FILE, provided_pool
 from aiida_fuse2.core.errors import InputError, RefusedInputsError, one_line, printable
-from aiida_fuse2.core.settings import SearchSettings, parse_settings
+from aiida_fuse2.core.settings import SearchSettings
 from aiida_fuse2.io.structures import read_structures, warn_of
 from aiida_fuse2.query.links import EARLIEST_FIRST
 from aiida_fuse2.query.nodes import load_group
@@ -82,11 +82,12 @@ def name_of(node: orm.StructureData) -> str:
     return f"structure {node.pk}"
 
 
-def add_starts(builder: ProcessBuilder, starts: Starts) -> tuple[int, tuple[tuple[str, str], ...]]:
+def add_starts(
+    builder: ProcessBuilder, settings: SearchSettings, starts: Starts
+) -> tuple[int, tuple[tuple[str, str], ...]]:
     """Add those that fit as the pool; return their number, and why others were skipped."""
     if not starts.structures and not starts.problems:
         return 0, ()
-    settings = parse_settings(SearchSettings, builder.settings.get_dict())
     text, kept, skipped = _screen(settings, starts)
     builder.pool = orm.SinglefileData.from_string(text, filename=POOL_FILE)
     return kept, skipped

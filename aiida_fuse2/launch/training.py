@@ -36,7 +36,7 @@ def prepare_training(
         code: the worker.
         name: of the new model.
         changes: settings that win over the protocol.
-        model: the one to go on from, by name, PK or UUID; by default the newest installed.
+        model: the one to continue from, by name, PK or UUID; by default the newest installed.
         from_nothing: whether to begin with random weights instead.
 
     Raises:

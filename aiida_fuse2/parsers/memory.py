@@ -20,6 +20,9 @@ KEY = "aiida_fuse2.ran."
 CODE, OPTIONS, MODEL, FILE, SETTINGS = "code", "options", "model", "file", "settings"
 """Kinds of parts of a search that run something."""
 
+WORKER = "worker"
+"""The program of this package among those that codes start."""
+
 MAX_SHOWN = 2000
 """Largest number of characters of a part that are shown."""
 
@@ -65,6 +68,13 @@ def remember(parts: Iterable[Part]) -> None:
                 get_manager().get_profile_storage().set_global_variable(part.key, part.kind)
             except IntegrityError:  # another process has stored it meanwhile
                 continue
+
+
+def code_part(code: orm.AbstractCode, program: str = WORKER) -> Part:
+    """Return a code in a role: all of it, with its files and its computer."""
+    computer = None if code.computer is None else code.computer.uuid
+    value = [program, code.node_type, computer, code.base.attributes.all, code.base.repository.hash()]
+    return Part(kind=CODE, where=f"code {code.full_label}", value=value)
 
 
 def model_part(weights: orm.SinglefileData) -> Part:

@@ -11,9 +11,12 @@ from typing import Any
 import yaml
 
 from aiida_fuse2.core.errors import InputError
+from aiida_fuse2.core.moves import OWN
 from aiida_fuse2.core.settings.migration import migrated
 
-REPLACED = frozenset({"move_weights", "melted_move_weights", "radii", "oxidation_states", "min_distances", "arguments"})
+MOVE_WEIGHTS = "move_weights"
+
+REPLACED = frozenset({MOVE_WEIGHTS, "melted_move_weights", "radii", "oxidation_states", "min_distances", "arguments"})
 """Settings whose keys are data: an override replaces them as a whole instead of adding to them."""
 
 OPEN = frozenset({"options"})
@@ -30,17 +33,15 @@ MAX_VALUES = 10_000
 def _load(name: str) -> dict[str, Any]:
     text = (files(__package__) / f"{name}.yaml").read_text()
     loaded: dict[str, Any] = yaml.safe_load(text)
+    settings = loaded["default_inputs"].get("settings", {})
+    if MOVE_WEIGHTS in settings:  # one number for all, so that a new move needs no line here
+        settings[MOVE_WEIGHTS] = dict.fromkeys(OWN, settings[MOVE_WEIGHTS])
     return loaded
 
 
 def protocol_names(name: str = "search") -> dict[str, str]:
     """Return the protocols of a WorkChain with their descriptions."""
     return {key: value["description"] for key, value in _load(name)["protocols"].items()}
-
-
-def experiment_names() -> dict[str, str]:
-    """Return the paper's experiments with their descriptions."""
-    return {key: value["description"] for key, value in _load("search")["experiments"].items()}
 
 
 def experiment(name: str) -> tuple[dict[str, Any], int]:

@@ -15,10 +15,10 @@ from .links import CONTINUED_LINK, EARLIEST_FIRST
 
 
 class CyclicSearchError(Fuse2Error):
-    """A search that goes on from itself, by its links: they were damaged, or made up."""
+    """A search that continues from itself, by its links: they were damaged, or made up."""
 
     def __init__(self, search: int) -> None:
-        super().__init__(f"search {search} goes on from itself: its links in the graph were damaged, or are made up")
+        super().__init__(f"search {search} continues from itself: its links in the graph were damaged, or are made up")
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,7 @@ class Segment:
     Attributes:
         search: primary key of the search.
         first: index of its first generation.
-        end_state: UUID of the state at which another search went on, or None where it is the last one.
+        end_state: UUID of the state at which another search continued, or None where it is the last one.
         stop: index of the first generation that is not part of the chain, or None for the last search.
     """
 
@@ -73,7 +73,7 @@ def segments(search: int) -> list[Segment]:
         search: primary key of the search.
 
     Raises:
-        CyclicSearchError: where one of them goes on from itself.
+        CyclicSearchError: where one of them continues from itself.
     """
     found: list[Segment] = []
     current, end_state, stop = search, None, None
@@ -152,10 +152,10 @@ def search_of_state(state: str) -> orm.WorkChainNode | None:
 
 
 def continued_search(search: int) -> int | None:
-    """Return the search that another one was told to go on from, or None where it was not told or is not here.
+    """Return the search that another one was told to continue from, or None where it was not told or is not here.
 
     Args:
-        search: primary key of the one that goes on.
+        search: primary key of the one that continues.
     """
     builder = orm.QueryBuilder().append(orm.WorkChainNode, filters={"id": search}, tag="search")
     edge = {"label": CONTINUED_LINK}
@@ -179,7 +179,7 @@ def caller_of_state(state: str) -> int | None:
 
 
 def generation_records(search: int, end_state: str | None = None) -> list[GenerationRecord]:
-    """Return the generations of a search in order, those of the searches that it goes on from included.
+    """Return the generations of a search in order, those of the searches that it continues from included.
 
     Args:
         search: primary key of the search.
@@ -187,7 +187,7 @@ def generation_records(search: int, end_state: str | None = None) -> list[Genera
             after a kill must name it: a decision that it does not know of may have been stored already.
 
     Raises:
-        CyclicSearchError: where a search goes on from itself.
+        CyclicSearchError: where a search continues from itself.
     """
     *earlier, own = segments(search)
     chain = [*earlier, replace(own, end_state=end_state)]

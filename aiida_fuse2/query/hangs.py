@@ -13,7 +13,7 @@ from aiida import orm
 
 from . import PROCESS_TYPE, TERMINATED
 from .links import NEWEST_FIRST
-from .status import RATE_WINDOW
+from .status import RATE_WINDOW, duration_text
 
 SLACK = 120.0
 """How long after its wall time a job may take to end and to be seen to have ended, s."""
@@ -40,14 +40,6 @@ class Hang:
     pk: int
     text: str
     job: int | None
-
-
-def duration_text(seconds: float) -> str:
-    """Return a time for people."""
-    for unit, length in (("d", 86400), ("h", 3600), ("min", 60)):
-        if seconds >= 2 * length:
-            return f"{seconds / length:.0f} {unit}"
-    return f"{seconds:.0f} s"
 
 
 def late_jobs() -> Iterator[Hang]:

@@ -6,7 +6,7 @@ STRUCTURE_LINK = "structures__"
 """Start of the link labels of explored structures, followed by the label of the trial."""
 
 CONTINUED_LINK = "continues"
-"""Label of the link from the UUID of the search that another one goes on from."""
+"""Label of the link from the UUID of the search that another one continues from."""
 
 GROUP_PREFIX = "fuse2/"
 """Start of the label of the group of a search's explored structures; its UUID follows."""

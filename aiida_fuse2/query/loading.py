@@ -8,7 +8,6 @@ from typing import Any
 
 from aiida import orm
 from aiida.common.exceptions import MultipleObjectsError, NotExistent
-from plumpy import ProcessState
 
 from aiida_fuse2.core.errors import Fuse2Error
 from aiida_fuse2.core.settings import SearchSettings, parse_settings
@@ -22,7 +21,7 @@ PROCESS_TYPE = "aiida.workflows:fuse2.search"
 
 RUNS_PROCESS_TYPE = "aiida.workflows:fuse2.runs"
 
-TERMINATED = frozenset({ProcessState.FINISHED.value, ProcessState.EXCEPTED.value, ProcessState.KILLED.value})
+TERMINATED = ENDED
 
 
 class NoSearchError(Fuse2Error):

@@ -15,14 +15,14 @@ def pool_of_state(state: str, search: int | None = None) -> orm.SinglefileData |
     """Return the pool that a generation after a state draws from, or None where it has none.
 
     That which the search itself had for this generation, where it had got so far; else that which was left to it.
-    What other searches that went on from the state have made of their pools does not matter.
+    What other searches that continued from the state have made of their pools does not matter.
 
     Args:
         state: UUID of a state node.
         search: primary key of the search that is continued; by default the one that made the state.
 
     Raises:
-        CyclicSearchError: where a search goes on from itself.
+        CyclicSearchError: where a search continues from itself.
     """
     owner = _owner(state, search)
     seen: set[int] = set()
@@ -134,7 +134,7 @@ def taken_files(search: int, state: str, pool: orm.SinglefileData | None) -> set
 
     Args:
         search: primary key of the search.
-        state: UUID of the state where another one goes on.
+        state: UUID of the state where another one continues.
         pool: that of the state. At this state only what has got into it counts: a kill may have cut off the rest.
     """
     builder = orm.QueryBuilder().append(orm.WorkChainNode, filters={"id": search}, tag="search")

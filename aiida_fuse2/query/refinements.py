@@ -7,13 +7,12 @@ from typing import Any
 
 from aiida import orm
 from aiida.common.exceptions import AiidaException
-from aiida.engine import ProcessState
 
 from aiida_fuse2 import query
 
 from .links import NEWEST_FIRST
 from .nodes import load_node
-from .status import elapsed
+from .status import ProcessProgress, process_values
 
 PROCESS_TYPE = "aiida.workflows:fuse2.refine"
 
@@ -22,31 +21,16 @@ STRUCTURES_LINK = "structures__"
 
 
 @dataclass(frozen=True, kw_only=True)
-class RefinementProgress:
+class RefinementProgress(ProcessProgress):
     """How far a refinement is.
 
     Attributes:
-        pk: of the refinement.
         n_structures: how many structures it refines.
-        process_state: of AiiDA: created, running, waiting, finished, excepted or killed.
-        is_paused: whether the process is paused.
-        exit_status: once it has finished.
         phase: what it is doing, for people; empty where it has ended.
-        elapsed: since it was submitted, or until it ended, s.
     """
 
-    pk: int
     n_structures: int
-    process_state: str
-    is_paused: bool
-    exit_status: int | None
     phase: str
-    elapsed: float
-
-    @property
-    def is_terminated(self) -> bool:
-        """Whether the refinement has ended, well or badly."""
-        return self.process_state in query.TERMINATED
 
 
 def progress(refinement: int) -> RefinementProgress:
@@ -55,23 +39,12 @@ def progress(refinement: int) -> RefinementProgress:
     Args:
         refinement: its primary key.
     """
-    builder = orm.QueryBuilder()
-    project = ["attributes", "ctime", "mtime"]
-    builder.append(orm.WorkChainNode, filters={"id": refinement}, project=project, tag="refinement")
-    attributes, ctime, mtime = builder.first()
+    builder = orm.QueryBuilder().append(orm.WorkChainNode, filters={"id": refinement}, tag="refinement")
     edges = {"label": {"like": f"{STRUCTURES_LINK}%"}}
     n_structures = builder.append(orm.StructureData, with_outgoing="refinement", edge_filters=edges).count()
-    process_state = attributes.get("process_state") or ProcessState.CREATED.value
-    has_ended = process_state in query.TERMINATED
-    return RefinementProgress(
-        pk=refinement,
-        n_structures=n_structures,
-        process_state=process_state,
-        is_paused=bool(attributes.get("paused", False)),
-        exit_status=attributes.get("exit_status"),
-        phase="" if has_ended else _phase(refinement),
-        elapsed=elapsed(refinement, ctime, mtime, has_ended=has_ended),
-    )
+    process, _ = process_values(refinement)
+    phase = "" if process["process_state"] in query.TERMINATED else _phase(refinement)
+    return RefinementProgress(**process, n_structures=n_structures, phase=phase)
 
 
 def _phase(refinement: int) -> str:

@@ -2,24 +2,32 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from contextlib import suppress
+from typing import Any
 
 from aiida import orm
 from aiida.common.exceptions import NotExistent
 
 from aiida_fuse2.core.relaxers.tiers import NOT_ALL_MINIMA
 from aiida_fuse2.core.relaxers.tiers import relaxed_to as of_tier
+from aiida_fuse2.core.settings import CHGNET, PAIR
+from aiida_fuse2.tiers import Tier, find_tier
+from aiida_fuse2.tiers.base import ASE
 
 from .chain import segments
 from .loading import PROCESS_TYPE, RUNS_PROCESS_TYPE
 from .tiers import last_tier
+
+RELAXERS = frozenset({CHGNET, PAIR, ASE})
+"""Tiers whose job is ``fuse2.relax``."""
 
 
 def relaxed_to(node: orm.WorkChainNode | int) -> str:
     """Return in one line to what the listed structures were relaxed, and what that leaves open.
 
     Such as "relaxed to 0.05 eV/Å with CHGNet 0.3.0; saddle points and shallow slopes may be among them". Where a search
-    goes on from one with other settings, those of both.
+    continues from one with other settings, those of both.
 
     Args:
         node: search, several runs of one, or refinement; or its primary key.
@@ -35,6 +43,26 @@ def relaxed_to(node: orm.WorkChainNode | int) -> str:
     for given in inputs:
         with suppress(KeyError, NotExistent):  # left out of an archive
             name, settings, _ = last_tier(given)
-            found.append(of_tier(name, settings))
+            found.append(of_tier(program_of(name, settings), settings))
     limits = ", then to ".join(dict.fromkeys(found)) or "a limit that is not in this profile"
     return f"relaxed to {limits}; {NOT_ALL_MINIMA}"
+
+
+def tier_of(name: str, settings: Mapping[str, Any]) -> type[Tier] | None:
+    """Return the tier that computes with settings, or None where it is not there.
+
+    Of those whose job is ``fuse2.relax`` the calculator tells which one it is: a search without tiers has no name.
+
+    Args:
+        name: of the tier.
+        settings: of the tier.
+    """
+    if name in RELAXERS:
+        name = settings["calculator"] if settings.get("calculator") in RELAXERS else ASE
+    return find_tier(name)
+
+
+def program_of(name: str, settings: Mapping[str, Any]) -> str:
+    """Return what computes in a tier, for people; of one that is not there its name."""
+    tier = tier_of(name, settings)
+    return name if tier is None else tier.program_of(settings)

@@ -23,6 +23,9 @@ from .structures import find_structures, given_targets
 RATE_WINDOW = 10
 """Generations over which the present speed of a search is taken."""
 
+MINUTE, HOUR, DAY = 60, 3600, 86400
+"""In seconds."""
+
 STOPPED_EXIT = 700
 """Exit statuses from here on belong to searches that were stopped but are usable."""
 
@@ -50,10 +53,10 @@ class BestFound:
 
 @dataclass(frozen=True, kw_only=True)
 class ProcessProgress:
-    """How far a search is, or several runs of one, as AiiDA tells of their process.
+    """How far a search is, several runs of one, or a refinement, as AiiDA tells of their process.
 
     Attributes:
-        pk: of the search or the runs.
+        pk: of the process.
         process_state: of AiiDA: created, running, waiting, finished, excepted or killed.
         is_paused: whether the process is paused.
         is_stopping: whether it was asked to stop, and has not ended.
@@ -88,7 +91,7 @@ class Progress(ProcessProgress):
     """How far a search is.
 
     Attributes:
-        state: after the last generation, or that which the search goes on from; None before the first has ended.
+        state: after the last generation, or that which the search continues from; None before the first has ended.
         best: the structure of lowest energy, or None.
         phase: what the search is doing, for people.
         rate: structures per hour, or None while unknown.
@@ -173,12 +176,9 @@ def progress(search: int) -> Progress:
         search: primary key of the search.
 
     Raises:
-        CyclicSearchError: where it goes on from itself.
+        CyclicSearchError: where it continues from itself.
     """
-    builder = orm.QueryBuilder()
-    builder.append(orm.WorkChainNode, filters={"id": search}, project=["attributes", "extras", "ctime", "mtime"])
-    attributes, extras, ctime, mtime = builder.first()
-    process = _process_values(search, attributes, extras, ctime, mtime)
+    process, ctime = process_values(search)
     generations = _last_generations(search)
     start = _start_values(search)
     values = generations[0][1] if generations else start
@@ -199,26 +199,23 @@ def runs_progress(runs: int) -> RunsProgress:
     Args:
         runs: primary key of the runs.
     """
-    builder = orm.QueryBuilder()
-    builder.append(
-        orm.WorkChainNode, filters={"id": runs}, project=["attributes", "extras", "ctime", "mtime"], tag="runs"
-    )
+    builder = orm.QueryBuilder().append(orm.WorkChainNode, filters={"id": runs}, tag="runs")
     builder.append(orm.Int, with_outgoing="runs", edge_filters={"label": "runs"}, project="attributes.value")
-    attributes, extras, ctime, mtime, n_runs = builder.first()
     return RunsProgress(
-        **_process_values(runs, attributes, extras, ctime, mtime),
-        n_runs=n_runs,
+        **process_values(runs)[0],
+        n_runs=builder.first(flat=True),
         searches=tuple(progress(search.pk) for search in searches_of_runs(runs)),
     )
 
 
-def _process_values(
-    pk: int, attributes: dict[str, Any], extras: dict[str, Any], ctime: datetime, mtime: datetime
-) -> dict[str, Any]:
-    """Return the values of ``ProcessProgress`` by their names, from what a query projects of a process."""
+def process_values(pk: int) -> tuple[dict[str, Any], datetime]:
+    """Return the values of ``ProcessProgress`` of a process by their names, and when it was made."""
+    builder = orm.QueryBuilder()
+    builder.append(orm.WorkChainNode, filters={"id": pk}, project=["attributes", "extras", "ctime", "mtime"])
+    attributes, extras, ctime, mtime = builder.first()
     process_state = attributes.get("process_state") or ProcessState.CREATED.value
     has_ended = process_state in TERMINATED
-    return {
+    values = {
         "pk": pk,
         "process_state": process_state,
         "is_paused": bool(attributes.get("paused", False)),
@@ -227,10 +224,11 @@ def _process_values(
         "exit_message": attributes.get("exit_message") or attributes.get("exception"),
         "elapsed": elapsed(pk, ctime, mtime, has_ended=has_ended),
     }
+    return values, ctime
 
 
 def elapsed(process: int, ctime: datetime, mtime: datetime, *, has_ended: bool) -> float:
-    """Return how long a process has gone on until now, or until it ended, s.
+    """Return how long a process has run until now, or until it ended, s.
 
     Its last output was made as it ended. Only where there is none does the time when its node was changed last tell
     the end: a label, or an archive that is imported over it, changes the node later on.
@@ -248,8 +246,21 @@ def elapsed(process: int, ctime: datetime, mtime: datetime, *, has_ended: bool) 
     return ((builder.limit(1).first(flat=True) or mtime) - ctime).total_seconds()
 
 
+def duration_text(seconds: float) -> str:
+    """Return a time as two units at most: ``45 s``, ``12 min``, ``3 h 20 min``, ``2 d 4 h``."""
+    if seconds < MINUTE:
+        return f"{seconds:.0f} s"
+    if seconds < HOUR:
+        return f"{seconds / MINUTE:.0f} min"
+    if seconds < DAY:
+        hours, minutes = divmod(round(seconds / MINUTE), 60)
+        return f"{hours} h {minutes} min"
+    days, hours = divmod(round(seconds / HOUR), 24)
+    return f"{days} d {hours} h"
+
+
 def present_state(search: int) -> SearchState | None:
-    """Return the state after the last generation, or that which the search goes on from; None before either.
+    """Return the state after the last generation, or that which the search continues from; None before either.
 
     Args:
         search: primary key of the search.
@@ -281,7 +292,7 @@ def _last_generations(search: int) -> list[tuple[datetime, dict[str, Any]]]:
 
 
 def _start_values(search: int) -> dict[str, Any] | None:
-    """Return the state that a search goes on from, made fit for its settings; None where it began anew."""
+    """Return the state that a search continues from, made fit for its settings; None where it began anew."""
     builder = orm.QueryBuilder().append(orm.WorkChainNode, filters={"id": search}, tag="search")
     resume = {"attributes.process_label": "resume"}
     builder.append(orm.CalcFunctionNode, with_incoming="search", filters=resume, tag="resume")

@@ -17,7 +17,7 @@ KILL_TIMEOUT = 30
 def ask_to_stop(search: orm.WorkChainNode, *, now: bool = False) -> None:
     """Ask a search to end after its present generation, or at once and without it.
 
-    Its running jobs go on until they are killed (``kill_jobs``). Of runs, all that are under way are asked,
+    Its running jobs continue until they are killed (``kill_jobs``). Of runs, all that are under way are asked,
     and no other one begins.
     """
     request = STOP_NOW if now else True

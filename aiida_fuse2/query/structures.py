@@ -19,10 +19,10 @@ def find_structures(search: int, labels: Sequence[str]) -> dict[str, str]:
 
     Args:
         search: primary key of the search.
-        labels: of the trials; of this search, or of those that it goes on from.
+        labels: of the trials; of this search, or of those that it continues from.
 
     Raises:
-        CyclicSearchError: where a search goes on from itself.
+        CyclicSearchError: where a search continues from itself.
     """
     if not labels:
         return {}
@@ -62,7 +62,7 @@ def explored_structures(search: int) -> dict[str, dict[str, Any]]:
         search: primary key of the search.
 
     Raises:
-        CyclicSearchError: where a search goes on from itself.
+        CyclicSearchError: where a search continues from itself.
     """
     found: dict[str, dict[str, Any]] = {}
     for segment in segments(search):

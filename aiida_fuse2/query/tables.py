@@ -28,7 +28,7 @@ def explored(search: orm.WorkChainNode | int | str) -> DataFrame:
     It follows links, so it is right where groups and extras were lost, and counts a step that ran twice once.
 
     Args:
-        search: running or ended; node, primary key or UUID. Of one that goes on from another, the structures of both.
+        search: running or ended; node, primary key or UUID. Of one that continues from another, the structures of both.
 
     Returns:
         One row per structure: ``number``, ``label``, ``energy`` (eV/atom), ``n_atoms``, ``volume`` (Å³ of the cell),

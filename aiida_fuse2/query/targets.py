@@ -24,10 +24,10 @@ from .structures import explored_structures, given_targets
 
 
 def find_earlier(search: int, targets: Mapping[str, str], stol: float) -> dict[str, FoundTarget]:
-    """Return the targets that equal a structure of the searches that one goes on from, by name.
+    """Return the targets that equal a structure of the searches that one continues from, by name.
 
     Args:
-        search: primary key of the one that goes on.
+        search: primary key of the one that continues.
         targets: UUIDs by name.
         stol: see ``TargetFinder``.
     """

@@ -8,9 +8,10 @@ from typing import Any
 from aiida import orm
 
 from aiida_fuse2.core.settings import CHGNET, PAIR, RelaxSettings
+from aiida_fuse2.parsers.memory import WORKER
 from aiida_fuse2.protocols import completed_relax_settings
 from aiida_fuse2.tiers import load_tier, tier_key
-from aiida_fuse2.tiers.base import ASE, WORKER
+from aiida_fuse2.tiers.base import ASE
 
 UsedTier = tuple[str, dict[str, Any], orm.SinglefileData | None]
 """Name, settings and library of pair potentials, if it has one, of a tier."""

@@ -1,4 +1,4 @@
 """The report of a search: one HTML page that needs nothing else.
 
-``collect`` asks the graph; ``data``, ``views``, ``patterns`` and ``page`` know nothing of AiiDA.
+``collect`` asks the graph; ``data``, ``views``, ``patterns``, ``plots`` and ``page`` know nothing of AiiDA.
 """

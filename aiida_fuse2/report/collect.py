@@ -97,7 +97,7 @@ def collect(
 def _tier_figures(inputs: Mapping[str, Any], records: Sequence[GenerationRecord]) -> list[TierFigures]:
     """Return what each tier of a search did; nothing where it has one kind of relaxation.
 
-    Of a search that goes on from one with other tiers, what went through those is left out.
+    Of a search that continues from one with other tiers, what went through those is left out.
     """
     names = [name for name, _, _ in tiers_of_search(inputs)]
     each = [row for record in records for row in record.columns.get(TIERS, ()) if row]
@@ -108,7 +108,7 @@ def _tier_figures(inputs: Mapping[str, Any], records: Sequence[GenerationRecord]
 
 
 def _status(search: orm.WorkChainNode, reached: query.Progress) -> str:
-    """Return how a search stands, and what it goes on from, for people."""
+    """Return how a search stands, and what it continues from, for people."""
     if not reached.is_terminated:
         text = f"running, {reached.phase}"
     elif reached.exit_status in {0, None}:
@@ -118,7 +118,7 @@ def _status(search: orm.WorkChainNode, reached: query.Progress) -> str:
     if reached.is_terminated and reached.exit_message:
         text += f" ({printable(reached.exit_message.strip().splitlines()[-1], STATUS_LENGTH)})"
     earlier = [str(segment.search) for segment in segments(search.pk)[:-1]]
-    return text + (f", goes on from search {', '.join(earlier)}" if earlier else "")
+    return text + (f", continues from search {', '.join(earlier)}" if earlier else "")
 
 
 def _walkers(records: Sequence[GenerationRecord]) -> list[WalkerTrace]:

@@ -13,20 +13,5 @@ function writeTables() {
     DATA.searches.map(s => [s.pk, formula(s.formula), s.generator, s.potential, s.seed, number(s.tried), duration(s.cpu_seconds), maybe(s.start_energy, 4), maybe(s.energy, 4)])));
   put("made", `Made by aiida-fuse2 ${DATA.version}.`);
 }
-function drawComposition(name, index) {
-  const searches = DATA.searches.filter(s => s.formula === name && s.steps.length);
-  if (!searches.length) return;
-  byId("compositions").append(document.createElement("div"));
-  byId("compositions").lastChild.id = `composition-${index}`;
-  put(`composition-${index}`, html`<section><h2>${formula(name)}</h2><p class="note">Lowest energy so far, one line for each search.</p><div class="plot tall" id="plot-${index}"></div></section>`);
-  const kinds = [...new Set(DATA.searches.map(s => `${s.generator}, ${s.potential}`))], named = new Set();
-  const traces = searches.map(s => {
-    const kind = `${s.generator}, ${s.potential}`, last = [s.tried, s.steps[s.steps.length - 1][1]], isNew = !named.has(kind);
-    named.add(kind);
-    return { type: "scatter", mode: "lines", name: text(kind), legendgroup: kind, showlegend: isNew, x: [...s.steps.map(p => p[0]), last[0]], y: [...s.steps.map(p => p[1]), last[1]],
-      line: { color: COLOURS[kinds.indexOf(kind) % COLOURS.length], width: 2, shape: "hv" }, hovertemplate: `search ${text(s.pk)}, seed ${text(s.seed)}<br>%{x}: %{y:.4f} eV/atom<extra></extra>` };
-  });
-  plot(`plot-${index}`, traces, { legend: { ...LEGEND, entrywidth: NARROW ? 0.98 : undefined }, xaxis: axis("Structure number"), yaxis: axis(ENERGY, { range: energyRange(searches.flatMap(s => s.steps.map(p => p[1]))) }) });
-}
 writeTables();
-[...new Set(DATA.searches.map(s => s.formula))].forEach(drawComposition);
+for (const box of document.querySelectorAll(".plot")) drawPlot(box);

@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from statistics import fmean, median
 from typing import Any
 
-from aiida_fuse2 import __version__
-
 from .data import best_start, is_explored
-from .page import ENERGY_DIGITS
-from .template import whole_page
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -166,20 +161,3 @@ def _experiment(
 def values(searches: Sequence[SearchFigures], table: Sequence[ExperimentFigures]) -> dict[str, Any]:
     """Return a comparison in plain values."""
     return {"experiments": [asdict(row) for row in table], "searches": [asdict(search) for search in searches]}
-
-
-def render_comparison(
-    searches: Sequence[SearchFigures], table: Sequence[ExperimentFigures], *, baseline: str, tolerance: float
-) -> str:
-    """Return a comparison as one HTML page that loads nothing.
-
-    Args:
-        searches: that were compared.
-        table: of ``compare``.
-        baseline: as for ``compare``.
-        tolerance: as for ``compare``.
-    """
-    payload = values(searches, table) | {"baseline": baseline, "tolerance": tolerance, "version": __version__}
-    rounded = json.loads(json.dumps(payload), parse_float=lambda text: round(float(text), ENERGY_DIGITS))
-    formulas = ", ".join(dict.fromkeys(search.formula for search in searches))
-    return whole_page("comparison.html", title=f"Searches for {formulas}", scripts=["comparison.js"], data=rounded)

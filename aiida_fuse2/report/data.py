@@ -5,19 +5,24 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
+import pandas as pd
 from ase import Atoms
 
-from aiida_fuse2.core.moves import MOVES
+from aiida_fuse2.core.moves import find_move, ordered
 from aiida_fuse2.core.relaxers.failures import CONVERGED, KNOWN
 from aiida_fuse2.core.search.acceptance import ACCEPTED
-from aiida_fuse2.core.search.trials import MOVE_INITIAL, MOVE_RATTLE
+from aiida_fuse2.core.search.trials import RATTLE
 
 from .patterns import Pattern
 
 INITIAL = "initial population"
 RATTLED = "rattled copy"
+
+ENERGY_DIGITS = 5
+"""Decimals of energies on a page, eV/atom."""
 
 MIN_CORRELATED = 5
 """Fewest structures of which a rank correlation is told."""
@@ -124,16 +129,43 @@ class ReportData:
     targets: Sequence[Mapping[str, Any]] = ()
     relaxed_to: str = ""
 
+    @cached_property
+    def explored(self) -> pd.DataFrame:
+        """The relaxed structures, one row each, in the order they were tried.
+
+        Columns: ``number`` of the trial, ``walker``, ``energy`` and ``lowest`` until then (eV/atom), ``volume``
+        (Å³/atom), ``group`` (symbol and number at the loose tolerance), ``accepted``, ``cpu`` of its relaxation and
+        ``cpu_total`` of all trials until then, failed ones included (s).
+        """
+        total, table = 0.0, []
+        for row in self.rows:
+            cpu = row.get("cpu_seconds") or 0.0
+            total += cpu
+            if is_explored(row):
+                group = f"{row['spacegroup_symbol_loose'] or '?'} ({row['spacegroup_loose']})"
+                volume, is_accepted = row["volume"] / row["n_atoms"], row["outcome"] in ACCEPTED
+                lowest = row["best_energy"]
+                table.append(
+                    (row["number"], row["walker"], row["energy"], lowest, volume, group, is_accepted, cpu, total)
+                )
+        names = ("number", "walker", "energy", "lowest", "volume", "group", "accepted", "cpu", "cpu_total")
+        return pd.DataFrame(table, columns=names)
+
 
 def move_name(row: Mapping[str, Any]) -> str:
     """Return what made a trial: its move, or where a structure of the initial population came from."""
-    number = int(row["move"])
-    if number == MOVE_INITIAL:
-        return f"{INITIAL} ({row['origin']})"
-    if number == MOVE_RATTLE:
+    if row["origin"] == RATTLE:
         return RATTLED
-    name = f"{number} {MOVES[number].name}" if number in MOVES else f"{number}"
+    if not row["move"]:
+        return f"{INITIAL} ({row['origin']})"
+    name = full_name(row["move"])
     return name if row["origin"] == "move" else f"{name} ({row['origin']})"
+
+
+def full_name(name: str) -> str:
+    """Return a move with what it does; of one that is not installed only its name."""
+    move = find_move(name)
+    return name if move is None else move.full_name
 
 
 def is_explored(row: Mapping[str, Any]) -> bool:
@@ -198,6 +230,14 @@ def best_start(rows: Sequence[Mapping[str, Any]]) -> Mapping[str, Any] | None:
     return min(start, key=lambda row: (row["energy"], row["number"]), default=None)
 
 
+def best_path(data: ReportData) -> tuple[Mapping[str, Any], Mapping[str, Any]] | None:
+    """Return the best structure of the initial population and the best of all; None where there is none."""
+    start = best_start(data.rows)
+    if start is None or not data.ranked:
+        return None
+    return start, next(row for row in data.rows if row["label"] == data.ranked[0]["label"])
+
+
 def walk(rows: Sequence[Mapping[str, Any]], walker: int) -> list[Mapping[str, Any]]:
     """Return the start and the accepted steps of a walker, in their order."""
     return [
@@ -208,11 +248,11 @@ def walk(rows: Sequence[Mapping[str, Any]], walker: int) -> list[Mapping[str, An
 
 
 def move_counts(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """Return, for each move in the order of its number, its name, trials, accepted steps and new lowest energies.
+    """Return, for each move in its order, its name, trials, accepted steps and new lowest energies.
 
-    Trials that make up the initial population are left out: they were made by no move.
+    Rattled copies come last. Trials that make up the initial population are left out: they were made by no move.
     """
-    found: dict[int, Counter[str]] = {}
+    found: dict[str, Counter[str]] = {}
     lowest: float | None = None
     for row in rows:
         is_best = is_explored(row) and bool(lowest is None or row["energy"] < lowest)
@@ -220,13 +260,16 @@ def move_counts(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
             lowest = row["energy"]
         if row["generation"] == 0:
             continue
-        counts = found.setdefault(int(row["move"]), Counter())
+        counts = found.setdefault(row["move"], Counter())
         counts.update(trials=1, accepted=row["outcome"] in ACCEPTED, best=is_best)
         counts.update(failed=not is_explored(row) and row["status"] != KNOWN)
-    names = {int(row["move"]): move_name({**row, "origin": "move"}) for row in rows if row["move"] in found}
+    names = [*ordered([name for name in found if name]), *([""] if "" in found else [])]
     return [
-        {"name": names[number], **{key: int(counts[key]) for key in ("trials", "accepted", "best", "failed")}}
-        for number, counts in sorted(found.items())
+        {
+            "name": full_name(name) if name else RATTLED,
+            **{key: int(found[name][key]) for key in ("trials", "accepted", "best", "failed")},
+        }
+        for name in names
     ]
 
 

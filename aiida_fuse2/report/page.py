@@ -7,42 +7,41 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from aiida_fuse2 import __version__
-from aiida_fuse2.core.relaxers.failures import CONVERGED
-from aiida_fuse2.core.search.acceptance import ACCEPTED
 
 from .data import (
+    ENERGY_DIGITS,
     ReportData,
     TierFigures,
     ancestors,
-    best_start,
+    best_path,
     failure_counts,
     is_explored,
     move_counts,
     move_name,
     rank_correlation,
-    walk,
 )
+from .plots import PLOTS, Plot
 from .template import whole_page
 from .views import view
-
-ENERGY_DIGITS = 5
-"""Decimals of energies on the page, eV/atom."""
 
 SCRIPTS = ("viewer.js", "report.js")
 """What runs in this page, in this order."""
 
 
-def render(data: ReportData) -> str:
+def render(data: ReportData, plots: Sequence[Plot] = PLOTS) -> str:
     """Return a report as one HTML page that loads nothing.
 
     Args:
         data: all that it shows.
+        plots: of the page; those that it does not know come before the lineage.
     """
     return whole_page(
         "report.html",
         title=f"{data.formula}: search {data.pk}",
         scripts=SCRIPTS,
         data=payload(data),
+        plots=plots,
+        subject=data,
         drawn="Plots and crystals are",
     )
 
@@ -58,8 +57,6 @@ def payload(data: ReportData) -> dict[str, Any]:
         "summary": _summary(data),
         "settings": [["Search", _flat(data.settings)], *_tiers(data.tiers)],
         "software": sorted(data.software.items()),
-        "trials": _trials(data.rows),
-        "walkers": [_trace(trace) for trace in data.walkers],
         "path": _path(data),
         "moves": move_counts(data.rows),
         "failures": list(failure_counts(data.rows).items()),
@@ -67,7 +64,6 @@ def payload(data: ReportData) -> dict[str, Any]:
         "ranked": _ranked(data),
         "structures": {label: _structure(data, label) for label in data.structures},
         "lineage": _lineage(data),
-        "patterns": [_pattern(pattern) for pattern in data.patterns],
         "targets": [_target(target) for target in data.targets],
         "tiers": [_tier(tier) for tier in data.tier_figures],
         "relaxedTo": data.relaxed_to,
@@ -119,53 +115,13 @@ def _facts(row: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _trials(rows: Sequence[Mapping[str, Any]]) -> dict[str, list[Any]]:
-    """Return one column per property of the explored trials."""
-    shown = [row for row in rows if is_explored(row)]
-    return {
-        "number": [row["number"] for row in shown],
-        "energy": [round(row["energy"], ENERGY_DIGITS) for row in shown],
-        "best": [round(row["best_energy"], ENERGY_DIGITS) for row in shown],
-        "volume": [round(row["volume"] / row["n_atoms"], 3) for row in shown],
-        "group": [f"{row['spacegroup_symbol_loose'] or '?'} ({row['spacegroup_loose']})" for row in shown],
-        "accepted": [int(row["outcome"] in ACCEPTED) for row in shown],
-        "cpu": [round(row.get("cpu_seconds") or 0.0, 3) for row in shown],
-        "cpuTotal": _cpu_totals(rows),
-        "walker": [row["walker"] for row in shown],
-    }
-
-
-def _cpu_totals(rows: Sequence[Mapping[str, Any]]) -> list[float]:
-    """Return the CPU time (s) of all trials up to each explored one, failed ones included."""
-    total, totals = 0.0, []
-    for row in rows:
-        total += row.get("cpu_seconds") or 0.0
-        if row["status"] == CONVERGED:
-            totals.append(round(total, 2))
-    return totals
-
-
-def _trace(trace: Any) -> dict[str, Any]:
-    return {
-        "tried": trace.tried,
-        "energy": [None if energy is None else round(energy, ENERGY_DIGITS) for energy in trace.energy],
-        "temperature": [round(temperature, 6) for temperature in trace.temperature],
-    }
-
-
 def _path(data: ReportData) -> dict[str, Any] | None:
-    """Return how the best structure came from the best start (paper, Fig. 7), or None where there is none."""
-    start = best_start(data.rows)
-    if start is None or not data.ranked:
+    """Return between which structures basin hopping went (paper, Fig. 7), or None where there is none."""
+    ends = best_path(data)
+    if ends is None:
         return None
-    best = next(row for row in data.rows if row["label"] == data.ranked[0]["label"])
-    steps = walk(data.rows, best["walker"])
-    return {
-        "start": _facts(start) | {"number": start["number"]},
-        "best": _facts(best) | {"number": best["number"]},
-        "walker": best["walker"],
-        "steps": [[row["number"], round(row["energy"], ENERGY_DIGITS), move_name(row)] for row in steps],
-    }
+    start, best = (_facts(row) | {"number": row["number"]} for row in ends)
+    return {"start": start, "best": best, "walker": ends[1]["walker"]}
 
 
 def _ranked(data: ReportData) -> list[list[Any]]:
@@ -213,7 +169,6 @@ def _tier(tier: TierFigures) -> dict[str, Any]:
         "entered": tier.entered,
         "converged": tier.converged,
         "cpu": round(tier.cpu_seconds, 2),
-        "energies": [[round(own, ENERGY_DIGITS), round(last, ENERGY_DIGITS)] for own, last in tier.energies],
         "correlation": rank_correlation(tier.energies),
     }
 
@@ -227,15 +182,6 @@ def _lineage(data: ReportData) -> list[dict[str, Any]]:
         for row in line
         if is_explored(row)
     ]
-
-
-def _pattern(pattern: Any) -> dict[str, Any]:
-    return {
-        "name": pattern.name,
-        "x": [round(float(value), 3) for value in pattern.two_theta],
-        "y": [round(float(value), 2) for value in pattern.intensity],
-        "peaks": [[round(x, 2), round(y, 1), hkl] for x, y, hkl in pattern.peaks],
-    }
 
 
 def _flat(values: Mapping[str, Any], prefix: str = "") -> list[list[str]]:

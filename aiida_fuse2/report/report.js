@@ -1,70 +1,9 @@
 const structures = new Map(Object.entries(DATA.structures));
-const pick = (column, indices) => indices.map(i => column[i]);
-const indicesWhere = test => DATA.trials.number.map((_, i) => i).filter(test);
-
-function drawEnergy() {
-  const t = DATA.trials, accepted = indicesWhere(i => t.accepted[i]), other = indicesWhere(i => !t.accepted[i]);
-  const size = t.number.length < 200 ? 8 : 5;
-  const points = (indices, name, marker) => ({ type: "scatter", mode: "markers", name, x: pick(t.number, indices), y: pick(t.energy, indices),
-    text: indices.map(i => `${plotGroup(t.group[i])}, walker ${text(t.walker[i])}`), hovertemplate: "%{x}: %{y:.4f} eV/atom<br>%{text}<extra></extra>", marker });
-  plot("plot-energy", [
-    points(other, "explored", { color: GREY, size, opacity: 0.75 }),
-    points(accepted, "accepted", { color: COLOURS[0], size: size + 1.5 }),
-    { type: "scatter", mode: "lines", name: "lowest", x: t.number, y: t.best, line: { color: COLOURS[1], width: 2.2, shape: "hv" }, hoverinfo: "skip" },
-  ], { xaxis: axis("Structure number"), yaxis: axis(ENERGY, { range: energyRange(t.energy) }) });
-}
-
-function drawVolume() {
-  const t = DATA.trials, lowest = new Map();
-  t.group.forEach((g, i) => lowest.set(g, Math.min(lowest.get(g) ?? Infinity, t.energy[i])));
-  const named = [...lowest].sort((a, b) => a[1] - b[1]).slice(0, COLOURS.length).map(([g]) => g);
-  const trace = (name, indices, colour) => ({ type: "scatter", mode: "markers", name, x: pick(t.volume, indices), y: pick(t.energy, indices),
-    text: pick(t.group, indices).map(plotGroup), marker: { color: colour, size: (name === "others" ? 4.5 : 6.5) + (t.number.length < 200 ? 2 : 0), opacity: name === "others" ? 0.6 : 0.9 },
-    hovertemplate: "%{text}<br>%{x:.2f} Å³/atom, %{y:.4f} eV/atom<extra></extra>" });
-  const rest = indicesWhere(i => !named.includes(t.group[i]));
-  const traces = named.map((g, n) => trace(plotGroup(g.replace(/ \(.*/, "")), indicesWhere(i => t.group[i] === g), COLOURS[n]));
-  traces.reverse();  // the groups of lowest energy lie on top
-  if (rest.length) traces.unshift(trace("others", rest, GREY));
-  const range = energyRange(t.energy), shown = indicesWhere(i => t.energy[i] <= range[1]);
-  const [low, high] = extremes(pick(t.volume, shown)), pad = 0.05 * (high - low || 1);
-  plot("plot-volume", traces, { legend: { ...LEGEND, traceorder: "reversed" }, xaxis: axis("Volume (Å³/atom)", { range: [low - pad, high + pad] }), yaxis: axis(ENERGY, { range }) });
-}
-
-// One colour from blue to orange for each walker.
-function walkerColour(index, count) {
-  const f = count > 1 ? index / (count - 1) : 0, a = [31, 95, 168], b = [209, 96, 43];
-  return `rgb(${a.map((x, d) => Math.round(x + f * (b[d] - x))).join(",")})`;
-}
-function drawWalkers() {
-  const walkers = DATA.walkers, line = i => ({ color: walkerColour(i, walkers.length), width: 1.6, shape: "hv" });
-  const traces = walkers.flatMap((w, i) => [
-    { type: "scatter", mode: "lines", name: `walker ${i}`, legendgroup: i, x: w.tried, y: w.energy, line: line(i), hovertemplate: `walker ${i}: %{y:.4f} eV/atom<extra></extra>` },
-    { type: "scatter", mode: "lines", name: `walker ${i}`, legendgroup: i, showlegend: false, x: w.tried, y: w.temperature, yaxis: "y2", line: line(i), hovertemplate: `walker ${i}: T = %{y:.4f} eV/atom<extra></extra>` },
-  ]);
-  const energies = walkers.flatMap(w => w.energy).filter(e => e !== null);
-  const few = walkers.length <= 8;
-  plot("plot-walkers", traces, { showlegend: few && !NARROW, xaxis: axis("Structure number", { anchor: "y2" }),
-    yaxis: axis(NARROW ? "E (eV/atom)" : ENERGY, { domain: [0.42, 1], range: energies.length ? energyRange(energies, 0.97) : undefined }),
-    yaxis2: axis("T (eV/atom)", { domain: [0, 0.3], rangemode: "tozero" }) });
-}
-
-function drawCost() {
-  const t = DATA.trials, hours = t.cpuTotal[t.cpuTotal.length - 1] > 7200, unit = hours ? 3600 : 1;
-  plot("plot-cpu", [{ type: "histogram", x: t.cpu, marker: { color: COLOURS[0], line: { color: "#fff", width: 1 } }, hovertemplate: "%{x} s: %{y}<extra></extra>" }],
-    { xaxis: axis("CPU time of a relaxation (s)", { rangemode: "tozero" }), yaxis: axis("Structures") });
-  plot("plot-cost", [{ type: "scatter", mode: "lines", x: t.cpuTotal.map(s => s / unit), y: t.best, line: { color: COLOURS[1], width: 2.2, shape: "hv" },
-    hovertemplate: "%{x:.2f}: %{y:.4f} eV/atom<extra></extra>" }],
-    { xaxis: axis(`CPU time of all relaxations (${hours ? "h" : "s"})`, { rangemode: "tozero" }), yaxis: axis("Lowest energy (eV/atom)", { range: energyRange(t.best) }) });
-}
 
 function caption(facts, lead) {
   return html`<b>${lead}</b>: structure ${number(facts.number)}, <b>${signed(facts.energy, 4)} eV/atom</b>, ${group(facts.group)} (${facts.groupNumber}), ${plural(facts.atoms, "atom")}`;
 }
-function pathRange(p) {
-  const [low, high] = extremes([p.start.energy, p.best.energy, ...p.steps.map(x => x[1])]), pad = 0.08 * (high - low || 0.1);
-  return [low - pad, high + pad];
-}
-function drawPath() {
+function writePath() {
   const p = DATA.path, fall = 1000 * (p.start.energy - p.best.energy);
   put("path-note", fall > 0
     ? `Basin hopping lowered the energy by ${number(fall, 1)} meV/atom below the best structure of the initial population. The steps are those of walker ${p.walker}, which found the best.`
@@ -73,26 +12,6 @@ function drawPath() {
     put(`caption-${name}`, caption(p[name], name === "start" ? "Best start" : "Best structure"));
     if (structures.has(p[name].label)) drawCrystal(`crystal-${name}`, structures.get(p[name].label), false);
   }
-  const t = DATA.trials, s = p.steps;
-  const mark = (facts, name, colour, symbol) => ({ type: "scatter", mode: "markers", name, x: [facts.number], y: [facts.energy], marker: { color: colour, size: 12, symbol, line: { color: "#fff", width: 1.5 } }, hovertemplate: `${name}: %{y:.4f} eV/atom<extra></extra>` });
-  plot("plot-path", [
-    { type: "scatter", mode: "lines", name: "lowest", x: t.number, y: t.best, line: { color: GREY, width: 2, shape: "hv" }, hoverinfo: "skip" },
-    { type: "scatter", mode: "lines+markers", name: `walker ${text(p.walker)}`, x: s.map(x => x[0]), y: s.map(x => x[1]), text: s.map(x => text(x[2])), line: { color: COLOURS[0], width: 1.6, shape: "hv" }, marker: { size: 5 }, hovertemplate: "%{x}: %{y:.4f} eV/atom<br>%{text}<extra></extra>" },
-    mark(p.start, "best start", COLOURS[4], "diamond"), mark(p.best, "best", COLOURS[1], "star"),
-  ], { xaxis: axis("Structure number"), yaxis: axis(ENERGY, { range: pathRange(p) }) });
-}
-
-function drawPatterns() {
-  const traces = DATA.patterns.map((p, n) => ({ type: "scatter", mode: "lines", name: text(p.name), x: p.x, y: p.y.map(v => v + 110 * (DATA.patterns.length - 1 - n)),
-    line: { color: COLOURS[n % COLOURS.length], width: 1.4 }, hovertemplate: "%{x:.2f}°<extra></extra>" }));
-  const best = DATA.patterns[0], base = 110 * (DATA.patterns.length - 1);
-  const named = [];  // the strongest reflections whose indices do not run into each other
-  for (const p of [...best.peaks].sort((a, b) => b[1] - a[1]))
-    if (p[1] > 15 && named.every(q => Math.abs(p[0] - q[0]) > (NARROW ? 12 : 4.5))) named.push(p);
-  traces.push({ type: "scatter", mode: "markers", showlegend: false, x: best.peaks.map(p => p[0]), y: best.peaks.map(() => base - 5), text: best.peaks.map(p => `(${text(p[2])})`),
-    marker: { symbol: "line-ns-open", size: 7, color: COLOURS[0] }, hovertemplate: "%{text} %{x:.2f}°<extra></extra>" });
-  const labels = named.map(p => ({ x: p[0], y: base + p[1], text: text(p[2]).replace(/ /g, "\u2009"), showarrow: false, yshift: 9, font: { size: 11, color: "#5b6b7b" } }));
-  plot("plot-xrd", traces, { annotations: labels, xaxis: axis("2θ (°)"), yaxis: axis("Intensity", { showticklabels: false, ticks: "", showgrid: false, range: [-12, base + 122] }) });
 }
 
 // --- the table -----------------------------------------------------------------------------------
@@ -227,18 +146,11 @@ function writeTargets() {
       ...(t.found === null ? ["not found", "–", "–", "–", "–", "–"] : [plural(t.structure_number, "structure"), signed(t.rms, 3), place(t.found_spacegroup_symbol, t.found_spacegroup),
         signed(t.found_energy, 4), t.delta_target === null ? "–" : signed(1000 * t.delta_target, 1), t.delta_best === null ? "–" : signed(1000 * t.delta_best, 1)])])));
 }
-function drawTiers() {
+function writeTiers() {
   const tiers = DATA.tiers, total = tiers.reduce((sum, t) => sum + t.cpu, 0) || 1;
   put("table-tiers", rowsTable(["Tier", "Given", "Converged", "Failed", "CPU time", "Share", "CPU s per structure", "Rank correlation"],
     tiers.map((t, i) => [`${i + 1} ${t.name}`, number(t.entered), number(t.converged), number(t.entered - t.converged), duration(t.cpu), `${number(100 * t.cpu / total)} %`,
       t.entered ? number(t.cpu / t.entered, 2) : "–", i === tiers.length - 1 ? "" : maybe(t.correlation, 2)])));
-  const earlier = tiers.slice(0, -1).filter(t => t.energies.length), last = tiers[tiers.length - 1].name;
-  if (!earlier.length) { byId("plot-tiers").remove(); return; }
-  const above = values => { const [low] = extremes(values); return values.map(v => 1000 * (v - low)); };
-  const x = above(earlier[0].energies.map(e => e[1])), ys = earlier.map(t => above(t.energies.map(e => e[0])));
-  const traces = earlier.map((t, i) => ({ type: "scatter", mode: "markers", name: `${text(t.name)}`, x, y: ys[i], marker: { color: COLOURS[i % COLOURS.length], size: x.length < 200 ? 8 : 5, opacity: 0.7 },
-    hovertemplate: `${text(last)} %{x:.1f}, ${text(t.name)} %{y:.1f} meV/atom<extra></extra>` }));
-  plot("plot-tiers", traces, { showlegend: true, xaxis: axis(NARROW ? `ΔE in ${text(last)} (meV/atom)` : `Above the lowest in ${text(last)} (meV/atom)`, { range: energyRange(x) }), yaxis: axis(NARROW ? "ΔE in the tier (meV/atom)" : "Above the lowest in the tier (meV/atom)", { range: energyRange(ys.flat()) }) });
 }
 function writeMoves() {
   const most = Math.max(...DATA.moves.map(m => m.trials));
@@ -272,33 +184,33 @@ function writeSettings() {
 
 // --- all of it -----------------------------------------------------------------------------------
 
-const explored = DATA.trials.number.length > 0;
+// What sections have beside plots: whether it is there, and what writes it.
 const sections = {
-  energy: [explored, drawEnergy], path: [DATA.path !== null, drawPath], volume: [explored, drawVolume],
+  path: [DATA.path !== null, writePath], targets: [DATA.targets.length > 0, writeTargets], tiers: [DATA.tiers.length > 0, writeTiers],
   structures: [DATA.ranked.length > 0, () => { startTable(); if (drawnLabels().length) startViewer(); }],
-  targets: [DATA.targets.length > 0, writeTargets], tiers: [DATA.tiers.length > 0, drawTiers],
-  walkers: [DATA.walkers.some(w => w.tried.length > 0), drawWalkers], cost: [explored, drawCost],
   moves: [DATA.moves.length > 0, writeMoves],
   failures: [DATA.summary.tried > 0 || DATA.rejections.length > 0, () => { writeBars("bars-failures", DATA.failures, "None."); writeBars("bars-rejections", DATA.rejections, "None."); }],
-  xrd: [DATA.patterns.length > 0, drawPatterns], lineage: [DATA.lineage.length > 0, writeLineage], settings: [true, writeSettings],
+  lineage: [DATA.lineage.length > 0, writeLineage], settings: [true, writeSettings],
 };
 const waiting = new Set();
-function draw(id) {
-  if (waiting.delete(id)) sections[id][1]();
+function draw(section) {
+  if (!waiting.delete(section)) return;
+  sections[section.id]?.[1]();
+  section.querySelectorAll(".plot").forEach(drawPlot);
 }
 function drawAll() {
   [...waiting].forEach(draw);
 }
 function start() {
   writeHero();
-  for (const [id, [wanted]] of Object.entries(sections)) {
-    if (wanted) waiting.add(id); else byId(id).remove();
+  for (const section of document.querySelectorAll("main section")) {
+    if (sections[section.id]?.[0] ?? section.querySelector(".plot")) waiting.add(section); else section.remove();
   }
-  const left = [...document.querySelectorAll("main section")];
+  const left = [...waiting];
   put("nav", left.map(s => html`<a href="#${s.id}">${s.dataset.title}</a>`));
-  byId("nothing").hidden = explored;
+  byId("nothing").hidden = DATA.summary.explored > 0;
   const watcher = new IntersectionObserver(entries => {
-    for (const entry of entries) if (entry.isIntersecting) { watcher.unobserve(entry.target); draw(entry.target.id); }
+    for (const entry of entries) if (entry.isIntersecting) { watcher.unobserve(entry.target); draw(entry.target); }
   }, { rootMargin: "600px" });
   left.forEach(s => watcher.observe(s));
   window.addEventListener("beforeprint", drawAll);

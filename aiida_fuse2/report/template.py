@@ -1,13 +1,12 @@
 """What all pages share: one HTML file that loads nothing, with its data and the library that draws it.
 
-Data may come from others. It is JSON in the page, which the scripts put in as text (``html`` and ``text`` in
-``plots.js``), and a policy of the page lets the browser run its own two scripts and load nothing.
+Data may come from others. It is JSON in the page, which the scripts put in as text (``html`` in ``shared.js``); texts
+of figures become safe (``plots.base``), and a policy of the page lets the browser run its own two scripts and load
+nothing.
 """
 
 from __future__ import annotations
 
-import json
-import math
 from base64 import b64encode
 from collections.abc import Mapping, Sequence
 from hashlib import sha256
@@ -15,21 +14,36 @@ from html import escape
 from importlib.resources import files
 from typing import Any
 
+from plotly.io.json import to_json_plotly
 from plotly.offline import get_plotlyjs
 
 from aiida_fuse2.core.errors import printable
 
+from .plots.base import THEME, Plot, plain, safe
 
-def whole_page(body: str, *, title: str, scripts: Sequence[str], data: Any, drawn: str = "Plots are") -> str:
+
+def whole_page(
+    body: str,
+    *,
+    title: str,
+    scripts: Sequence[str],
+    data: Mapping[str, Any],
+    plots: Sequence[Plot],
+    subject: Any,
+    drawn: str = "Plots are",
+) -> str:
     """Return a page around its own part.
 
     It holds plotly.js (MIT licence, named at its beginning).
 
     Args:
-        body: name of the file with header and main part.
+        body: name of the file with header and main part, in which ``%%NAME%%`` is the place of the plot of that name
+            and ``%%others%%`` that of all plots that have none.
         title: of the page.
-        scripts: names of the files that run in it, in this order, after ``plots.js``.
+        scripts: names of the files that run in it, in this order, after ``shared.js``.
         data: plain values that they read.
+        plots: of the page.
+        subject: what the plots draw.
         drawn: what plotly.js draws, as the beginning of a sentence.
     """
     folder = files(__package__)
@@ -37,18 +51,32 @@ def whole_page(body: str, *, title: str, scripts: Sequence[str], data: Any, draw
     def read(name: str) -> str:
         return (folder / name).read_text(encoding="utf-8")
 
-    plotly, script = get_plotlyjs(), "".join(read(name) for name in ("plots.js", *scripts))
+    plotly, script = get_plotlyjs(), "".join(read(name) for name in ("shared.js", *scripts))
+    figures = {plot.name: figure for plot in plots if (figure := plot.draw(subject)) is not None}
     return fill(
         read("base.html"),
         POLICY=policy(plotly, script),
         TITLE=escape(printable(title)),
         STYLE=read("report.css"),
-        BODY=read(body),
+        BODY=with_places(read(body), [plot for plot in plots if plot.name in figures]),
         DRAWN=drawn,
         PLOTLY=plotly,
-        DATA=script_json(data),
+        DATA=script_json({**data, "theme": THEME, "plots": {name: plain(figures[name]) for name in figures}}),
         SCRIPT=script,
     )
+
+
+def with_places(body: str, plots: Sequence[Plot]) -> str:
+    """Return the part of a page with the places of its plots: a section of its own for each that has a title."""
+    places = dict.fromkeys(body.split("%%")[1::2], "")
+    for plot in plots:
+        place = f'<div class="plot" id="plot-{plot.name}"></div>'
+        if plot.title:
+            head = f'<h2>{safe(plot.title)}</h2>\n    <p class="note">{safe(plot.note)}</p>'
+            opening = f'<section id="{plot.name}" data-title="{plot.name.capitalize()}">'
+            place = f"{opening}\n    {head}\n    {place}\n  </section>\n  "
+        places[plot.name if plot.name in places else "others"] += place
+    return fill(body, **places)
 
 
 def policy(*scripts: str) -> str:
@@ -72,14 +100,4 @@ def fill(template: str, **values: str) -> str:
 
 def script_json(values: Any) -> str:
     """Return plain values as JSON that can stand in a script of a page; what is no finite number becomes null."""
-    return json.dumps(_finite(values), separators=(",", ":"), allow_nan=False).replace("<", "\\u003c")
-
-
-def _finite(values: Any) -> Any:
-    if isinstance(values, Mapping):
-        return {str(key): _finite(value) for key, value in values.items()}
-    if isinstance(values, list | tuple):
-        return [_finite(value) for value in values]
-    if isinstance(values, float) and not math.isfinite(values):
-        return None
-    return values
+    return str(to_json_plotly(values, engine="json"))

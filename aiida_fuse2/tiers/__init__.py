@@ -4,7 +4,16 @@ from __future__ import annotations
 
 from .base import BatchTier, SingleTier, Tier, TierInputs, TierResult
 from .building import TierChoice, build_tiers, changes_of_tiers, only_tier
-from .registry import check_tiers, energy_identity, load_tier, read_tiers, tier_key, tier_names
+from .registry import (
+    check_tiers,
+    energy_identity,
+    find_tier,
+    load_tier,
+    own_tier_names,
+    read_tiers,
+    tier_key,
+    tier_names,
+)
 
 __all__ = [
     "BatchTier",
@@ -17,8 +26,10 @@ __all__ = [
     "changes_of_tiers",
     "check_tiers",
     "energy_identity",
+    "find_tier",
     "load_tier",
     "only_tier",
+    "own_tier_names",
     "read_tiers",
     "tier_key",
     "tier_names",

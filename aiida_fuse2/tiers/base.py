@@ -21,9 +21,6 @@ from aiida_fuse2.core.settings import Settings
 ASE = "ase"
 """Name of the tier whose settings name the import path of a calculator."""
 
-WORKER = "worker"
-"""Name of the code ``aiida-fuse2-worker`` among those of a tier."""
-
 S = TypeVar("S", bound=Settings)
 
 ProcessInputs = tuple[type[Process], dict[str, Any]]
@@ -95,7 +92,10 @@ class Tier(ABC):
         settings_model: of the settings; defaults are in ``protocols/tiers.yaml``.
         codes: names of the codes that it needs. The option ``--tier-code NAME=LABEL`` means the last one.
         takes_potential: whether it needs a library of pair potentials; others take none.
-        comparable: settings that energies depend on; a search goes on only where they are equal.
+        comparable: settings that energies depend on; a search continues only where they are equal.
+        program: what computes, for people; by default the name.
+        citations: works to cite where a search has used it.
+        missing: what is not installed and what to do about it, or None.
     """
 
     name: ClassVar[str]
@@ -103,6 +103,14 @@ class Tier(ABC):
     codes: ClassVar[tuple[str, ...]]
     takes_potential: ClassVar[bool] = False
     comparable: ClassVar[tuple[str, ...]]
+    program: ClassVar[str] = ""
+    citations: ClassVar[tuple[str, ...]] = ()
+    missing: ClassVar[str | None] = None
+
+    @classmethod
+    def program_of(cls, settings: Mapping[str, Any]) -> str:  # noqa: ARG003 - for those that run several
+        """Return what computes with these settings, for people, such as ``CHGNet 0.3.0``."""
+        return cls.program or cls.name
 
     @classmethod
     def base_settings(cls, relax: Mapping[str, Any]) -> dict[str, Any]:  # noqa: ARG003 - for those that build on it

@@ -10,9 +10,10 @@ from aiida import orm
 
 from aiida_fuse2.core.errors import InputError
 from aiida_fuse2.core.settings import parse_settings
+from aiida_fuse2.parsers.memory import WORKER
 from aiida_fuse2.protocols import check_extent, merge, protocol_inputs
 
-from .base import ASE, WORKER, BatchTier, Tier
+from .base import ASE, BatchTier, Tier
 from .registry import MAX_TIERS, check_tiers, load_tier, read_tiers, tier_key, tier_names
 
 CHANGED = ("settings", "options", "concurrent")

@@ -19,8 +19,11 @@ try:
     from aiida_pseudo.groups.family import PseudoPotentialFamily
     from aiida_quantumespresso.common.types import SpinType
     from aiida_quantumespresso.workflows.pw.relax import PwRelaxWorkChain
-except ImportError as error:
-    raise ImportError(missing_package("aiida-quantumespresso", "qe")) from error
+
+    MISSING = None
+except ImportError:  # a search that has used it can be shown all the same
+    PseudoPotentialFamily = SpinType = PwRelaxWorkChain = None
+    MISSING = missing_package("aiida-quantumespresso", "qe")
 
 QE = "qe"
 """Name of the tier and of its code."""
@@ -105,6 +108,11 @@ class QeTier(DftTier):
     """Quantum ESPRESSO through aiida-quantumespresso."""
 
     name = QE
+    program = "Quantum ESPRESSO"
+    citations = (
+        "P. Giannozzi et al., J. Phys. Condens. Matter 29, 465901 (2017), https://doi.org/10.1088/1361-648X/aa8f79",
+    )
+    missing = MISSING
     settings_model = QeSettings
     codes = (QE,)
     comparable = (

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from functools import cache
-from importlib.metadata import entry_points
+from importlib.metadata import EntryPoint, entry_points
 from typing import Any
 
 from aiida import orm
@@ -15,7 +15,9 @@ from aiida_fuse2.core.settings import parse_settings
 
 from .base import BatchTier, Tier, TierInputs
 
-GROUP = "aiida_fuse2.tiers"
+PACKAGE = "aiida_fuse2"
+
+GROUP = f"{PACKAGE}.tiers"
 """Group of the entry points."""
 
 PORTS = frozenset({"name", "settings", "codes", "options", "potential", "concurrent"})
@@ -25,16 +27,38 @@ MAX_TIERS = 10
 """Most tiers in a list."""
 
 
+@cache
+def _points() -> dict[str, EntryPoint]:
+    """Return the entry points by name; of two with one name that of this package."""
+    return {point.name: point for point in sorted(entry_points(group=GROUP), key=_is_own)}
+
+
+def _is_own(point: EntryPoint) -> bool:
+    return point.module.partition(".")[0] == PACKAGE
+
+
 def tier_names() -> list[str]:
     """Return the names of the tiers that are installed."""
-    return sorted({point.name for point in entry_points(group=GROUP)})
+    return sorted(_points())
+
+
+def own_tier_names() -> frozenset[str]:
+    """Return the names of the tiers of this package; what settings of others mean is not known here."""
+    return frozenset(name for name, point in _points().items() if _is_own(point))
 
 
 @cache
 def _load(name: str) -> type[Tier]:
-    (point, *_) = entry_points(group=GROUP, name=name)
-    loaded: type[Tier] = point.load()
+    loaded: type[Tier] = _points()[name].load()
     return loaded
+
+
+def find_tier(name: str) -> type[Tier] | None:
+    """Return a tier, also one whose package is not installed, or None where a search has used one that is not there."""
+    try:
+        return _load(name)
+    except (KeyError, ImportError):
+        return None
 
 
 def load_tier(name: str, *, where: str = "tiers") -> type[Tier]:
@@ -51,9 +75,12 @@ def load_tier(name: str, *, where: str = "tiers") -> type[Tier]:
     if name not in known:
         raise InputError(where, name, f"must be one of {', '.join(known)}")
     try:
-        return _load(name)
+        tier = _load(name)
     except ImportError as error:
         raise InputError(where, name, f"a package that it needs is not installed ({error})") from error
+    if tier.missing is not None:
+        raise InputError(where, name, f"a package that it needs is not installed ({tier.missing})")
+    return tier
 
 
 def tier_key(position: int) -> str:

@@ -23,8 +23,11 @@ try:
     from aiida_vasp.utils.opthold import RelaxOptions
     from aiida_vasp.workchains.v2.relax import VaspRelaxWorkChain
     from parsevasp.potcar import Potcar
-except ImportError as error:
-    raise ImportError(missing_package("aiida-vasp", "vasp")) from error
+
+    MISSING = None
+except ImportError:  # a search that has used it can be shown all the same
+    PotcarData = RelaxOptions = VaspRelaxWorkChain = Potcar = None
+    MISSING = missing_package("aiida-vasp", "vasp")
 
 VASP = "vasp"
 """Name of the tier and of its code."""
@@ -133,7 +136,7 @@ def plane_wave_cutoff(settings: VaspSettings, elements: Collection[str], *, wher
 def protocol_overrides(settings: VaspSettings, encut: float) -> dict[str, Any]:
     """Return the settings as overrides of the protocol of ``vasp.relax``.
 
-    A stage ends after its steps without an error, so that the WorkChain, which looks at the forces itself, goes on
+    A stage ends after its steps without an error, so that the WorkChain, which looks at the forces itself, continues
     with the next one; by default aiida-vasp would repeat it instead.
 
     Args:
@@ -168,6 +171,9 @@ class VaspTier(DftTier):
     """VASP through aiida-vasp."""
 
     name = VASP
+    program = "VASP"
+    citations = ("G. Kresse, J. Furthmüller, Phys. Rev. B 54, 11169 (1996), https://doi.org/10.1103/PhysRevB.54.11169",)
+    missing = MISSING
     settings_model = VaspSettings
     codes = (VASP,)
     comparable = (

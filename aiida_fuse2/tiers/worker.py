@@ -10,14 +10,16 @@ from aiida import orm
 from aiida_fuse2.calculations.gulp import GulpOptimizeCalculation
 from aiida_fuse2.calculations.relax import RelaxCalculation
 from aiida_fuse2.core.errors import InputError
+from aiida_fuse2.core.potentials.chgnet import CITATION
 from aiida_fuse2.core.potentials.pair import PairEvaluator, PairLibrary, read_library
 from aiida_fuse2.core.relaxers.gulp import GulpSettings
 from aiida_fuse2.core.relaxers.gulp.settings import check_charges, check_task
 from aiida_fuse2.core.settings import CHGNET, CHGNET_ELEMENTS, PAIR, RelaxSettings
 from aiida_fuse2.io.names import INTERMEDIATE
+from aiida_fuse2.parsers.memory import WORKER
 from aiida_fuse2.protocols import protocol_inputs
 
-from .base import ASE, WORKER, BatchTier, ProcessInputs, TierInputs, settings_of
+from .base import ASE, BatchTier, ProcessInputs, TierInputs, settings_of
 
 GULP = "gulp"
 
@@ -86,6 +88,13 @@ class ChgnetTier(RelaxTier):
     """CHGNet, DOI 10.1038/s42256-023-00716-3."""
 
     name = CHGNET
+    program = "CHGNet"
+    citations = (CITATION,)
+
+    @classmethod
+    def program_of(cls, settings: Mapping[str, Any]) -> str:
+        """Return it with the version of the model."""
+        return f"{cls.program} {settings.get('model')}"
 
     @classmethod
     def check(cls, given: TierInputs, elements: Collection[str]) -> None:
@@ -100,6 +109,7 @@ class PairTier(RelaxTier):
     """Pair potentials, computed by this package."""
 
     name = PAIR
+    program = "pair potentials"
     takes_potential = True
 
     @classmethod
@@ -113,6 +123,12 @@ class AseTier(RelaxTier):
     """Any ASE calculator that is installed where the worker is, by the import path of its class."""
 
     name = ASE
+    program = "an ASE calculator"
+
+    @classmethod
+    def program_of(cls, settings: Mapping[str, Any]) -> str:
+        """Return the name of the class."""
+        return str(settings.get("calculator", cls.program)).rpartition(".")[2]
 
     @classmethod
     def check(cls, given: TierInputs, elements: Collection[str]) -> None:  # noqa: ARG003 - not known before it is made
@@ -126,6 +142,10 @@ class GulpTier(BatchTier):
     """Pair potentials, computed by the GULP that the user has."""
 
     name = GULP
+    program = "GULP"
+    citations = (
+        "J. D. Gale, A. L. Rohl, Mol. Simul. 29, 291 (2003), https://doi.org/10.1080/0892702031000104887 (GULP)",
+    )
     settings_model = GulpSettings
     codes = (WORKER, GULP)
     takes_potential = True

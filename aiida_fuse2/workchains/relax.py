@@ -22,11 +22,11 @@ from aiida_fuse2.core.errors import InputError
 from aiida_fuse2.core.relaxers.failures import CONVERGED, Failure
 from aiida_fuse2.environment.software import add_worker_software
 from aiida_fuse2.io.trials import select_trials, trials_from_text
+from aiida_fuse2.parsers.memory import WORKER
 from aiida_fuse2.parsers.relax import EXTRAS_KEY, structure_extras
 from aiida_fuse2.query.orphans import ENDED, ORPHAN, seal_orphans
 from aiida_fuse2.query.stopping import STOP_NOW, stop_request
 from aiida_fuse2.tiers import BatchTier, SingleTier, TierInputs, check_tiers, load_tier, read_tiers
-from aiida_fuse2.tiers.base import WORKER
 from aiida_fuse2.tiers.gathering import RESULTS_PREFIX as GATHERED_RESULTS
 from aiida_fuse2.tiers.gathering import STRUCTURE_PREFIX, collected, gather, load_single_tier
 from aiida_fuse2.tiers.registry import tier_key
@@ -66,7 +66,7 @@ class RelaxTiersWorkChain(WorkChain):
     """Relaxes a batch of structures in an ordered list of tiers.
 
     Inputs, outputs and the exit codes that another attempt depends on are those of ``fuse2.relax``. A structure that
-    fails in a tier leaves with the reason and the name of the tier; the others go on.
+    fails in a tier leaves with the reason and the name of the tier; the others continue.
     """
 
     @classmethod
@@ -81,7 +81,7 @@ class RelaxTiersWorkChain(WorkChain):
         spec.inputs.validator = _validate_inputs
         spec.outline(
             cls.setup,
-            while_(cls.should_go_on)(
+            while_(cls.should_continue)(
                 cls.begin_tier,
                 while_(cls.should_submit)(cls.submit_tier),
                 cls.end_tier,
@@ -113,7 +113,7 @@ class RelaxTiersWorkChain(WorkChain):
         self.ctx.is_refused = False
         self.ctx.n_left = len(self._first_labels())
 
-    def should_go_on(self) -> bool:
+    def should_continue(self) -> bool:
         """Return whether there is another tier, and any structure left for it."""
         is_left = not self.ctx.is_refused and self.ctx.position < len(self.inputs.tiers) and self.ctx.n_left > 0
         return is_left and not self._is_asked_to_stop()
@@ -184,7 +184,7 @@ class RelaxTiersWorkChain(WorkChain):
         self.ctx.n_left = sum(row["status"] == CONVERGED for row in rows)
         self.report(f"tier {self._given().name}: {self.ctx.n_left} of {len(rows)} structures converged")
         self.ctx.position += 1
-        if self.should_go_on():
+        if self.should_continue():
             trials = next_trials(trials=orm.load_node(self.ctx.trials), results=results, relaxed=relaxed)
             self.ctx.trials = trials.uuid
 

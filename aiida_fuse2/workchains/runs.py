@@ -89,7 +89,7 @@ class Fuse2RunsWorkChain(WorkChain):
             help="How many of them may run at a time; all where it is left out.",
         )
         spec.inputs.validator = _validate_seeds
-        spec.outline(while_(cls.should_go_on)(cls.submit_searches), cls.finalise)
+        spec.outline(while_(cls.should_continue)(cls.submit_searches), cls.finalise)
         spec.output("structure", valid_type=orm.StructureData, required=False, help="The structure of lowest energy.")
         spec.output("energy", valid_type=orm.Float, required=False, help="Its energy (enthalpy), eV/atom.")
         spec.output(
@@ -149,7 +149,7 @@ class Fuse2RunsWorkChain(WorkChain):
             concurrent: how many of them may run at a time; all where None.
 
         Raises:
-            InputError: where a number or the seed is out of range, or the search is to go on from a state.
+            InputError: where a number or the seed is out of range, or the search is to continue from a state.
         """
         for name, number in (("runs", runs), ("concurrent", concurrent)):
             problem = None if number is None else _number_problem(number)
@@ -169,7 +169,7 @@ class Fuse2RunsWorkChain(WorkChain):
 
     # --- outline ------------------------------------------------------------------------------------
 
-    def should_go_on(self) -> bool:
+    def should_continue(self) -> bool:
         """Return whether a search still runs, or another one is to begin."""
         searches = searches_of_runs(self.node.pk)
         is_one_left = len(searches) < self.inputs.runs.value and stop_request(self.node.pk) is None

@@ -92,7 +92,7 @@ def get_builder_from_protocol(  # noqa: D417 - the class is no argument of the m
 
 
 def with_text_keys(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Return values whose move numbers are texts, as a Dict node stores them anyway."""
+    """Return values in which the names of moves are texts, as a Dict node stores them anyway."""
     return {
         key: {str(k): v for k, v in value.items()} if isinstance(value, Mapping) else value
         for key, value in values.items()

@@ -12,7 +12,8 @@ from aiida.engine.processes.workchains.workchain import WorkChainSpec
 from aiida_fuse2.calculations.base import validator
 from aiida_fuse2.calculations.generate import GenerateCalculation, check_weights, validate_search_settings
 from aiida_fuse2.core.errors import InputError, shown_value
-from aiida_fuse2.core.settings import PROVIDED, RelaxSettings, SearchSettings, parse_settings
+from aiida_fuse2.core.generators import get_generator
+from aiida_fuse2.core.settings import RelaxSettings, SearchSettings, parse_settings
 from aiida_fuse2.protocols import completed_settings
 from aiida_fuse2.query.chain import search_of_state
 from aiida_fuse2.query.links import CONTINUED_LINK, TARGETS_LINK
@@ -21,9 +22,6 @@ from aiida_fuse2.query.target_checks import TARGETS_HELP, check_targets
 from aiida_fuse2.tiers import check_tiers, read_tiers
 
 from .relax import TIERS_HELP, validate_tiers
-
-IN_PROCESS = frozenset({"fgen"})
-"""Generators cheap enough to run inside a calcfunction; others fill a pool in a job."""
 
 
 def define_inputs(spec: WorkChainSpec) -> None:
@@ -44,8 +42,8 @@ def define_inputs(spec: WorkChainSpec) -> None:
         "state",
         valid_type=orm.Dict,
         required=False,
-        help="A state of an earlier search, from which this one goes on. With the same settings it is then equal "
-        "to the earlier one, had that gone on. Structures of `pool` come before those left in the earlier pool.",
+        help="A state of an earlier search, from which this one continues. With the same settings it is then equal "
+        "to the earlier one, had that continued. Structures of `pool` come before those left in the earlier pool.",
     )
     spec.input(
         CONTINUED_LINK,
@@ -83,8 +81,9 @@ def _validate_inputs(inputs: Mapping[str, Any]) -> None:
     if "settings" not in inputs or not inputs.get("tiers"):
         return  # reported as a missing input
     settings = parse_settings(SearchSettings, inputs["settings"].get_dict())
-    if settings.generator == PROVIDED and "pool" not in inputs and "state" not in inputs:
-        raise InputError("pool", None, "the generator 'provided' needs structures, e.g. --structures FILE")
+    if not get_generator(settings.generator).makes_structures and "pool" not in inputs and "state" not in inputs:
+        expected = f"the generator {settings.generator!r} needs structures, e.g. --structures FILE"
+        raise InputError("pool", None, expected)
     if fills_pool_by_job(settings.generator) and "code" not in inputs.get("generate", {}):
         raise InputError("generate.code", None, f"the generator {settings.generator!r} runs in a job: give a code")
     if fills_pool_by_job(settings.generator):
@@ -118,7 +117,7 @@ def _is_uuid(text: str) -> bool:
 
 
 def _check_state(settings: SearchSettings, state: orm.Dict, inputs: Mapping[str, Any]) -> None:
-    """Refuse to go on from what is no state of a search, or one with other energies."""
+    """Refuse to continue from what is no state of a search, or one with other energies."""
     earlier = search_of_state(state.uuid) if state.is_stored else None
     if earlier is None:
         raise InputError("state", state.pk, "must be a state that a search has made; see its output 'state'")
@@ -137,7 +136,7 @@ def _check_state(settings: SearchSettings, state: orm.Dict, inputs: Mapping[str,
 
 def fills_pool_by_job(generator: str) -> bool:
     """Return whether a generator fills the pool with a job."""
-    return generator not in IN_PROCESS and generator != PROVIDED
+    return not get_generator(generator).in_process
 
 
 def ranking_settings(inputs: Mapping[str, Any]) -> orm.Dict | None:

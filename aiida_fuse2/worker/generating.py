@@ -13,19 +13,29 @@ from ase import Atoms
 
 from aiida_fuse2.core.crystal.validity import check_validity
 from aiida_fuse2.core.errors import GenerationError, InputError
-from aiida_fuse2.core.generators import GeneratorContext, get_generator
+from aiida_fuse2.core.generators import (
+    SCORE,
+    GeneratorContext,
+    PoolContext,
+    PoolGenerator,
+    get_generator,
+    single_generator,
+)
 from aiida_fuse2.core.rng import Purpose, keyed_generator
-from aiida_fuse2.core.search.checks import check_search
+from aiida_fuse2.core.search.checks import check_pool
 from aiida_fuse2.core.search.pool import ORIGIN, POOL_NUMBER
-from aiida_fuse2.core.settings import GNOA, RelaxSettings, SearchSettings, parse_settings
+from aiida_fuse2.core.settings import RelaxSettings, SearchSettings, parse_settings
 from aiida_fuse2.io.names import CHECKPOINT_FILE, POOL_FILE, SUMMARY_FILE, WEIGHTS_FILE
 from aiida_fuse2.io.trials import to_extxyz
 
 from .checkpoint import Checkpoint, signature
-from .gnoa_pool import generate_gnoa
+from .pieces import generate_pieces
 from .processes import cpu_seconds
 from .ranking import distinct, rank_pool
 from .software import software_versions
+
+CHECKPOINT_FORMAT = 2
+"""Format of the checkpoint; a checkpoint of another format is not resumed."""
 
 
 def limit_of_pool(settings: SearchSettings, pool_number: int) -> int:
@@ -46,7 +56,7 @@ def generate_pool(
     Returns:
         Valid structures in the order they were made, and a summary: tried, kept, rejected by reason.
     """
-    generator = get_generator(settings.generator)
+    generator = single_generator(settings.generator)
     limit = limit_of_pool(settings, pool_number)
     context = GeneratorContext(
         unit=settings.unit,
@@ -98,7 +108,7 @@ def fill_pool(
     Finished work is written to a checkpoint in the folder; a checkpoint of the same inputs is resumed.
 
     Args:
-        settings: of the search.
+        settings: settings of the search.
         pool_number: number of pools that the search has filled before.
         folder: folder of the job.
         tier: the potential that ranks, if the settings ask for one.
@@ -118,10 +128,12 @@ def fill_pool(
     checkpoint = Checkpoint(folder / CHECKPOINT_FILE, _signature(settings, pool_number, tier, digest))
     summary: dict[str, Any] = {"generator": settings.generator, "pool_number": pool_number, "seed": settings.seed}
     summary["weights_sha256"] = digest
-    if settings.generator == GNOA:
+    generator = get_generator(settings.generator)
+    if isinstance(generator, PoolGenerator):
         limit = limit_of_pool(settings, pool_number)
-        structures, counts = generate_gnoa(settings, pool_number, limit, checkpoint, folder=folder, weights=weights)
-        structures, counts["duplicates"] = distinct(structures, "score", settings.uniqueness, settings.pool.size)
+        pool = PoolContext(settings=settings, limit=limit, number=pool_number, weights=weights)
+        structures, counts = generate_pieces(generator, pool, checkpoint, folder=folder)
+        structures, counts["duplicates"] = distinct(structures, SCORE, settings.uniqueness, settings.pool.size)
     else:
         structures, counts = generate_pool(settings, pool_number, stop=stop)
     summary |= counts
@@ -156,6 +168,7 @@ def _signature(settings: SearchSettings, pool_number: int, tier: RelaxSettings |
             "pool_number": pool_number,
             "tier": tier.model_dump(mode="json") if tier is not None and ranks else None,
             "weights": digest,
+            "format": CHECKPOINT_FORMAT,
             "software": software_versions(),
         }
     )
@@ -172,7 +185,7 @@ def run_generate_job(job: dict[str, Any], folder: Path) -> None:
         InputError: if settings are wrong, or something that they need is missing.
     """
     settings = parse_settings(SearchSettings, job["settings"])
-    check_search(settings)
+    check_pool(settings)
     tier = None if job.get("tier") is None else parse_settings(RelaxSettings, job["tier"], where="tier")
     weights = folder / WEIGHTS_FILE
     structures, summary = fill_pool(

@@ -69,7 +69,7 @@ class GulpRunner:
             folder: folder of this structure, with the files of the last stage and, numbered, of the earlier ones.
         """
         start = Atoms(numbers=trial.atoms.numbers, positions=trial.atoms.positions, cell=trial.atoms.cell, pbc=True)
-        values: dict[str, Any] = {"potential": GULP, "prerelax_evaluations": 0, "evaluations": 0, "cpu_seconds": 0.0}
+        values: dict[str, Any] = {"potential": GULP, "evaluations": 0, "cpu_seconds": 0.0}
         final = start
         try:
             check_geometry(start, self.settings.isolated_distance)

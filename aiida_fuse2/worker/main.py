@@ -24,6 +24,9 @@ INPUT_ERROR = 2
 ENDED_EARLY = 3
 """Exit code if the job ended before its work was done: its processes died, or its wall time was used up."""
 
+NOT_BUILT = 1
+"""Exit code if the native kernel cannot be built."""
+
 _JOBS = {
     "relax": ("relaxing", "run_relax_job"),
     "generate": ("generating", "run_generate_job"),
@@ -34,13 +37,19 @@ _JOBS = {
 """Module and function of each job; only the one that runs is imported."""
 
 
+_HELP = (
+    "what to run; versions prints those of the packages; build compiles the native kernel of CHGNet ahead of the first "
+    "job, for all processors of this kind, where the package was installed without it"
+)
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="aiida-fuse2-worker",
         description=f"Run a job of aiida-fuse2 in the current folder: reads {JOB_FILE}, writes its results beside it.",
     )
     parser.add_argument("--version", action="version", version=__version__)
-    parser.add_argument("job", choices=[*_JOBS, "versions"], help="what to run; versions prints those of the packages")
+    parser.add_argument("job", choices=[*_JOBS, "versions", "build"], help=_HELP)
     parser.add_argument("--calculator", help="with versions: a calculator, whose version is printed too")
     parser.add_argument(
         "--arguments", type=json.loads, default={}, help="with versions: arguments of the calculator, as JSON"
@@ -54,10 +63,25 @@ def _print_versions(calculator: str | None, arguments: Mapping[str, Any]) -> Non
     sys.stdout.write(json.dumps(versions) + "\n")
 
 
+def _build_kernels() -> int:
+    """Print where the kernels are, built if need be; jobs on machines that share the folder need no compiler then."""
+    from aiida_fuse2.core.potentials.chgnet.build import BuildError, instruction_sets, library, packaged
+
+    try:
+        for instruction_set in instruction_sets():
+            sys.stdout.write(f"{instruction_set}: {packaged(instruction_set) or library(instruction_set)}\n")
+    except BuildError as error:
+        sys.stderr.write(f"error: {error}\n")
+        return NOT_BUILT
+    return 0
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one job in the current folder and return its exit code."""
     options = _parser().parse_args(arguments)
     folder = Path.cwd()
+    if options.job == "build":
+        return _build_kernels()
     warnings.filterwarnings("ignore")  # libraries warn once per structure; the results contain everything important
     try:
         if options.job == "versions":

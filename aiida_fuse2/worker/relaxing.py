@@ -54,7 +54,7 @@ def lost_structure(trial: Trial, lost: Lost, potential: str) -> RelaxedStructure
         potential: name of the potential.
     """
     start = Atoms(numbers=trial.atoms.numbers, positions=trial.atoms.positions, cell=trial.atoms.cell, pbc=True)
-    values = {"potential": potential, "prerelax_evaluations": 0, "evaluations": 0, "cpu_seconds": 0.0}
+    values = {"potential": potential, "evaluations": 0, "cpu_seconds": 0.0}
     return RelaxedStructure(str(lost.reason), lost.detail, start, values, None)
 
 

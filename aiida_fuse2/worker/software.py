@@ -5,12 +5,14 @@ from __future__ import annotations
 import hashlib
 import platform
 from collections.abc import Mapping
-from importlib.metadata import PackageNotFoundError, packages_distributions, version
+from importlib.metadata import PackageNotFoundError, entry_points, packages_distributions, version
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 from aiida_fuse2.core.errors import InputError
+from aiida_fuse2.core.generators import registry as generators
+from aiida_fuse2.core.moves import registry as moves
 from aiida_fuse2.core.potentials.chgnet.build import best_instruction_set
 from aiida_fuse2.core.settings import CHGNET, PAIR
 
@@ -44,7 +46,16 @@ def software_versions() -> dict[str, str]:
             found[name] = version(name)
         except PackageNotFoundError:
             continue
-    return found
+    return found | _versions_of_others()
+
+
+def _versions_of_others() -> dict[str, str]:
+    """Return the versions of other packages that bring moves or generators, by name."""
+    points = [point for group in (generators.GROUP, moves.GROUP) for point in entry_points(group=group)]
+    found = {point.dist.name: point.dist.version for point in points if point.dist is not None}
+    return {
+        name.replace(".", "-"): number for name, number in sorted(found.items())
+    }  # AiiDA accepts no keys with a dot
 
 
 def calculator_versions(calculator: str, arguments: Mapping[str, Any]) -> dict[str, str]:

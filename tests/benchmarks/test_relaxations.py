@@ -26,8 +26,8 @@ def emt(monkeypatch):
 
 def test_names_of_methods():
     assert Method.parse("JointLBFGS") == Method("JointLBFGS", "native", "JointLBFGS")
-    name = "avx2/JointLBFGS+prerelax+symmetry"
-    assert Method.parse(name) == Method(name, "avx2", "JointLBFGS", prerelax=True, keep_symmetry=True)
+    name = "avx2/JointLBFGS+symmetry"
+    assert Method.parse(name) == Method(name, "avx2", "JointLBFGS", keep_symmetry=True)
     assert Method.parse("stock/reference").code == "stock"
 
 
@@ -39,7 +39,7 @@ def test_names_of_methods():
         ("gpu/BFGS", "before '/' stands"),
         ("/BFGS", "before '/' stands"),
         ("FIRE+symmetry", "only JointLBFGS"),
-        ("reference+prerelax", "is not for reference"),
+        ("reference+symmetry", "only JointLBFGS"),
         ("JointLBFGS+symmetry+prerelax", "optimisers are"),
     ],
 )

@@ -8,7 +8,7 @@ from matplotlib.image import imread
 
 from aiida_fuse2.benchmarks import plots, searches
 from aiida_fuse2.benchmarks.defaults import Targets, read_targets
-from aiida_fuse2.benchmarks.local_search import LocalSearch, parse, run_search
+from aiida_fuse2.benchmarks.local_search import LocalSearch, parse
 from aiida_fuse2.benchmarks.results import SearchRow
 from aiida_fuse2.benchmarks.search_report import own_target, report_searches, setting_labels
 from aiida_fuse2.benchmarks.searches import (
@@ -60,7 +60,8 @@ def test_the_search_is_that_of_the_package(search_settings, relax_settings):
         "settings": {**TINY["settings"], "generator": "fgen", "max_atoms": 4, "seed": 1},
         "relax": TINY["relax"],
     }
-    steps = list(run_search(*parse("CuAu", "fast", overrides)))
+    settings, tier = parse("CuAu", "fast", overrides)
+    steps = list(LocalSearch(settings=settings, tier=tier, evaluator=make_evaluator(tier)).steps())
     assert steps[-1].state.best.energy == pytest.approx(row.best.energy, abs=1e-6)
     assert steps[-1].state.best.structure_number >= row.course[-1].structures
     assert steps[-1].state.tried == row.structures

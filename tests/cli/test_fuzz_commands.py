@@ -140,7 +140,7 @@ def impatient(monkeypatch, nothing_added):
         raise KeyboardInterrupt
 
     monkeypatch.setattr("aiida_fuse2.cli.views.progress.time.sleep", interrupt)
-    monkeypatch.setattr("aiida_fuse2.environment.diagnosis.HANDED_OVER", 0)
+    monkeypatch.setattr("aiida_fuse2.environment.processes.HANDED_OVER", 0)
     monkeypatch.setattr(
         "aiida_fuse2.environment.diagnosis.worker_software", lambda _: {}
     )  # takes a second, and no words

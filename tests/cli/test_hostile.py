@@ -133,7 +133,7 @@ def test_nothing_runs_and_every_command_ends(call, words, submitted, command):
 
 @pytest.fixture
 def words_of_a_circle(hostile, worker_code, tmp_path):
-    """The same for a search that goes on from itself."""
+    """The same for a search that continues from itself."""
     imported, _ = hostile("cycle")
     return {"PK": imported.pk, "CODE": worker_code.pk, "FOLDER": tmp_path}
 

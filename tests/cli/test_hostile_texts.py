@@ -7,6 +7,7 @@ import logging
 import re
 import warnings
 from importlib.resources import files
+from pathlib import Path
 
 import click
 import pytest
@@ -26,7 +27,7 @@ from aiida_fuse2.cli.views.runs import target_lines
 from aiida_fuse2.cli.views.tables import PlainConsole, ranked_table
 from aiida_fuse2.core.errors import one_line
 from aiida_fuse2.environment import diagnosis
-from aiida_fuse2.environment.diagnosis import Finding, Severity
+from aiida_fuse2.environment.findings import Finding, Severity
 from aiida_fuse2.query.targets import Target
 
 EVIL = "\x1b]0;title\x07\x1b[31mred\x9b2J\r\x08\u202e[bold red]:smile:[link=https://example.org]x[/link][/]\x00"
@@ -47,7 +48,7 @@ ROW = {
     "volume": 10.0,
     "found": 1,
     "targets": [EVIL],
-    "move": 0,
+    "move": "",
     "origin": EVIL,
     "label": EVIL,
     "pk": 1,
@@ -143,7 +144,7 @@ def test_commands_about_a_failed_search(call, evil_search, daemon_up, command):
 @pytest.mark.parametrize("command", [("status",), ("doctor",), ("status", "--json"), ("doctor", "--json")])
 def test_commands_about_a_paused_process(call, evil_search, monkeypatch, command):
     monkeypatch.setattr(diagnosis, "check_daemon", list)
-    monkeypatch.setattr(diagnosis, "_without_task", list)
+    monkeypatch.setattr("aiida_fuse2.environment.processes._without_task", list)
     evil_search.pause()
     output = call(*command, code=None).output
     assert nothing_obeyed(output)
@@ -182,5 +183,5 @@ def test_content_of_files(monkeypatch, capsys):
 def test_commands_print_at_one_place():
     """Other ways to a terminal, which would have to escape by themselves, are not used."""
     ways = re.compile(r"\bclick\.echo\(|rich\.markup|from_markup|\bText[.(]|\bConsole\((?!Console)|(?<!\.)\bprint\(")
-    sources = [path for path in files("aiida_fuse2.cli").iterdir() if path.name.endswith(".py")]
+    sources = list(Path(str(files("aiida_fuse2.cli"))).rglob("*.py"))
     assert {path.name for path in sources if ways.search(path.read_text())} == {"options.py", "tables.py"}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import stat
+from uuid import uuid4
 
 import pytest
 import yaml
@@ -12,7 +13,6 @@ from aiida.tools import delete_nodes
 
 from aiida_fuse2.environment.codes import (
     CODE_LABEL,
-    MADE_HERE,
     WORKER,
     ensure_code,
     is_made_here,
@@ -20,6 +20,7 @@ from aiida_fuse2.environment.codes import (
     load_tier_code,
 )
 from aiida_fuse2.environment.profile import SetupError
+from aiida_fuse2.parsers.memory import code_part
 from aiida_fuse2.query.nodes import load_group, load_node
 
 RUN = ("run", "Cu3Au", "--protocol", "fast", "--dry-run", "--set", "relax.settings.calculator=ase.calculators.emt.EMT")
@@ -56,22 +57,9 @@ def program(tmp_path):
 
 
 @pytest.fixture
-def nothing_made_here(aiida_profile_storage):
-    """A profile in which `setup` has not been called; as before afterwards."""
-    try:
-        before = aiida_profile_storage.get_global_variable(MADE_HERE)
-    except KeyError:
-        before = ""
-    aiida_profile_storage.set_global_variable(MADE_HERE, "")
-    yield
-    aiida_profile_storage.set_global_variable(MADE_HERE, before)
-
-
-@pytest.fixture
-def aiida_profile_storage(aiida_profile):
-    from aiida.manage import get_manager
-
-    return get_manager().get_profile_storage()
+def nothing_made_here(monkeypatch):
+    """A profile in which `setup` has not been called."""
+    monkeypatch.setattr("aiida_fuse2.parsers.memory.KEY", f"test.{uuid4()}.")
 
 
 def code_of_run(call, *options):
@@ -124,7 +112,7 @@ def test_setup_does_not_trust_commands_that_came_with_its_own_path(
 
 def test_an_archive_cannot_say_that_setup_made_its_code(worker_code, make_code, program, aiida_localhost):
     theirs = make_code(aiida_localhost, program, label="extras")
-    theirs.base.extras.set_many({MADE_HERE: theirs.uuid, "fuse2": {"made_here": True}})
+    theirs.base.extras.set_many({code_part(theirs).key.replace(".", "|"): "code", "fuse2": {"made_here": True}})
     assert not is_made_here(theirs)
 
 
@@ -229,9 +217,9 @@ def test_what_outlives_its_search_is_found(search, monkeypatch):
     from aiida.common.links import LinkType
 
     from aiida_fuse2 import query
-    from aiida_fuse2.environment import diagnosis
+    from aiida_fuse2.environment import findings, processes
 
-    monkeypatch.setattr(diagnosis, "HANDED_OVER", 0)
+    monkeypatch.setattr("aiida_fuse2.environment.processes.HANDED_OVER", 0)
     runs = orm.WorkChainNode(process_type=query.RUNS_PROCESS_TYPE)
     ended = orm.WorkChainNode(process_type=query.PROCESS_TYPE)
     alive = orm.WorkChainNode(process_type=query.PROCESS_TYPE)
@@ -257,12 +245,12 @@ def test_what_outlives_its_search_is_found(search, monkeypatch):
         node.set_checkpoint("somewhere")
         node.store()
     try:
-        found = {(f.severity.value, f.text, f.command, f.search) for f in diagnosis._outliving()}
+        found = {(f.severity.value, f.text, f.command, f.search) for f in processes._outliving()}
     finally:
         for node in (alive, job, own, other):
             node.delete_checkpoint()
             node.set_process_state("killed")
-    verdi = diagnosis._verdi(f"process kill {job.pk}")
+    verdi = findings.verdi(f"process kill {job.pk}")
     assert found == {
         (
             "problem",
@@ -270,7 +258,12 @@ def test_what_outlives_its_search_is_found(search, monkeypatch):
             verdi,
             ended.pk,
         ),
-        ("note", f"search {alive.pk} goes on although runs {runs.pk} have ended", f"aiida-fuse2 stop {runs.pk}", None),
+        (
+            "note",
+            f"search {alive.pk} still runs although runs {runs.pk} have ended",
+            f"aiida-fuse2 stop {runs.pk}",
+            None,
+        ),
     }
 
 

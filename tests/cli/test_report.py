@@ -41,10 +41,11 @@ def test_page_agrees_with_the_search(call, search, tmp_path):
     assert (found["name"], found["found"], found["energy"]) == ("known.cif", ranked[0]["label"], None)
     assert values["tiers"] == []
     assert len(values["structures"]) >= 3
-    assert [p["name"] for p in values["patterns"]] == ["best structure", "target known.cif", "measured.xy"]
-    traces = values["walkers"]
-    assert len(traces) == 2
-    assert traces[0]["tried"][-1] == 8
+    patterns = values["plots"]["diffraction"]["data"]
+    assert [line["name"] for line in patterns[:-1]] == ["best structure", "target known.cif", "measured.xy"]
+    traces = values["plots"]["walkers"]["data"]
+    assert len(traces) == 2 * 2
+    assert traces[0]["x"][-1] == 8
     assert values["lineage"][-1]["label"] == ranked[0]["label"]
     assert "exists; overwrite with --force" in call("report", search.pk, "-o", output, code=1).stderr
     call("report", search.pk, "-o", output, "--force")
@@ -78,7 +79,8 @@ def test_search_without_a_generation_has_a_page(emt_builder, call, tmp_path):
     node.set_process_state(ProcessState.KILLED)
     call("report", node.pk, "-o", tmp_path / "page.html")
     values = data_of((tmp_path / "page.html").read_text())
-    assert values["ranked"] == values["lineage"] == values["walkers"] == []
+    assert values["ranked"] == values["lineage"] == []
+    assert values["plots"] == {}
     assert values["summary"]["status"].startswith("killed")
     assert query.explored(node).empty
     assert query.best(node) == []
@@ -150,7 +152,8 @@ def test_hull_over_the_elements_names_them_and_what_was_left_out(call, search, e
     expected = search.outputs.energy.value - (3 * copper.outputs.energy.value + gold.outputs.energy.value) / 4
     assert alloy["formation"] == pytest.approx(expected)
     values = data_of(output.read_text())
-    assert (values["kind"], values["potential"], values["ends"]) == ("binary", "EMT", ["Au", "Cu"])
+    assert (values["potential"], values["ends"]) == ("EMT", ["Au", "Cu"])
+    assert values["plots"]["hull"]["layout"]["yaxis"]["title"]["text"] == "Energy of formation (meV/atom)"
     assert [row["formula"] for row in values["rows"] if row["end"]] == ["Au", "Cu"]
     assert "exists; overwrite with --force" in call("hull", search.pk, "-o", output, code=1).stderr
 

@@ -54,7 +54,7 @@ def make_runs(search):
 def test_stop_reaches_searches_of_runs_that_have_ended(call, make_runs, now):
     runs, (ended, active) = make_runs("finished", "waiting", state="excepted")
     text = call("stop", runs.pk, *(["--now"] if now else [])).stdout
-    assert f"The runs {runs.pk} have ended, but searches of them go on" in text
+    assert f"The runs {runs.pk} have ended, but searches of them still run" in text
     assert text.strip().endswith(str(active.pk))
     assert active.base.extras.get("fuse2_stop") == ("now" if now else True)
     assert "fuse2_stop" not in ended.base.extras.all
@@ -88,7 +88,7 @@ def test_numbers_out_of_range(call, worker_code, options, message):
 def quiet(monkeypatch):
     """Pretend that the daemon is fine."""
     monkeypatch.setattr(diagnosis, "check_daemon", list)
-    monkeypatch.setattr(diagnosis, "_without_task", list)
+    monkeypatch.setattr("aiida_fuse2.environment.processes._without_task", list)
 
 
 def test_runs_have_a_row_and_their_searches(call, search, make_runs, quiet):

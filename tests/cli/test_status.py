@@ -29,10 +29,9 @@ from sqlalchemy.engine import Engine
 
 from aiida_fuse2 import query
 from aiida_fuse2.cli.views.details import details
-from aiida_fuse2.environment import diagnosis
-from aiida_fuse2.environment.diagnosis import Severity
-from aiida_fuse2.environment.trust import code_part
-from aiida_fuse2.parsers.memory import remember
+from aiida_fuse2.environment import diagnosis, findings, processes
+from aiida_fuse2.environment.findings import Severity
+from aiida_fuse2.parsers.memory import code_part, remember
 from aiida_fuse2.query.chain import generation_records
 
 
@@ -40,9 +39,9 @@ from aiida_fuse2.query.chain import generation_records
 def quiet(monkeypatch):
     """Pretend that daemon and broker are fine and that nothing else hangs."""
     monkeypatch.setattr(diagnosis, "check_daemon", list)
-    monkeypatch.setattr(diagnosis, "_without_task", list)
-    monkeypatch.setattr(diagnosis, "_paused", list)
-    monkeypatch.setattr(diagnosis, "_left_behind", list)
+    monkeypatch.setattr("aiida_fuse2.environment.processes._without_task", list)
+    monkeypatch.setattr("aiida_fuse2.environment.processes._paused", list)
+    monkeypatch.setattr("aiida_fuse2.environment.processes._left_behind", list)
 
 
 @pytest.fixture
@@ -89,9 +88,9 @@ def test_named_search_is_told_in_full(call, search, quiet):
     for walker, now in zip(state["walkers"], row["walkers"], strict=True):
         assert (now["energy"], now["accepted"]) == (walker["energy"], walker["accepted"])
         assert now["spacegroup"] == by_label[walker["current"]]["spacegroup_loose"]
-    moves = {number: counts for number, counts in state["moves"].items() if number != "0"}
-    assert [move["trials"] for move in row["moves"]] == [moves[n][0] for n in sorted(moves, key=int)]
-    assert sum(move["accepted"] for move in row["moves"]) == sum(counts[1] for counts in moves.values())
+    shown = {move["name"].partition(" ")[0]: [move["trials"], move["accepted"]] for move in row["moves"]}
+    shown.pop("rattled", None)
+    assert list(shown.items()) == sorted(state["moves"].items(), key=lambda item: int(item[0]))
     assert row["failures"] == state["failures"]
     assert row["per_cpu_hour"] == pytest.approx(3600 * 8 / state["cpu_seconds"])
     assert row["seconds_left"] is None
@@ -148,7 +147,7 @@ def test_watch_in_a_terminal(call, running, quiet, monkeypatch):
 
     monkeypatch.setattr("aiida_fuse2.cli.commands.status.time", SimpleNamespace(sleep=interrupt))
     gone = {"subject": "daemon", "text": "it is not running", "command": "verdi daemon start"}
-    monkeypatch.setattr(diagnosis, "check_daemon", lambda: [diagnosis.Finding(severity=Severity.PROBLEM, **gone)])
+    monkeypatch.setattr(diagnosis, "check_daemon", lambda: [findings.Finding(severity=Severity.PROBLEM, **gone)])
     call("status", running.pk, "--watch")
     assert str(running.pk) in screen.getvalue()
     assert "verdi daemon start" in screen.getvalue()
@@ -206,7 +205,7 @@ def test_running_searches_come_first(call, search, running, quiet):
 def test_status_names_what_holds_a_search_up(call, running, monkeypatch):
     problem = "the daemon is not running; start it with `verdi daemon start`"
     monkeypatch.setattr(diagnosis, "daemon_problem", lambda: problem)
-    monkeypatch.setattr(diagnosis, "_without_task", list)
+    monkeypatch.setattr("aiida_fuse2.environment.processes._without_task", list)
     text = call("status", running.pk).stdout
     assert "the daemon is not running" in text
     assert diagnosis.start_command() in text
@@ -302,9 +301,9 @@ def test_job_that_is_not_looked_at_any_more(  # noqa: PLR0917 - parameters
     job.store()
     monkeypatch.setattr(diagnosis, "_workers_of", lambda _: [SimpleNamespace(pid=1)])
     monkeypatch.setattr(diagnosis, "_process_start", lambda _: time.time() - worker_age)
-    monkeypatch.setattr(diagnosis, "_without_task", list)
+    monkeypatch.setattr("aiida_fuse2.environment.processes._without_task", list)
     found = [
-        f for f in diagnosis.check_processes() if f.text.startswith(f"RelaxCalculation {job.pk} was last looked at")
+        f for f in processes.check_processes() if f.text.startswith(f"RelaxCalculation {job.pk} was last looked at")
     ]
     job.set_process_state("killed")
     assert [(f.severity, f.search) for f in found] == ([(Severity.PROBLEM, running.pk)] if named else [])
@@ -312,11 +311,11 @@ def test_job_that_is_not_looked_at_any_more(  # noqa: PLR0917 - parameters
 
 
 def test_paused_process_is_named(running, monkeypatch):
-    monkeypatch.setattr(diagnosis, "_without_task", list)
+    monkeypatch.setattr("aiida_fuse2.environment.processes._without_task", list)
     running.pause()
     running.set_process_status("transport task upload has failed 5 times")
     try:
-        (finding,) = [f for f in diagnosis.check_processes() if f.search == running.pk and "paused" in f.text]
+        (finding,) = [f for f in processes.check_processes() if f.search == running.pk and "paused" in f.text]
     finally:
         running.unpause()
     assert finding.severity is Severity.PROBLEM
@@ -325,56 +324,56 @@ def test_paused_process_is_named(running, monkeypatch):
 
 
 def test_step_that_was_cut_off_is_named(running, monkeypatch):
-    monkeypatch.setattr(diagnosis, "_without_task", list)
+    monkeypatch.setattr("aiida_fuse2.environment.processes._without_task", list)
     orphan = add_call(running, "decide", "running")
-    assert not [f for f in diagnosis.check_processes() if f.search == running.pk]  # it may be at work
+    assert not [f for f in processes.check_processes() if f.search == running.pk]  # it may be at work
     add_call(running, "decide", "finished")
-    (note,) = [f for f in diagnosis.check_processes() if f"decide {orphan.pk}" in f.text]
+    (note,) = [f for f in processes.check_processes() if f"decide {orphan.pk}" in f.text]
     assert note.severity is Severity.NOTE
     assert "sealed when the search ends" in note.text
     running.set_process_state("killed")
-    (finding,) = [f for f in diagnosis.check_processes() if f.search == running.pk]
+    (finding,) = [f for f in processes.check_processes() if f.search == running.pk]
     assert finding.severity is Severity.PROBLEM
     assert finding.command == "aiida-fuse2 doctor --mend"
-    assert any(str(orphan.pk) in done.text for done in diagnosis.mend())  # other tests leave orphans, too
-    assert not [f for f in diagnosis.check_processes() if f.search == running.pk]
+    assert any(str(orphan.pk) in done.text for done in processes.mend())  # other tests leave orphans, too
+    assert not [f for f in processes.check_processes() if f.search == running.pk]
     assert orm.load_node(orphan.pk).is_sealed
 
 
 def test_job_without_a_state_is_named_and_mended(call, running, monkeypatch, aiida_localhost):
     """A worker was killed as it made the job; only its node was stored."""
-    monkeypatch.setattr(diagnosis, "_without_task", list)
+    monkeypatch.setattr("aiida_fuse2.environment.processes._without_task", list)
     monkeypatch.setattr(diagnosis, "worker_software", lambda _: {})  # takes a second for each code of other tests
     job = orm.CalcJobNode(computer=aiida_localhost)
     job.base.links.add_incoming(running, LinkType.CALL_CALC, "relax_00000_00")
     job.store()
     running.set_process_state("killed")
-    (finding,) = [f for f in diagnosis.check_processes() if f.search == running.pk]
+    (finding,) = [f for f in processes.check_processes() if f.search == running.pk]
     assert (finding.severity, finding.command) == (Severity.PROBLEM, "aiida-fuse2 doctor --mend")
     assert str(job.pk) in call("doctor", "--mend", "--json", code=None).stdout
     assert orm.load_node(job.pk).is_sealed
-    assert not [f for f in diagnosis.check_processes() if f.search == running.pk]
+    assert not [f for f in processes.check_processes() if f.search == running.pk]
 
 
 def without_task(search):
     """Return what is said about a search that is not in the queue."""
-    return [f.text for f in diagnosis.check_processes() if f.search == search.pk]
+    return [f.text for f in processes.check_processes() if f.search == search.pk]
 
 
 def test_process_without_a_task_is_named(running, monkeypatch):
-    monkeypatch.setattr(diagnosis, "HANDED_OVER", 0)
-    monkeypatch.setattr(diagnosis, "_queued_processes", set)
+    monkeypatch.setattr("aiida_fuse2.environment.processes.HANDED_OVER", 0)
+    monkeypatch.setattr("aiida_fuse2.environment.processes._queued_processes", set)
     assert without_task(running) == [f"Fuse2WorkChain {running.pk} is not in the queue of the broker"]
-    monkeypatch.setattr(diagnosis, "_queued_processes", lambda: {running.pk})
+    monkeypatch.setattr("aiida_fuse2.environment.processes._queued_processes", lambda: {running.pk})
     assert without_task(running) == []
-    monkeypatch.setattr(diagnosis, "_queued_processes", lambda: None)
+    monkeypatch.setattr("aiida_fuse2.environment.processes._queued_processes", lambda: None)
     assert without_task(running) == []  # it cannot be seen
 
 
 def test_process_on_its_way_to_the_broker_is_not_named(running, monkeypatch):
     looks, everything = iter([set(), set()]), range(running.pk + 1)
-    monkeypatch.setattr(diagnosis, "LOOK_AGAIN", 0)
-    monkeypatch.setattr(diagnosis, "_queued_processes", lambda: next(looks, everything))
+    monkeypatch.setattr("aiida_fuse2.environment.processes.LOOK_AGAIN", 0)
+    monkeypatch.setattr("aiida_fuse2.environment.processes._queued_processes", lambda: next(looks, everything))
     assert without_task(running) == []
 
 
@@ -387,7 +386,7 @@ def test_looking_at_the_queue_takes_nothing_from_workers(tmp_path, monkeypatch):
         queue.push(f"task{pk}", {"body": {"task": "continue", "args": {"pid": pk}}})
     queue.push("other", {"body": {"task": "launch"}})
     assert queue.pop()[0] == "task11"
-    assert diagnosis._tasks_on_disk() == {11, 12}
+    assert processes._tasks_on_disk() == {11, 12}
     assert queue.nack("task11", requeue=True)
 
 
@@ -480,7 +479,7 @@ def test_code_that_does_not_start(worker_code, no_other_code, aiida_localhost, t
 def test_doctor(call, quiet, monkeypatch, worker_code, no_other_code):
     good = json.loads(call("doctor", "--json").stdout)
     assert {finding["severity"] for finding in good} <= {"ok", "note"}
-    problem = diagnosis.Finding(subject="daemon", severity=Severity.PROBLEM, text="it sleeps", command="wake it")
+    problem = findings.Finding(subject="daemon", severity=Severity.PROBLEM, text="it sleeps", command="wake it")
 
     def check():
         logging.getLogger("aiida.brokers").warning("Failed to probe")

@@ -9,7 +9,8 @@ from rich.console import Console
 
 from aiida_fuse2.cli.commands.compare import experiments_table
 from aiida_fuse2.cli.commands.hull import hull_table
-from aiida_fuse2.cli.views.tables import counts_text, duration_text, origin_text, ranked_table, spacegroup_text
+from aiida_fuse2.cli.views.tables import counts_text, origin_text, ranked_table, spacegroup_text
+from aiida_fuse2.query.status import duration_text
 from aiida_fuse2.report.comparison import ExperimentFigures
 from aiida_fuse2.report.hull import HullRow
 
@@ -26,7 +27,7 @@ ROW = {
     "volume": 60.0,
     "found": 3,
     "origin": "move",
-    "move": 1,
+    "move": "1",
     "label": "g00001_w000_t000",
     "pk": 42,
 }
@@ -60,10 +61,10 @@ def test_spacegroup_without_number():
 @pytest.mark.parametrize(
     ("origin", "move", "text"),
     [
-        ("symmetric", 0, "symmetric"),
-        ("rattle", 15, "rattle"),
-        ("move", 1, "move 1 swap atoms"),
-        ("fgen", 13, "fgen (move 13)"),
+        ("symmetric", "", "symmetric"),
+        ("rattle", "", "rattle"),
+        ("move", "1", "move 1 swap atoms"),
+        ("fgen", "13", "fgen (move 13)"),
     ],
 )
 def test_origin(origin, move, text):
@@ -71,7 +72,7 @@ def test_origin(origin, move, text):
 
 
 @pytest.mark.parametrize(
-    ("origin", "move", "text"), [("symmetric", 0, "symmetric"), ("move", 7, "move 7"), ("fgen", 13, "move 13")]
+    ("origin", "move", "text"), [("symmetric", "", "symmetric"), ("move", "7", "move 7"), ("fgen", "13", "move 13")]
 )
 def test_short_origin(origin, move, text):
     assert origin_text({"origin": origin, "move": move}, short=True) == text
@@ -102,7 +103,7 @@ def test_loose_space_group_comes_first():
     ],
 )
 def test_what_a_narrow_table_leaves_out(width, shown, left_out):
-    text = rendered(width, move=4)
+    text = rendered(width, move="4")
     for part in ["-8.4236", "Pm-3m (221)", "42", *shown]:
         assert part in text
     for part in left_out:
@@ -110,7 +111,7 @@ def test_what_a_narrow_table_leaves_out(width, shown, left_out):
 
 
 @pytest.mark.parametrize(("width", "symbol", "number"), [(80, "I4_1/amd", 141), (100, "P2_12_12_1", 19)])
-@pytest.mark.parametrize(("origin", "move"), [("symmetric", 14), ("move", 7)])
+@pytest.mark.parametrize(("origin", "move"), [("symmetric", "14"), ("move", "7")])
 def test_rows_take_one_line(width, symbol, number, origin, move):
     values = {"spacegroup_symbol_loose": symbol, "spacegroup_loose": number, "origin": origin, "move": move}
     lines = rendered(width, **values).splitlines()

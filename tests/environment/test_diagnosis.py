@@ -102,7 +102,8 @@ def newer_source():
 @pytest.mark.daemon
 @pytest.mark.timeout(1800)
 def test_folder_of_kernels_that_others_can_write_to(tmp_path, monkeypatch):
-    from aiida_fuse2.environment.diagnosis import Severity, check_kernel
+    from aiida_fuse2.environment.diagnosis import check_kernel
+    from aiida_fuse2.environment.findings import Severity
 
     monkeypatch.setenv("AIIDA_FUSE2_CACHE", str(tmp_path))
     tmp_path.chmod(0o777)

@@ -69,11 +69,11 @@ def broker_kill_before_job(trials, search, rng):
 
 def status_and_worker_kill(trials, search, rng):
     """Look at the queue while a job runs, as ``status`` and ``doctor`` do, and kill the worker that holds it."""
-    from aiida_fuse2.environment import diagnosis  # here, since the command would take longer than the job
+    from aiida_fuse2.environment import processes  # here, since the command would take longer than the job
 
     for _ in range(2):
         if trials.wait_for_phase(search, "withscheduler"):
-            diagnosis.check_processes()
+            processes.check_processes()
             trials.kill(trials.workers())
             trials.wait_for(lambda: trials.workers() or trials.state(search) in ENDED)
 

@@ -41,7 +41,7 @@ def rows_of_search(count: int, *, seed: int = 1) -> list[dict]:
             "label": f"g{generation:05d}_w{walker:03d}_t{trial:03d}",
             "generation": generation,
             "walker": walker,
-            "move": int(rng.integers(1, 15)) if generation else 0,
+            "move": str(rng.integers(1, 15)) if generation else "",
             "origin": "move" if generation else "symmetric",
             "parent": parent["label"] if parent else "",
             "status": "step_limit" if failed else "converged",

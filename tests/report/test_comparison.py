@@ -11,9 +11,11 @@ from pymatgen.entries.computed_entries import ComputedEntry
 
 from aiida_fuse2.core.chemistry.composition import parse_composition
 from aiida_fuse2.core.errors import InputError
-from aiida_fuse2.report.comparison import compare, figures_of_rows, render_comparison
+from aiida_fuse2.report.comparison import compare, figures_of_rows
+from aiida_fuse2.report.comparison_page import render_comparison
 from aiida_fuse2.report.hull import Phase, convex_hull
-from aiida_fuse2.report.hull_page import payload, render_hull, tie_lines
+from aiida_fuse2.report.hull_page import render_hull
+from aiida_fuse2.report.plots.hull import tie_lines
 
 from .synthetic import rows_of_search
 
@@ -184,15 +186,19 @@ CUT = ["SrO", "TiO2", "SrTiO3", "Sr2TiO4"]
 @pytest.mark.slow
 @pytest.mark.parametrize("width", [1280, 390])
 @pytest.mark.parametrize(
-    ("names", "kind"),
-    [(CUT, "binary"), (list(ENERGIES), "ternary"), ([*ENERGIES, "Mg", "MgO"], "bars")],
+    ("names", "title"),
+    [
+        (CUT, "Energy of formation"),
+        (list(ENERGIES), "Phases and tie lines"),
+        ([*ENERGIES, "Mg", "MgO"], "Energy above the hull"),
+    ],
 )
-def test_page_of_a_hull(opened, names, kind, width):
+def test_page_of_a_hull(opened, names, title, width):
     open_page, complaints, requests = opened
     hull = convex_hull(phases(names))
-    assert payload(hull, potential="EMT")["kind"] == kind
     page = open_page(render_hull(hull, potential="</script>EMT"), width=width)
     assert page.locator(".js-plotly-plot").count() == 1
+    assert page.locator("#hull h2").inner_text() == title
     data = "document.getElementById('plot-hull').data"
     drawn = page.evaluate(f"{data}.filter(t => t.customdata).flatMap(t => t.customdata.map(c => c[0]))")
     assert sorted(drawn) == sorted(names)

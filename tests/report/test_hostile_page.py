@@ -9,7 +9,8 @@ from importlib.resources import files
 import pytest
 
 from aiida_fuse2.core.chemistry.composition import parse_composition
-from aiida_fuse2.report.comparison import compare, figures_of_rows, render_comparison
+from aiida_fuse2.report.comparison import compare, figures_of_rows
+from aiida_fuse2.report.comparison_page import render_comparison
 from aiida_fuse2.report.data import TierFigures
 from aiida_fuse2.report.hull import Phase, convex_hull
 from aiida_fuse2.report.hull_page import render_hull

@@ -9,7 +9,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from aiida_fuse2.environment import diagnosis
+from aiida_fuse2.environment import diagnosis, findings
 from aiida_fuse2.environment.daemon import ensure_daemon, start_command
 from aiida_fuse2.storage import broker
 
@@ -35,7 +35,7 @@ def test_doctor_tells_of_it_first(sockets_file, monkeypatch):
     monkeypatch.setattr(diagnosis, "daemon_problem", lambda: "the daemon is not running; start it with `verdi`")
     sockets_file.write_text("")
     first, second = diagnosis.check_daemon()
-    assert (first.subject, first.severity) == ("broker", diagnosis.Severity.PROBLEM)
+    assert (first.subject, first.severity) == ("broker", findings.Severity.PROBLEM)
     assert "deletes the files" in first.text
     assert second.subject == "daemon"
     subprocess.run(["bash", "-c", first.command], check=True)
@@ -80,6 +80,6 @@ def test_doctor_tells_where_files_are_in_danger(aiida_profile, monkeypatch, tmp_
     assert list(diagnosis._check_folder()) == []
     (tmp_path / "valuable.txt").touch()
     (finding,) = diagnosis._check_folder()
-    assert finding.severity is diagnosis.Severity.NOTE
+    assert finding.severity is findings.Severity.NOTE
     assert str(tmp_path) in finding.text
     assert finding.command.endswith(start_command())

@@ -148,7 +148,7 @@ def test_a_search_through_gulp_and_chgnet(tiers_builder, gulp_code, submit_and_a
     jobs = [node.process_label for node in tiers.called if isinstance(node, orm.CalcJobNode)]
     assert jobs == ["GulpOptimizeCalculation", "RelaxCalculation"]
     assert {"chgnet", "gulp"} <= set(collect(search, number=1).software)
-    cited = archive.citations({"chgnet"}, {}, archive.check_exportable(search))
+    cited = archive.works_to_cite(search)
     assert any("GULP" in work for work in cited)
 
 
@@ -186,7 +186,7 @@ def test_a_search_through_chgnet_and_vasp(tiers_builder, potcars, vasp_code, sub
     assert (explored["energy_chgnet"] != explored["energy"]).all()
     assert search_figures(search).potential.startswith("vasp ")
     assert collect(search, number=1).software["vasp"] == "6.0.0"
-    cited = archive.citations({"chgnet"}, {}, archive.check_exportable(search))
+    cited = archive.works_to_cite(search)
     assert any("Kresse" in work for work in cited)
 
 

@@ -14,7 +14,7 @@ from click.testing import CliRunner
 from aiida_fuse2 import query
 from aiida_fuse2.cli import cmd_root
 from aiida_fuse2.core.search.state import Best, SearchState
-from aiida_fuse2.environment.diagnosis import check_processes
+from aiida_fuse2.environment.processes import check_processes
 from aiida_fuse2.export import archive
 from aiida_fuse2.protocols import protocol_inputs
 from aiida_fuse2.query import refinements
@@ -119,11 +119,11 @@ def test_search_that_goes_on_from_itself_is_named(make, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     bad, good = make(), make_search()
     for ask in (segments, generation_records, query.progress):
-        with pytest.raises(CyclicSearchError, match="goes on from itself"):
+        with pytest.raises(CyclicSearchError, match="continues from itself"):
             ask(bad.pk)
     for command in ("show", "status", "watch", "structures", "report", "export", "compare", "hull", "continue"):
         done = CliRunner().invoke(cmd_root, [command, str(bad.pk)])
-        assert (done.exit_code, "goes on from itself" in done.stderr) == (1, True), (command, done.output)
+        assert (done.exit_code, "continues from itself" in done.stderr) == (1, True), (command, done.output)
     done = CliRunner().invoke(cmd_root, ["status", "--all"])
     assert done.exit_code == 0, done.output
     assert f"{bad.pk} cannot be shown: search" in done.stdout
@@ -137,7 +137,7 @@ def test_pool_of_a_search_that_continues_itself():
     make_step(make_search(), "begin", search.inputs.settings, state)
     link(state, search, LinkType.INPUT_WORK, "state")
     link(orm.Str(search.uuid).store(), search, LinkType.INPUT_WORK, CONTINUED_LINK)
-    with pytest.raises(CyclicSearchError, match=f"search {search.pk} goes on from itself"):
+    with pytest.raises(CyclicSearchError, match=f"search {search.pk} continues from itself"):
         pool_of_state(state.uuid, search.pk)
 
 

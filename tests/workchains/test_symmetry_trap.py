@@ -7,7 +7,7 @@ from aiida import orm
 from aiida.engine import run_get_node
 
 from aiida_fuse2.calculations.conversions import columns_to_rows
-from aiida_fuse2.core.search.trials import MOVE_RATTLE
+from aiida_fuse2.core.search.trials import RATTLE
 from aiida_fuse2.query.chain import generation_records
 from aiida_fuse2.workchains.search import Fuse2WorkChain
 from tests.core.crystals import ruddlesden_popper
@@ -27,7 +27,7 @@ def test_untilted_parent_is_left(worker_code):
     rows = [row for g in generation_records(search.pk) for row in columns_to_rows(g.columns)]
     start, *others = rows
     assert (start["origin"], start["spacegroup_symbol"], start["n_atoms"]) == ("provided", "I4/mmm", 12)
-    assert {row["move"] for row in others} == {MOVE_RATTLE}
+    assert {(row["move"], row["origin"]) for row in others} == {("", RATTLE)}
     assert sorted(row["n_atoms"] for row in others) == [12, 24, 24, 24]
     lowest = min(others, key=lambda row: row["energy"])
     assert lowest["n_atoms"] == 24

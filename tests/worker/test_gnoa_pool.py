@@ -9,7 +9,7 @@ from ase import Atoms
 from aiida_fuse2.core.potentials.evaluation import Evaluation
 from aiida_fuse2.io.names import CHECKPOINT_FILE, ERROR_FILE, JOB_FILE, POOL_FILE, PROGRESS_FILE, SUMMARY_FILE
 from aiida_fuse2.io.trials import from_extxyz
-from aiida_fuse2.worker import gnoa_pool, main
+from aiida_fuse2.worker import main, pieces
 from aiida_fuse2.worker.checkpoint import Checkpoint, atoms_from_dict, atoms_to_dict
 from aiida_fuse2.worker.generating import fill_pool
 from aiida_fuse2.worker.ranking import distinct
@@ -155,7 +155,7 @@ def test_job_writes_pool_and_summary(tmp_path, monkeypatch, search_settings):
 )
 def test_what_is_missing_is_named(tmp_path, monkeypatch, search_settings, changes, field):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(gnoa_pool, "run_all", lambda f, work, *_, **__: ((w, f(w)) for w in work))
+    monkeypatch.setattr(pieces, "run_all", lambda f, work, *_, **__: ((w, f(w)) for w in work))
     settings = search_settings("Cu3Au", **{**SMALL, **changes}).model_dump(mode="json")
     (tmp_path / JOB_FILE).write_text(json.dumps({"settings": settings, "pool_number": 0, "tier": None}))
     assert main(["generate"]) == 2

@@ -13,7 +13,6 @@ from ase.build import bulk
 from ase.calculators import emt as ase_emt
 from ase.calculators.calculator import Calculator, all_changes
 
-from aiida_fuse2.core.crystal.validity import shortest_contact
 from aiida_fuse2.core.errors import InputError
 from aiida_fuse2.core.potentials.evaluation import AseEvaluator
 from aiida_fuse2.core.relaxers import make_evaluator, relax, single_point
@@ -98,24 +97,11 @@ def test_pressure_shrinks_and_adds_pv(relax_settings):
 
 
 @pytest.mark.parametrize("optimizer", ["JointLBFGS", "BFGS"])
-@pytest.mark.parametrize("enabled", [False, True])
-def test_fixed_cell_stays(relax_settings, optimizer, enabled):
-    settings = relax_settings(**EMT, relax_cell=False, optimizer=optimizer, prerelax={"enabled": enabled})
+def test_fixed_cell_stays(relax_settings, optimizer):
+    settings = relax_settings(**EMT, relax_cell=False, optimizer=optimizer)
     result = relax(alloy(), make_evaluator(settings), settings)
     assert result.status == "converged"
     assert np.allclose(result.atoms.cell.array, alloy().cell.array)
-
-
-def test_prerelaxation_parts_atoms_without_the_potential(relax_settings):
-    atoms = alloy()
-    atoms.positions[1] = atoms.positions[0] + [0.5, 0, 0]
-    plain, eased = (relax_settings(**EMT, prerelax={"enabled": enabled}) for enabled in (False, True))
-    first = relax(atoms, make_evaluator(plain), plain)
-    second = relax(atoms, make_evaluator(eased), eased)
-    assert first.values["prerelax_evaluations"] == 0
-    assert second.values["prerelax_evaluations"] > 1
-    assert second.status == "converged"
-    assert shortest_contact(second.atoms) > 0.9
 
 
 def test_each_evaluation_is_counted_once(emt):
@@ -139,9 +125,8 @@ def test_step_limit_is_a_named_failure(relax_settings, optimizer):
 
 
 @pytest.mark.parametrize("optimizer", ["JointLBFGS", "BFGS"])
-@pytest.mark.parametrize("enabled", [False, True])
-def test_isolated_atom_never_reaches_the_model(relax_settings, optimizer, enabled):
-    settings = relax_settings(**EMT, optimizer=optimizer, prerelax={"enabled": enabled})
+def test_isolated_atom_never_reaches_the_model(relax_settings, optimizer):
+    settings = relax_settings(**EMT, optimizer=optimizer)
     atoms = Atoms("Cu", cell=[9, 9, 9], pbc=True)
     result = relax(atoms, broken(), settings)
     assert (result.status, result.values["evaluations"]) == ("isolated_atom", 0)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from aiida_fuse2.benchmarks.defaults import defaults
-from aiida_fuse2.cli.params.options import BAD_INPUT, JSON, CommandError, echo, echo_json
+from aiida_fuse2.cli.params.options import BAD_INPUT, JSON, CommandError, echo, echo_json, set_option
 from aiida_fuse2.cli.root import cmd_root
 from aiida_fuse2.cli.views.tables import make_console
 from aiida_fuse2.core.errors import one_line, printable
@@ -111,7 +111,7 @@ def cmd_relax(
 ) -> None:
     """Compare METHODS of relaxation with the reference recipe on the same random starts.
 
-    A method is [CODE/]OPTIMISER[+prerelax][+symmetry]. What computes CHGNet 0.3.0 is native (the default), avx512,
+    A method is [CODE/]OPTIMISER[+symmetry]. What computes CHGNet 0.3.0 is native (the default), avx512,
     avx2, baseline, torch or stock; the optimiser is JointLBFGS, reference (the three stages of the paper), an optimiser
     of ASE by its name in the settings, or CellAwareBFGS. JointLBFGS+symmetry keeps the symmetry of the start.
     Without METHODS: stock/reference and JointLBFGS.
@@ -156,10 +156,12 @@ def _starts(places: Sequence[str], generators: str, seed: int, count: int) -> li
     """Return the sets of starts that options ask for."""
     from aiida_fuse2.benchmarks.relaxations import Starts
     from aiida_fuse2.core.errors import InputError
-    from aiida_fuse2.core.settings import PROVIDED
+    from aiida_fuse2.core.generators import single_generator
 
-    if not _names(generators) or PROVIDED in _names(generators):
+    if not _names(generators):
         raise InputError("--generators", generators, "must be names of generators, e.g. fgen,symmetric")
+    for name in _names(generators):
+        single_generator(name, where="--generators")
     sets = []
     for place in places:
         formula, atoms = _place(place)
@@ -239,13 +241,7 @@ def _print_relaxations(figures: Sequence[MethodFigures], against: str) -> None:
     help="Where starting structures come from; a search for each.",
 )
 @click.option("--protocol", default=SEARCH["protocol"], show_default=True, metavar="NAME")
-@click.option(
-    "--set",
-    "assignments",
-    multiple=True,
-    metavar="KEY=VALUE",
-    help="Set an input, e.g. settings.acceptance.temperature=0.05; can be repeated.",
-)
+@set_option("settings.acceptance.temperature=0.05")
 @click.option(
     "--vary",
     "varied",

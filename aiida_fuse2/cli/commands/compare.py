@@ -8,16 +8,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from aiida_fuse2.cli.params.options import (
-    BAD_INPUT,
-    HTML_PAGE,
-    JSON,
-    OVERWRITE_PAGE,
-    SEARCHES,
-    CommandError,
-    echo_json,
-    with_profile,
-)
+from aiida_fuse2.cli.params import options as opts
+from aiida_fuse2.cli.params.options import CommandError, echo_json, with_profile
 from aiida_fuse2.cli.root import cmd_root
 from aiida_fuse2.cli.utils.files import check_output, write_page
 
@@ -29,11 +21,11 @@ if TYPE_CHECKING:
 
 
 @cmd_root.command("compare")
-@SEARCHES
+@opts.SEARCHES
 @click.option("--baseline", metavar="PK", help="Search whose experiment speed is compared with; the first if left out.")
-@HTML_PAGE
-@OVERWRITE_PAGE
-@JSON
+@opts.HTML_PAGE
+@opts.OVERWRITE_PAGE
+@opts.JSON
 @with_profile
 def cmd_compare(
     *, searches: tuple[str, ...], baseline: str | None, output: Path | None, force: bool, as_json: bool
@@ -47,7 +39,8 @@ def cmd_compare(
     from aiida_fuse2 import query
     from aiida_fuse2.cli.views.tables import make_console
     from aiida_fuse2.report.collect import search_figures
-    from aiida_fuse2.report.comparison import compare, render_comparison, values
+    from aiida_fuse2.report.comparison import compare, values
+    from aiida_fuse2.report.comparison_page import render_comparison
 
     if output is not None:
         check_output(output, force=force)
@@ -74,29 +67,15 @@ def _baseline(figures: Sequence[SearchFigures], pk: int) -> str:
     for search in figures:
         if search.pk == pk:
             return search.experiment
-    raise CommandError(f"--baseline {pk} is not one of the searches that are compared", BAD_INPUT)
+    raise CommandError(f"--baseline {pk} is not one of the searches that are compared", opts.BAD_INPUT)
 
 
 def experiments_table(rows: Sequence[ExperimentFigures]) -> Table:
     """Return the figures of experiments as a table; the lowest energies are bold."""
-    from rich.table import Table
+    from aiida_fuse2.cli.views.tables import coloured, plain_table
 
-    from aiida_fuse2.cli.views.tables import coloured
-
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for title in ("composition", "experiment"):
-        table.add_column(title)
-    for title in (
-        "searches",
-        "structures",
-        "s/structure",
-        "speed-up",
-        "E\neV/atom",
-        "gain\nmeV/atom",
-        "found",
-        "after",
-    ):
-        table.add_column(title, justify="right")
+    titles = ("searches", "structures", "s/structure", "speed-up", "E\neV/atom", "gain\nmeV/atom", "found", "after")
+    table = plain_table([("composition", False), ("experiment", False), *((title, True) for title in titles)])
     for row in rows:
         energy = _number(row.energy, 4)
         table.add_row(

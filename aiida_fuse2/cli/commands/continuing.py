@@ -8,23 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from aiida_fuse2.cli.params.options import (
-    DRY_RUN,
-    JOBS,
-    JSON,
-    PROCESSES,
-    SEARCH,
-    STOP_AT_TARGET,
-    TARGET,
-    TRIALS_PER_STEP,
-    WAIT,
-    WALKERS,
-    CommandError,
-    echo,
-    echo_json,
-    hint,
-    with_profile,
-)
+from aiida_fuse2.cli.params import options as opts
+from aiida_fuse2.cli.params.options import CommandError, echo, echo_json, hint, with_profile
 from aiida_fuse2.cli.params.tier_options import tier_options, tiers_of_options
 from aiida_fuse2.cli.root import cmd_root
 
@@ -35,26 +20,24 @@ if TYPE_CHECKING:
 
 
 @cmd_root.command("continue")
-@SEARCH
+@opts.SEARCH
 @click.option(
     "--generation",
     type=click.IntRange(min=0),
     metavar="N",
-    help="Make generation N and all after it anew; by default the search goes on after its last one.",
+    help="Make generation N and all after it anew; by default the search continues after its last one.",
 )
 @click.option("--more", type=click.IntRange(min=1), metavar="N", help="Try N structures more than so far.")
-@click.option("--max-structures", type=int, metavar="N", help="Stop after this many structures in all.")
-@click.option("--max-cpu-hours", type=float, metavar="H", help="Stop after this CPU time of the relaxations in all.")
-@click.option("--max-wall-hours", type=float, metavar="H", help="Stop this long after this submission.")
-@WALKERS
-@TRIALS_PER_STEP
+@opts.BUDGET
+@opts.WALKERS
+@opts.TRIALS_PER_STEP
 @click.option("--seed", type=int, metavar="N", help="Another seed, to branch off.")
-@PROCESSES
-@JOBS
-@TARGET
+@opts.PROCESSES
+@opts.JOBS
+@opts.TARGET
 @click.option("--drop-target", "dropped", multiple=True, metavar="NAME", help="Forget a target. Can be repeated.")
-@STOP_AT_TARGET
-@click.option("--set", "assignments", multiple=True, metavar="KEY=VALUE", help="Set any input, as for run.")
+@opts.STOP_AT_TARGET
+@opts.set_option("settings.acceptance.temperature=0.05")
 @click.option("--code", "code_label", metavar="LABEL", help="Another worker.")
 @tier_options
 @click.option(
@@ -63,9 +46,9 @@ if TYPE_CHECKING:
     help="Run what the search names that has never run in this profile: a calculator, a model, ... Without, it is "
     "shown and asked for.",
 )
-@WAIT
-@DRY_RUN
-@JSON
+@opts.WAIT
+@opts.DRY_RUN
+@opts.JSON
 @with_profile
 def cmd_continue(
     *,
@@ -88,7 +71,7 @@ def cmd_continue(
     """Go on with the search PK, after a crash, a stop or its end.
 
     A new search begins where that one had got to. With the same settings it finds what that one would
-    have found, had it gone on; `show` counts the structures of both. Budgets count from the first one's
+    have found, had it continued; `show` counts the structures of both. Budgets count from the first one's
     beginning, except that of wall time. Structures that were added to the ended search enter the pool.
     Targets are kept; for those that are added, the structures found so far count, too.
     With --tiers, trials go through other tiers from now on; the last one has to stay, since it gives the energies.
@@ -142,15 +125,15 @@ def _ask_for_trust(search: orm.WorkChainNode) -> bool:
 
 
 @cmd_root.command("add")
-@SEARCH
+@opts.SEARCH
 @click.argument("paths", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="PATH...")
-@JSON
+@opts.JSON
 @with_profile
 def cmd_add(*, search: str, paths: tuple[Path, ...], as_json: bool) -> None:
     """Add the structures of CIF, POSCAR or extxyz files, or of directories of them, to the search PK.
 
-    They enter its pool, best first and before those that wait there: the initial population and moves
-    13 and 14 draw from it. A search that has ended takes them when it is continued.
+    They enter its pool, best first and before those that wait there: the initial population and
+    moves that make new structures draw from it. A search that has ended takes them when it is continued.
     """
     from aiida_fuse2 import query
     from aiida_fuse2.launch.adding import add_structures
@@ -168,4 +151,4 @@ def cmd_add(*, search: str, paths: tuple[Path, ...], as_json: bool) -> None:
         then = "they enter the pool when the present generation is done"
     echo(f"{added.kept} structure{plural} added to search {node.pk}; {then}")
     if not added.is_drawn:
-        echo("Warning: moves 13 and 14, which draw from the pool, have no weight in this search", err=True)
+        echo("Warning: no move that draws from the pool has a weight in this search", err=True)

@@ -2,52 +2,36 @@
 
 from __future__ import annotations
 
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from aiida_fuse2.cli.params.options import (
-    CODE,
-    FAILED,
-    GENERATOR_OPTIONS,
-    JSON,
-    MAX_ATOMS,
-    PROTOCOL,
-    SEED,
-    CommandError,
-    echo,
-    echo_json,
-    hint,
-    with_profile,
-)
+from aiida_fuse2.cli.params import options as opts
+from aiida_fuse2.cli.params.options import CommandError, echo, echo_json, hint, with_profile
 from aiida_fuse2.cli.root import cmd_root
-from aiida_fuse2.cli.utils.submitting import say_composition, submit_inputs
+from aiida_fuse2.cli.utils.submitting import say_composition, submit_inputs, wait_for
 
 from .run import changes_of_options
 
 if TYPE_CHECKING:
     from aiida import orm
 
-POLL_SECONDS = 1.0
-"""How often a job is looked at."""
-
 
 @cmd_root.command("generate")
 @click.argument("composition")
-@PROTOCOL
-@CODE
+@opts.PROTOCOL
+@opts.CODE
 @click.option("--generator", metavar="NAME", default="gnoa", show_default=True, help="gnoa, symmetric or fgen.")
-@GENERATOR_OPTIONS
-@MAX_ATOMS
-@SEED
-@click.option("--set", "assignments", multiple=True, metavar="KEY=VALUE", help="Set any input, as with run.")
+@opts.GENERATOR_OPTIONS
+@opts.MAX_ATOMS
+@opts.SEED
+@opts.set_option("settings.gnoa.keep=20")
 @click.option(
     "-o", "--output", type=click.Path(path_type=Path, dir_okay=False), help="Write the pool to this file, too."
 )
 @click.option("--wait/--no-wait", default=True, help="Whether to wait until the pool is there.")
-@JSON
+@opts.JSON
 @with_profile
 def cmd_generate(
     *,
@@ -86,19 +70,6 @@ def cmd_generate(
         return
     wait_for(node)
     _report(node, output, composition, as_json=as_json)
-
-
-def wait_for(node: orm.CalcJobNode) -> None:
-    """Wait until a job has ended; exits with 1 where it failed."""
-    try:
-        while not node.is_terminated:
-            time.sleep(POLL_SECONDS)
-    except KeyboardInterrupt:
-        text = f"\nThe job {node.pk} goes on; see `{hint(f'process status {node.pk}', 'verdi')}`"
-        echo(text, err=True)
-        click.get_current_context().exit(FAILED)
-    if not node.is_finished_ok:
-        raise CommandError(f"the job {node.pk} failed: {node.exit_message or node.process_state.value}")
 
 
 def _report(node: orm.CalcJobNode, output: Path | None, composition: str, *, as_json: bool) -> None:

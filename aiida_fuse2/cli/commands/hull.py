@@ -9,16 +9,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from aiida_fuse2.cli.params.options import (
-    HTML_PAGE,
-    JSON,
-    OVERWRITE_PAGE,
-    SEARCHES,
-    CommandError,
-    echo,
-    echo_json,
-    with_profile,
-)
+from aiida_fuse2.cli.params import options as opts
+from aiida_fuse2.cli.params.options import CommandError, echo, echo_json, with_profile
 from aiida_fuse2.cli.root import cmd_root
 from aiida_fuse2.cli.utils.files import check_output, write_page
 
@@ -30,7 +22,7 @@ if TYPE_CHECKING:
 
 
 @cmd_root.command("hull")
-@SEARCHES
+@opts.SEARCHES
 @click.option(
     "--end",
     "ends",
@@ -39,9 +31,9 @@ if TYPE_CHECKING:
     help="End member that energies of formation refer to, one of the compositions searched; once for each. By default "
     "the elements, or the ends of the line on which three or more compositions lie; without, there is no hull.",
 )
-@HTML_PAGE
-@OVERWRITE_PAGE
-@JSON
+@opts.HTML_PAGE
+@opts.OVERWRITE_PAGE
+@opts.JSON
 @with_profile
 def cmd_hull(
     *, searches: tuple[str, ...], ends: tuple[str, ...], output: Path | None, force: bool, as_json: bool
@@ -125,16 +117,10 @@ def _notes(found: Sequence[SearchFigures], kept: Collection[int]) -> list[str]:
 
 def hull_table(rows: Sequence[HullRow]) -> Table:
     """Return the phases as a table, stable ones first and bold."""
-    from rich.table import Table
+    from aiida_fuse2.cli.views.tables import coloured, plain_table
 
-    from aiida_fuse2.cli.views.tables import coloured
-
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    table.add_column("composition")
-    for title in ("E\neV/atom", "formation\neV/atom", "above hull\nmeV/atom"):
-        table.add_column(title, justify="right")
-    table.add_column("becomes")
-    table.add_column("search", justify="right")
+    numbers = [(title, True) for title in ("E\neV/atom", "formation\neV/atom", "above hull\nmeV/atom")]
+    table = plain_table([("composition", False), *numbers, ("becomes", False), ("search", True)])
     for row in sorted(rows, key=lambda r: r.above):
         mixture = " + ".join(f"{part:.3f} {name}" for name, part in sorted(row.decomposition.items()))
         formation = "" if row.formation is None else f"{row.formation:z.4f}"

@@ -7,11 +7,9 @@ from typing import Any
 
 import click
 
-from aiida_fuse2.cli.params.options import JSON, echo, echo_json, hint, with_profile
+from aiida_fuse2.cli.params.options import CODE, JSON, echo, echo_json, hint, with_profile
 from aiida_fuse2.cli.root import cmd_root
-from aiida_fuse2.cli.utils.submitting import submit_inputs
-
-from .generate import wait_for
+from aiida_fuse2.cli.utils.submitting import submit_inputs, wait_for
 
 NETWORKS = ("megnet",)
 """Networks whose weights are installed; those of chgnet come with its package."""
@@ -88,17 +86,10 @@ def cmd_trust(*, identifier: str, as_json: bool) -> None:
 @click.argument("path", type=click.Path(path_type=Path, dir_okay=False))
 @click.option("--name", metavar="NAME", required=True, help="Name of the new model.")
 @click.option(
-    "--model", metavar="NAME", help="The model to go on from, by name or PK; by default the newest installed."
+    "--model", metavar="NAME", help="The model to continue from, by name or PK; by default the newest installed."
 )
 @click.option("--from-nothing", is_flag=True, help="Begin with random weights.")
-@click.option(
-    "--code",
-    "code_label",
-    default="fuse2-worker",
-    show_default=True,
-    metavar="LABEL",
-    help="The worker; TensorFlow and megnet are needed there.",
-)
+@CODE
 @click.option("--epochs", type=int, metavar="N", help="How often all structures are gone through.")
 @click.option("--batch-size", type=int, metavar="N", help="Structures of one step.")
 @click.option("--learning-rate", type=float, metavar="X", help="Of Adam.")
@@ -120,7 +111,7 @@ def cmd_train(
     """Train MEGNet on the structures and energies of a file.
 
     PATH is extended XYZ with the energy of the cell as `energy` (eV) or that of an atom as `energy_per_atom`, or a set
-    of MatBench as JSON; either may be gzipped.
+    of MatBench as JSON; either may be gzipped. TensorFlow and megnet are needed where the code is.
     """
     from aiida_fuse2.environment.codes import load_code
     from aiida_fuse2.environment.daemon import require_daemon

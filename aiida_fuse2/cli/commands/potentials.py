@@ -3,29 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
-from aiida_fuse2.cli.params.options import (
-    JSON,
-    MAX_ATOMS,
-    SEED,
-    CommandError,
-    echo,
-    echo_content,
-    echo_json,
-    hint,
-    with_profile,
-)
+from aiida_fuse2.cli.params import options as opts
+from aiida_fuse2.cli.params.options import CommandError, echo, echo_content, echo_json, hint, with_profile
 from aiida_fuse2.cli.root import cmd_root
-from aiida_fuse2.cli.utils.submitting import say_composition, submit_inputs
+from aiida_fuse2.cli.utils.submitting import say_composition, submit_inputs, wait_for
 
 if TYPE_CHECKING:
     from aiida_fuse2.core.potentials.pair import PairLibrary
-
-POLL_SECONDS = 1.0
-"""Time between two looks at a job, s."""
 
 
 @cmd_root.group("potential")
@@ -36,18 +24,12 @@ def cmd_potential() -> None:
 @cmd_potential.command("learn")
 @click.argument("composition")
 @click.option("--protocol", metavar="NAME", help="balanced (default) or fast.")
-@click.option("--code", "code_label", default="fuse2-worker", show_default=True, metavar="LABEL", help="The worker.")
-@MAX_ATOMS
-@SEED
-@click.option(
-    "--set",
-    "assignments",
-    multiple=True,
-    metavar="KEY=VALUE",
-    help="Set any input, e.g. settings.cutoff=7.2 or relax.model=0.2.0; can be repeated.",
-)
+@opts.CODE
+@opts.MAX_ATOMS
+@opts.SEED
+@opts.set_option("settings.cutoff=7.2 or relax.model=0.2.0")
 @click.option("--wait/--no-wait", default=True, help="Whether to wait for the job and show the result.")
-@JSON
+@opts.JSON
 @with_profile
 def cmd_learn(
     *,
@@ -88,7 +70,7 @@ def cmd_learn(
     node = submit_inputs(builder)
     echo(f"Potentials of {composition} are being learned: PK {node.pk}", err=as_json)
     if wait:
-        _await(node)
+        wait_for(node)
         _show(str(node.pk), as_json=as_json)
     elif as_json:
         echo_json({"pk": node.pk, "uuid": node.uuid})
@@ -96,22 +78,12 @@ def cmd_learn(
         echo(f"See them with `{hint(f'potential show {node.pk}')}`")
 
 
-def _await(node: Any) -> None:
-    """Wait for a job, and say so where it fails."""
-    import time
-
-    while not node.is_terminated:
-        time.sleep(POLL_SECONDS)
-    if not node.is_finished_ok:
-        raise CommandError(f"the job {node.pk} failed: {node.exit_message or node.process_state}")
-
-
 @cmd_potential.command("import")
 @click.argument("path", type=click.Path(path_type=Path))
 @click.option(
     "--for", "composition", metavar="COMPOSITION", help="Take the pairs of this composition; all must be there."
 )
-@JSON
+@opts.JSON
 @with_profile
 def cmd_import(*, path: Path, composition: str | None, as_json: bool) -> None:
     """Store a library of GULP from PATH: a file, a folder or a zip.
@@ -145,7 +117,7 @@ def _warn(library: PairLibrary, missing: list[str]) -> None:
 @cmd_potential.command("show")
 @click.argument("identifier", metavar="PK")
 @click.option("--text", "as_text", is_flag=True, help="Print the library itself, as GULP reads it.")
-@JSON
+@opts.JSON
 @with_profile
 def cmd_show_potential(*, identifier: str, as_text: bool, as_json: bool) -> None:
     """Show the library PK: its pairs, and the report where it was learned. PK may be the job that learned it."""

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from aiida_fuse2.cli.params.options import DRY_RUN, JSON, SEARCHES, CommandError, echo, echo_json, hint, with_profile
+from aiida_fuse2.cli.params import options as opts
+from aiida_fuse2.cli.params.options import CommandError, echo, echo_json, hint, with_profile
 from aiida_fuse2.cli.params.tier_options import tier_options, tiers_of_options
 from aiida_fuse2.cli.root import cmd_root
 from aiida_fuse2.cli.utils.submitting import print_inputs, submit_inputs
@@ -21,22 +22,16 @@ if TYPE_CHECKING:
 
 
 @cmd_root.command("refine")
-@SEARCHES
+@opts.SEARCHES
 @click.option("--best", type=int, metavar="N", help="How many unique structures, lowest energy first; default 20.")
-@click.option("--protocol", metavar="NAME", help="Of searches: fast, balanced (default) or stringent.")
-@click.option("--code", "code_label", default="fuse2-worker", show_default=True, metavar="LABEL", help="The worker.")
+@opts.PROTOCOL
+@opts.CODE
 @tier_options
-@click.option(
-    "--set",
-    "assignments",
-    multiple=True,
-    metavar="KEY=VALUE",
-    help="Set any input, e.g. tiers.chgnet.settings.fmax=0.01; can be repeated.",
-)
-@click.option("--overrides", type=click.Path(path_type=Path), metavar="FILE", help="YAML file of inputs.")
+@opts.set_option("tiers.chgnet.settings.fmax=0.01")
+@opts.OVERRIDES
 @click.option("--wait/--no-wait", default=True, help="Whether to wait and show the result.")
-@DRY_RUN
-@JSON
+@opts.DRY_RUN
+@opts.JSON
 @with_profile
 def cmd_refine(
     *,
@@ -117,7 +112,7 @@ def watch_refinement(node: orm.WorkChainNode, *, as_json: bool) -> None:
             hint(f"watch {node.pk}"): "come back",
             hint(f"process kill {node.pk}", "verdi"): "end it, without a result",
         }
-        report_interrupt(node, f"The refinement {node.pk} goes on.", ways, as_json=as_json)
+        report_interrupt(node, f"The refinement {node.pk} keeps running.", ways, as_json=as_json)
         return
     show_refinement(node, as_json=as_json)
 

@@ -8,27 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from aiida_fuse2.cli.params.options import (
-    CODE,
-    DRY_RUN,
-    GENERATOR_OPTIONS,
-    JOBS,
-    JSON,
-    MAX_ATOMS,
-    PROCESSES,
-    PROTOCOL,
-    SEED,
-    STOP_AT_TARGET,
-    TARGET,
-    TRIALS_PER_STEP,
-    WAIT,
-    WALKERS,
-    CommandError,
-    echo,
-    echo_json,
-    hint,
-    with_profile,
-)
+from aiida_fuse2.cli.params import options as opts
+from aiida_fuse2.cli.params.options import CommandError, echo, echo_json, hint, with_profile
 from aiida_fuse2.cli.params.tier_options import tier_options, tiers_of_options
 from aiida_fuse2.cli.root import cmd_root
 from aiida_fuse2.cli.utils.submitting import print_inputs, say_composition, submit_inputs
@@ -68,8 +49,8 @@ INPUT_OF_OPTION = {
 
 @cmd_root.command("run")
 @click.argument("composition")
-@PROTOCOL
-@CODE
+@opts.PROTOCOL
+@opts.CODE
 @click.option(
     "--experiment",
     metavar="NAME",
@@ -78,7 +59,7 @@ INPUT_OF_OPTION = {
 @click.option(
     "--generator", metavar="NAME", help="Where starting structures come from: symmetric, gnoa, fgen or provided."
 )
-@GENERATOR_OPTIONS
+@opts.GENERATOR_OPTIONS
 @click.option(
     "--structures",
     "paths",
@@ -95,16 +76,14 @@ INPUT_OF_OPTION = {
     help="Start from the structures of this group, as with --structures; a label comes before PK and UUID.",
 )
 @click.option("--pool", metavar="PK", help="Start from a pool that `generate`, or another search, has made.")
-@TARGET
-@STOP_AT_TARGET
-@MAX_ATOMS
-@click.option("--max-structures", type=int, metavar="N", help="Stop after this many structures.")
-@click.option("--max-cpu-hours", type=float, metavar="H", help="Stop after this CPU time of the relaxations.")
-@click.option("--max-wall-hours", type=float, metavar="H", help="Stop this long after the submission.")
+@opts.TARGET
+@opts.STOP_AT_TARGET
+@opts.MAX_ATOMS
+@opts.BUDGET
 @click.option("--population", type=int, metavar="N", help="Structures of the initial population.")
-@WALKERS
-@TRIALS_PER_STEP
-@SEED
+@opts.WALKERS
+@opts.TRIALS_PER_STEP
+@opts.SEED
 @click.option("--pressure", type=float, metavar="GPa", help="External pressure; enthalpies are then compared.")
 @click.option(
     "--runs",
@@ -121,26 +100,14 @@ INPUT_OF_OPTION = {
     "go elsewhere.",
 )
 @click.option("--device", type=click.Choice(["cpu", "cuda"]), help="Where CHGNet is evaluated.")
-@PROCESSES
-@JOBS
-@click.option(
-    "--set",
-    "assignments",
-    multiple=True,
-    metavar="KEY=VALUE",
-    help="Set any input, e.g. settings.acceptance.temperature=0.05 or "
-    "relax.metadata.options.queue_name=short; can be repeated, and wins over everything else.",
-)
-@click.option(
-    "--overrides",
-    type=click.Path(path_type=Path),
-    metavar="FILE",
-    help="YAML file of inputs that win over the protocol.",
-)
+@opts.PROCESSES
+@opts.JOBS
+@opts.set_option("settings.acceptance.temperature=0.05 or relax.metadata.options.queue_name=short")
+@opts.OVERRIDES
 @tier_options
-@WAIT
-@DRY_RUN
-@JSON
+@opts.WAIT
+@opts.DRY_RUN
+@opts.JSON
 @with_profile
 def cmd_run(
     *,

@@ -96,14 +96,10 @@ def _setup_rest(computer: str, code_label: str, worker: Path | None, daemon_work
     from aiida_fuse2.environment.codes import computer_label, ensure_code, ensure_computer
     from aiida_fuse2.environment.daemon import ensure_daemon, start_command
     from aiida_fuse2.environment.profile import Step
-    from aiida_fuse2.environment.trust import code_part
-    from aiida_fuse2.parsers.memory import remember
 
     computer = computer_label(computer)
     yield ensure_computer(computer)
-    node, code = ensure_code(code_label, computer=computer, worker=worker)
-    if code.changed:
-        remember([code_part(node)])
+    _, code = ensure_code(code_label, computer=computer, worker=worker)
     yield code
     if daemon_workers is None:
         yield Step(changed=False, text=f"daemon: not started; `{start_command()}` does it")

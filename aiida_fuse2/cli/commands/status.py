@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from aiida_fuse2.cli.views.details import Details
     from aiida_fuse2.core.search.state import SearchState
     from aiida_fuse2.core.settings import SearchSettings
-    from aiida_fuse2.environment.diagnosis import Finding
+    from aiida_fuse2.environment.findings import Finding
     from aiida_fuse2.query.refinements import RefinementProgress
     from aiida_fuse2.query.status import BestFound, Progress, RunsProgress
 
@@ -140,7 +140,7 @@ class Look:
 
     @property
     def is_running(self) -> bool:
-        """Whether any of it goes on."""
+        """Whether any of it still runs."""
         return any(not one.is_terminated for one in self.reached)
 
     def values(self, row: Row) -> dict[str, Any]:
@@ -177,12 +177,13 @@ def _nothing_text() -> str:
 
 def _problems(seen: Look) -> list[Finding]:
     """Return what is wrong with searches that cannot be shown, and what holds up those that run."""
-    from aiida_fuse2.environment import diagnosis
+    from aiida_fuse2.environment import diagnosis, processes
+    from aiida_fuse2.environment.findings import Severity
 
-    checks = (diagnosis.check_disk, diagnosis.check_daemon, diagnosis.check_processes)
+    checks = (diagnosis.check_disk, diagnosis.check_daemon, processes.check_processes)
     findings = [finding for check in checks for finding in check()] if seen.is_running else []
     listed = {None, *(one.pk for one in seen.reached)}
-    holding = [f for f in findings if f.severity is diagnosis.Severity.PROBLEM and f.search in listed]
+    holding = [f for f in findings if f.severity is Severity.PROBLEM and f.search in listed]
     return [*seen.damaged, *holding]
 
 
@@ -288,7 +289,7 @@ class Row:
 def _readable_rows(pks: Sequence[int], *, with_ended: bool) -> tuple[list[Row], list[Finding]]:
     """Return the rows of searches and runs, and what is wrong with those that cannot be read."""
     from aiida_fuse2.core.errors import Fuse2Error
-    from aiida_fuse2.environment.diagnosis import Finding, Severity
+    from aiida_fuse2.environment.findings import Finding, Severity
 
     rows: list[Row] = []
     damaged = []
@@ -319,11 +320,10 @@ def _rows(pk: int, *, with_ended: bool) -> list[Row]:
 
 def status_table(rows: Sequence[Row]) -> Table:
     """Return the table of searches."""
-    from rich.table import Table
+    from aiida_fuse2.cli.views.tables import plain_table
 
-    table = Table(box=None, pad_edge=False, header_style="dim")
-    for title in ("PK", "composition", "state", "structures", "best", "per h"):
-        table.add_column(title, justify="right" if title in {"PK", "structures", "per h"} else "left")
+    titles = ("PK", "composition", "state", "structures", "best", "per h")
+    table = plain_table([(title, title in {"PK", "structures", "per h"}) for title in titles], header_style="dim")
     for row in rows:
         rate = "" if row.reached.rate is None else f"{row.reached.rate:.0f}"
         composition = row.settings.composition if row.n_runs is None else f"{row.settings.composition} x {row.n_runs}"
@@ -368,15 +368,17 @@ def cmd_doctor(*, connect: bool, mend: bool, as_json: bool) -> None:
     """
     from aiida_fuse2.cli.views.tables import make_console
     from aiida_fuse2.environment import diagnosis
+    from aiida_fuse2.environment.findings import Severity
+    from aiida_fuse2.environment.processes import mend as mend_all
 
-    findings = [*(diagnosis.mend() if mend else []), *diagnosis.examine(connect=connect)]
+    findings = [*(mend_all() if mend else []), *diagnosis.examine(connect=connect)]
     if as_json:
         echo_json([asdict(finding) for finding in findings])
     else:
         console = make_console()
         for finding in findings:
             print_finding(console, finding)
-    if any(finding.severity is diagnosis.Severity.PROBLEM for finding in findings):
+    if any(finding.severity is Severity.PROBLEM for finding in findings):
         click.get_current_context().exit(1)
 
 

@@ -7,27 +7,21 @@ from typing import TYPE_CHECKING
 
 import click
 
-from aiida_fuse2.cli.params.options import (
-    FAILED,
-    JSON,
-    NEWEST_SEARCH,
-    SEARCH,
-    CommandError,
-    echo,
-    echo_json,
-    hint,
-    with_profile,
-)
+from aiida_fuse2.cli.params import options as opts
+from aiida_fuse2.cli.params.options import CommandError, echo, echo_json, hint, with_profile
 from aiida_fuse2.cli.root import cmd_root
 from aiida_fuse2.cli.views.ranked import FINAL_ROWS, print_ranked, print_targets, status_text, summary_values, ways_on
 
 if TYPE_CHECKING:
     from aiida import orm
 
+    from aiida_fuse2.core.settings import SearchSettings
+    from aiida_fuse2.query.status import Progress, RunsProgress
+
 
 @cmd_root.command("watch")
-@NEWEST_SEARCH
-@JSON
+@opts.NEWEST_SEARCH
+@opts.JSON
 @with_profile
 def cmd_watch(*, search: str | None, as_json: bool) -> None:
     """Show the progress of the search PK (the newest one if left out), of its runs, or of a refinement, until it ends.
@@ -49,43 +43,57 @@ def cmd_watch(*, search: str | None, as_json: bool) -> None:
 
 def watch_node(node: orm.WorkChainNode, *, as_json: bool) -> None:
     """Show progress of a search, or of several runs of one, until it ends; exits with 1 where it failed."""
-    from aiida_fuse2.query.loading import is_runs
-
-    if is_runs(node):
-        watch_runs(node, as_json=as_json)
-    else:
-        watch_search(node, as_json=as_json)
-
-
-def watch_search(node: orm.WorkChainNode, *, as_json: bool) -> None:
-    """Show progress until a search ends, then what it found; exits with 1 where it failed."""
     from aiida_fuse2 import query
     from aiida_fuse2.cli.views.progress import follow, report_interrupt
+    from aiida_fuse2.cli.views.runs import follow_runs
+    from aiida_fuse2.cli.views.tables import make_console
+
+    is_runs = query.is_runs(node)
+    settings = query.runs_settings(node) if is_runs else query.search_settings(node)
+    console = make_console(stderr=as_json)
+    try:
+        reached = follow_runs(node.pk, settings, console) if is_runs else follow(node.pk, settings, console)
+    except KeyboardInterrupt:
+        text = f"The runs {node.pk} keep running." if is_runs else f"The search {node.pk} keeps running."
+        report_interrupt(node, text, ways_on(node), as_json=as_json)
+        return
+    _show_end(node, settings, reached, as_json=as_json)
+    if reached.has_failed:
+        click.get_current_context().exit(opts.FAILED)
+
+
+def _show_end(
+    node: orm.WorkChainNode, settings: SearchSettings, reached: Progress | RunsProgress, *, as_json: bool
+) -> None:
+    """Show what a search, or several runs of one, have found."""
+    from aiida_fuse2 import query
+    from aiida_fuse2.cli.views.runs import print_runs, runs_values
     from aiida_fuse2.cli.views.tables import make_console
     from aiida_fuse2.query.targets import marked_rows, search_targets
 
-    settings = query.search_settings(node)
-    try:
-        reached = follow(node.pk, settings, make_console(stderr=as_json))
-    except KeyboardInterrupt:
-        report_interrupt(node, f"The search {node.pk} goes on.", ways_on(node), as_json=as_json)
+    console, relaxed = make_console(), query.relaxed_to(node)
+    if isinstance(reached, query.RunsProgress):
+        rows = query.combined(query.run_searches(node), FINAL_ROWS + 1)
+        if as_json:
+            echo_json(runs_values(settings, reached, rows[:FINAL_ROWS], uuid=node.uuid))
+            return
+        console.print(f"runs {node.pk}:", status_text(reached), soft_wrap=True)
+        print_runs(console, settings, reached, rows)
+        print_ranked(console, rows, FINAL_ROWS, relaxed=relaxed, total_is_known=False)
         return
     targets = search_targets(node)
     rows = marked_rows(query.ranked(node), targets, node.pk)
     if as_json:
         values = {"targets": [asdict(target) for target in targets], "structures": rows[:FINAL_ROWS]}
         echo_json(summary_values(settings, reached, uuid=node.uuid) | values)
-    else:
-        console = make_console()
-        console.print(f"search {node.pk}:", status_text(reached), soft_wrap=True)
-        print_targets(console, targets)
-        print_ranked(console, rows, FINAL_ROWS, relaxed=query.relaxed_to(node))
-    if reached.has_failed:
-        click.get_current_context().exit(FAILED)
+        return
+    console.print(f"search {node.pk}:", status_text(reached), soft_wrap=True)
+    print_targets(console, targets)
+    print_ranked(console, rows, FINAL_ROWS, relaxed=relaxed)
 
 
 @cmd_root.command("stop")
-@SEARCH
+@opts.SEARCH
 @click.option("--now", is_flag=True, help="Kill the jobs of the present generation and leave it out.")
 @with_profile
 def cmd_stop(*, search: str, now: bool) -> None:
@@ -115,31 +123,6 @@ def cmd_stop(*, search: str, now: bool) -> None:
     )
 
 
-def watch_runs(node: orm.WorkChainNode, *, as_json: bool) -> None:
-    """Show progress until all runs have ended, then what they found; exits with 1 where they failed."""
-    from aiida_fuse2 import query
-    from aiida_fuse2.cli.views.progress import report_interrupt
-    from aiida_fuse2.cli.views.runs import follow_runs, print_runs, runs_values
-    from aiida_fuse2.cli.views.tables import make_console
-
-    settings = query.runs_settings(node)
-    try:
-        reached = follow_runs(node.pk, settings, make_console(stderr=as_json))
-    except KeyboardInterrupt:
-        report_interrupt(node, f"The runs {node.pk} go on.", ways_on(node), as_json=as_json)
-        return
-    rows = query.combined(query.run_searches(node), FINAL_ROWS + 1)
-    if as_json:
-        echo_json(runs_values(settings, reached, rows[:FINAL_ROWS], uuid=node.uuid))
-    else:
-        console = make_console()
-        console.print(f"runs {node.pk}:", status_text(reached), soft_wrap=True)
-        print_runs(console, settings, reached, rows)
-        print_ranked(console, rows, FINAL_ROWS, relaxed=query.relaxed_to(node), total_is_known=False)
-    if reached.has_failed:
-        click.get_current_context().exit(FAILED)
-
-
 def stop_runs(node: orm.WorkChainNode, *, now: bool) -> None:
     """Ask all runs to end after their present generation, or at once."""
     from aiida_fuse2 import query
@@ -159,7 +142,7 @@ def stop_runs(node: orm.WorkChainNode, *, now: bool) -> None:
 
 
 def _stop_left_over(node: orm.WorkChainNode, *, now: bool) -> None:
-    """Ask searches to end that go on although their runs have failed or were killed."""
+    """Ask searches to end that still run although their runs have failed or were killed."""
     from aiida_fuse2 import query
 
     active = ", ".join(str(search.pk) for search in query.active_searches(node))
@@ -167,7 +150,7 @@ def _stop_left_over(node: orm.WorkChainNode, *, now: bool) -> None:
         raise CommandError(f"the runs {node.pk} have ended already; see `{hint(f'show {node.pk}')}`")
     query.ask_to_stop(node, now=now)
     when = f"at once ({killed_text(query.kill_jobs(node))})" if now else "after their present generation"
-    echo(f"The runs {node.pk} have ended, but searches of them go on; these end {when}: {active}")
+    echo(f"The runs {node.pk} have ended, but searches of them still run; these end {when}: {active}")
 
 
 def killed_text(killed: int) -> str:

@@ -16,6 +16,7 @@ import click
 from aiida_fuse2.core.errors import Fuse2Error, one_line, printable_lines
 
 R = TypeVar("R")
+C = TypeVar("C", bound=Callable[..., Any])
 
 FAILED = 1
 """Exit code of a command that could not do what was asked, and of a search that failed."""
@@ -25,6 +26,27 @@ BAD_INPUT = 2
 
 PROFILE_KEY = "aiida_fuse2.profile"
 """Where click's context remembers the profile that was named before the command."""
+
+
+def together(*options: Callable[[Any], Any]) -> Callable[[C], C]:
+    """Return what adds several options to a command, in this order."""
+
+    def decorate(command: C) -> C:
+        decorated: C = functools.reduce(lambda f, option: option(f), reversed(options), command)
+        return decorated
+
+    return decorate
+
+
+def set_option(example: str) -> Callable[[C], C]:
+    """Return the option that sets any input.
+
+    Args:
+        example: such as ``settings.cutoff=7.2``.
+    """
+    text = f"Set any input, e.g. {example}; can be repeated, and wins over everything else."
+    return click.option("--set", "assignments", multiple=True, metavar="KEY=VALUE", help=text)
+
 
 PROFILE = click.option("-p", "--profile", "profile", metavar="NAME", help="AiiDA profile; the default one if left out.")
 SEARCH = click.argument("search", metavar="PK")
@@ -50,6 +72,12 @@ CODE = click.option(
     metavar="LABEL",
     help="The worker, by label (which comes first), label@computer, PK or UUID; see setup.",
 )
+OVERRIDES = click.option(
+    "--overrides",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="YAML file of inputs that win over the protocol.",
+)
 WALKERS = click.option("--walkers", type=int, metavar="N", help="Basin-hopping chains.")
 TRIALS_PER_STEP = click.option(
     "--trials-per-step", type=int, metavar="N", help="Structures that a chain tries in a step."
@@ -68,7 +96,7 @@ HTML_PAGE = click.option(
 OVERWRITE_PAGE = click.option("--force", is_flag=True, help="Overwrite the page.")
 JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON for scripts.")
 
-_OF_GENERATORS = (
+GENERATOR_OPTIONS = together(
     click.option("--network", metavar="NAME", help="Graph network of gnoa: chgnet or megnet."),
     click.option(
         "--model",
@@ -82,12 +110,16 @@ _OF_GENERATORS = (
     click.option("--ranking", metavar="HOW", help="Rank a pool by the search's potential: none, single or relaxed."),
     click.option("--pool-processes", type=int, metavar="N", help="Processes of the job that makes a pool."),
 )
+"""Options about pools and generators."""
 
-
-def GENERATOR_OPTIONS(function: Callable[..., R]) -> Callable[..., R]:  # noqa: N802 - used as the decorators below
-    """Add the options about pools and generators."""
-    decorated: Callable[..., R] = functools.reduce(lambda f, option: option(f), reversed(_OF_GENERATORS), function)
-    return decorated
+BUDGET = together(
+    click.option("--max-structures", type=int, metavar="N", help="Stop after this many structures in all."),
+    click.option(
+        "--max-cpu-hours", type=float, metavar="H", help="Stop after this CPU time of the relaxations in all."
+    ),
+    click.option("--max-wall-hours", type=float, metavar="H", help="Stop this long after the submission."),
+)
+"""Options that end a search."""
 
 
 class CommandError(click.ClickException):

@@ -2,43 +2,39 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING
 
 import click
+
+from .options import together
 
 if TYPE_CHECKING:
     from aiida_fuse2.tiers import TierChoice
 
-C = TypeVar("C", bound=Callable[..., Any])
 
-
-def tier_options(command: C) -> C:
-    """Add the options that name tiers, their codes and their library to a command."""
-    for option in (
-        click.option(
-            "--potential",
-            metavar="PK",
-            help="Library of pair potentials (primary key, UUID, or job that learned it) for the tiers pair and gulp; "
-            "`aiida-fuse2 potential learn COMPOSITION` makes one.",
-        ),
-        click.option(
-            "--tier-code",
-            "tier_codes",
-            multiple=True,
-            metavar="TIER=LABEL",
-            help="Code of a tier, e.g. gulp=gulp@cluster; can be repeated. Of a tier with several codes this is its "
-            "program; gulp.worker=LABEL names its worker.",
-        ),
-        click.option(
-            "--tiers",
-            metavar="NAMES",
-            help="Tiers that structures go through in this order, e.g. pair,chgnet; the last gives the energy. Their "
-            "settings, options and concurrent are changed below `tiers`, e.g. --set tiers.pair.settings.fmax=0.2.",
-        ),
-    ):
-        command = option(command)
-    return command
+tier_options = together(
+    click.option(
+        "--tiers",
+        metavar="NAMES",
+        help="Tiers that structures go through in this order, e.g. pair,chgnet; the last gives the energy. Their "
+        "settings, options and concurrent are changed below `tiers`, e.g. --set tiers.pair.settings.fmax=0.2.",
+    ),
+    click.option(
+        "--tier-code",
+        "tier_codes",
+        multiple=True,
+        metavar="TIER=LABEL",
+        help="Code of a tier, e.g. gulp=gulp@cluster; can be repeated. Of a tier with several codes this is its "
+        "program; gulp.worker=LABEL names its worker.",
+    ),
+    click.option(
+        "--potential",
+        metavar="PK",
+        help="Library of pair potentials (primary key, UUID, or job that learned it) for the tiers pair and gulp; "
+        "`aiida-fuse2 potential learn COMPOSITION` makes one.",
+    ),
+)
+"""Options that name tiers, their codes and their library."""
 
 
 def tiers_of_options(names: str | None, codes: tuple[str, ...], potential: str | None) -> TierChoice | None:

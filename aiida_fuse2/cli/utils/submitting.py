@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING, Any
 
-from aiida_fuse2.cli.params.options import BAD_INPUT, CommandError, echo, echo_content, echo_json
+import click
+
+from aiida_fuse2.cli.params.options import BAD_INPUT, FAILED, CommandError, echo, echo_content, echo_json, hint
 
 if TYPE_CHECKING:
+    from aiida import orm
     from aiida.engine import ProcessBuilder
 
     from aiida_fuse2.core.chemistry.composition import FormulaUnit
+
+
+POLL_SECONDS = 1.0
+"""Time between two looks at a job, s."""
 
 
 def say_composition(unit: FormulaUnit, *, to_stderr: bool) -> None:
@@ -29,6 +37,19 @@ def submit_inputs(builder: ProcessBuilder) -> Any:
         return submit(builder)
     except (ValueError, TypeError) as error:  # what AiiDA raises for inputs that it refuses
         raise CommandError(str(error), BAD_INPUT) from error
+
+
+def wait_for(node: orm.CalcJobNode) -> None:
+    """Wait until a job has ended; exits with 1 where it failed."""
+    try:
+        while not node.is_terminated:
+            time.sleep(POLL_SECONDS)
+    except KeyboardInterrupt:
+        text = f"\nThe job {node.pk} keeps running; see `{hint(f'process status {node.pk}', 'verdi')}`"
+        echo(text, err=True)
+        click.get_current_context().exit(FAILED)
+    if not node.is_finished_ok:
+        raise CommandError(f"the job {node.pk} failed: {node.exit_message or node.process_state.value}")
 
 
 def print_inputs(builder: ProcessBuilder, *, as_json: bool) -> None:

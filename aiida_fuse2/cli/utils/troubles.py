@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 MAKE_ROOM = (
     "nothing that was stored is lost: make room, then do what `aiida-fuse2 doctor` says; a search that has ended "
-    "goes on with `aiida-fuse2 continue`"
+    "continues with `aiida-fuse2 continue`"
 )
 """What mends a full disk."""
 
@@ -22,7 +22,7 @@ WAIT = "another program holds it (a backup, a copy, a browser of databases): cal
 RESTORE = "stop the daemon, and go back to a backup (`verdi storage backup` makes them), or copy the file and mend that"
 
 DATABASE = {
-    "is locked": f"is locked: {WAIT}; searches go on",
+    "is locked": f"is locked: {WAIT}; searches keep running",
     "malformed": f"is damaged: {RESTORE}",
     "is not a database": f"is damaged: {RESTORE}",
     "unable to open": "cannot be opened: has it been moved, and may you read and write it and its folder?",

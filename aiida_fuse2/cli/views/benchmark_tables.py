@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from rich.table import Table
-
-from .tables import counts_text
+from .tables import counts_text, plain_table
 
 if TYPE_CHECKING:
+    from rich.table import Table
+
     from aiida_fuse2.benchmarks.relaxation_report import MethodFigures
     from aiida_fuse2.benchmarks.search_report import SearchReport
     from aiida_fuse2.benchmarks.statistics import Estimate
@@ -30,14 +30,6 @@ def _estimate(estimate: Estimate | None, form: str) -> str:
     return f"{estimate.value:{form}} ({estimate.low:{form}} to {estimate.high:{form}})"
 
 
-def _table(columns: Sequence[tuple[str, bool]]) -> Table:
-    """Return an empty table; each column has a title and tells whether it holds numbers."""
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for title, is_number in columns:
-        table.add_column(title, justify="right" if is_number else "left", no_wrap=is_number)
-    return table
-
-
 def relaxations_table(figures: Sequence[MethodFigures], against: str) -> Table:
     """Return what methods did: first all their starts, then those of each generator.
 
@@ -45,7 +37,7 @@ def relaxations_table(figures: Sequence[MethodFigures], against: str) -> Table:
         figures: of ``compare_methods``.
         against: method that they were compared with.
     """
-    table = _table(
+    table = plain_table(
         (
             ("method", False),
             ("starts", False),
@@ -86,7 +78,7 @@ def potentials_text(figures: Sequence[MethodFigures]) -> str:
 
 def searches_table(report: SearchReport) -> Table:
     """Return what searches found, one row per composition and setting."""
-    table = _table(
+    table = plain_table(
         (
             ("composition", False),
             ("atoms", True),
@@ -128,7 +120,7 @@ def searches_table(report: SearchReport) -> Table:
 
 def success_table(report: SearchReport) -> Table:
     """Return what each setting reached of the compositions that have a target."""
-    table = _table(
+    table = plain_table(
         (("setting", False), ("compositions at target", True), ("searches at target", True), ("rate (95 %)", True))
     )
     for s in report.settings:

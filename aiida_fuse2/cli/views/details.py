@@ -14,13 +14,11 @@ from aiida_fuse2.calculations.conversions import history_rows
 from aiida_fuse2.core.search.state import SearchState
 from aiida_fuse2.core.settings import SearchSettings
 from aiida_fuse2.query.chain import generation_records
-from aiida_fuse2.query.status import Progress
+from aiida_fuse2.query.status import HOUR, Progress, duration_text
 from aiida_fuse2.report.data import move_counts
 
 from .progress import acceptance_text, best_text, speed_text, targets_text
-from .tables import coloured, counts_text, duration_text, spacegroup_text
-
-HOUR = 3600
+from .tables import coloured, counts_text, plain_table, spacegroup_text
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -167,13 +165,9 @@ def _speed(found: Details, reached: Progress, settings: SearchSettings) -> str:
 
 def walkers_table(walkers: Sequence[WalkerNow], settings: SearchSettings) -> Table:
     """Return the walkers as a table."""
-    table = Table(box=None, pad_edge=False, header_style="dim")
-    table.add_column("walker", justify="right")
-    table.add_column("E\neV/atom", justify="right")
-    table.add_column("space group")
-    for title in ("T\neV/atom", "since\ndownhill", "accepted", "rejected"):
-        table.add_column(title, justify="right")
-    table.add_column("")
+    numbers = ("T\neV/atom", "since\ndownhill", "accepted", "rejected")
+    columns = [("walker", True), ("E\neV/atom", True), ("space group", False), *((title, True) for title in numbers)]
+    table = plain_table([*columns, ("", False)], header_style="dim")
     for now in walkers:
         table.add_row(
             str(now.walker),
@@ -190,10 +184,8 @@ def walkers_table(walkers: Sequence[WalkerNow], settings: SearchSettings) -> Tab
 
 def moves_table(moves: Sequence[Mapping[str, Any]]) -> Table:
     """Return what came of each move as a table."""
-    table = Table(box=None, pad_edge=False, header_style="dim")
-    table.add_column("move")
-    for title in ("trials", "accepted", "", "new lowest", "failed"):
-        table.add_column(title, justify="right")
+    numbers = ("trials", "accepted", "", "new lowest", "failed")
+    table = plain_table([("move", False), *((title, True) for title in numbers)], header_style="dim")
     for row in moves:
         share = f"{100 * row['accepted'] / row['trials']:.0f} %" if row["trials"] else ""
         numbers = (str(row["trials"]), str(row["accepted"]), share, str(row["best"]), str(row["failed"]))

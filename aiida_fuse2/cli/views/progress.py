@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import TypeVar
 
 from aiida import orm
@@ -18,12 +18,11 @@ from aiida_fuse2.cli.params.options import echo, echo_json
 from aiida_fuse2.core.search.state import SearchState
 from aiida_fuse2.core.settings import SearchSettings
 from aiida_fuse2.environment.daemon import daemon_problem
-from aiida_fuse2.query.refinements import RefinementProgress
-from aiida_fuse2.query.status import BestFound, Progress, RunsProgress, progress
+from aiida_fuse2.query.status import BestFound, ProcessProgress, Progress, RunsProgress, duration_text, progress
 
-from .tables import coloured, counts_text, duration_text, spacegroup_text
+from .tables import coloured, counts_text, spacegroup_text
 
-P = TypeVar("P", Progress, RunsProgress, RefinementProgress)
+P = TypeVar("P", bound=ProcessProgress)
 
 POLL_INTERVAL = 1.0
 """How often the graph is asked, s."""
@@ -36,22 +35,6 @@ BAR_WIDTH = 30
 
 PANEL_WIDTH = 80
 """Columns of the panel, where the terminal has as many."""
-
-
-def follow(search: int, settings: SearchSettings, console: Console) -> Progress:
-    """Show the progress of a search until it ends.
-
-    Args:
-        search: primary key of the search.
-        settings: of the search.
-        console: gets a live panel where it is a terminal, else one line for each generation.
-
-    Raises:
-        KeyboardInterrupt: where the user has had enough; the search goes on.
-    """
-    if console.is_terminal:
-        return _follow_live(search, settings, console)
-    return _follow_plain(search, settings, console)
 
 
 def polls(ask: Callable[[], P]) -> Iterator[tuple[P, str | None]]:
@@ -73,24 +56,63 @@ def polls(ask: Callable[[], P]) -> Iterator[tuple[P, str | None]]:
         time.sleep(POLL_INTERVAL)
 
 
-def _follow_live(search: int, settings: SearchSettings, console: Console) -> Progress:
-    with Live(console=console, auto_refresh=False) as live:
-        for reached, problem in polls(lambda: progress(search)):
-            live.update(panel(reached, settings, problem), refresh=True)
-    return reached
+def follow_progress(
+    ask: Callable[[], P],
+    console: Console,
+    *,
+    show: Callable[[P, str | None], Panel],
+    news: Callable[[P], Iterable[Text]],
+    stuck: str,
+) -> P:
+    """Show progress until what is asked for has ended.
 
+    Args:
+        ask: returns the progress.
+        console: gets a live panel where it is a terminal, else lines.
+        show: returns the panel of progress and of what keeps the daemon from advancing it, or None.
+        news: returns the lines that have come since it was called last.
+        stuck: says that nothing advances, before the reason.
 
-def _follow_plain(search: int, settings: SearchSettings, console: Console) -> Progress:
-    shown: int | None = None
+    Raises:
+        KeyboardInterrupt: where the user has had enough; what is shown continues.
+    """
+    if console.is_terminal:
+        with Live(console=console, auto_refresh=False) as live:
+            for reached, problem in polls(ask):
+                live.update(show(reached, problem), refresh=True)
+        return reached
     told: str | None = None
-    for reached, problem in polls(lambda: progress(search)):
+    for reached, problem in polls(ask):
         if problem is not None and problem != told:
-            console.print(f"the search does not advance: {problem}", soft_wrap=True)
+            console.print(f"{stuck}: {problem}", soft_wrap=True)
         told = problem
-        if reached.state is not None and reached.state.generation != shown:
-            shown = reached.state.generation
-            console.print(generation_line(reached, reached.state, settings), soft_wrap=True)
+        for line in news(reached):
+            console.print(line, soft_wrap=True)
     return reached
+
+
+def follow(search: int, settings: SearchSettings, console: Console) -> Progress:
+    """Show the progress of a search until it ends, as ``follow_progress`` does, by its generations."""
+    return follow_progress(
+        lambda: progress(search),
+        console,
+        show=lambda reached, problem: panel(reached, settings, problem),
+        news=generation_news(settings),
+        stuck="the search does not advance",
+    )
+
+
+def generation_news(settings: SearchSettings) -> Callable[[Progress], Iterator[Text]]:
+    """Return what yields a line for the last generation of a search with these settings, where it is a new one."""
+    shown: dict[int, int] = {}
+
+    def news(reached: Progress) -> Iterator[Text]:
+        state = reached.state
+        if state is not None and state.generation != shown.get(reached.pk):
+            shown[reached.pk] = state.generation
+            yield coloured(generation_line(reached, state, settings))
+
+    return news
 
 
 # --- texts --------------------------------------------------------------------------------------
@@ -157,10 +179,10 @@ def generation_line(reached: Progress, state: SearchState, settings: SearchSetti
 
 
 def report_interrupt(node: orm.WorkChainNode, text: str, ways: Mapping[str, str], *, as_json: bool) -> None:
-    """Say that something goes on after its display has ended, and what can be done about it.
+    """Say that something keeps running after its display has ended, and what can be done about it.
 
     Args:
-        node: what goes on.
+        node: what keeps running.
         text: says so.
         ways: what each command does, by command.
         as_json: whether the standard output has JSON.
@@ -186,27 +208,35 @@ def panel(reached: Progress, settings: SearchSettings, problem: str | None) -> P
     grid.add_column()
     for name, content in _rows(reached, settings):
         grid.add_row(name, content)
-    contents: list[RenderableType] = [grid]
-    if problem is not None and not reached.is_terminated:
-        contents.append(coloured((f"The search does not advance: {problem}", "bold red")))
-    title = coloured((settings.composition, "bold"), f" search {reached.pk}")
-    note = None if reached.is_terminated else "Ctrl-C leaves the search running"
-    return framed(contents, title=title, note=note, width=PANEL_WIDTH)
+    return framed([grid], reached, settings, problem, what="search", width=PANEL_WIDTH)
 
 
-def framed(contents: Sequence[RenderableType], *, title: Text, note: str | None, width: int) -> Panel:
+def framed(
+    contents: Sequence[RenderableType],
+    reached: Progress | RunsProgress,
+    settings: SearchSettings,
+    problem: str | None,
+    *,
+    what: str,
+    width: int,
+) -> Panel:
     """Return a panel with its contents below each other.
 
     Args:
         contents: of the panel.
-        title: in the upper line of its frame.
-        note: in the lower line, or None.
+        reached: how far the search is, or the runs.
+        settings: of the search.
+        problem: what keeps the daemon from advancing it, or None.
+        what: ``search`` or ``runs``.
         width: columns, where the terminal has as many.
     """
+    is_stuck = problem is not None and not reached.is_terminated
+    does = "do" if what == "runs" else "does"
+    trouble = [coloured((f"The {what} {does} not advance: {problem}", "bold red"))] if is_stuck else []
     return Panel(
-        Group(*contents),
-        title=title,
-        subtitle=note,
+        Group(*contents, *trouble),
+        title=coloured((settings.composition, "bold"), f" {what} {reached.pk}"),
+        subtitle=None if reached.is_terminated else f"Ctrl-C leaves the {what} running",
         title_align="left",
         subtitle_align="left",
         width=width,
@@ -234,7 +264,7 @@ def _rows(reached: Progress, settings: SearchSettings) -> Iterator[tuple[str, Re
 def _phase_text(reached: Progress) -> str:
     if reached.is_terminated:
         return reached.process_state
-    notes = ["paused: `verdi process play` goes on"] if reached.is_paused else []
+    notes = ["paused: `verdi process play` continues it"] if reached.is_paused else []
     notes += ["will stop after this generation"] if reached.is_stopping else []
     return "; ".join([reached.phase, *notes])
 

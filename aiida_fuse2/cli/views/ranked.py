@@ -135,7 +135,7 @@ FINAL_ROWS = 10
 
 
 def ways_on(node: orm.WorkChainNode) -> dict[str, str]:
-    """Return the commands for a search, or several runs of one, that goes on, and what they do."""
+    """Return the commands for a search, or several runs of one, that keeps running, and what they do."""
     return {
         hint(f"watch {node.pk}"): "come back",
         hint(f"show {node.pk}"): "see what was found",

@@ -134,18 +134,22 @@ def runs_table(reached: RunsProgress, settings: SearchSettings, *, width: int) -
 
 
 def _runs_table(reached: RunsProgress, settings: SearchSettings, *, is_narrow: bool) -> Table:
-    from rich.table import Table
+    from .tables import plain_table
 
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for title in ("run", "seed"):
-        table.add_column(title, justify="right", no_wrap=True)
-    table.add_column("state")
-    for title in ("structures", "unique", "E\neV/atom", "ΔE\nmeV/atom"):
-        if not (is_narrow and title == "unique"):
-            table.add_column(title, justify="right", no_wrap=True)
-    table.add_column("space group")
-    for title in ("found at", "PK"):
-        table.add_column(title, justify="right", no_wrap=True)
+    titles = (
+        "run",
+        "seed",
+        "state",
+        "structures",
+        "unique",
+        "E\neV/atom",
+        "ΔE\nmeV/atom",
+        "space group",
+        "found at",
+        "PK",
+    )
+    shown = [title for title in titles if not (is_narrow and title == "unique")]
+    table = plain_table((title, title not in {"state", "space group"}) for title in shown)
     for run in range(reached.n_runs):
         cells = _run_cells(run, reached, settings)
         table.add_row(*(cells[:4] + cells[5:] if is_narrow else cells))
@@ -196,55 +200,36 @@ def short_state(search: Progress) -> Text:
 
 
 def follow_runs(runs: int, settings: SearchSettings, console: Console) -> RunsProgress:
-    """Show the progress of several runs until all have ended.
+    """Show the progress of several runs until all have ended, as ``follow_progress`` does.
 
     Args:
         runs: primary key.
         settings: of run 0.
-        console: gets a live panel where it is a terminal, else one line for each generation of a run.
-
-    Raises:
-        KeyboardInterrupt: where the user has had enough; the runs go on.
+        console: gets a live panel where it is a terminal, else a line for each generation, and each end, of a run.
     """
-    if console.is_terminal:
-        return _follow_live(runs, settings, console)
-    return _follow_plain(runs, settings, console)
-
-
-def _follow_live(runs: int, settings: SearchSettings, console: Console) -> RunsProgress:
-    from rich.live import Live
-
     from aiida_fuse2.query.status import runs_progress
 
-    from .progress import polls
+    from .progress import follow_progress, generation_news
+    from .tables import coloured
 
-    with Live(console=console, auto_refresh=False) as live:
-        for reached, problem in polls(lambda: runs_progress(runs)):
-            live.update(runs_panel(reached, settings, problem), refresh=True)
-    return reached
+    generations = generation_news(settings)
+    ended: set[int] = set()
 
-
-def _follow_plain(runs: int, settings: SearchSettings, console: Console) -> RunsProgress:
-    from aiida_fuse2.query.status import runs_progress
-
-    from .progress import generation_line, polls
-
-    shown: dict[int, tuple[int, bool]] = {}
-    told: str | None = None
-    for reached, problem in polls(lambda: runs_progress(runs)):
-        if problem is not None and problem != told:
-            console.print(f"the runs do not advance: {problem}", soft_wrap=True)
-        told = problem
+    def news(reached: RunsProgress) -> Iterator[Text]:
         for run, search in enumerate(reached.searches):
-            generation = 0 if search.state is None else search.state.generation
-            known, had_ended = shown.get(run, (0, False))
-            shown[run] = (generation, search.is_terminated)
-            if search.state is not None and generation != known:
-                line = generation_line(search, search.state, settings)
-                console.print(f"run {run}: {line}", soft_wrap=True)
-            if search.is_terminated and not had_ended:
-                console.print(f"run {run}:", short_state(search), soft_wrap=True)
-    return reached
+            for line in generations(search):
+                yield coloured(f"run {run}: ") + line
+            if search.is_terminated and run not in ended:
+                ended.add(run)
+                yield coloured(f"run {run}: ") + short_state(search)
+
+    return follow_progress(
+        lambda: runs_progress(runs),
+        console,
+        show=lambda reached, problem: runs_panel(reached, settings, problem),
+        news=news,
+        stuck="the runs do not advance",
+    )
 
 
 def runs_panel(reached: RunsProgress, settings: SearchSettings, problem: str | None) -> Panel:
@@ -257,8 +242,10 @@ def runs_panel(reached: RunsProgress, settings: SearchSettings, problem: str | N
     """
     from rich.console import RenderableType
 
+    from aiida_fuse2.query.status import duration_text
+
     from .progress import framed
-    from .tables import coloured, duration_text
+    from .tables import coloured
 
     margins = 4
     now = reached.process_state if reached.is_terminated else reached.phase
@@ -273,8 +260,4 @@ def runs_panel(reached: RunsProgress, settings: SearchSettings, problem: str | N
                 "lowest of all ", (f"{min(reached.energies):.4f} eV/atom", "bold"), f", spread {spread:.1f} meV/atom"
             ),
         ]
-    if problem is not None and not reached.is_terminated:
-        contents.append(coloured((f"The runs do not advance: {problem}", "bold red")))
-    title = coloured((settings.composition, "bold"), f" runs {reached.pk}")
-    note = None if reached.is_terminated else "Ctrl-C leaves the runs running"
-    return framed(contents, title=title, note=note, width=PANEL_WIDTH)
+    return framed(contents, reached, settings, problem, what="runs", width=PANEL_WIDTH)

@@ -12,16 +12,13 @@ from rich.table import Table
 from rich.text import Text
 
 from aiida_fuse2.core.errors import printable_lines
-from aiida_fuse2.core.moves import MOVES
+from aiida_fuse2.core.moves import find_move
 
 PIPE_WIDTH = 160
 """Columns of text where there is no terminal to fit."""
 
 UNBOUNDED_WIDTH = 1000
 """Columns of text in which every table fits, to measure how many it needs."""
-
-MINUTE, HOUR, DAY = 60, 3600, 86400
-"""In seconds."""
 
 
 class PlainConsole(Console):
@@ -61,6 +58,19 @@ def make_console(*, stderr: bool = False) -> Console:
     return console
 
 
+def plain_table(columns: Iterable[tuple[str, bool]], *, header_style: str = "bold") -> Table:
+    """Return an empty table without lines.
+
+    Args:
+        columns: title of each, and whether it holds numbers, which stand at the right and are not broken.
+        header_style: of the titles.
+    """
+    table = Table(box=None, pad_edge=False, header_style=header_style)
+    for title, is_number in columns:
+        table.add_column(title, justify="right" if is_number else "left", no_wrap=is_number)
+    return table
+
+
 def spacegroup_text(symbol: str | None, number: int | None) -> str:
     """Return a space group as ``Pm-3m (221)``, or ``?`` where it is not known."""
     if number is None:
@@ -85,34 +95,22 @@ def numbers_text(numbers: Sequence[int]) -> str:
     return " ".join(f"{s[0]}-{s[-1]}" if len(s) > 2 else " ".join(map(str, s)) for s in spans)
 
 
-def duration_text(seconds: float) -> str:
-    """Return a time as two units at most: ``45 s``, ``12 min``, ``3 h 20 min``, ``2 d 4 h``."""
-    if seconds < MINUTE:
-        return f"{seconds:.0f} s"
-    if seconds < HOUR:
-        return f"{seconds / MINUTE:.0f} min"
-    if seconds < DAY:
-        hours, minutes = divmod(round(seconds / MINUTE), 60)
-        return f"{hours} h {minutes} min"
-    days, hours = divmod(round(seconds / HOUR), 24)
-    return f"{days} d {hours} h"
-
-
 def origin_text(row: Mapping[str, Any], *, short: bool = False) -> str:
     """Return where a structure came from: its generator, or the move that made it.
 
     Args:
         row: of ``query.ranked``.
-        short: whether to give only the number of a move.
+        short: whether to give only the name of a move.
     """
-    move = MOVES.get(row["move"])
-    if move is None:
+    name = row["move"]
+    if not name:
         return str(row["origin"])
     if short:
-        return f"move {move.number}"
-    if row["origin"] == "move":
-        return f"move {move.number} {move.name}"
-    return f"{row['origin']} (move {move.number})"
+        return f"move {name}"
+    if row["origin"] != "move":
+        return f"{row['origin']} (move {name})"
+    move = find_move(name)
+    return f"move {name if move is None else move.full_name}"
 
 
 RUNS_COLUMN = "in runs"

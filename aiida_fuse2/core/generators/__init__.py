@@ -1,8 +1,20 @@
-"""Generators of trial structures behind one protocol."""
+"""Generators of trial structures, and their registry."""
 
 from __future__ import annotations
 
-from .base import Generator, GeneratorContext
-from .registry import GENERATORS, check_generator, get_generator
+from .base import SCORE, Generator, GeneratorContext, PieceResult, PoolContext, PoolGenerator, SingleGenerator
+from .registry import OWN, generator_names, get_generator, single_generator
 
-__all__ = ["GENERATORS", "Generator", "GeneratorContext", "check_generator", "get_generator"]
+__all__ = [
+    "OWN",
+    "SCORE",
+    "Generator",
+    "GeneratorContext",
+    "PieceResult",
+    "PoolContext",
+    "PoolGenerator",
+    "SingleGenerator",
+    "generator_names",
+    "get_generator",
+    "single_generator",
+]

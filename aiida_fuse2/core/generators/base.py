@@ -1,27 +1,33 @@
-"""What every generator has in common."""
+"""The common base of all generators."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Protocol
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, ClassVar, Protocol
 
 import numpy as np
 from ase import Atoms
 
 from aiida_fuse2.core.chemistry.composition import FormulaUnit
+from aiida_fuse2.core.settings import SearchSettings
+
+SCORE = "score"
+"""Key of ``Atoms.info`` with the energy by which a generator of pools orders its structures, eV/atom."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class GeneratorContext:
-    """What a generator needs to know of a search.
+    """The values of a search that a generator needs.
 
     Attributes:
         unit: the composition.
         radii: radius of each element, Å.
         ap: module size, Å.
-        max_atoms: most atoms of a structure, counted in the cell that will be relaxed.
-        min_atoms: fewest atoms of a structure.
+        max_atoms: largest number of atoms of a structure, counted in the cell that will be relaxed.
+        min_atoms: smallest number of atoms of a structure.
     """
 
     unit: FormulaUnit
@@ -31,14 +37,132 @@ class GeneratorContext:
     min_atoms: int = 1
 
 
-class Generator(Protocol):
-    """Makes trial structures. Stateless: everything random comes from the passed generator."""
+class Generator(ABC):
+    """Base of all generators. They have no state: all randomness comes from their arguments.
 
-    name: str
+    Attributes:
+        name: name for people; the name of the entry point if another package provides it.
+        in_process: whether a search needs no job to fill its pool: it makes the structures when it needs them.
+        makes_structures: whether it makes structures; if not, the user provides them.
+    """
 
+    name: ClassVar[str]
+    in_process: ClassVar[bool] = False
+    makes_structures: ClassVar[bool] = True
+
+    def check(self, settings: SearchSettings, *, where: str) -> None:  # noqa: B027 - most need nothing
+        """Check that something can be generated.
+
+        Args:
+            settings: settings of the search.
+            where: path of the settings, for the message.
+
+        Raises:
+            InputError: if settings leave nothing to generate, or the composition does not suit.
+        """
+
+    def needs_weights(self, settings: SearchSettings) -> bool:  # noqa: ARG002 - most need none
+        """Return whether a pool job needs the weights of a network as an input."""
+        return False
+
+    def citations(self, settings: Mapping[str, Any]) -> tuple[str, ...]:  # noqa: ARG002 - the same for all settings
+        """Return the works to cite if a search has used it.
+
+        Args:
+            settings: stored settings of the search.
+        """
+        return ()
+
+
+class SingleGenerator(Generator):
+    """Makes one structure at a time."""
+
+    @abstractmethod
     def __call__(self, context: GeneratorContext, rng: np.random.Generator) -> Atoms:
         """Return one structure of the composition within the atom limits.
 
         Raises:
-            GenerationError: where this attempt gave none; the reason is counted.
+            GenerationError: if this attempt gave none; the reason is counted.
+        """
+
+
+@dataclass(frozen=True, kw_only=True)
+class PoolContext:
+    """The pool to make.
+
+    Attributes:
+        settings: settings of the search.
+        limit: largest number of atoms of a structure.
+        number: number of pools that the search has filled before; part of the random key.
+        weights: file of a network's weights, if it needs one.
+    """
+
+    settings: SearchSettings
+    limit: int
+    number: int
+    weights: Path | None = None
+
+
+class Piece(Protocol):
+    """A piece of work of a pool."""
+
+    @property
+    def key(self) -> str:
+        """Name, unique in a pool."""
+
+    @property
+    def cost(self) -> float:
+        """Relative duration: the longest pieces begin first."""
+
+
+@dataclass(frozen=True)
+class PieceResult:
+    """The result of a piece of work.
+
+    Attributes:
+        structures: best first; ``info`` has ``SCORE`` and other values of each.
+        counts: values for the summary, as plain values; ``cpu_seconds`` among them.
+    """
+
+    structures: list[Atoms] = field(default_factory=list)
+    counts: dict[str, Any] = field(default_factory=dict)
+
+
+class PoolGenerator(Generator):
+    """Makes whole pools, in independent pieces.
+
+    A job computes the pieces side by side, keeps finished pieces in its checkpoint, and orders the structures by
+    their score. Results must depend neither on the order of the pieces nor on how many are computed at a time.
+    """
+
+    @abstractmethod
+    def plan(self, pool: PoolContext) -> Sequence[Piece]:
+        """Return the pieces of work of a pool."""
+
+    def prepare(self, pool: PoolContext) -> None:
+        """Load the data that all pieces need, once in each process.
+
+        Raises:
+            InputError: if they are missing.
+        """
+
+    @abstractmethod
+    def run(self, piece: Any, pool: PoolContext) -> PieceResult:
+        """Return the result of a piece; except for the CPU time, only the arguments decide it."""
+
+    @abstractmethod
+    def lost(self, reason: str) -> PieceResult:
+        """Return the result of a piece that killed or blocked its process.
+
+        Args:
+            reason: short fixed identifier of the reason.
+        """
+
+    @abstractmethod
+    def summary(self, pool: PoolContext, counts: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+        """Return the summary of a pool, as plain values: ``tried`` and others.
+
+        Args:
+            pool: the pool.
+            counts: counts of ``PieceResult``, by key of the piece, in the order of the plan.
         """

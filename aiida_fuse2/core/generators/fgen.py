@@ -33,7 +33,7 @@ from aiida_fuse2.core.crystal.families import (
 )
 from aiida_fuse2.core.errors import GenerationError
 
-from .base import GeneratorContext
+from .base import GeneratorContext, SingleGenerator
 
 CAPACITY = len(MOTIF_SITES)
 """Largest number of atoms of a sub-module."""
@@ -169,10 +169,11 @@ def site_positions(grid: Grid, offsets: NDArray[np.float64]) -> NDArray[np.float
     return wrapped
 
 
-class FGen:
+class FGen(SingleGenerator):
     """Random stacking of motifs on a grid of sub-modules (paper section 2.2)."""
 
     name = "fgen"
+    in_process = True
 
     def __call__(self, context: GeneratorContext, rng: np.random.Generator) -> Atoms:
         """Return one structure of the composition within the atom limits.

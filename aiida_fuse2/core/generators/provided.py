@@ -16,6 +16,9 @@ from ase import Atoms
 from aiida_fuse2.core.chemistry.composition import FormulaUnit
 from aiida_fuse2.core.crystal.symmetry import SymmetryError, primitive_cell
 from aiida_fuse2.core.crystal.validity import Rejection, has_sound_cell
+from aiida_fuse2.core.settings import PROVIDED
+
+from .base import Generator
 
 PRIMITIVE_SYMPREC = 0.01
 """Tolerance for finding the primitive cell, Å: files give coordinates with as few as four digits."""
@@ -26,6 +29,14 @@ FULL_OCCUPANCY_TOLERANCE = 1e-3
 MAX_REDUCTION = 32
 """Largest accepted ratio of a given cell to its primitive cell: 2 x 2 x 2 face-centred cells. spglib takes
 seconds for thousands of atoms."""
+
+
+class Provided(Generator):
+    """Stands for the user's structures: it makes none, so every search needs a pool of them."""
+
+    name = PROVIDED
+    in_process = True
+    makes_structures = False
 
 
 class ProvidedRejection(StrEnum):

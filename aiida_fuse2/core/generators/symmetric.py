@@ -15,6 +15,9 @@ relax.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 import numpy as np
 from ase import Atoms
 
@@ -22,7 +25,7 @@ from aiida_fuse2.core.crystal.symmetry import SymmetryError, primitive_cell
 from aiida_fuse2.core.crystal.validity import shortest_contact
 from aiida_fuse2.core.errors import GenerationError
 
-from .base import GeneratorContext
+from .base import GeneratorContext, SingleGenerator
 from .templates import draw_template
 from .wyckoff import compatible_groups
 
@@ -31,6 +34,11 @@ MAX_SAMPLES = 10
 
 MIN_CONTACT = 0.5
 """Shortest distance of a structure as a fraction of the covalent radii, as in pyxtal."""
+
+CITATION = (
+    "S. Fredericks, K. Parrish, D. Sayre, Q. Zhu, PyXtal: a Python library for crystal structure generation and "
+    "symmetry analysis, Comput. Phys. Commun. 261, 107810 (2021), https://doi.org/10.1016/j.cpc.2020.107810"
+)
 
 PRIMITIVE_SYMPREC = 1e-3
 """Tolerance for finding the primitive cell of a structure whose symmetry is exact, Å."""
@@ -62,10 +70,14 @@ def _random_atoms(elements: tuple[str, ...], counts: tuple[int, ...], number: in
     raise GenerationError("too_crowded", f"space group {number}, {template.wyckoff}: no room found")
 
 
-class Symmetric:
+class Symmetric(SingleGenerator):
     """Random structures in random space groups."""
 
     name = "symmetric"
+
+    def citations(self, settings: Mapping[str, Any]) -> tuple[str, ...]:  # noqa: ARG002 - the same for all settings
+        """Return the work on pyxtal."""
+        return (CITATION,)
 
     def __call__(self, context: GeneratorContext, rng: np.random.Generator) -> Atoms:
         """Return the primitive cell of one structure of the composition within the atom limits.

@@ -1,8 +1,18 @@
-"""The 14 moves of basin hopping (paper section 2.2): one small function each, and their registry."""
+"""The moves of basin hopping (paper section 2.2): one small function each, and their registry."""
 
 from __future__ import annotations
 
 from .base import Move, MoveContext, MoveFunction
-from .registry import MOVES
+from .registry import NEW_STRUCTURE, OWN, find_move, get_move, move_names, ordered
 
-__all__ = ["MOVES", "Move", "MoveContext", "MoveFunction"]
+__all__ = [
+    "NEW_STRUCTURE",
+    "OWN",
+    "Move",
+    "MoveContext",
+    "MoveFunction",
+    "find_move",
+    "get_move",
+    "move_names",
+    "ordered",
+]

@@ -17,7 +17,7 @@ MIN_PERMUTED = 3
 
 
 def has_species(sliced: SlicedStructure) -> bool:
-    """Return whether there are atoms of different species (moves 1, 3 and 5)."""
+    """Return whether there are atoms of different species."""
     return len(np.unique(sliced.numbers)) > 1
 
 

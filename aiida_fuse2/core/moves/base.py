@@ -1,7 +1,8 @@
-"""What every move has in common."""
+"""The common base of all moves."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
@@ -13,6 +14,9 @@ from numpy.typing import NDArray
 from aiida_fuse2.core.chemistry.composition import FormulaUnit
 from aiida_fuse2.core.crystal.slicing import SlicedStructure
 
+WORD = re.compile(r"[a-z][a-z0-9_]*")
+"""Name of a move that is not one of the paper's: the names of those are numbers."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class MoveContext:
@@ -21,10 +25,10 @@ class MoveContext:
     Attributes:
         unit: the composition.
         ap: module size, Å.
-        max_atoms: most atoms that the structure to be relaxed may have.
-        exclusion: a place is vacant when it is further than this from every atom, Å.
-        new_structure: makes a new structure of at most the given number of atoms (pool or random
-            generator; moves 13 and 14); raises ``GenerationError``.
+        max_atoms: largest number of atoms that the structure to be relaxed may have.
+        exclusion: distance from every atom above which a site is vacant, Å.
+        new_structure: makes a new structure of at most the given number of atoms, from the pool or the random
+            generator; for moves that draw from the pool; raises ``GenerationError``.
     """
 
     unit: FormulaUnit
@@ -41,27 +45,65 @@ class MoveFunction(Protocol):
         """Return the trial structure.
 
         Raises:
-            MoveError: where this draw cannot be carried out.
+            MoveError: if this draw cannot be carried out.
         """
+
+
+def suits_all(sliced: SlicedStructure, context: MoveContext) -> bool:  # noqa: ARG001
+    """Return True: a move without special conditions can be used on every structure."""
+    return True
 
 
 @dataclass(frozen=True, kw_only=True)
 class Move:
-    """One move.
+    """One move: the function that makes the trial, and its conditions.
 
     Attributes:
-        number: the paper's number, 1 to 14.
-        name: short name for tables.
+        name: name in ``move_weights`` and in results: the paper's number, or a word of
+            lower-case letters, digits and ``_``.
+        title: short description for tables.
         function: makes the trial.
-        applicable: whether the move can be used on a structure at all.
-        keeps_lattice: whether the trial must keep its lattice when it is standardised (11 and 12).
+        suits: whether it can be used on a structure, in addition to the flags.
+        needs_species: whether it needs atoms of several species.
+        room: smallest number of formula units that a trial has more than its parent.
+        keeps_lattice: whether the trial must keep its lattice when it is standardised, and may equal its parent.
+        draws_from_pool: whether the trial is a new structure, from the pool or the random generator. It has no parent.
     """
 
-    number: int
     name: str
+    title: str
     function: MoveFunction
-    applicable: Callable[[SlicedStructure, MoveContext], bool]
+    suits: Callable[[SlicedStructure, MoveContext], bool] = suits_all
+    needs_species: bool = False
+    room: int = 0
     keeps_lattice: bool = False
+    draws_from_pool: bool = False
+
+    @property
+    def full_name(self) -> str:
+        """Name and title, for people."""
+        return f"{self.name} {self.title}"
+
+    def applicable(self, sliced: SlicedStructure, context: MoveContext) -> bool:
+        """Return whether the move can be used on a structure at all."""
+        if self.needs_species and not np.any(sliced.numbers != sliced.numbers[0]):
+            return False
+        if self.room and len(sliced) + self.room * context.unit.n_atoms > context.max_atoms:
+            return False
+        return self.suits(sliced, context)
+
+    def obstacle(self, unit: FormulaUnit, max_atoms: int) -> str | None:
+        """Return why the move can be used on no structure of a composition, or None if it can.
+
+        Args:
+            unit: the composition.
+            max_atoms: largest number of atoms of a structure.
+        """
+        if self.needs_species and unit.is_element:
+            return "for an element"
+        if self.room and (1 + self.room) * unit.n_atoms > max_atoms:
+            return f"with at most {max_atoms} atoms"
+        return None
 
 
 def make_crystal(numbers: NDArray[np.int64], fractional: NDArray[np.float64], cell: NDArray[np.float64]) -> Atoms:

@@ -1,27 +1,26 @@
-"""The moves by the paper's number (section 2.2)."""
+"""The moves by name; those of other packages are entry points of the group ``aiida_fuse2.moves``.
+
+A move of this package is one line of ``OWN``. The names of the paper's moves (section 2.2) are its numbers.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Collection
+from functools import cache
+from importlib.metadata import EntryPoint, entry_points
+
 from aiida_fuse2.core.crystal.slicing import SlicedStructure
+from aiida_fuse2.core.errors import InputError
 
 from . import atoms, cells, modules, new, supercells
-from .base import Move, MoveContext
+from .base import WORD, Move, MoveContext
 
-
-def _always(sliced: SlicedStructure, context: MoveContext) -> bool:  # noqa: ARG001
-    return True
-
-
-def _compound(sliced: SlicedStructure, context: MoveContext) -> bool:  # noqa: ARG001
-    return atoms.has_species(sliced)
+GROUP = "aiida_fuse2.moves"
+"""Entry points of moves of other packages: each an instance of ``Move`` with the name of the entry point."""
 
 
 def _part(sliced: SlicedStructure, context: MoveContext) -> bool:  # noqa: ARG001
     return atoms.has_part(sliced)
-
-
-def _compound_part(sliced: SlicedStructure, context: MoveContext) -> bool:  # noqa: ARG001
-    return atoms.has_species(sliced) and atoms.has_part(sliced)
 
 
 def _submodules(sliced: SlicedStructure, context: MoveContext) -> bool:  # noqa: ARG001
@@ -44,44 +43,78 @@ def _room_for_three(sliced: SlicedStructure, context: MoveContext) -> bool:
     return supercells.has_room(sliced, context, 3)
 
 
+NEW_STRUCTURE = Move(name="14", title="new, any size", function=new.new_of_any_size, draws_from_pool=True)
+"""The move of a walker that has no structure, or whose attempts have all failed."""
+
 _ALL = (
-    Move(number=1, name="swap atoms", function=atoms.swap_atoms, applicable=_compound),
-    Move(number=2, name="atom to vacancy", function=atoms.move_to_vacancy, applicable=_always),
-    Move(number=3, name="permute some", function=atoms.permute_some, applicable=_compound_part),
-    Move(
-        number=4,
-        name="permute some with vacancies",
-        function=atoms.permute_some_with_vacancies,
-        applicable=_part,
-    ),
-    Move(number=5, name="permute all", function=atoms.permute_all, applicable=_compound),
-    Move(
-        number=6,
-        name="permute all with vacancies",
-        function=atoms.permute_all_with_vacancies,
-        applicable=_always,
-    ),
-    Move(number=7, name="swap sub-modules", function=modules.swap_submodules, applicable=_submodules),
-    Move(number=8, name="swap modules", function=modules.swap_modules, applicable=_modules),
-    Move(number=9, name="new cell shape", function=cells.new_cell_shape, applicable=_always),
-    Move(number=10, name="mutate sub-module", function=cells.mutate_submodule, applicable=_mutable),
-    Move(
-        number=11,
-        name="double",
-        function=supercells.double,
-        applicable=_room_for_two,
-        keeps_lattice=True,
-    ),
-    Move(
-        number=12,
-        name="triple",
-        function=supercells.triple,
-        applicable=_room_for_three,
-        keeps_lattice=True,
-    ),
-    Move(number=13, name="new, same size", function=new.new_of_this_size, applicable=_always),
-    Move(number=14, name="new, any size", function=new.new_of_any_size, applicable=_always),
+    Move(name="1", title="swap atoms", function=atoms.swap_atoms, needs_species=True),
+    Move(name="2", title="atom to vacancy", function=atoms.move_to_vacancy),
+    Move(name="3", title="permute some", function=atoms.permute_some, suits=_part, needs_species=True),
+    Move(name="4", title="permute some with vacancies", function=atoms.permute_some_with_vacancies, suits=_part),
+    Move(name="5", title="permute all", function=atoms.permute_all, needs_species=True),
+    Move(name="6", title="permute all with vacancies", function=atoms.permute_all_with_vacancies),
+    Move(name="7", title="swap sub-modules", function=modules.swap_submodules, suits=_submodules),
+    Move(name="8", title="swap modules", function=modules.swap_modules, suits=_modules),
+    Move(name="9", title="new cell shape", function=cells.new_cell_shape),
+    Move(name="10", title="mutate sub-module", function=cells.mutate_submodule, suits=_mutable),
+    Move(name="11", title="double", function=supercells.double, suits=_room_for_two, room=1, keeps_lattice=True),
+    Move(name="12", title="triple", function=supercells.triple, suits=_room_for_three, room=2, keeps_lattice=True),
+    Move(name="13", title="new, same size", function=new.new_of_this_size, draws_from_pool=True),
+    NEW_STRUCTURE,
 )
 
-MOVES: dict[int, Move] = {move.number: move for move in _ALL}
-"""Every move by its number."""
+OWN: dict[str, Move] = {move.name: move for move in _ALL}
+"""Every move of this package by its name, in the order in which they are drawn and shown."""
+
+
+@cache
+def _of_others() -> dict[str, EntryPoint]:
+    """Return the entry points of other packages by name; this takes milliseconds."""
+    return {point.name: point for point in entry_points(group=GROUP) if point.name not in OWN}
+
+
+def move_names() -> list[str]:
+    """Return the names of all moves: those of this package, then those of others."""
+    return ordered({*OWN, *_of_others()})
+
+
+def ordered(names: Collection[str]) -> list[str]:
+    """Return names of moves in the order in which they are drawn and shown."""
+    return [*(name for name in OWN if name in names), *sorted(set(names) - set(OWN))]
+
+
+@cache
+def _load(name: str) -> Move:
+    point = _of_others()[name]
+    loaded = point.load()
+    if not isinstance(loaded, Move) or loaded.name != name or not WORD.fullmatch(name):
+        raise ImportError(f"{point.value} must be a Move with the name of its entry point, a word in lower case")
+    return loaded
+
+
+def get_move(name: str, *, where: str = "move") -> Move:
+    """Return a move.
+
+    Args:
+        name: name of the move.
+        where: name of the input, for the error.
+
+    Raises:
+        InputError: if there is no such move, or that of another package cannot be imported.
+    """
+    if name in OWN:
+        return OWN[name]
+    if name not in _of_others():
+        raise InputError(where, name, f"there is no move {name}; must be one of {', '.join(move_names())}")
+    try:
+        return _load(name)
+    except (ImportError, AttributeError) as error:
+        raise InputError(where, name, f"the package that brings it cannot be used ({error})") from error
+
+
+def find_move(name: str) -> Move | None:
+    """Return a move, or None if it is not installed or no move was used."""
+    try:
+        return get_move(name)
+    except InputError:
+        return None

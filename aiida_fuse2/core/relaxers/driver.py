@@ -1,4 +1,4 @@
-"""Relaxes one structure, atoms and cell together: optional pre-relaxation, optimiser, and the values that are kept."""
+"""Relaxes one structure, atoms and cell together: the optimiser, and the values that are kept."""
 
 from __future__ import annotations
 
@@ -10,8 +10,6 @@ import numpy as np
 from ase import Atoms, units
 from numpy.typing import NDArray
 
-from aiida_fuse2.core.chemistry.composition import formula_unit
-from aiida_fuse2.core.chemistry.molecular import molecular_volume
 from aiida_fuse2.core.crystal.symmetry import space_group
 from aiida_fuse2.core.crystal.uniqueness import encode_fingerprint, fingerprint
 from aiida_fuse2.core.crystal.validity import has_sound_cell, isolated_atoms, shortest_contact
@@ -23,7 +21,6 @@ from .energies import check_energy, lowest_energy
 from .failures import CONVERGED, Failure
 from .optimiser import Limits, Minimum, minimise
 from .projection import find_projection
-from .soft_spheres import SoftSpheres
 
 DESCRIBED = (
     "energy",
@@ -57,7 +54,7 @@ class RelaxedStructure:
         atoms: last geometry, without calculator.
         values: plain values: energy and enthalpy (eV/atom), volume (Å³), atoms, space groups at the
             two tolerances, steps, largest force (eV/Å); also after a failure: name of the potential,
-            evaluations of it and of the pre-relaxation, CPU seconds.
+            evaluations of it, CPU seconds.
         fingerprint: shape (36,), or None if it failed.
     """
 
@@ -122,29 +119,6 @@ def check_geometry(atoms: Atoms, isolated_distance: float) -> None:
     isolated = isolated_atoms(atoms, isolated_distance)
     if isolated:
         raise RelaxationError(Failure.ISOLATED, f"atom {isolated[0]}")
-
-
-def _is_molecular(atoms: Atoms) -> bool:
-    return molecular_volume(formula_unit(atoms.symbols.formula.count())) is not None
-
-
-def _prerelax(atoms: Atoms, settings: RelaxSettings) -> Minimum:
-    """Return a structure after the soft spheres; it need not be at their minimum.
-
-    Raises:
-        RelaxationError: if the geometry is impossible.
-    """
-    chosen = settings.prerelax
-    limits = Limits(
-        fmax=chosen.fmax,
-        max_evaluations=chosen.max_evaluations,
-        max_displacement=settings.max_step_length,
-        max_strain=settings.max_step_strain,
-        pressure=0.0 if _is_molecular(atoms) else chosen.pressure * units.GPa,  # which would make molecules touch
-        relax_cell=settings.relax_cell,
-    )
-    spheres = _Watched(SoftSpheres(chosen.anion_distance), settings, atoms)
-    return minimise(spheres, atoms.numbers, atoms.positions, atoms.cell.array, limits)
 
 
 def _minimise(atoms: Atoms, evaluator: Evaluator, settings: RelaxSettings) -> Minimum:
@@ -294,13 +268,9 @@ def relax(atoms: Atoms, evaluator: Evaluator, settings: RelaxSettings) -> Relaxe
     start = Atoms(numbers=atoms.numbers, positions=atoms.positions, cell=atoms.cell, pbc=True)
     watched = _Watched(evaluator, settings, start)
     status, detail, vector = CONVERGED, "", None
-    values: dict[str, Any] = {"potential": evaluator.name, "prerelax_evaluations": 0}
+    values: dict[str, Any] = {"potential": evaluator.name}
     try:
         check_geometry(start, settings.isolated_distance)
-        if settings.prerelax.enabled:
-            eased = _prerelax(start, settings)
-            values["prerelax_evaluations"] = eased.evaluations
-            start = Atoms(numbers=start.numbers, positions=eased.positions, cell=eased.cell, pbc=True)
         method = _minimise if settings.optimizer == JOINT_LBFGS else _minimise_with_ase
         found = method(start, watched, settings)
         final = _final(start, found, settings)

@@ -34,7 +34,7 @@ TEXTS = frozenset({"status", "detail", "potential", "spacegroup_symbol", "spaceg
 """Values of a result that are texts."""
 
 COUNTS = frozenset({"n_atoms", "spacegroup", "spacegroup_loose", "steps", "evaluations", "prerelax_evaluations"})
-"""Values that are whole numbers, not negative."""
+"""Values that are whole numbers, not negative; the last is in results of earlier versions only."""
 
 NOT_NEGATIVE = frozenset({"volume", "fmax", "gnorm", "cpu_seconds"})
 """Values that are numbers, not negative."""

@@ -10,7 +10,7 @@ from pydantic import Field
 
 from aiida_fuse2.core.crystal.uniqueness import fingerprint
 from aiida_fuse2.core.errors import RelaxationError
-from aiida_fuse2.core.settings import CHGNET, PAIR, NotNegative, Positive, Settings, Symprecs
+from aiida_fuse2.core.settings import NotNegative, Positive, Settings, Symprecs
 
 from .driver import RelaxedStructure, check_contacts, check_geometry, describe
 from .energies import check_energy
@@ -22,7 +22,7 @@ TIERS = "tiers"
 TIER = "tier"
 """Key of a row with the name of the tier in which the structure ended."""
 
-SUMMED = ("cpu_seconds", "evaluations", "prerelax_evaluations", "steps")
+SUMMED = ("cpu_seconds", "evaluations", "steps")
 """Values of a row that are sums over all tiers."""
 
 SHOWN = ("status", "energy", "cpu_seconds", "evaluations")
@@ -32,20 +32,14 @@ SHOWN = ("status", "energy", "cpu_seconds", "evaluations")
 NOT_ALL_MINIMA = "saddle points and shallow slopes may be among them"
 """What a limit on forces does not exclude."""
 
-PROGRAMS = {PAIR: "pair potentials", "gulp": "GULP", "vasp": "VASP", "qe": "Quantum ESPRESSO"}
-"""Names of the programs for people, by calculator or tier."""
 
-
-def relaxed_to(name: str, settings: Mapping[str, Any]) -> str:
+def relaxed_to(program: str, settings: Mapping[str, Any]) -> str:
     """Return how tightly a tier relaxes structures and with which program, such as ``0.05 eV/Å with CHGNet 0.3.0``.
 
     Args:
-        name: name of the tier.
+        program: name of the program, for people.
         settings: settings of the tier; a tier of another package without ``fmax`` has its own criterion.
     """
-    calculator = str(settings.get("calculator", name))
-    short = calculator.rpartition(".")[2]
-    program = f"CHGNet {settings.get('model')}" if calculator == CHGNET else PROGRAMS.get(calculator, short)
     if "max_gnorm" in settings:
         limit = f"GULP's tolerances or a gradient norm of {settings['max_gnorm']:g}"
     elif "fmax" in settings:

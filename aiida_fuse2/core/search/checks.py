@@ -6,20 +6,35 @@ from ase.data import atomic_numbers
 
 from aiida_fuse2.core.chemistry.composition import FormulaUnit
 from aiida_fuse2.core.errors import InputError
-from aiida_fuse2.core.generators import check_generator
-from aiida_fuse2.core.settings import CHGNET, CHGNET_ELEMENTS, GNOA, MAX_TRIALS
+from aiida_fuse2.core.generators import get_generator
+from aiida_fuse2.core.moves import get_move, ordered
+from aiida_fuse2.core.settings import MAX_TRIALS
 from aiida_fuse2.core.settings.search import SearchSettings
 
 
 def check_search(settings: SearchSettings, *, where: str = "settings") -> None:
-    """Check what concerns several settings together.
+    """Check the settings that depend on each other.
+
+    Raises:
+        InputError: for the first contradiction.
+    """
+    check_pool(settings, where=where)
+    trials = settings.walkers * settings.trials_per_step
+    if trials > MAX_TRIALS:
+        expected = f"{trials} trials in a generation (times {settings.walkers} walkers); at most {MAX_TRIALS}"
+        raise InputError(f"{where}.trials_per_step", settings.trials_per_step, expected)
+    _check_weights(settings, settings.unit, where)
+
+
+def check_pool(settings: SearchSettings, *, where: str = "settings") -> None:
+    """Check the settings of a pool; the job that makes it does not need packages with moves.
 
     Raises:
         InputError: for the first contradiction.
     """
     unit = settings.unit
     _ = settings.ap  # radii and oxidation states
-    check_generator(settings.generator, where=f"{where}.generator")
+    generator = get_generator(settings.generator, where=f"{where}.generator")
     for field, value in (("max_atoms", settings.max_atoms), ("initial_max_atoms", settings.initial_limit)):
         if value < unit.n_atoms:
             raise InputError(f"{where}.{field}", value, f"one formula unit of {unit.formula} has {unit.n_atoms} atoms")
@@ -32,24 +47,8 @@ def check_search(settings: SearchSettings, *, where: str = "settings") -> None:
     ):
         expected = f"no multiple of {unit.n_atoms} atoms lies between it and {settings.initial_limit}"
         raise InputError(f"{where}.pool.min_atoms", settings.pool.min_atoms, expected)
-    trials = settings.walkers * settings.trials_per_step
-    if trials > MAX_TRIALS:
-        expected = f"{trials} trials in a generation (times {settings.walkers} walkers); at most {MAX_TRIALS}"
-        raise InputError(f"{where}.trials_per_step", settings.trials_per_step, expected)
-    if settings.generator == GNOA:
-        _check_gnoa(settings, where)
+    generator.check(settings, where=where)
     _check_pairs(settings, unit, where)
-    _check_weights(settings, unit, where)
-
-
-def _check_gnoa(settings: SearchSettings, where: str) -> None:
-    from aiida_fuse2.core.generators.gnoa.assignments import check_gnoa
-
-    unknown = [s for s in settings.unit.elements if s not in CHGNET_ELEMENTS]
-    if settings.gnoa.network == CHGNET and unknown:
-        expected = f"CHGNet does not know {', '.join(unknown)} of {settings.unit.formula}; take another network"
-        raise InputError(f"{where}.gnoa.network", CHGNET, expected)
-    check_gnoa(settings, where=where)
 
 
 def _check_pairs(settings: SearchSettings, unit: FormulaUnit, where: str) -> None:
@@ -67,15 +66,11 @@ def _check_pairs(settings: SearchSettings, unit: FormulaUnit, where: str) -> Non
 
 def _check_weights(settings: SearchSettings, unit: FormulaUnit, where: str) -> None:
     """A search in which no weighted move can ever be used would propose nothing but new structures."""
-    never: dict[int, str] = {}
-    if unit.is_element:
-        never |= dict.fromkeys((1, 3, 5), "for an element")
-    for number, times in ((11, 2), (12, 3)):
-        if times * unit.n_atoms > settings.max_atoms:
-            never[number] = f"with at most {settings.max_atoms} atoms"
     for field in ("move_weights", "melted_move_weights"):
-        weights: dict[int, float] | None = getattr(settings, field)
-        used = [number for number, weight in sorted((weights or {}).items()) if weight > 0]
-        if used and all(number in never for number in used):
-            reasons = "; ".join(f"move {number} cannot be used {never[number]}" for number in used)
+        weights: dict[str, float] | None = getattr(settings, field)
+        moves = [get_move(name, where=f"{where}.{field}") for name in ordered(weights or {})]
+        used = [move for move in moves if weights and weights[move.name] > 0]
+        obstacles = {move.name: move.obstacle(unit, settings.max_atoms) for move in used}
+        if used and all(obstacles.values()):
+            reasons = "; ".join(f"move {name} cannot be used {why}" for name, why in obstacles.items())
             raise InputError(f"{where}.{field}", weights, f"{reasons}; give another move a weight above 0")

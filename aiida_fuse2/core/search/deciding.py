@@ -228,10 +228,10 @@ class Decider:
                 explored.append(ExploredStructure(trial.label, number, self.energy(trial.label), vector))
         return finder.add_found(self.state.targets, explored)
 
-    def count_moves(self) -> dict[int, tuple[int, int]]:
+    def count_moves(self) -> dict[str, tuple[int, int]]:
         """Return the numbers of relaxed and accepted trials of each move, including this generation."""
         moves = dict(self.state.moves)
-        for trial in self.trials:
+        for trial in (trial for trial in self.trials if trial.move):
             relaxed, accepted = moves.get(trial.move, (0, 0))
             moves[trial.move] = (relaxed + 1, accepted + (self.outcomes[trial.label] in ACCEPTED))
         return moves

@@ -1,4 +1,4 @@
-"""What a generation tries: the initial population, rattled copies, and the walkers' moves."""
+"""The trials of a generation: the initial population, rattled copies, and the walkers' moves."""
 
 from __future__ import annotations
 
@@ -22,20 +22,17 @@ from aiida_fuse2.core.crystal.symmetry import (
 from aiida_fuse2.core.crystal.uniqueness import are_equal
 from aiida_fuse2.core.crystal.validity import check_validity, has_sound_cell
 from aiida_fuse2.core.errors import GenerationError, MoveError
-from aiida_fuse2.core.generators import GeneratorContext, get_generator
-from aiida_fuse2.core.moves import MOVES, Move, MoveContext
+from aiida_fuse2.core.generators import GeneratorContext, single_generator
+from aiida_fuse2.core.moves import NEW_STRUCTURE, Move, MoveContext, get_move, ordered
 from aiida_fuse2.core.rng import Purpose, keyed_generator
 from aiida_fuse2.core.settings import SearchSettings
 
 from .pool import ORIGIN, PoolReader
 from .state import FollowUp, SearchState, Walker
-from .trials import MOVE_INITIAL, MOVE_RATTLE, Trial, TrialInfo, trial_label
+from .trials import RATTLE, Trial, TrialInfo, trial_label
 
 SYMMETRIC_SYMPREC = 1e-3
 """Tolerance for the symmetry that a generated structure was built with, Å."""
-
-MOVE_ANY_SIZE = 14
-"""The move of a walker that has no structure, or whose attempts have all failed."""
 
 
 @dataclass
@@ -43,7 +40,7 @@ class Proposal:
     """The trials of one generation, and the counts of drawing them.
 
     Attributes:
-        trials: in the order of their labels' creation.
+        trials: trials in the order of their creation.
         rejections: number of attempts that gave no trial, by reason.
         pool: the pool after the draws, or None if the search has none.
         cut: whether the budget of structures was too small for all trials of the generation.
@@ -74,7 +71,7 @@ class Proposer:
         self.unit = settings.unit
         self.radii = settings.resolved_radii
         self.ap = settings.ap
-        self._random = get_generator(settings.random_generator)
+        self._random = single_generator(settings.random_generator)
 
     # --- structures -------------------------------------------------------------------------------
 
@@ -86,7 +83,7 @@ class Proposer:
         return atoms
 
     def new_structure(self, max_atoms: int, rng: np.random.Generator) -> Atoms:
-        """Return a structure from pool or random generator with equal probability (moves 13 and 14)."""
+        """Return a structure from pool or random generator with equal chance (for moves that draw from the pool)."""
         use_pool = rng.random() < 0.5
         pool = self.proposal.pool
         if use_pool and pool is not None:
@@ -123,7 +120,7 @@ class Proposer:
             bare = symmetrise(bare, symmetry.symprec)
         return Start(rattle(bare, symmetry.rattle, rng), origin, symmetric=False)
 
-    def add(self, start: Start, *, walker: int, trial: int, attempt: int, move: int, parent: str = "") -> None:
+    def add(self, start: Start, *, walker: int, trial: int, attempt: int, move: str = "", parent: str = "") -> None:
         """Add a trial to the proposal."""
         label = trial_label(self.state.generation, walker, trial)
         info = TrialInfo(
@@ -173,7 +170,7 @@ class Proposer:
         if refusal is not None:
             self.proposal.rejections[refusal] += 1
             return False
-        self.add(start, walker=trial % self.settings.walkers, trial=trial, attempt=attempt, move=MOVE_INITIAL)
+        self.add(start, walker=trial % self.settings.walkers, trial=trial, attempt=attempt)
         return True
 
     # --- rattled copies ---------------------------------------------------------------------------
@@ -189,8 +186,8 @@ class Proposer:
             for cell in self._cells_to_rattle(structures[followup.label]):
                 trial = self.settings.trials_per_step + counts[followup.walker]
                 rng = self.stream(Purpose.PREPARE, followup.walker, trial)
-                start = Start(rattle(cell, self.settings.symmetry.rattle, rng), "rattle", symmetric=False)
-                self.add(start, walker=followup.walker, trial=trial, attempt=0, move=MOVE_RATTLE, parent=followup.label)
+                start = Start(rattle(cell, self.settings.symmetry.rattle, rng), RATTLE, symmetric=False)
+                self.add(start, walker=followup.walker, trial=trial, attempt=0, parent=followup.label)
                 counts[followup.walker] += 1
 
     def _cells_to_rattle(self, atoms: Atoms) -> list[Atoms]:
@@ -213,13 +210,12 @@ class Proposer:
         sliced = None if current is None else self._slice(current)
         for attempt in range(self.settings.max_attempts):
             rng = self.stream(Purpose.MOVE, index, trial, attempt)
-            move = MOVES[MOVE_ANY_SIZE] if sliced is None else self._draw_move(walker, sliced, rng)
+            move = NEW_STRUCTURE if sliced is None else self._draw_move(walker, sliced, rng)
             if self._try_move(move, sliced, current, walker=index, trial=trial, attempt=attempt, rng=rng):
                 return
         attempt = self.settings.max_attempts
         rng = self.stream(Purpose.MOVE, index, trial, attempt)
-        last = MOVES[MOVE_ANY_SIZE]
-        self._try_move(last, None, None, walker=index, trial=trial, attempt=attempt, rng=rng)
+        self._try_move(NEW_STRUCTURE, None, None, walker=index, trial=trial, attempt=attempt, rng=rng)
 
     def _slice(self, current: Atoms) -> SlicedStructure | None:
         try:
@@ -242,11 +238,12 @@ class Proposer:
         if walker.thermostat.is_melted(self.settings.acceptance):
             weights = self.settings.melted_move_weights or weights
         context = self._context()
-        usable = [m for m, w in sorted(weights.items()) if w > 0 and MOVES[m].applicable(sliced, context)]
+        weighted = [get_move(name) for name in ordered(weights) if weights[name] > 0]
+        usable = [move for move in weighted if move.applicable(sliced, context)]
         if not usable:
-            return MOVES[MOVE_ANY_SIZE]
-        chances = np.array([weights[m] for m in usable])
-        return MOVES[usable[int(rng.choice(len(usable), p=chances / chances.sum()))]]
+            return NEW_STRUCTURE
+        chances = np.array([weights[move.name] for move in usable])
+        return usable[int(rng.choice(len(usable), p=chances / chances.sum()))]
 
     def _try_move(
         self,
@@ -259,7 +256,7 @@ class Proposer:
         attempt: int,
         rng: np.random.Generator,
     ) -> bool:
-        """Make one attempt at a trial and return whether it gave one."""
+        """Make one attempt at a trial; return whether it gave one."""
         try:
             if sliced is None:
                 made = self.new_structure(self.settings.max_atoms, rng)
@@ -277,17 +274,12 @@ class Proposer:
         if refusal is not None:
             self.proposal.rejections[str(refusal)] += 1
             return False
-        new = move.number in NEW_STRUCTURE_MOVES
-        parent = "" if new else str(self.state.walkers[walker].current or "")
-        self.add(start, walker=walker, trial=trial, attempt=attempt, move=move.number, parent=parent)
+        parent = "" if move.draws_from_pool else str(self.state.walkers[walker].current or "")
+        self.add(start, walker=walker, trial=trial, attempt=attempt, move=move.name, parent=parent)
         return True
 
     def _equals(self, made: Atoms, current: Atoms) -> bool:
         return are_equal(made, current, stol=self.settings.uniqueness.stol)
-
-
-NEW_STRUCTURE_MOVES = frozenset({13, 14})
-"""Moves whose trial is not made from the walker's current structure."""
 
 
 def propose(

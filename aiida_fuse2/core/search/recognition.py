@@ -16,11 +16,11 @@ from aiida_fuse2.core.crystal.uniqueness import (
     fingerprint,
     fingerprint_distance,
 )
-from aiida_fuse2.core.moves import MOVES
+from aiida_fuse2.core.moves import find_move
 from aiida_fuse2.core.relaxers.failures import CONVERGED
 
 from .deciding import Comparison, KnownStructure
-from .trials import MOVE_RATTLE, Trial
+from .trials import RATTLE, Trial
 
 MAX_KNOWN_CANDIDATES = 2
 """Largest number of relaxed structures that a trial is compared with."""
@@ -101,8 +101,8 @@ def known_candidates(trials: Sequence[Trial], index: RelaxedIndex) -> dict[str, 
 
 
 def _is_meant_to_be_equal(trial: Trial) -> bool:
-    move = trial.info.move
-    return move == MOVE_RATTLE or (move in MOVES and MOVES[move].keeps_lattice)
+    move = find_move(trial.info.move)
+    return trial.info.origin == RATTLE or (move is not None and move.keeps_lattice)
 
 
 def recognise(candidates: Mapping[str, Sequence[KnownStructure]], same: Comparison) -> dict[str, KnownStructure]:

@@ -10,9 +10,11 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Self
 
+from aiida_fuse2.core.moves import ordered
 from aiida_fuse2.core.settings import SearchSettings
 
 from .acceptance import Thermostat
+from .trials import NO_MOVES
 
 
 @dataclass(frozen=True)
@@ -96,7 +98,7 @@ class SearchState:
         pool_remaining: number of structures left in the pool.
         failures: number of failed relaxations, by reason.
         rejections: number of rejected attempts at trials, by reason.
-        moves: for each move, trials relaxed and trials accepted.
+        moves: for each move, by name, trials relaxed and trials accepted.
         cpu_seconds: CPU time of the relaxations so far, s; the only value that differs when a search is repeated.
         targets: targets of the search that were found, by name.
     """
@@ -115,7 +117,7 @@ class SearchState:
     pool_remaining: int = 0
     failures: dict[str, int] = field(default_factory=dict)
     rejections: dict[str, int] = field(default_factory=dict)
-    moves: dict[int, tuple[int, int]] = field(default_factory=dict)
+    moves: dict[str, tuple[int, int]] = field(default_factory=dict)
     cpu_seconds: float = 0.0
     targets: dict[str, FoundTarget] = field(default_factory=dict)
 
@@ -148,12 +150,12 @@ class SearchState:
         values["walkers"] = [asdict(w) for w in self.walkers]
         values["followups"] = [asdict(f) for f in self.followups]
         values["pool_positions"] = {str(z): n for z, n in sorted(self.pool_positions.items())}
-        values["moves"] = {str(m): list(n) for m, n in sorted(self.moves.items())}
+        values["moves"] = {name: list(self.moves[name]) for name in ordered(self.moves)}
         return values
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Self:
-        """Return the state of ``to_dict``."""
+        """Return the state of ``to_dict``, or of an earlier version."""
         walkers = tuple(Walker(**{**w, "thermostat": Thermostat(**w["thermostat"])}) for w in values["walkers"])
         return cls(
             **{
@@ -162,7 +164,7 @@ class SearchState:
                 "walkers": walkers,
                 "followups": tuple(FollowUp(**f) for f in values["followups"]),
                 "pool_positions": {int(z): n for z, n in values["pool_positions"].items()},
-                "moves": {int(m): (n[0], n[1]) for m, n in values["moves"].items()},
+                "moves": {name: (n[0], n[1]) for name, n in values["moves"].items() if name not in NO_MOVES},
                 "targets": {name: FoundTarget(**found) for name, found in values.get("targets", {}).items()},
             }
         )

@@ -21,7 +21,7 @@ from aiida_fuse2.core.crystal.uniqueness import (
 from aiida_fuse2.core.errors import ReasonedError
 
 from .state import FoundTarget
-from .trials import MOVE_INITIAL, Trial, TrialInfo
+from .trials import Trial, TrialInfo
 
 TARGET = "target"
 """Origin of a target that is relaxed to get its energy; it never enters the search."""
@@ -75,7 +75,7 @@ def target_trial(name: str, position: int, atoms: Atoms, symprec: float) -> Tria
         walker=0,
         trial=position,
         attempt=0,
-        move=MOVE_INITIAL,
+        move="",
         origin=TARGET,
         parent="",
         symmetric_start=False,

@@ -7,11 +7,11 @@ from typing import Any, Self
 
 from ase import Atoms
 
-MOVE_INITIAL = 0
-"""Number instead of that of a move for the initial population."""
+RATTLE = "rattle"
+"""Origin of a structure that is rattled and relaxed again."""
 
-MOVE_RATTLE = 15
-"""Number instead of that of a move for a structure that is rattled and relaxed again."""
+NO_MOVES = frozenset({"0", "15"})
+"""What earlier versions wrote in place of a move, for the initial population and rattled copies."""
 
 SINGLE_LABEL = "structure"
 """Label of a structure that is relaxed alone."""
@@ -37,7 +37,7 @@ class TrialInfo:
         walker: index of the walker that tests it.
         trial: index within walker and generation.
         attempt: which attempt at this trial succeeded, from 0.
-        move: 1 to 14, ``MOVE_INITIAL`` or ``MOVE_RATTLE``.
+        move: name of the move that made it; empty if none did.
         origin: generator of a new structure, ``move`` or ``rattle``.
         parent: label of the structure that it was made from, or empty.
         symmetric_start: whether it is relaxed with the symmetry it has.
@@ -48,7 +48,7 @@ class TrialInfo:
     walker: int
     trial: int
     attempt: int
-    move: int
+    move: str
     origin: str
     parent: str
     symmetric_start: bool
@@ -59,9 +59,16 @@ class TrialInfo:
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Self:
-        """Return the information of ``to_dict``; other keys are ignored."""
+        """Return the information of ``to_dict``, or of an earlier version; other keys are ignored."""
         names = cls.__dataclass_fields__
-        return cls(**{name: _as_declared(values[name], names[name].type) for name in names})
+        found = {name: _as_declared(values[name], names[name].type) for name in names}
+        return cls(**{**found, "move": move_of(found["move"])})
+
+
+def move_of(value: object) -> str:
+    """Return the name of the move in a record of this or of an earlier version, which had numbers; empty for none."""
+    name = str(value)
+    return "" if name in NO_MOVES else name
 
 
 def _as_declared(value: Any, kind: object) -> Any:
@@ -98,7 +105,7 @@ def single_trial(atoms: Atoms, label: str = SINGLE_LABEL, *, origin: str = "prov
         walker=0,
         trial=0,
         attempt=0,
-        move=0,
+        move="",
         origin=origin,
         parent=parent,
         symmetric_start=False,

@@ -30,10 +30,9 @@ from .base import (
     TrialCount,
     parse_settings,
 )
-from .relax import JOINT_LBFGS, MAX_ARGUMENTS_LENGTH, PrerelaxSettings, RelaxSettings
+from .relax import JOINT_LBFGS, MAX_ARGUMENTS_LENGTH, RelaxSettings
 from .search import (
     MAX_WEIGHT,
-    N_MOVES,
     AcceptanceSettings,
     CompositionSettings,
     GnoaSettings,
@@ -62,7 +61,6 @@ __all__ = [
     "MAX_WEIGHT",
     "MEGNET",
     "MIN_SYMPREC",
-    "N_MOVES",
     "PAIR",
     "PROVIDED",
     "AcceptanceSettings",
@@ -75,7 +73,6 @@ __all__ = [
     "OxidationState",
     "PoolSettings",
     "Positive",
-    "PrerelaxSettings",
     "RelaxSettings",
     "SearchSettings",
     "Settings",

@@ -23,20 +23,6 @@ JOINT_LBFGS = "JointLBFGS"
 _CALCULATOR = re.compile(r"[A-Za-z_][A-Za-z0-9_]*(\.[A-Za-z_][A-Za-z0-9_]*)+")
 
 
-class PrerelaxSettings(Settings):
-    """Pre-relaxation with repelling spheres."""
-
-    enabled: bool = Field(
-        description="Whether short contacts and the volume are repaired first, without the potential."
-    )
-    anion_distance: NotNegative = Field(
-        le=5.0, description="Least distance of two anions; other atoms touch at the sum of covalent radii, Å."
-    )
-    pressure: float = Field(ge=0, le=1000, description="Pressure on the spheres, GPa.")
-    fmax: Positive = Field(description="Largest force, and stress times volume per atom, at its end, eV/Å.")
-    max_evaluations: LargeCount = Field(description="Evaluations after which it ends in any case.")
-
-
 class RelaxSettings(Settings):
     """One tier of relaxation, as a batch job on the target machine runs it."""
 
@@ -65,13 +51,10 @@ class RelaxSettings(Settings):
         description="Number of evaluations (JointLBFGS) or steps (ASE) after which a relaxation has failed."
     )
     max_step_length: Positive = Field(le=1.0, description="Longest displacement of an atom in a step, Å.")
-    max_step_strain: Positive = Field(
-        le=0.3, description="Largest elongation of the cell in a step; JointLBFGS and the pre-relaxation only."
-    )
+    max_step_strain: Positive = Field(le=0.3, description="Largest elongation of the cell in a step; JointLBFGS only.")
     keep_symmetry: bool = Field(
         description="Whether the exact symmetry of the start is kept, despite rounding errors; JointLBFGS only."
     )
-    prerelax: PrerelaxSettings
     pressure: float = Field(
         ge=-1000, le=10000, description="External pressure, GPa; with a pressure, enthalpies are compared."
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
 from pydantic import (
@@ -34,9 +35,6 @@ from .base import (
     TrialCount,
 )
 from .space_groups import parse_space_groups
-
-N_MOVES = 14
-"""Number of moves of basin hopping (paper section 2.2)."""
 
 MAX_WEIGHT = 1e6
 """Largest weight of a move."""
@@ -158,7 +156,7 @@ class PoolSettings(Settings):
         "(relaxed). A structure that cannot be computed is dropped."
     )
     draw: Literal["rank", "random"] = Field(
-        description="How moves 13 and 14 take structures from a pool: best first (rank), or at random (random)."
+        description="How moves take structures from a pool: best first (rank), or at random (random)."
     )
     processes: SmallCount | None = Field(
         description="Number of processes of a pool job; if null, one per core. The pool does not depend on it."
@@ -285,21 +283,23 @@ class SearchSettings(CompositionSettings):
     )
     rmax: Count = Field(description="Number of structures without a new best after which the search ends.")
     generator: str = Field(
-        description="Generator of the initial population and the pool: symmetric, gnoa, fgen or provided."
+        description="Generator of the initial population and the pool: symmetric, gnoa, fgen, provided or a plugin's."
     )
     random_generator: Literal["fgen"] = Field(
-        description="Generator of missing structures and, with equal probability as the pool, of moves 13 and 14."
+        description="Generator of missing structures and, with equal chance as the pool, of moves that draw from it."
     )
     pool: PoolSettings
     gnoa: GnoaSettings
-    move_weights: dict[int, Weight] = Field(description="Weight of each move, 1 to 14.")
-    melted_move_weights: dict[int, Weight] | None = Field(
+    move_weights: dict[str, Weight] = Field(
+        description="Weight of each move by its name, e.g. {1: 2, 5: 1}; a move that is not named is not used."
+    )
+    melted_move_weights: dict[str, Weight] | None = Field(
         description="Weight of each move for a melted walker; if null, move_weights."
     )
     exclusion: Positive = Field(le=5.0, description="Distance from every atom above which a site is vacant, Å.")
     max_attempts: TrialCount = Field(
-        description="Number of failed attempts at a trial after which the walker takes a new structure instead (move "
-        "14: from the pool or the random generator).",
+        description="Number of failed attempts at a trial after which the walker takes a new structure instead (from "
+        "the pool or the random generator).",
     )
     relax_jobs: SmallCount = Field(
         description="Largest number of relaxation jobs that run side by side in a generation."
@@ -318,15 +318,18 @@ class SearchSettings(CompositionSettings):
     target: TargetSettings
     validity: ValiditySettings
 
+    @field_validator("move_weights", "melted_move_weights", mode="before")
+    @classmethod
+    def _named(cls, weights: Any) -> Any:
+        """Convert the numbers of the paper's moves, which YAML reads as numbers, to names."""
+        if not isinstance(weights, Mapping):
+            return weights
+        return {str(key) if type(key) is int else key: weight for key, weight in weights.items()}
+
     @field_validator("move_weights", "melted_move_weights")
     @classmethod
-    def _sound_weights(cls, weights: dict[int, float] | None) -> dict[int, float] | None:
-        if weights is None:
-            return None
-        unknown = sorted(set(weights) - set(range(1, N_MOVES + 1)))
-        if unknown:
-            raise ValueError(f"moves are numbered 1 to {N_MOVES}; there is no move {unknown[0]}")
-        if sum(weights.values()) <= 0:
+    def _sound_weights(cls, weights: dict[str, float] | None) -> dict[str, float] | None:
+        if weights is not None and sum(weights.values()) <= 0:
             raise ValueError("at least one weight must be above 0")
         return weights
 

@@ -23,7 +23,7 @@ from scipy.stats import spearmanr
 
 from aiida_fuse2.core.crystal.validity import check_validity
 from aiida_fuse2.core.errors import GenerationError, RelaxationError
-from aiida_fuse2.core.generators import GeneratorContext, get_generator
+from aiida_fuse2.core.generators import GeneratorContext, single_generator
 from aiida_fuse2.core.potentials.evaluation import Evaluation, Evaluator
 from aiida_fuse2.core.potentials.pair.engine import PairEvaluator
 from aiida_fuse2.core.potentials.pair.fitting import Fit, Frame, PairFitter
@@ -100,7 +100,7 @@ def random_structures(settings: LearnSettings, stage: int, number: int) -> list[
         max_atoms=settings.max_atoms,
         min_atoms=settings.min_atoms,
     )
-    generators = [get_generator(name) for name in settings.generators]
+    generators = [single_generator(name) for name in settings.generators]
     found: list[Atoms] = []
     for attempt in range(ATTEMPTS * number):
         if len(found) == number:

@@ -7,11 +7,10 @@ from typing import Annotated
 from pydantic import Field, ValidationInfo, field_validator
 
 from aiida_fuse2.core.errors import InputError
-from aiida_fuse2.core.generators import check_generator
+from aiida_fuse2.core.generators import single_generator
 from aiida_fuse2.core.potentials.pair.fitting import TABLE_STEP, FitWeights
 from aiida_fuse2.core.settings import (
     MAX_ATOMS_LIMIT,
-    PROVIDED,
     CompositionSettings,
     NotNegative,
     Positive,
@@ -98,6 +97,4 @@ def check_learning(settings: LearnSettings, *, where: str = "settings") -> None:
         expected = f"no multiple of {unit.n_atoms} atoms lies between it and {settings.max_atoms}"
         raise InputError(f"{where}.min_atoms", settings.min_atoms, expected)
     for name in settings.generators:
-        if name == PROVIDED:
-            raise InputError(f"{where}.generators", name, "must be generators that make structures")
-        check_generator(name, where=f"{where}.generators")
+        single_generator(name, where=f"{where}.generators")

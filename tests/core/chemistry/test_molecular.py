@@ -172,14 +172,3 @@ def test_real_crystals_are_valid(formula, atoms):
     assert penalties.check(atoms) is None
     atoms.set_cell(atoms.cell * 1.6, scale_atoms=True)
     assert check_validity(atoms, settings=settings.validity, **arguments) == "density_too_low"
-
-
-def test_prerelaxation_does_not_press_molecules_together(relax_settings, monkeypatch):
-    from aiida_fuse2.core.relaxers import driver
-
-    settings = relax_settings(prerelax={"enabled": True})
-    atoms = solid_hydrogen()
-    eased = driver._prerelax(atoms, settings)
-    assert abs(np.linalg.det(eased.cell)) == pytest.approx(atoms.get_volume())
-    loose = Atoms("NaCl", scaled_positions=[[0, 0, 0], [0.5, 0.5, 0.5]], cell=[5.0] * 3, pbc=True)
-    assert abs(np.linalg.det(driver._prerelax(loose, settings).cell)) < 0.9 * 125

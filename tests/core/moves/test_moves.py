@@ -13,11 +13,14 @@ from aiida_fuse2.core.chemistry.composition import formula_unit
 from aiida_fuse2.core.crystal.families import MAX_ASPECT, MID_HEIGHT, MOTIF_SITES, BravaisFamily, aspect
 from aiida_fuse2.core.crystal.slicing import assemble, slice_structure
 from aiida_fuse2.core.errors import GenerationError, MoveError
-from aiida_fuse2.core.moves import MOVES, MoveContext
+from aiida_fuse2.core.moves import OWN, MoveContext
 from aiida_fuse2.core.moves.atoms import derangement
 from aiida_fuse2.core.moves.cells import compact_grids, mutable_submodules
 from aiida_fuse2.core.moves.supercells import Extension, axis_is_normal, doubled, tripled
 from tests.strategies import cells, crystals, garnet, pair_distances, same_atoms, seeds
+
+MOVES = {int(name): move for name, move in OWN.items()}
+"""The paper's moves by their numbers."""
 
 AP = 4.0
 EXCLUSION = 1.0
@@ -117,10 +120,11 @@ def _invariant(trial, operation):
 
 
 def test_the_registry_has_the_moves_of_the_paper():
-    assert sorted(MOVES) == list(range(1, 15))
-    assert all(number == move.number for number, move in MOVES.items())
-    assert len({move.name for move in MOVES.values()}) == 14
+    assert list(MOVES) == list(range(1, 15))
+    assert all(name == move.name for name, move in OWN.items())
+    assert len({move.title for move in MOVES.values()}) == 14
     assert {number for number, move in MOVES.items() if move.keeps_lattice} == {11, 12}
+    assert {number for number, move in MOVES.items() if move.draws_from_pool} == {13, 14}
 
 
 @pytest.mark.parametrize("number", MOVES)

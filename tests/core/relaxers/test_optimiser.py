@@ -18,11 +18,10 @@ from aiida_fuse2.core.errors import RelaxationError
 from aiida_fuse2.core.potentials.evaluation import AseEvaluator
 from aiida_fuse2.core.relaxers.optimiser import least_of_cubic, minimise
 from aiida_fuse2.core.relaxers.projection import find_projection
-from aiida_fuse2.core.relaxers.soft_spheres import SoftSpheres
 
 from .potentials import Counted, LennardJones, alloy, emt, geometry, limits, random_crystal
 
-POTENTIALS = {"emt": emt, "lennard_jones": LennardJones, "soft_spheres": lambda: SoftSpheres(2.3)}
+POTENTIALS = {"emt": emt, "lennard_jones": LennardJones}
 
 
 def largest_virial(found, pressure=0.0):

@@ -9,15 +9,12 @@ from hypothesis import strategies as st
 
 from aiida_fuse2.core.relaxers.failures import CONVERGED
 from aiida_fuse2.core.relaxers.tiers import (
-    PROGRAMS,
     SingleTierSettings,
     computed_structure,
     joined_rows,
     program_versions,
-    relaxed_to,
     tier_columns,
 )
-from aiida_fuse2.protocols import protocol_inputs
 
 STATUSES = st.sampled_from([CONVERGED, "step_limit", None])
 
@@ -59,28 +56,6 @@ def test_columns_of_tiers():
     columns = tier_columns(joined_rows(twice)["a"])
     assert (columns["energy_pair_0"], columns["status_pair_1"]) == (-2.0, "step_limit")
     assert tier_columns({"status": CONVERGED}) == {}
-
-
-@pytest.mark.parametrize(
-    ("name", "settings", "text"),
-    [
-        ("chgnet", {"calculator": "chgnet", "model": "0.3.0", "fmax": 0.05}, "0.05 eV/Å with CHGNet 0.3.0"),
-        ("pair", {"calculator": "pair", "model": "0.3.0", "fmax": 0.1}, "0.1 eV/Å with pair potentials"),
-        ("ase", {"calculator": "ase.calculators.emt.EMT", "fmax": 0.02}, "0.02 eV/Å with EMT"),
-        ("chgnet", {"calculator": "a.B", "fmax": 0.1, "relax_cell": False}, "0.1 eV/Å in cells that were kept with B"),
-        ("gulp", {"max_gnorm": 0.1, "stages": []}, "GULP's tolerances or a gradient norm of 0.1 with GULP"),
-        ("vasp", {"fmax": 0.03, "overrides": {}}, "0.03 eV/Å with VASP"),
-        ("vasp", {"fmax": 0.03, "overrides": {"a": 1}}, "0.03 eV/Å (unless its overrides say otherwise) with VASP"),
-        ("qe", {"fmax": 0.03}, "0.03 eV/Å with Quantum ESPRESSO"),
-        ("other", {}, "its own criterion with other"),
-    ],
-)
-def test_to_what_each_kind_of_tier_relaxes(name, settings, text):
-    assert relaxed_to(name, settings) == text
-
-
-def test_every_tier_has_a_name_for_people():
-    assert set(protocol_inputs(name="tiers")) - {"chgnet", "ase"} == set(PROGRAMS)
 
 
 def test_programs_tell_their_versions():

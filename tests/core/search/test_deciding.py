@@ -12,7 +12,7 @@ from aiida_fuse2.core.search.state import Best, SearchState, Walker
 from aiida_fuse2.core.search.trials import TrialInfo, trial_label
 
 
-def info(walker=0, trial=0, generation=0, *, move=0, symmetric=False):
+def info(walker=0, trial=0, generation=0, *, move="", symmetric=False):
     return TrialInfo(
         label=trial_label(generation, walker, trial),
         generation=generation,
@@ -93,16 +93,16 @@ def test_downhill_uphill_and_lowest_of_own(search):
     start(search)
     record = search.decide(
         [
-            (info(0, 0, 1, move=7), relaxed(-3.5, 10)),
-            (info(0, 1, 1, move=2), relaxed(-3.2, 11)),
-            (info(1, 0, 1, move=1), relaxed(5.0, 12)),
+            (info(0, 0, 1, move="7"), relaxed(-3.5, 10)),
+            (info(0, 1, 1, move="2"), relaxed(-3.2, 11)),
+            (info(1, 0, 1, move="1"), relaxed(5.0, 12)),
         ]
     )
     assert [row["outcome"] for row in record.values()] == ["downhill", "not_lowest", "rejected"]
     assert search.state.walkers[0].current == "g00001_w000_t000"
     assert search.state.walkers[0].thermostat.stale == 0
     assert search.state.walkers[1].thermostat.stale == 1
-    assert search.state.moves == {0: (3, 0), 1: (1, 0), 2: (1, 0), 7: (1, 1)}
+    assert search.state.moves == {"1": (1, 0), "2": (1, 0), "7": (1, 1)}
     assert (search.state.walkers[0].accepted, search.state.walkers[1].rejected) == (1, 1)
 
 
@@ -172,7 +172,7 @@ def test_followups_are_symmetric_new_and_near_the_best(search_settings):
 def test_state_keeps_its_size(search):
     start(search)
     for generation in range(1, 40):
-        search.decide([(info(w, 0, generation, move=7), relaxed(float(w), generation * 10 + w)) for w in (0, 1)])
+        search.decide([(info(w, 0, generation, move="7"), relaxed(float(w), generation * 10 + w)) for w in (0, 1)])
     early = replace(search.state, walkers=(Walker("a" * 16, "a" * 16, -1.0, Thermostat(0.02)),) * 2)
     assert len(str(early.to_dict())) < 1500
 
@@ -187,7 +187,7 @@ def test_decision_depends_on_nothing_else(search_settings):
         for generation in range(1, 12):
             energies = np.random.default_rng(generation).uniform(-3.5, -2, size=2)
             outcomes = [
-                (info(w, 0, generation, move=1), relaxed(e, generation * 10 + w)) for w, e in enumerate(energies)
+                (info(w, 0, generation, move="1"), relaxed(e, generation * 10 + w)) for w, e in enumerate(energies)
             ]
             rows.append([row["outcome"] for row in search.decide(outcomes).values()])
         return rows, search.state
@@ -198,9 +198,9 @@ def test_decision_depends_on_nothing_else(search_settings):
 def test_a_known_trial_is_tested_with_the_energy_of_what_it_equals(search):
     start(search)
     before = search.state
-    trial = info(walker=1, generation=1, move=1)
+    trial = info(walker=1, generation=1, move="1")
     record = search.decide(
-        [(info(walker=0, generation=1, move=2), FAILED), (trial, FAILED)],
+        [(info(walker=0, generation=1, move="2"), FAILED), (trial, FAILED)],
         known={trial.label: KnownStructure("g00000_w000_t002", -3.0)},
     )
     row = record[trial.label]
@@ -218,7 +218,7 @@ def test_a_known_trial_is_tested_with_the_energy_of_what_it_equals(search):
 
 def test_a_known_trial_that_equals_the_current_structure_is_a_duplicate(search):
     start(search)
-    trial = info(walker=0, generation=1, move=1)
+    trial = info(walker=0, generation=1, move="1")
     known = {trial.label: KnownStructure("g00000_w000_t002", -3.0)}
     record = search.decide([(trial, FAILED)], known=known)
     assert record[trial.label]["outcome"] == "duplicate"

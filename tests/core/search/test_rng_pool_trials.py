@@ -106,7 +106,7 @@ def info(**changes):
         walker=1,
         trial=2,
         attempt=4,
-        move=7,
+        move="7",
         origin="move",
         parent="",
         symmetric_start=True,
@@ -118,6 +118,8 @@ def test_trials_survive_their_file():
     trials = [
         Trial(info(), perovskite()),
         Trial(info(label="x", parent="g00001_w000_t000", symmetric_start=False), quartz()),
+        Trial(info(label="y", move="", origin="rattle"), quartz()),
+        Trial(info(label="z", move="twin"), quartz()),
     ]
     back = trials_from_text(trials_to_text(trials))
     assert [t.info for t in back] == [t.info for t in trials]
@@ -125,6 +127,17 @@ def test_trials_survive_their_file():
         assert np.allclose(a.atoms.positions, b.atoms.positions, atol=1e-7)
         assert np.allclose(a.atoms.cell.array, b.atoms.cell.array, atol=1e-7)
         assert a.atoms.get_chemical_symbols() == b.atoms.get_chemical_symbols()
+
+
+@pytest.mark.parametrize(("stored", "name"), [(0, ""), (1, "1"), (14, "14"), (15, "")])
+def test_trials_of_earlier_versions_had_numbers(stored, name):
+    (old,) = from_extxyz(to_extxyz([(perovskite(), {**info().to_dict(), "move": stored})]))
+    assert TrialInfo.from_dict(old.info).move == name
+
+
+def test_state_of_earlier_versions_counted_what_no_move_made():
+    values = {**SearchState.initial(1, 0.02).to_dict(), "moves": {"0": [4, 0], "7": [3, 1], "15": [2, 1]}}
+    assert SearchState.from_dict(values).moves == {"7": (3, 1)}
 
 
 def test_labels_have_no_double_underscore():
@@ -152,7 +165,7 @@ def test_state_survives_plain_values(best):
         best=best,
         followups=(FollowUp("g", -1.0, 2),),
         pool_positions={2: 5},
-        moves={7: (3, 1)},
+        moves={"7": (3, 1), "10": (2, 0), "twin": (1, 1)},
         failures={"step_limit": 2},
     )
     assert SearchState.from_dict(json.loads(json.dumps(state.to_dict()))) == state

@@ -155,7 +155,7 @@ SMALL = {
 
 @pytest.fixture
 def tier(relax_settings):
-    return relax_settings(keep_symmetry=False, max_steps=40, prerelax={"enabled": True})
+    return relax_settings(keep_symmetry=False, max_steps=40)
 
 
 def test_learning_repeats_with_its_seed_and_only_with_it(tier):

@@ -7,3 +7,7 @@ the network.
 """
 
 from __future__ import annotations
+
+from .generator import Gnoa
+
+__all__ = ["Gnoa"]

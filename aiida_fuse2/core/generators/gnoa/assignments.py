@@ -45,6 +45,11 @@ class Assignment:
     trials: int
 
     @property
+    def cost(self) -> float:
+        """Relative duration: larger cells take longer."""
+        return self.z
+
+    @property
     def key(self) -> str:
         """Name, unique in a job."""
         return f"z{self.z:03d}_{self.index:05d}"

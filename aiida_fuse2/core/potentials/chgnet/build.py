@@ -1,8 +1,8 @@
-"""Builds the native kernel where it is first needed, and finds it again.
+"""Finds the native kernel in the installed package, or builds it when it is first needed and stores it.
 
-One library per instruction set, named after what went into it, so that machines of one cluster that share a home
-directory do not get in each other's way. Nothing is downloaded: the sources are part of this package, and the
-compiler is the machine's own.
+One library per instruction set, named after its sources and flags, so that machines of one cluster that share a home
+directory do not disturb each other, and that a kernel of other sources is never loaded. Nothing is downloaded: a wheel
+contains its kernels; otherwise the sources are part of this package, and the compiler is that of the machine.
 """
 
 from __future__ import annotations
@@ -47,6 +47,10 @@ TIMEOUT = 300
 """Longest time a compiler is given, s; it takes a few."""
 
 
+PACKAGED = "built"
+"""Folder of this package with the kernels of a wheel; a checkout has none."""
+
+
 class InstructionSet(StrEnum):
     """Instruction sets that the kernel can be built for."""
 
@@ -79,7 +83,7 @@ class BuildError(RuntimeError):
 
 def processor_flags() -> set[str]:
     """Return the features of the processor, by their names in Linux; empty if it does not say."""
-    if platform.machine() not in {"x86_64", "AMD64"}:
+    if not _is_x86():
         return set()
     try:
         text = Path("/proc/cpuinfo").read_text()
@@ -89,10 +93,43 @@ def processor_flags() -> set[str]:
     return set(line.partition(":")[2].split())
 
 
+def _is_x86() -> bool:
+    """Return whether this is a kind of machine with several instruction sets."""
+    return platform.machine() in {"x86_64", "AMD64"}
+
+
+def instruction_sets() -> list[InstructionSet]:
+    """Return the instruction sets for this kind of machine, whether its own processor has them or not."""
+    return list(InstructionSet) if _is_x86() else [InstructionSet.BASELINE]
+
+
 def best_instruction_set() -> InstructionSet:
     """Return the widest instruction set of this processor."""
     found = processor_flags()
     return next(s for s in InstructionSet if NEEDED[s] <= found)
+
+
+def packaged(instruction_set: InstructionSet) -> Path | None:
+    """Return the kernel of this installation; None if it has none, or one of other sources or flags."""
+    path = _package() / PACKAGED / _packaged_name(instruction_set)
+    return path if path.is_file() else None
+
+
+def build_packaged(folder: Path) -> list[Path]:
+    """Build the kernels for a wheel, one for each instruction set of this kind of machine.
+
+    Args:
+        folder: existing folder for the kernels.
+
+    Raises:
+        BuildError: if there is no compiler, or it fails.
+    """
+    compiler = find_compiler()
+    paths = []
+    for instruction_set in instruction_sets():
+        paths.append(folder / _packaged_name(instruction_set))
+        paths[-1].write_bytes(_compile(compiler, instruction_set))
+    return paths
 
 
 def library(instruction_set: InstructionSet) -> Path:
@@ -137,6 +174,8 @@ def library_content(path: Path) -> bytes:
 
 def library_problem() -> str | None:
     """Return why there is no native kernel on this machine, or is one that will be built again; nothing is built."""
+    if packaged(best_instruction_set()) is not None:
+        return None
     try:
         folder, name = cache_folder(), _name(best_instruction_set())
         if not folder.exists():
@@ -153,7 +192,11 @@ def library_problem() -> str | None:
 
 
 def _name(instruction_set: InstructionSet) -> str:
-    return f"chgnet-{_key(instruction_set)}-{instruction_set}.so"
+    return f"chgnet-{_key(instruction_set, *_c_library())}-{instruction_set}.so"
+
+
+def _packaged_name(instruction_set: InstructionSet) -> str:
+    return f"chgnet-{_key(instruction_set)}-{instruction_set}.so"  # the tag of the wheel names the C library
 
 
 def _sound(place: int, name: str) -> bool:
@@ -204,13 +247,17 @@ def find_compiler() -> list[str]:
     raise BuildError(f"there is no C++ compiler (tried $CXX, {', '.join(COMPILERS)})")
 
 
+def _package() -> Path:
+    return Path(str(files(__package__)))
+
+
 def _sources() -> Path:
-    return Path(str(files(__package__) / "native"))
+    return _package() / "native"
 
 
-def _key(instruction_set: InstructionSet) -> str:
-    """Return what distinguishes builds: sources, flags, and the machine's kind and C library."""
-    parts = (*FLAGS, *SET_FLAGS[instruction_set], platform.machine(), *_c_library())
+def _key(instruction_set: InstructionSet, *more: str) -> str:
+    """Return what distinguishes builds: sources, flags, the kind of machine, and further parts."""
+    parts = (*FLAGS, *SET_FLAGS[instruction_set], platform.machine(), *more)
     digest = hashlib.sha256(" ".join(parts).encode())
     for path in sorted(_sources().iterdir()):
         digest.update(path.read_bytes())

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from aiida_fuse2.core.errors import RelaxationError
 from aiida_fuse2.core.potentials.evaluation import Evaluation
 
-from .build import BuildError, InstructionSet, best_instruction_set, library, library_content
+from .build import BuildError, InstructionSet, best_instruction_set, library, library_content, packaged
 from .packing import pack_weights
 from .weights import N_ELEMENTS, read_weights
 
@@ -74,8 +74,9 @@ def _opened(content: bytes) -> ctypes.CDLL:
 
 
 @cache
-def _load(content: bytes) -> ctypes.CDLL:
-    kernel = _opened(content)
+def _load(source: bytes | Path) -> ctypes.CDLL:
+    """Return the kernel in a file of the package, or of this content, with the types of its functions."""
+    kernel = _opened(source) if isinstance(source, bytes) else ctypes.CDLL(str(source))
     kernel.fuse2_chgnet_new.restype = ctypes.c_void_p
     kernel.fuse2_chgnet_new.argtypes = [ctypes.POINTER(_Options), ctypes.c_void_p]
     kernel.fuse2_chgnet_delete.restype = None
@@ -88,11 +89,17 @@ def _load(content: bytes) -> ctypes.CDLL:
 
 
 def load_kernel(instruction_set: InstructionSet) -> ctypes.CDLL:
-    """Return the kernel for an instruction set, loaded into this process and built if necessary.
+    """Return the kernel for an instruction set, loaded into this process: that of the package, else one built here.
 
     Raises:
         BuildError: if it is not built and cannot be, or does not load.
     """
+    path = packaged(instruction_set)
+    if path is not None:
+        try:
+            return _load(path)
+        except OSError as error:  # copied from a machine with a newer C library, or cut off
+            LOGGER.warning("the kernel of the package cannot be loaded, and one is built here: %s", error)
     return _load(library_content(library(instruction_set)))
 
 
@@ -143,12 +150,7 @@ class NativeChgnet:
     def evaluate(
         self, numbers: NDArray[np.int64], positions: NDArray[np.float64], cell: NDArray[np.float64]
     ) -> Evaluation:
-        """Return energy, forces and stress.
-
-        Args:
-            numbers: atomic numbers, 1 to 94, shape (n,).
-            positions: Cartesian, Å, shape (n, 3).
-            cell: lattice vectors as rows, Å, shape (3, 3).
+        """Return energy, forces and stress, as ``Evaluator`` says.
 
         Raises:
             RelaxationError: if an atom is isolated, atoms coincide, the cell is unusable, the structure is far

@@ -119,12 +119,7 @@ class TorchChgnet:
     def evaluate(
         self, numbers: NDArray[np.int64], positions: NDArray[np.float64], cell: NDArray[np.float64]
     ) -> Evaluation:
-        """Return energy, forces and stress.
-
-        Args:
-            numbers: atomic numbers, shape (n,).
-            positions: Cartesian, Å, shape (n, 3); need not lie in the cell.
-            cell: lattice vectors as rows, Å, shape (3, 3), periodic in all directions.
+        """Return energy, forces and stress, as ``Evaluator`` says.
 
         Raises:
             RelaxationError: if an atom is isolated, atoms coincide, the cell is unusable, an element unknown, or

@@ -1,0 +1,37 @@
+"""Several searches side by side as one HTML page."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+
+from aiida_fuse2 import __version__
+
+from .comparison import ExperimentFigures, SearchFigures, values
+from .data import ENERGY_DIGITS
+from .plots.comparison import comparison_plots
+from .template import whole_page
+
+
+def render_comparison(
+    searches: Sequence[SearchFigures], table: Sequence[ExperimentFigures], *, baseline: str, tolerance: float
+) -> str:
+    """Return a comparison as one HTML page that loads nothing.
+
+    Args:
+        searches: that were compared.
+        table: of ``compare``.
+        baseline: as for ``compare``.
+        tolerance: as for ``compare``.
+    """
+    payload = values(searches, table) | {"baseline": baseline, "tolerance": tolerance, "version": __version__}
+    rounded = json.loads(json.dumps(payload), parse_float=lambda text: round(float(text), ENERGY_DIGITS))
+    formulas = ", ".join(dict.fromkeys(search.formula for search in searches))
+    return whole_page(
+        "comparison.html",
+        title=f"Searches for {formulas}",
+        scripts=["comparison.js"],
+        data=rounded,
+        plots=comparison_plots(searches),
+        subject=searches,
+    )

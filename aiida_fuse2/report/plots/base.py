@@ -1,0 +1,155 @@
+"""What all plots share: how one is registered, how it looks, and how texts come into it."""
+
+from __future__ import annotations
+
+import json
+import re
+import unicodedata
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+import plotly.graph_objects as go
+
+COLOURS = ("#1f5fa8", "#d1602b", "#2b8a5f", "#8e4fa3", "#c9a227", "#3aa6b9", "#b03a5b", "#6b7f2a")
+"""Of things that are told apart, in this order."""
+
+GREY = "#aab5c0"
+"""Of what stays in the background."""
+
+ENERGY = "Energy (eV/atom)"
+"""Title of an axis."""
+
+LOW = 320
+"""Height of a plot that needs less than the usual one, pixels."""
+
+FEW = 200
+"""Fewer points than these are drawn larger."""
+
+_INK, _EDGE, _GRID = "#1c2733", "#8996a3", "#edf0f3"
+_AXIS = {
+    "title": {"standoff": 10},
+    "gridcolor": _GRID,
+    "linecolor": _EDGE,
+    "tickcolor": _EDGE,
+    "ticks": "outside",
+    "ticklen": 4,
+    "showline": True,
+    "zeroline": False,
+    "automargin": True,
+}
+_CORNER = {"gridcolor": _GRID, "linecolor": _EDGE, "title": {"font": {"size": 15}}}
+
+THEME: dict[str, Any] = {
+    "layout": {
+        "font": {"size": 13, "color": _INK},
+        "margin": {"l": 70, "r": 18, "t": 34, "b": 52},
+        "paper_bgcolor": "#fff",
+        "plot_bgcolor": "#fff",
+        "hovermode": "closest",
+        "colorway": COLOURS,
+        "legend": {"orientation": "h", "x": 0, "y": 1.02, "yanchor": "bottom"},
+        "xaxis": _AXIS,
+        "yaxis": _AXIS,
+        "ternary": {"bgcolor": "#fff", "aaxis": _CORNER, "baxis": _CORNER, "caxis": _CORNER},
+    }
+}
+"""Template of all plots on a page, for what a figure leaves open; the page adds its font."""
+
+_NO_TAG = re.compile(r"<(?!/?(?:b|i|br|sub|sup|extra)>)")
+_INVISIBLE = {"Cc", "Cf", "Cs", "Zl", "Zp"}
+
+
+@dataclass(frozen=True)
+class Plot:
+    """A plot of a page.
+
+    Attributes:
+        name: one word; the address of the plot on the page, and its name in the navigation.
+        draw: returns the figure for what the page is about, or None where there is nothing to draw.
+        title: above the plot. One without a title stands in a section that the page has already.
+        note: below the title.
+    """
+
+    name: str
+    draw: Callable[[Any], go.Figure | None]
+    title: str = ""
+    note: str = ""
+
+
+def text(value: object) -> str:
+    """Return what comes from data as a text that a plot shows as it is."""
+    return visible(re.sub(r"""[&<>"'%]""", lambda found: f"&#{ord(found[0])};", str(value)))
+
+
+def visible(value: str) -> str:
+    """Return a text in which characters that cannot be seen, or turn its direction, are shown by their numbers."""
+    return "".join(f"\\u{{{ord(c):x}}}" if unicodedata.category(c) in _INVISIBLE else c for c in value)
+
+
+def safe(value: str) -> str:
+    """Return a text in which no tags but those of plots, without attributes, are left."""
+    return visible(_NO_TAG.sub("&lt;", value))
+
+
+def formula(value: object) -> str:
+    """Return a formula with its numbers below the line."""
+    return _lowered(value, r"(\d+(?:\.\d+)?)")
+
+
+def group(value: object) -> str:
+    """Return the symbol of a space group, in which ``_`` lowers a digit."""
+    return _lowered(value, r"_(\d)")
+
+
+def _lowered(value: object, pattern: str) -> str:
+    pieces = enumerate(re.split(pattern, str(value)))
+    return "".join(f"<sub>{text(piece)}</sub>" if index % 2 else text(piece) for index, piece in pieces)
+
+
+def energy_range(values: Iterable[float], part: float = 0.9) -> list[float]:
+    """Return the range in which nearly all energies lie: a few bad structures must not press the others flat.
+
+    Args:
+        values: at least one.
+        part: of the energies that are shown for certain.
+    """
+    ordered = sorted(values)
+    low, top, usual = ordered[0], ordered[-1], ordered[int(part * (len(ordered) - 1))]
+    return padded(low, usual if top - low > 2.5 * (usual - low) and usual > low else top, 0.06)
+
+
+def lowest(tried: pd.DataFrame, colour: str) -> go.Scatter:
+    """Return the line of the lowest energy so far, of ``ReportData.explored``."""
+    steps = pd.concat([tried.drop_duplicates("lowest"), tried.tail(1)])
+    line = {"color": colour, "width": 2, "shape": "hv"}
+    return go.Scatter(mode="lines", name="lowest", x=steps.number, y=steps.lowest, line=line, hoverinfo="skip")
+
+
+def padded(low: float, high: float, pad: float, level: float = 0.1) -> list[float]:
+    """Return a range with a margin on both sides.
+
+    Args:
+        low: its beginning.
+        high: its end.
+        pad: each margin, as a part of the range.
+        level: what counts as the length of a range that has none.
+    """
+    margin = pad * (high - low or level)
+    return [float(low - margin), float(high + margin)]
+
+
+def plain(figure: go.Figure) -> dict[str, Any]:
+    """Return a figure as plain values for the script of a page, all its texts safe; the page has the template."""
+    values = json.loads(figure.to_json(engine="json"))
+    values["layout"].pop("template", None)
+    return {key: _safe_texts(values[key]) for key in ("data", "layout")}
+
+
+def _safe_texts(values: Any) -> Any:
+    if isinstance(values, dict):
+        return {key: _safe_texts(value) for key, value in values.items()}
+    if isinstance(values, list):
+        return [_safe_texts(value) for value in values]
+    return safe(values) if isinstance(values, str) else values

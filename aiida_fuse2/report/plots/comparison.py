@@ -1,0 +1,59 @@
+"""Searches for one composition side by side."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+
+import plotly.graph_objects as go
+
+from aiida_fuse2.report.comparison import SearchFigures
+
+from .base import COLOURS, ENERGY, Plot, energy_range, formula, text
+
+
+def comparison_plots(searches: Sequence[SearchFigures]) -> list[Plot]:
+    """Return one plot for each composition; it draws all searches that are for it."""
+    names = dict.fromkeys(search.formula for search in searches)
+    return [
+        Plot(
+            f"composition-{index}",
+            partial(progress, composition=name),
+            formula(name),
+            "Lowest energy so far, one line for each search.",
+        )
+        for index, name in enumerate(names)
+    ]
+
+
+def progress(searches: Sequence[SearchFigures], composition: str) -> go.Figure | None:
+    """Return the lowest energies of the searches for a composition, one colour for each generator and potential."""
+    shown = [search for search in searches if search.formula == composition and search.steps]
+    if not shown:
+        return None
+    kinds = list(dict.fromkeys(_kind(search) for search in searches))
+    figure, named = go.Figure(), set()
+    for search in shown:
+        kind, last = _kind(search), search.steps[-1][1]
+        which = f"search {text(search.pk)}, seed {text(search.seed)}"
+        figure.add_scatter(
+            mode="lines",
+            name=text(kind),
+            legendgroup=str(kinds.index(kind)),
+            showlegend=kind not in named,
+            x=[*(number for number, _ in search.steps), search.tried],
+            y=[*(energy for _, energy in search.steps), last],
+            line={"color": COLOURS[kinds.index(kind) % len(COLOURS)], "width": 2, "shape": "hv"},
+            hovertemplate=f"{which}<br>%{{x}}: %{{y:.4f}} eV/atom<extra></extra>",
+        )
+        named.add(kind)
+    energies = [energy for search in shown for _, energy in search.steps]
+    return figure.update_layout(
+        xaxis_title_text="Structure number",
+        yaxis={"title_text": ENERGY, "range": energy_range(energies)},
+        meta={"narrow": {"legend.entrywidth": 0.98}},
+    )
+
+
+def _kind(search: SearchFigures) -> str:
+    return f"{search.generator}, {search.potential}"

@@ -1,0 +1,63 @@
+"""Energies of the structures."""
+
+from __future__ import annotations
+
+import plotly.graph_objects as go
+
+from aiida_fuse2.report.data import ReportData
+
+from .base import COLOURS, ENERGY, FEW, GREY, energy_range, group, lowest, padded, text
+
+
+def energy(data: ReportData) -> go.Figure | None:
+    """Return the energies of the structures in the order they were tried."""
+    tried = data.explored
+    if tried.empty:
+        return None
+    size = 8 if len(tried) < FEW else 5
+    figure = go.Figure()
+    for name, rows, marker in (
+        ("explored", tried[~tried.accepted], {"color": GREY, "size": size, "opacity": 0.75}),
+        ("accepted", tried[tried.accepted], {"color": COLOURS[0], "size": size + 1.5}),
+    ):
+        texts = [f"{group(g)}, walker {text(w)}" for g, w in zip(rows.group, rows.walker, strict=True)]
+        hover = "%{x}: %{y:.4f} eV/atom<br>%{text}<extra></extra>"
+        figure.add_scatter(
+            mode="markers", name=name, x=rows.number, y=rows.energy, text=texts, hovertemplate=hover, marker=marker
+        )
+    return figure.add_trace(lowest(tried, COLOURS[1])).update_layout(
+        xaxis_title_text="Structure number", yaxis={"title_text": ENERGY, "range": energy_range(tried.energy)}
+    )
+
+
+def volume(data: ReportData) -> go.Figure | None:
+    """Return the energies against the volumes; the space groups that reach the lowest energies have a colour each."""
+    tried = data.explored
+    if tried.empty:
+        return None
+    larger = 2 if len(tried) < FEW else 0
+    named = tried.groupby("group", sort=False).energy.min().sort_values(kind="stable").index[: len(COLOURS)]
+    colours = dict(zip(named, COLOURS, strict=False))
+    figure = go.Figure()
+    for name in ["others", *reversed(named)]:  # the groups of lowest energy lie on top
+        rows = tried[tried.group == name if name in colours else ~tried.group.isin(named)]
+        if rows.empty:
+            continue
+        figure.add_scatter(
+            mode="markers",
+            name=group(name.split(" (")[0]),
+            x=rows.volume,
+            y=rows.energy,
+            text=group(name) if name in colours else [group(g) for g in rows.group],
+            marker={"color": colours[name], "size": 6.5 + larger, "opacity": 0.9}
+            if name in colours
+            else {"color": GREY, "size": 4.5 + larger, "opacity": 0.6},
+            hovertemplate="%{text}<br>%{x:.2f} Å³/atom, %{y:.4f} eV/atom<extra></extra>",
+        )
+    energies = energy_range(tried.energy)
+    shown = tried.volume[tried.energy <= energies[1]]
+    return figure.update_layout(
+        legend_traceorder="reversed",
+        xaxis={"title_text": "Volume (Å³/atom)", "range": padded(shown.min(), shown.max(), 0.05, level=1)},
+        yaxis={"title_text": ENERGY, "range": energies},
+    )

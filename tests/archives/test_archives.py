@@ -1,0 +1,139 @@
+"""Searches of earlier versions can still be shown, reported, exported and continued."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+
+import pytest
+from aiida import orm
+from aiida.engine import run_get_node
+from aiida.tools.archive import import_archive
+
+from aiida_fuse2.launch.continuation import prepare_continuation
+from tests.archives.answers import OF_THE_PROFILE, REFINEMENT, answers, call, found_later
+from tests.archives.make_archives import MORE, worker_code
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
+
+FOLDER = Path(__file__).parent
+ARCHIVES = sorted(FOLDER.glob("*/*.aiida"))
+SEARCHES = [path for path in ARCHIVES if path.stem != "refined"]
+
+
+def name_of(archive):
+    return f"{archive.parent.name}-{archive.stem}"
+
+
+def told(archive):
+    """What the version that made an archive says of it."""
+    return json.loads(archive.with_suffix(".json").read_text())
+
+
+def differences(before, now, where=""):
+    """Yield where what an earlier version said is not said any more; more may be said now."""
+    if isinstance(before, dict) and isinstance(now, dict):
+        for key, value in before.items():
+            if key in now:
+                yield from differences(value, now[key], f"{where}.{key}")
+            else:
+                yield f"{where}.{key} is missing"
+    elif isinstance(before, list) and isinstance(now, list) and len(before) == len(now):
+        for i, (one, other) in enumerate(zip(before, now, strict=True)):
+            yield from differences(one, other, f"{where}[{i}]")
+    elif before != now:
+        yield f"{where}: {before!r} is {now!r} now"
+
+
+@pytest.fixture
+def imported(request, tmp_path, aiida_config_tmp, aiida_profile_factory):
+    """What a version said of an archive, and its process, imported into a profile that has nothing else."""
+    values = told(request.param)
+    with aiida_profile_factory(aiida_config_tmp) as profile:
+        profile.set_option("runner.poll.interval", 1)
+        import_archive(request.param)
+        yield values, orm.load_node(values["uuid"])
+
+
+@pytest.fixture
+def worker(imported, tmp_path):
+    """The worker as a code on a computer that the archive knows nothing of."""
+    return worker_code("here", tmp_path)
+
+
+def all_of(archives):
+    return pytest.mark.parametrize("imported", archives, ids=name_of, indirect=True)
+
+
+def test_there_are_archives():
+    assert {path.stem for path in ARCHIVES} == {"continued", "plain", "refined", "runs", "tiers"}
+    assert OF_THE_PROFILE.isdisjoint(told(ARCHIVES[0])["show"])  # else a comparison would look at primary keys
+
+
+@all_of(ARCHIVES)
+def test_an_earlier_search_says_the_same(imported):
+    values, node = imported
+    now = json.loads(json.dumps(answers(node)))
+    said = {key: value for key, value in values.items() if key != "continuation"}
+    assert list(differences(said, now)) == []
+
+
+@all_of(SEARCHES)
+def test_commands_know_an_earlier_search(imported, tmp_path):
+    values, node = imported
+    best = values["combined"][0]
+    assert f"{best['energy']:.4f}" in call("show", node.uuid)
+    assert "finished" in call("status", node.uuid)
+    call("structures", node.uuid, "-n", 2, "-o", tmp_path / "found", "--format", "extxyz")
+    assert len(list((tmp_path / "found").iterdir())) >= min(2, len(values["combined"]))
+    for uuid, search in values["searches"].items():
+        call("report", uuid, "-o", tmp_path / f"{uuid}.html")
+        page = (tmp_path / f"{uuid}.html").read_text()
+        assert uuid in page
+        assert [label for label in search["lineage"] if label not in page] == []
+    composition = next(iter(values["searches"].values()))["settings"]["composition"]
+    (row,) = json.loads(call("hull", node.uuid, "--end", composition, "--json"))
+    assert row["energy"] == best["energy"]
+    call("export", node.uuid, "-o", tmp_path / "again.aiida")
+    exported = orm.load_group(f"fuse2/{node.uuid}/best")
+    assert {one.uuid for one in exported.nodes} == {row["uuid"] for row in values["combined"]}
+    assert (tmp_path / "again.aiida").is_file()
+
+
+@all_of(SEARCHES)
+def test_an_earlier_search_could_be_continued(imported, worker):
+    values, _ = imported
+    for uuid, search in values["searches"].items():
+        options = ("--more", 3, "--code", worker.label, "--dry-run", "--trust", "--json")
+        settings = json.loads(call("continue", uuid, *options))["settings"]
+        earlier = search["settings"]
+        changed = {key for key in earlier if key in settings and settings[key] != earlier[key]}
+        assert changed == {"max_structures"}
+        assert settings["max_structures"] == search["state"]["tried"] + 3
+
+
+@all_of([path for path in ARCHIVES if "continuation" in told(path)])
+def test_an_earlier_search_finds_what_it_would_have_found(imported, worker):
+    values, node = imported
+    _, later = run_get_node(prepare_continuation(node, more=MORE, code=worker, trust=True).builder)
+    assert later.is_finished_ok, later.exit_message
+    found, expected = found_later(later, node), values["continuation"]
+    assert [without_energy(row) for row in found] == [without_energy(row) for row in expected]
+    for row, before in zip(found, expected, strict=True):
+        if before["energy"] is not None:
+            assert math.isclose(row["energy"], before["energy"], abs_tol=1e-4)
+
+
+def without_energy(row):
+    return {key: value for key, value in row.items() if key != "energy"}
+
+
+def test_a_difference_is_noticed():
+    before = {"rows": [{"label": "a", "energy": 1.0}], "kind": "search"}
+    assert list(differences(before, {"rows": [{"label": "a", "energy": 1.0, "more": 2}], "kind": "search"})) == []
+    assert list(differences(before, {"rows": [{"label": "a", "energy": 2.0}]})) == [
+        ".rows[0].energy: 1.0 is 2.0 now",
+        ".kind is missing",
+    ]
+    assert REFINEMENT in {told(path)["process_type"] for path in ARCHIVES}
