@@ -14,7 +14,7 @@ from aiida_fuse2.report import collect, plots
 from .conftest import wait_until
 from .synthetic import report_data
 
-PAGE = Path(__file__).parents[2] / "docs" / "howto" / "_extend_plot.md"
+PAGE = Path(__file__).parents[2] / "docs" / "howto" / "extend.md"
 SECTION = PAGE.read_text(encoding="utf-8").split("## A plot of the report\n")[1].split("\n## ")[0]
 MODULE, IMPORT, LINE, SCRIPT = re.findall(r"```python\n(.*?)```", SECTION, flags=re.DOTALL)
 

@@ -44,6 +44,7 @@ def from_cache(search):
     return {
         node.base.links.get_incoming().first().link_label + f" {node.pk}": node.base.caching.is_created_from_cache
         for node in search.called_descendants
+        if isinstance(node, orm.CalculationNode)  # tiers are no calculation, and run again
     }
 
 
