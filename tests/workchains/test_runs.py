@@ -110,6 +110,7 @@ def test_settings_of_a_run_have_their_provenance(finished):
     assert compared.inputs.structure_01.uuid == searches(runs)[1].outputs.structure.uuid
 
 
+@pytest.mark.slow
 def test_run_equals_the_single_search_with_its_seed(finished, emt_builder):
     _, single = run_get_node(emt_builder(max_structures=5, seed=SEED + 1, structures=[ordered()]))
     second = searches(finished())[1]
@@ -117,6 +118,7 @@ def test_run_equals_the_single_search_with_its_seed(finished, emt_builder):
     assert second.inputs.settings.get_dict() == single.inputs.settings.get_dict()
 
 
+@pytest.mark.slow
 def test_number_at_a_time_changes_nothing(finished):
     together, in_turn = finished(), finished(concurrent=1)
     assert in_turn.outputs.summary.get_dict() == together.outputs.summary.get_dict()
@@ -128,6 +130,7 @@ def life(search):
     return search.ctime, search.mtime
 
 
+@pytest.mark.slow
 def test_at_most_as_many_at_a_time(finished):
     first, second, third = searches(finished(concurrent=1))
     assert life(first)[1] < life(second)[0]
@@ -136,6 +139,7 @@ def test_at_most_as_many_at_a_time(finished):
     assert max(begun) < min(search.mtime for search in searches(finished()))
 
 
+@pytest.mark.slow
 def test_next_run_begins_when_one_has_ended(runs_builder):
     """Two at a time, of three: the third waits for the first and runs beside the second, if that takes longer."""
     _, runs = run_get_node(runs_builder(concurrent=2, max_structures=4))
@@ -145,6 +149,7 @@ def test_next_run_begins_when_one_has_ended(runs_builder):
     assert runs.is_finished_ok
 
 
+@pytest.mark.slow
 def test_one_run(finished):
     runs = finished(runs=1, max_structures=4)
     assert runs.is_finished_ok
@@ -155,6 +160,7 @@ def test_one_run(finished):
 # --- failures ---
 
 
+@pytest.mark.slow
 def test_failed_run_does_not_end_the_others(runs_builder, monkeypatch):
     submit = Fuse2RunsWorkChain._submit_search
 
@@ -187,6 +193,7 @@ def test_failed_run_does_not_end_the_others(runs_builder, monkeypatch):
     assert all(1 not in row["runs"] for row in query.combined(searches(runs)))
 
 
+@pytest.mark.slow
 def test_no_run_gives_a_structure(runs_builder):
     builder = faulty(runs_builder(runs=2).search, "DiesOfLargeCells", limit=0)
     wrapped = runs_builder(runs=2)
@@ -200,6 +207,7 @@ def test_no_run_gives_a_structure(runs_builder):
     assert "summary" not in runs.outputs
 
 
+@pytest.mark.slow
 def test_search_that_a_kill_left_as_it_was_made(runs_builder, monkeypatch):
     """The step that was cut off begins the run again, and waits for that one."""
     submit = Fuse2RunsWorkChain._submit_search
@@ -223,6 +231,7 @@ def test_search_that_a_kill_left_as_it_was_made(runs_builder, monkeypatch):
 # --- stopping ---
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("now", [False, True])
 def test_stop(runs_builder, monkeypatch, now):
     """Asked while run 0 is under way: it ends with what it has, and no other one begins."""
@@ -242,6 +251,7 @@ def test_stop(runs_builder, monkeypatch, now):
     assert [row["tried"] for row in runs.outputs.summary["runs"]] == [4, 0, 0]
 
 
+@pytest.mark.slow
 def test_stop_reaches_a_search_that_begins_meanwhile(runs_builder, monkeypatch):
     submit = Fuse2RunsWorkChain._submit_search
 
@@ -255,6 +265,7 @@ def test_stop_reaches_a_search_that_begins_meanwhile(runs_builder, monkeypatch):
     assert runs.exit_status == 700  # stopped before any structure, as a search would be
 
 
+@pytest.mark.slow
 def test_stop_after_the_end_of_all_changes_nothing(runs_builder, monkeypatch):
     original = Fuse2RunsWorkChain._exit_code
 
