@@ -45,7 +45,9 @@ def pytest_collection_modifyitems(items):
     """Put files that take long first, so that processes that share the files end at about the same time."""
     cost = Counter()
     for item in items:
-        cost[item.path] += 10 if item.get_closest_marker("slow") else 2 * ("worker_code" in item.fixturenames)
+        limit = item.get_closest_marker("timeout")
+        usual = 10 if item.get_closest_marker("slow") else 2 * ("worker_code" in item.fixturenames)
+        cost[item.path] += limit.args[0] / 30 if limit else usual
     items.sort(key=lambda item: -cost[item.path])
 
 
