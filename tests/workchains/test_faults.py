@@ -127,7 +127,7 @@ def test_worker_that_always_dies_ends_the_search_and_loses_nothing(emt_builder, 
 def test_what_hangs_is_given_up_when_the_wall_time_is_used_up(emt_builder):
     builder = faulty(emt_builder(max_structures=4), "HangsOnLargeCells", limit=4)
     builder.relax.settings = orm.Dict({**builder.relax.settings.get_dict(), "processes": 2})
-    builder.relax.metadata.options = {**builder.relax.metadata.options, "max_wallclock_seconds": 25}
+    builder.relax.metadata.options = {**builder.relax.metadata.options, "max_wallclock_seconds": 60}
     _, search = run_get_node(builder)
     assert search.is_finished_ok, search.exit_message
     sizes, rows = sizes_of(search), {row["label"]: row["status"] for row in rows_of(search)}
