@@ -47,12 +47,12 @@ def pool_builder(code, **settings):
 
 
 def test_model_is_installed_once_from_a_file_or_its_address(aiida_profile, model_file):
-    model, is_new = models.install_megnet(str(model_file), sha256=SHA256)
-    again, is_new_again = models.install_megnet(model_file.as_uri(), sha256=SHA256.upper())
+    model, is_new = models.install_megnet(str(model_file), name="once", sha256=SHA256)
+    again, is_new_again = models.install_megnet(model_file.as_uri(), name="once", sha256=SHA256.upper())
     assert (is_new, is_new_again) == (True, False)
     assert model.node.pk == again.node.pk
-    assert model.name == "mine"
-    assert models.find_model("mine").pk == models.find_model(str(model.node.pk)).pk == model.node.pk
+    assert model.name == "once"
+    assert models.find_model("once").pk == models.find_model(str(model.node.pk)).pk == model.node.pk
     assert model.node.pk in {m.node.pk for m in models.all_models()}
 
 

@@ -49,12 +49,12 @@ def runs_builder(emt_builder):
 
 @pytest.fixture
 def finished(runs_builder):
-    """Finished runs; made once for several tests."""
+    """Finished runs of one generation; made once for several tests."""
 
     def make(**arguments):
         key = repr(sorted(arguments.items()))
         if key not in _FINISHED:
-            _, node = run_get_node(runs_builder(**arguments))
+            _, node = run_get_node(runs_builder(**{"max_structures": 4, **arguments}))
             _FINISHED[key] = node.pk
         return orm.load_node(_FINISHED[key])
 
@@ -84,7 +84,7 @@ def test_outputs(finished):
         state = search.outputs.state.get_dict()
         best = search.outputs.ranked["structures"][0]
         assert row["seed"] == SEED + row["run"] == search.inputs.settings["seed"]
-        assert (row["tried"], row["explored"], row["unique"]) == (5, state["explored"], state["unique"])
+        assert (row["tried"], row["explored"], row["unique"]) == (4, state["explored"], state["unique"])
         assert row["structure_number"] == state["best"]["structure_number"]
         assert (row["label"], row["spacegroup_symbol_loose"]) == (best["label"], best["spacegroup_symbol_loose"])
 
@@ -112,7 +112,7 @@ def test_settings_of_a_run_have_their_provenance(finished):
 
 @pytest.mark.slow
 def test_run_equals_the_single_search_with_its_seed(finished, emt_builder):
-    _, single = run_get_node(emt_builder(max_structures=5, seed=SEED + 1, structures=[ordered()]))
+    _, single = run_get_node(emt_builder(max_structures=4, seed=SEED + 1, structures=[ordered()]))
     second = searches(finished())[1]
     assert comparable(rows_of(second)) == comparable(rows_of(single))
     assert second.inputs.settings.get_dict() == single.inputs.settings.get_dict()
