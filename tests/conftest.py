@@ -13,6 +13,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import pytest
+from aiida.common import log
 from ase import Atoms
 from sqlalchemy import event
 from sqlalchemy.engine import Engine
@@ -89,6 +90,15 @@ def aiida_profile(aiida_config, aiida_profile_factory):
         profile.set_option("runner.poll.interval", 1)
         aiida_config.store()
         yield profile
+
+
+@pytest.fixture(autouse=True)
+def logging_of_commands_ends():
+    """Undo what a command does to the logging of its process: it would keep reports of searches from being stored."""
+    yield
+    if log.CLI_ACTIVE:
+        log.CLI_ACTIVE = log.CLI_LOG_LEVEL = None
+        log.configure_logging(with_orm=True)
 
 
 @pytest.fixture(scope="session")
