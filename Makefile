@@ -1,5 +1,5 @@
 # make demo    set up and run a first search: SrTiO3 with CHGNet on the CPU, no service to install
-# make test    set up and run all tests
+# make test    set up and run the tests, all but the slow ones
 # make help    list the rest
 #
 # Settings, e.g. `make test PYTHON=python3.12`:
@@ -24,13 +24,14 @@ SHELL       := bash
 .ONESHELL:
 .DELETE_ON_ERROR:
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint format docs wheel clean clean-demo
+.PHONY: help setup demo test test-slow lint format docs wheel clean clean-demo
 
 help:
 	@printf 'make %-11s %s\n' \
 		setup 'make the virtual environment $(VENV) with the versions of constraints.txt' \
 		demo 'set up, then run a first search on the embedded storage and broker' \
-		test 'set up, then run all tests (some: PYTEST_ARGS="-k slicing"), $(TEST_JOBS) files at a time' \
+		test 'set up, then run the tests (some: PYTEST_ARGS="-k slicing"), $(TEST_JOBS) files at a time' \
+		test-slow 'set up, then run the tests that take long or need other programs' \
 		lint 'set up, then run ruff and mypy' \
 		format 'set up, then let ruff format and fix' \
 		docs 'set up, then build the documentation in docs/_build/html' \
@@ -68,12 +69,12 @@ demo: setup
 		'  verdi process list --all' \
 		'  aiida-fuse2 --help' ''
 
-test: export AIIDA_PATH := $(TEST_PATH)
-test: export OMP_NUM_THREADS := 1
-test: setup
+test test-slow: export AIIDA_PATH := $(TEST_PATH)
+test test-slow: export OMP_NUM_THREADS := 1
+test test-slow: setup
 	@mkdir -p $$AIIDA_PATH
 	echo "AIIDA_PATH=$$AIIDA_PATH"
-	$(BIN)/python -m pytest -n $(TEST_JOBS) --dist loadfile $(PYTEST_ARGS)
+	$(BIN)/python -m pytest -n $(TEST_JOBS) --dist loadfile $(if $(filter test-slow,$@),-m slow) $(PYTEST_ARGS)
 
 lint: setup
 	$(BIN)/ruff check .

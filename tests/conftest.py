@@ -13,6 +13,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import pytest
+from aiida.common import log
 from ase import Atoms
 from sqlalchemy import event
 from sqlalchemy.engine import Engine
@@ -32,6 +33,7 @@ STORAGE_VARIABLE = "AIIDA_FUSE2_TEST_STORAGE"
 
 
 _FINISHED: dict[str, int] = {}
+"""Keys of searches that have been run in this process."""
 
 
 def pytest_configure(config):
@@ -44,7 +46,9 @@ def pytest_collection_modifyitems(items):
     """Put files that take long first, so that processes that share the files end at about the same time."""
     cost = Counter()
     for item in items:
-        cost[item.path] += 10 if item.get_closest_marker("slow") else 2 * ("worker_code" in item.fixturenames)
+        limit = item.get_closest_marker("timeout")
+        usual = 10 if item.get_closest_marker("slow") else 2 * ("worker_code" in item.fixturenames)
+        cost[item.path] += limit.args[0] / 30 if limit else usual
     items.sort(key=lambda item: -cost[item.path])
 
 
@@ -88,6 +92,15 @@ def aiida_profile(aiida_config, aiida_profile_factory):
         yield profile
 
 
+@pytest.fixture(autouse=True)
+def logging_of_commands_ends():
+    """Undo what a command does to the logging of its process: it would keep reports of searches from being stored."""
+    yield
+    if log.CLI_ACTIVE:
+        log.CLI_ACTIVE = log.CLI_LOG_LEVEL = None
+        log.configure_logging(with_orm=True)
+
+
 @pytest.fixture(scope="session")
 def worker_path():
     """The installed command of the worker."""
@@ -103,7 +116,7 @@ def worker_code(aiida_profile, aiida_localhost, worker_path):
     from aiida import orm
 
     aiida_localhost.set_minimum_job_poll_interval(0.1)
-    aiida_localhost.configure(safe_interval=0.0)
+    aiida_localhost.configure(safe_interval=0.0, use_login_shell=False)  # a login shell takes its time, twenty times
     label = "fuse2-worker"
     found = orm.QueryBuilder().append(orm.InstalledCode, filters={"label": label}).first(flat=True)
     return found or orm.InstalledCode(computer=aiida_localhost, filepath_executable=worker_path, label=label).store()
@@ -139,15 +152,25 @@ def emt_builder(worker_code):
 
 
 @pytest.fixture
-def search(emt_builder):
-    """A finished search of Cu3Au with EMT, run once in this process."""
+def finished(emt_builder):
+    """A factory of searches that have ended; those with the same settings are run once in this process."""
     from aiida import orm
     from aiida.engine import run_get_node
 
-    if "pk" not in _FINISHED:
-        _, node = run_get_node(emt_builder(max_structures=8, seed=3))
-        _FINISHED["pk"] = node.pk
-    return orm.load_node(_FINISHED["pk"])
+    def make(composition="Cu3Au", **settings):
+        key = repr((composition, sorted(settings.items())))
+        if key not in _FINISHED:
+            _, node = run_get_node(emt_builder(composition, **settings))
+            _FINISHED[key] = node.pk
+        return orm.load_node(_FINISHED[key])
+
+    return make
+
+
+@pytest.fixture
+def search(finished):
+    """A finished search of Cu3Au with EMT: eight structures in three generations."""
+    return finished(seed=3)
 
 
 @pytest.fixture

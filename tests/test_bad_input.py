@@ -34,8 +34,8 @@ from .conftest import emt_overrides
 
 NAN, INF = float("nan"), float("inf")
 
-MOST_SECONDS = 2.0
-"""Longest that bad input may take, on the processor."""
+MOST_SECONDS = 10.0
+"""Longest that bad input may take, on the processor; most of it are first imports on a busy machine."""
 
 MOST_MEMORY = 200 * 1024
 """Most memory that bad input may add, kB."""
@@ -566,13 +566,13 @@ def test_inputs_that_aiida_refuses(worker_code, overrides, hint):
 
 @pytest.mark.parametrize("code", [None, "fuse2-worker", 5])
 def test_something_else_for_the_code(aiida_profile, code):
-    with pytest.raises(RefusedInputsError):
+    with pytest.raises(InputError, match="codes.worker"):
         prepare_search("Cu3Au", code=code, protocol="fast", store=False)
 
 
 def test_element_that_chgnet_does_not_know(worker_code):
     overrides = {"settings": {"radii": {"Cm": 1.7}, "generator": "fgen"}}
-    with pytest.raises(RefusedInputsError, match="CHGNet does not know Cm"):
+    with pytest.raises(InputError, match="CHGNet does not know Cm"):
         prepare_search("CmO2", code=worker_code, protocol="fast", overrides=overrides, store=False)
 
 

@@ -47,12 +47,12 @@ def pool_builder(code, **settings):
 
 
 def test_model_is_installed_once_from_a_file_or_its_address(aiida_profile, model_file):
-    model, is_new = models.install_megnet(str(model_file), sha256=SHA256)
-    again, is_new_again = models.install_megnet(model_file.as_uri(), sha256=SHA256.upper())
+    model, is_new = models.install_megnet(str(model_file), name="once", sha256=SHA256)
+    again, is_new_again = models.install_megnet(model_file.as_uri(), name="once", sha256=SHA256.upper())
     assert (is_new, is_new_again) == (True, False)
     assert model.node.pk == again.node.pk
-    assert model.name == "mine"
-    assert models.find_model("mine").pk == models.find_model(str(model.node.pk)).pk == model.node.pk
+    assert model.name == "once"
+    assert models.find_model("once").pk == models.find_model(str(model.node.pk)).pk == model.node.pk
     assert model.node.pk in {m.node.pk for m in models.all_models()}
 
 
@@ -158,7 +158,7 @@ def walk_to_pool_job(search):
     return trials.creator.inputs.pool.creator
 
 
-@pytest.mark.parametrize("draw", ["rank", "random"])
+@pytest.mark.parametrize("draw", ["rank", pytest.param("random", marks=pytest.mark.slow)])
 def test_explored_structure_leads_back_to_pool_network_and_seed(emt_builder, draw):
     pool = {"size": 6, "ranking": "single", "draw": draw}
     builder = emt_builder(**{**GNOA, "pool": pool}, seed=11, max_structures=6, move_weights={14: 1})
@@ -204,6 +204,7 @@ def test_explored_structure_leads_back_to_the_weights(emt_builder, worker_code, 
     assert node.inputs.weights.uuid == weights.uuid
 
 
+@pytest.mark.slow
 def test_a_job_goes_on_from_the_checkpoint_of_one_that_was_killed(worker_code, pool_job, aiida_localhost, tmp_path):
     """A worker that dies in the middle leaves its checkpoint, from which another job makes the same pool."""
     script = tmp_path / "dying-worker"
@@ -225,6 +226,7 @@ def test_a_job_goes_on_from_the_checkpoint_of_one_that_was_killed(worker_code, p
     assert node.outputs.pool.get_content() == pool_job.outputs.pool.get_content()
 
 
+@pytest.mark.slow
 def test_search_gives_the_checkpoint_to_the_next_job(emt_builder, aiida_localhost, worker_code, tmp_path):
     script, flag = tmp_path / "dying-once", tmp_path / "died"
     real = worker_code.filepath_executable

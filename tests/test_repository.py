@@ -1,4 +1,4 @@
-"""The repository around the package: style, types, entry points, pins, sizes, versions, Makefile."""
+"""The repository around the package: entry points, pins, sizes, versions, Makefile."""
 
 import importlib
 import os
@@ -56,26 +56,12 @@ def import_without_aiida(*modules):
     return run(sys.executable, "-c", IMPORT_WITHOUT_AIIDA, *modules, PYTHONPATH=str(ROOT))
 
 
-@pytest.mark.parametrize("arguments", [["check"], ["format", "--check"]], ids=" ".join)
-def test_ruff_finds_nothing(arguments):
-    done = run(sys.executable, "-m", "ruff", *arguments, ".")
-    assert done.returncode == 0, done.stdout + done.stderr
-
-
-@pytest.mark.slow
-def test_mypy_strict_finds_nothing():
-    done = run(sys.executable, "-m", "mypy")
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert "no issues found" in done.stdout
-
-
 @pytest.mark.parametrize("value", ENTRY_POINTS)
 def test_entry_point_loads(value):
     module, _, attribute = value.partition(":")
     assert callable(getattr(importlib.import_module(module), attribute))
 
 
-@pytest.mark.slow
 def test_core_worker_and_benchmarks_import_no_aiida():
     done = import_without_aiida("aiida_fuse2.core", "aiida_fuse2.worker", "aiida_fuse2.benchmarks")
     assert done.returncode == 0, done.stderr
@@ -121,7 +107,7 @@ def test_constraints_pin_what_is_tested():
 def test_ci_runs_all_tests():
     script = ROOT / ".ci" / "run"
     assert os.access(script, os.X_OK)
-    assert re.search(r"^make test\b", script.read_text(), re.MULTILINE)
+    assert "for target in lint test test-slow; do" in script.read_text()
 
 
 @pytest.fixture
@@ -144,7 +130,7 @@ def executable(path, text):
     path.chmod(0o755)
 
 
-@pytest.mark.parametrize("target", ["demo", "test"])
+@pytest.mark.parametrize("target", ["demo", "test", "test-slow"])
 def test_make_says_which_python_it_needs(make, tmp_path, target):
     executable(tmp_path / "python-old", '[ "$1" = --version ] && echo Python 3.9.1 && exit; exit 1')
     done = make(target, "PYTHON=./python-old")
@@ -162,6 +148,8 @@ def test_make_keeps_aiida_data_in_the_checkout(make, tmp_path):
         assert done.returncode == 0, done.stderr
         assert f"AIIDA_PATH={tmp_path / folder}\n" in done.stdout
     assert f"{tmp_path}/.aiida-test|-m pytest" in first.stdout
+    assert "-m slow" not in first.stdout
+    assert re.search(rf"{tmp_path}/.aiida-test\|-m pytest .*-m slow", make("test-slow").stdout)
     assert f"{tmp_path}/.demo|run SrTiO3" in demo.stdout
     assert "-m pip install" in first.stdout
     assert "-m pip install" not in again.stdout + demo.stdout

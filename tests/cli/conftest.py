@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 import pytest
-from aiida.common import log
 from click.testing import CliRunner
 
 
 @pytest.fixture(autouse=True)
-def logging_as_before(aiida_profile):
-    """Undo what a command does to the logging of its process: it would keep reports of searches from being stored."""
-    yield
-    log.CLI_ACTIVE = log.CLI_LOG_LEVEL = None
-    log.configure_logging(with_orm=True)
+def in_a_profile(aiida_profile):
+    """Every command has the profile of the tests."""
 
 
 @pytest.fixture

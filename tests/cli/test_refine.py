@@ -146,6 +146,7 @@ def test_a_refinement_under_way_is_listed_and_watched(call, search, daemon_up, m
     assert f"the refinement {node.pk} failed: killed" in watched.output
 
 
+@pytest.mark.slow
 def test_a_structure_that_kills_its_jobs_is_given_up(search, worker_code):
     changes = ase(calculator="tests.faulty.EndsJobsOfLargeCells", arguments={"limit": 4})
     changes["tiers"]["ase"]["options"] = {"environment_variables": {"PYTHONPATH": str(ROOT)}}

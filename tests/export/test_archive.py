@@ -24,18 +24,7 @@ from aiida_fuse2.report.comparison import compare
 from aiida_fuse2.report.page import payload, render
 from aiida_fuse2.workchains.runs import Fuse2RunsWorkChain
 
-_SEARCH: list[int] = []
-
 MANUAL = Path(__file__).resolve().parents[2] / "docs" / "howto" / "export.md"
-
-
-@pytest.fixture
-def search(emt_builder):
-    if not _SEARCH:
-        _, node = run_get_node(emt_builder(seed=7, max_structures=8))
-        assert node.is_finished_ok, node.exit_message
-        _SEARCH.append(node.pk)
-    return orm.load_node(_SEARCH[0])
 
 
 def without_keys(values, *names):
@@ -102,6 +91,7 @@ def test_search_that_goes_on_brings_the_earlier_one(search, tmp_path, aiida_conf
         assert len(data.rows) == 10
 
 
+@pytest.mark.slow
 def test_runs_are_exported_and_compared_together(emt_builder, tmp_path, aiida_config_tmp, aiida_profile_factory):
     builder = Fuse2RunsWorkChain.builder_of_search(emt_builder(max_structures=4, seed=2), runs=2)
     _, runs = run_get_node(builder)

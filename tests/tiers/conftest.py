@@ -47,7 +47,7 @@ def potcars(aiida_profile, tmp_path_factory):
 def prompt_computer(aiida_localhost):
     """This computer, whose jobs are looked at without delay."""
     aiida_localhost.set_minimum_job_poll_interval(0.1)
-    aiida_localhost.configure(safe_interval=0.0)
+    aiida_localhost.configure(safe_interval=0.0, use_login_shell=False)
     return aiida_localhost
 
 

@@ -84,7 +84,9 @@ exit 1"""
 
 
 @pytest.mark.parametrize(
-    ("script", "status"), [(CRASH, "qe_crashed"), ("kill -9 $$", "qe_crashed")], ids=["error", "killed"]
+    ("script", "status"),
+    [(CRASH, "qe_crashed"), pytest.param("kill -9 $$", "qe_crashed", marks=pytest.mark.slow)],
+    ids=["error", "killed"],
 )
 def test_a_program_that_dies_has_a_name(given, script, status):
     found, _ = relax(given(script, restarts=1), rocksalt())

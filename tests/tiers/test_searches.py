@@ -218,6 +218,7 @@ def test_a_search_with_vasp_names_what_fails_and_goes_on(tiers_builder, potcars,
     assert orm.Group.collection.get(label=f"fuse2/{search.uuid}").count() == 1
 
 
+@pytest.mark.slow
 def test_a_search_counts_crashes_of_pw(tiers_builder, family, pw_code):
     pytest.importorskip("aiida_quantumespresso")
     rocksalt = orm.StructureData(ase=bulk("MgO", "rocksalt", a=4.2)).store()

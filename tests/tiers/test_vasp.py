@@ -106,12 +106,12 @@ def test_vasp_itself_adds_pressure_times_volume():
 @pytest.mark.parametrize(
     ("fault", "status"),
     [
-        ("slow", "step_limit"),
-        ("scf", "scf_not_converged"),
+        pytest.param("slow", "step_limit", marks=pytest.mark.slow),
+        pytest.param("scf", "scf_not_converged", marks=pytest.mark.slow),
         ("killed", "vasp_not_finished"),
-        ("nan", "energy_not_finite"),
-        ("stars", "overflow"),
-        ("silent", "output_missing"),
+        pytest.param("nan", "energy_not_finite", marks=pytest.mark.slow),
+        pytest.param("stars", "overflow", marks=pytest.mark.slow),
+        pytest.param("silent", "output_missing", marks=pytest.mark.slow),
     ],
 )
 def test_failures_have_a_name_and_no_structure(given, fault, status):

@@ -5,25 +5,13 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-import pytest
 from aiida import orm
-from aiida.engine import run_get_node
 from aiida.orm import CalcFunctionNode, CalcJobNode
 from aiida.tools.archive import create_archive, import_archive
 
 from aiida_fuse2.query import ranked
 
 HOWTO = Path(__file__).resolve().parents[2] / "docs" / "howto" / "query.md"
-_SEARCH: list[int] = []
-
-
-@pytest.fixture
-def search(emt_builder):
-    if not _SEARCH:
-        _, node = run_get_node(emt_builder(seed=5))
-        assert node.is_finished_ok, node.exit_message
-        _SEARCH.append(node.pk)
-    return orm.load_node(_SEARCH[0])
 
 
 def test_archive_round_trip(search, tmp_path, aiida_config_tmp, aiida_profile_factory):

@@ -23,8 +23,6 @@ path.write_text("".join(json.dumps(row) + chr(10) for row in rows))
 sys.exit(code)
 """
 
-_HONEST: dict[str, int] = {}
-
 HOLE = "row.update(energy=-1e9, potential_energy=-1e9)"
 
 
@@ -48,12 +46,9 @@ def lying(emt_builder, worker_path, aiida_localhost, tmp_path):
 
 
 @pytest.fixture
-def honest(emt_builder):
-    """The same search with a worker that does not lie; made once for several tests."""
-    if "pk" not in _HONEST:
-        _, node = run_get_node(emt_builder(max_structures=4))
-        _HONEST["pk"] = node.pk
-    return orm.load_node(_HONEST["pk"])
+def honest(finished):
+    """The same search with a worker that does not lie."""
+    return finished(max_structures=4)
 
 
 def jobs_of(search):
@@ -74,6 +69,7 @@ def test_bad_results_are_counted_and_change_nothing_else(honest, lying):
     assert comparable(rows)[3] == comparable(rows_of(honest))[3]
 
 
+@pytest.mark.slow
 def test_a_job_without_one_good_result_is_repeated(honest, lying, tmp_path):
     marker = tmp_path / "lied"
     lie = f"""
@@ -88,6 +84,7 @@ if not pathlib.Path("{marker}").exists():
     assert comparable(rows_of(search)) == comparable(rows_of(honest))
 
 
+@pytest.mark.slow
 def test_a_structure_without_a_good_result_is_named_after_its_jobs(lying):
     lie = f"""
 for row in rows:

@@ -70,6 +70,7 @@ def test_second_search_is_the_first(emt_builder, first):
     assert all("fuse2" in node.base.extras.all for node in group.nodes)
 
 
+@pytest.mark.slow
 def test_continued_search_is_the_longer_one(emt_builder, first):
     """Twice: what it computes anew, and then from the cache."""
     short = run_cached(emt_builder(max_structures=4, seed=21))
@@ -84,6 +85,7 @@ def test_continued_search_is_the_longer_one(emt_builder, first):
     assert all(from_cache(again).values())
 
 
+@pytest.mark.slow
 def test_other_versions_of_the_engine_are_computed_again(emt_builder, first, monkeypatch):
     monkeypatch.setattr("aiida_fuse2.environment.software.engine_software", lambda *_: {"aiida-fuse2": "999"})
     two = run_cached(emt_builder(max_structures=6, seed=21))
@@ -101,6 +103,7 @@ def shifted(builder, path):
     return builder
 
 
+@pytest.mark.slow
 def test_energies_of_another_version_are_not_stale(emt_builder, monkeypatch, tmp_path):
     """The file stands for a model: its path stays the same, its contents change."""
     path = tmp_path / "model"
@@ -128,6 +131,7 @@ def test_another_model_is_another_input(emt_builder):
     assert len({node.base.caching.get_hash() for node in settings}) == 2
 
 
+@pytest.mark.slow
 def test_job_of_unknown_versions_is_not_cached(emt_builder, monkeypatch):
     monkeypatch.setattr("aiida_fuse2.environment.software.worker_software", lambda *_, **__: None)
     run_cached(emt_builder(seed=23, **GENERATION))
@@ -136,6 +140,7 @@ def test_job_of_unknown_versions_is_not_cached(emt_builder, monkeypatch):
     assert "RelaxCalculation" not in labels_from_cache(two)
 
 
+@pytest.mark.slow
 def test_walkers_of_a_cached_search_do_not_repeat_themselves(emt_builder, first):
     """The second seed shares nothing with the first, and no generation shares trials with another one."""
     two = run_cached(emt_builder(max_structures=6, seed=25))

@@ -25,21 +25,7 @@ from aiida_fuse2.workchains.search import Fuse2WorkChain
 
 from .comparing import comparable, rows_of
 
-_FINISHED: dict[str, int] = {}
-
-
-@pytest.fixture
-def finished(emt_builder):
-    """A finished search; made once for several tests."""
-
-    def make(**arguments):
-        key = repr(sorted(arguments.items()))
-        if key not in _FINISHED:
-            _, node = run_get_node(emt_builder(**arguments))
-            _FINISHED[key] = node.pk
-        return orm.load_node(_FINISHED[key])
-
-    return make
+_CONTINUED: dict[str, int] = {}
 
 
 def go_on(search, **arguments):
@@ -52,7 +38,7 @@ def state_of(search):
     return SearchState.from_dict(search.outputs.state.get_dict())
 
 
-@pytest.mark.parametrize("budget", [6, 5])  # of 4 + 2 + 2: 4 + 2, and 4 + 1 of 2
+@pytest.mark.parametrize("budget", [6, pytest.param(5, marks=pytest.mark.slow)])  # of 4 + 2 + 2: 4 + 2, and 4 + 1 of 2
 def test_extended_search_equals_the_longer_one(finished, budget):
     whole, short = finished(), finished(max_structures=budget)
     longer = go_on(short, overrides={"settings": {"max_structures": 8}})
@@ -67,6 +53,7 @@ def test_extended_search_equals_the_longer_one(finished, budget):
     assert {node.label for node in group.nodes} == labels
 
 
+@pytest.mark.slow
 def test_any_generation_is_a_beginning(finished):
     whole = finished()
     for generation in (0, 2):
@@ -76,6 +63,7 @@ def test_any_generation_is_a_beginning(finished):
         assert orm.load_node(made[0].record).creator.caller.pk == again.pk
 
 
+@pytest.mark.slow
 def test_twice_interrupted(finished):
     first = finished(max_structures=5)
     second = go_on(first, more=1)
@@ -85,6 +73,7 @@ def test_twice_interrupted(finished):
     assert query.progress(third.pk).state.tried == 8
 
 
+@pytest.mark.slow
 def test_pools_go_on(emt_builder, monkeypatch):
     arguments = {
         "generator": "symmetric",
@@ -126,6 +115,7 @@ def test_crashed_search_goes_on(emt_builder, finished, monkeypatch):
     assert comparable(rows_of(go_on(crashed))) == comparable(rows_of(finished()))
 
 
+@pytest.mark.slow
 def test_other_settings(finished):
     short = finished(max_structures=6)
     wider = go_on(short, overrides={"settings": {"max_structures": 9, "walkers": 3, "seed": 9}})
@@ -141,6 +131,7 @@ def test_other_settings(finished):
     assert min(w.energy for w in before.walkers) == start["walkers"][0]["energy"]
 
 
+@pytest.mark.slow
 def test_smaller_limit_of_atoms(finished):
     """Walkers on structures that are too large begin with new ones; what was found before stays."""
     short = finished(max_structures=6)
@@ -285,16 +276,17 @@ def first(finished):
 def gone_on(search, *, is_added, walkers=2):
     """Return a search that has gone on to 8 structures; made once for several tests."""
     key = f"gone on, {is_added}, {walkers}"
-    if key not in _FINISHED:
+    if key not in _CONTINUED:
         overrides = {"settings": {"max_structures": 8, "walkers": walkers}}
-        _FINISHED[key] = go_on(search, overrides=overrides).pk
-    return orm.load_node(_FINISHED[key])
+        _CONTINUED[key] = go_on(search, overrides=overrides).pk
+    return orm.load_node(_CONTINUED[key])
 
 
 def origins(search):
     return [row["origin"] for row in rows_of(search)]
 
 
+@pytest.mark.slow
 def test_branch_has_its_own_pool(first, ordered_file):
     """What another search that went on from the same state has added to its pool is not seen."""
     before = gone_on(first, is_added=False)
@@ -308,6 +300,7 @@ def test_branch_has_its_own_pool(first, ordered_file):
     assert comparable(rows_of(again)) == comparable(rows_of(with_added))
 
 
+@pytest.mark.slow
 def test_bare_state_has_the_pool_of_the_search_that_made_it(emt_builder, first, ordered_file):
     before = gone_on(first, is_added=False)
     adding.add_structures(first, [ordered_file / "ordered.cif"])
@@ -340,6 +333,7 @@ def crash(builder):
 MODULE = {"find_structures": "search", "propose": "search", "add_to_pool": "pool"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("step", "walkers"),
     [("find_structures", 2), ("add_to_pool", 3), ("propose", 2), ("propose", 3)],  # with 3 the state is made fit first
@@ -366,6 +360,7 @@ def test_added_structures_outlive_a_continuation_that_dies_early(first, ordered_
     assert adding.added_and_waiting(again) == []
 
 
+@pytest.mark.slow
 def test_added_before_the_first_proposal_of_a_new_search(emt_builder, ordered_file, monkeypatch):
     """It has taken what was added and dies before it proposes: its own pool goes on, not that of its inputs."""
 
@@ -385,6 +380,7 @@ def test_added_before_the_first_proposal_of_a_new_search(emt_builder, ordered_fi
     assert comparable(rows_of(go_on(dead))) == comparable(rows_of(whole))
 
 
+@pytest.mark.slow
 def test_file_of_a_call_that_was_cut_off_still_waits(first, ordered_file, monkeypatch):
     """A call of ``add_to_pool`` that was cut off has no outputs."""
     adding.add_structures(first, [ordered_file / "ordered.cif"])
@@ -422,6 +418,7 @@ def test_budget_of_wall_time(emt_builder):
     assert state_of(longer).tried == 4
 
 
+@pytest.mark.slow
 def test_little_space_ends_a_search_that_goes_on_later(emt_builder, finished, monkeypatch):
     space = iter([1e9, 1e9, 0.15e9])
     monkeypatch.setattr("aiida_fuse2.workchains.search.least_free", lambda: (next(space), Path("/data")))
@@ -458,6 +455,7 @@ def stop_in_generation_0(builder, monkeypatch, *, request, submit):
     return search
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("request_", "tried"), [(True, 4), (STOP_NOW, 0)])
 def test_stop_in_the_first_generation(emt_builder, finished, monkeypatch, request_, tried):
     builder = emt_builder(max_structures=6)
@@ -466,6 +464,7 @@ def test_stop_in_the_first_generation(emt_builder, finished, monkeypatch, reques
     assert comparable(rows_of(go_on(search))) == comparable(rows_of(finished(max_structures=6)))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("request_", [True, STOP_NOW])
 def test_stop_while_the_first_pool_is_filled(emt_builder, finished, monkeypatch, request_):
     search = stop_in_generation_0(
@@ -475,6 +474,7 @@ def test_stop_while_the_first_pool_is_filled(emt_builder, finished, monkeypatch,
     assert comparable(rows_of(go_on(search))) == comparable(rows_of(finished(**SYMMETRIC)))
 
 
+@pytest.mark.slow
 def test_stop_at_once_kills_the_job_of_the_first_pool(emt_builder, worker_code, monkeypatch):
     builder = emt_builder(**SYMMETRIC)
     builder.generate.code = orm.InstalledCode(

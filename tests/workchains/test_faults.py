@@ -20,8 +20,6 @@ from .comparing import comparable, rows_of
 
 ROOT = Path(__file__).resolve().parents[2]
 
-_WHOLE: dict[str, int] = {}
-
 
 def faulty(builder, name, **arguments):
     """Let a builder use a potential of ``tests.faulty``."""
@@ -37,12 +35,9 @@ def jobs_of(search):
 
 
 @pytest.fixture
-def whole(emt_builder):
-    """A search that nothing disturbs; made once for several tests."""
-    if "pk" not in _WHOLE:
-        _, node = run_get_node(emt_builder(max_structures=6))
-        _WHOLE["pk"] = node.pk
-    return orm.load_node(_WHOLE["pk"])
+def whole(finished):
+    """A search that nothing disturbs."""
+    return finished(max_structures=6)
 
 
 def test_trials_of_a_dead_job_are_relaxed_again(emt_builder, whole, tmp_path):
@@ -61,6 +56,7 @@ def test_trials_of_a_dead_job_are_relaxed_again(emt_builder, whole, tmp_path):
     assert comparable(rows) == comparable(rows_of(whole))
 
 
+@pytest.mark.slow
 def test_job_that_dies_before_any_result_is_repeated(emt_builder, tmp_path):
     marker = tmp_path / "died"
     builder = faulty(emt_builder(max_structures=4), "DiesOnce", marker=str(marker), structure=0)
@@ -70,6 +66,7 @@ def test_job_that_dies_before_any_result_is_repeated(emt_builder, tmp_path):
     assert SearchState.from_dict(search.outputs.state.get_dict()).explored == 4
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["DiesOfLargeCells", "EndsJobsOfLargeCells"])
 def test_structure_that_kills_is_given_up_and_no_other(emt_builder, name):
     """Of the first four structures of this seed some have eight atoms and some four."""
@@ -93,6 +90,7 @@ def sizes_of(search):
     return {trial.info.label: len(trial.atoms) for text in trials for trial in trials_from_text(text)}
 
 
+@pytest.mark.slow
 def test_a_killer_gives_the_same_records_whatever_the_number_of_processes(emt_builder):
     found = []
     for count in (1, 2):
@@ -106,6 +104,7 @@ def test_a_killer_gives_the_same_records_whatever_the_number_of_processes(emt_bu
     assert {row["status"] for row in found[0]} == {"converged", "process_died"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["DiesOfLargeCells", "EndsJobsOfLargeCells"])
 def test_a_search_of_one_trial_at_a_time_outlives_killers(emt_builder, name):
     """There is no other structure in the job that could show that it works."""
@@ -115,6 +114,7 @@ def test_a_search_of_one_trial_at_a_time_outlives_killers(emt_builder, name):
     assert len(rows_of(search)) == 2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "n_jobs"), [("DiesOfLargeCells", 1), ("EndsJobsOfLargeCells", 3)])
 def test_worker_that_always_dies_ends_the_search_and_loses_nothing(emt_builder, name, n_jobs):
     builder = faulty(emt_builder(max_structures=4, job_attempts=2), name, limit=0)
@@ -124,11 +124,12 @@ def test_worker_that_always_dies_ends_the_search_and_loses_nothing(emt_builder, 
     assert generation_records(search.pk) == []
 
 
+@pytest.mark.slow
 def test_what_hangs_is_given_up_when_the_wall_time_is_used_up(emt_builder):
     builder = faulty(emt_builder(max_structures=4), "HangsOnLargeCells", limit=4)
     builder.tiers["t00"]["settings"] = orm.Dict({**builder.tiers["t00"]["settings"].get_dict(), "processes": 2})
     builder.tiers["t00"]["options"] = orm.Dict(
-        {**builder.tiers["t00"]["options"].get_dict(), "max_wallclock_seconds": 25}
+        {**builder.tiers["t00"]["options"].get_dict(), "max_wallclock_seconds": 60}
     )
     _, search = run_get_node(builder)
     assert search.is_finished_ok, search.exit_message
@@ -155,6 +156,7 @@ def repeated(step):
     return twice
 
 
+@pytest.mark.slow
 def test_steps_that_are_made_twice_change_nothing(emt_builder, whole, monkeypatch):
     for name in STEPS:
         monkeypatch.setattr(Fuse2WorkChain, name, repeated(getattr(Fuse2WorkChain, name)))

@@ -218,8 +218,8 @@ def test_an_imported_search_says_the_same(searches, folders, monkeypatch, aiida_
     assert "6 of 6 structures" in before["continued", "show"]
     assert "found by 1 of 2 runs, after 2 structures" in before["runs with a target", "show"]
     with aiida_profile_factory(aiida_config_tmp):
-        for archive in archives:
-            import_archive(archive, import_new_extras=False)
+        for path in archives:
+            import_archive(path, import_new_extras=False)
         shuffle()
         orm.load_computer("localhost").configure()
         after = answers(target)

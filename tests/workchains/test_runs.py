@@ -49,12 +49,12 @@ def runs_builder(emt_builder):
 
 @pytest.fixture
 def finished(runs_builder):
-    """Finished runs; made once for several tests."""
+    """Finished runs of one generation; made once for several tests."""
 
     def make(**arguments):
         key = repr(sorted(arguments.items()))
         if key not in _FINISHED:
-            _, node = run_get_node(runs_builder(**arguments))
+            _, node = run_get_node(runs_builder(**{"max_structures": 4, **arguments}))
             _FINISHED[key] = node.pk
         return orm.load_node(_FINISHED[key])
 
@@ -84,7 +84,7 @@ def test_outputs(finished):
         state = search.outputs.state.get_dict()
         best = search.outputs.ranked["structures"][0]
         assert row["seed"] == SEED + row["run"] == search.inputs.settings["seed"]
-        assert (row["tried"], row["explored"], row["unique"]) == (5, state["explored"], state["unique"])
+        assert (row["tried"], row["explored"], row["unique"]) == (4, state["explored"], state["unique"])
         assert row["structure_number"] == state["best"]["structure_number"]
         assert (row["label"], row["spacegroup_symbol_loose"]) == (best["label"], best["spacegroup_symbol_loose"])
 
@@ -110,13 +110,15 @@ def test_settings_of_a_run_have_their_provenance(finished):
     assert compared.inputs.structure_01.uuid == searches(runs)[1].outputs.structure.uuid
 
 
+@pytest.mark.slow
 def test_run_equals_the_single_search_with_its_seed(finished, emt_builder):
-    _, single = run_get_node(emt_builder(max_structures=5, seed=SEED + 1, structures=[ordered()]))
+    _, single = run_get_node(emt_builder(max_structures=4, seed=SEED + 1, structures=[ordered()]))
     second = searches(finished())[1]
     assert comparable(rows_of(second)) == comparable(rows_of(single))
     assert second.inputs.settings.get_dict() == single.inputs.settings.get_dict()
 
 
+@pytest.mark.slow
 def test_number_at_a_time_changes_nothing(finished):
     together, in_turn = finished(), finished(concurrent=1)
     assert in_turn.outputs.summary.get_dict() == together.outputs.summary.get_dict()
@@ -128,6 +130,7 @@ def life(search):
     return search.ctime, search.mtime
 
 
+@pytest.mark.slow
 def test_at_most_as_many_at_a_time(finished):
     first, second, third = searches(finished(concurrent=1))
     assert life(first)[1] < life(second)[0]
@@ -136,6 +139,7 @@ def test_at_most_as_many_at_a_time(finished):
     assert max(begun) < min(search.mtime for search in searches(finished()))
 
 
+@pytest.mark.slow
 def test_next_run_begins_when_one_has_ended(runs_builder):
     """Two at a time, of three: the third waits for the first and runs beside the second, if that takes longer."""
     _, runs = run_get_node(runs_builder(concurrent=2, max_structures=4))
@@ -145,6 +149,7 @@ def test_next_run_begins_when_one_has_ended(runs_builder):
     assert runs.is_finished_ok
 
 
+@pytest.mark.slow
 def test_one_run(finished):
     runs = finished(runs=1, max_structures=4)
     assert runs.is_finished_ok
@@ -155,6 +160,7 @@ def test_one_run(finished):
 # --- failures ---
 
 
+@pytest.mark.slow
 def test_failed_run_does_not_end_the_others(runs_builder, monkeypatch):
     submit = Fuse2RunsWorkChain._submit_search
 
@@ -186,6 +192,7 @@ def test_failed_run_does_not_end_the_others(runs_builder, monkeypatch):
     assert all(1 not in row["runs"] for row in query.combined(searches(runs)))
 
 
+@pytest.mark.slow
 def test_no_run_gives_a_structure(runs_builder):
     builder = faulty(runs_builder(runs=2).search, "DiesOfLargeCells", limit=0)
     wrapped = runs_builder(runs=2)
@@ -199,6 +206,7 @@ def test_no_run_gives_a_structure(runs_builder):
     assert "summary" not in runs.outputs
 
 
+@pytest.mark.slow
 def test_search_that_a_kill_left_as_it_was_made(runs_builder, monkeypatch):
     """The step that was cut off begins the run again, and waits for that one."""
     submit = Fuse2RunsWorkChain._submit_search
@@ -222,6 +230,7 @@ def test_search_that_a_kill_left_as_it_was_made(runs_builder, monkeypatch):
 # --- stopping ---
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("now", [False, True])
 def test_stop(runs_builder, monkeypatch, now):
     """Asked while run 0 is under way: it ends with what it has, and no other one begins."""
@@ -241,6 +250,7 @@ def test_stop(runs_builder, monkeypatch, now):
     assert [row["tried"] for row in runs.outputs.summary["runs"]] == [4, 0, 0]
 
 
+@pytest.mark.slow
 def test_stop_reaches_a_search_that_begins_meanwhile(runs_builder, monkeypatch):
     submit = Fuse2RunsWorkChain._submit_search
 
@@ -254,6 +264,7 @@ def test_stop_reaches_a_search_that_begins_meanwhile(runs_builder, monkeypatch):
     assert runs.exit_status == 700  # stopped before any structure, as a search would be
 
 
+@pytest.mark.slow
 def test_stop_after_the_end_of_all_changes_nothing(runs_builder, monkeypatch):
     original = Fuse2RunsWorkChain._exit_code
 

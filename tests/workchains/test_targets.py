@@ -17,8 +17,6 @@ from aiida_fuse2.query.targets import find_in_search, marked_rows, search_target
 
 from .comparing import comparable, rows_of
 
-pytestmark = pytest.mark.slow  # searches
-
 _FINISHED: dict[str, int] = {}
 
 
@@ -110,6 +108,7 @@ def test_search_without_target_can_be_asked(plain, known, with_target):
     assert find_in_search(plain, "wrong", wrong).found is None
 
 
+@pytest.mark.slow
 def test_search_stops_at_its_target(search_of, plain, known):
     target = {"known": orm.StructureData(ase=known[0])}
     early = query.explored(plain).iloc[0]
@@ -133,6 +132,7 @@ def test_search_stops_at_its_target(search_of, plain, known):
     assert comparable(rows_of(again)) == comparable(rows_of(plain))
 
 
+@pytest.mark.slow
 def test_target_that_is_added_later_is_found_among_what_there_is(plain, known, tmp_path, search_of):
     write(tmp_path / "known one.cif", known[0])
     stop = {"settings": {"target": {"stop": True}}}
@@ -169,6 +169,7 @@ def test_targets_that_cannot_be_found_are_refused(emt_builder, perovskite, known
         prepare_continuation(plain, more=2, targets=[tmp_path / "bad.cif"])
 
 
+@pytest.mark.slow
 def test_target_whose_relaxation_fails_is_compared_as_given(search_of, known):
     """Its relaxation may not take a step."""
     target = {"known": orm.StructureData(ase=known[0])}

@@ -103,6 +103,7 @@ def test_two_tiers_give_what_the_job_of_one_gives(build, trials):
     assert last[label(2)].cell.array == pytest.approx(node.outputs.structures[label(2)].get_ase().cell.array, abs=1e-6)
 
 
+@pytest.mark.slow
 def test_structures_that_fail_leave_with_tier_and_reason(build, trials):
     tiers = build(["ase", "pair", "ase"], t00=faulty("NotFinite", limit=3), t01={}, t02=ASE)
     node = run(trials, tiers)
@@ -123,6 +124,7 @@ def test_nothing_is_relaxed_further_where_all_have_failed(build, trials):
     assert [n.process_label for n in node.called if isinstance(n, orm.CalcJobNode)] == ["RelaxCalculation"]
 
 
+@pytest.mark.slow
 def test_what_a_dead_job_had_finished_goes_on(build, trials):
     node = run(
         trials,
@@ -140,6 +142,7 @@ def test_what_a_dead_job_had_finished_goes_on(build, trials):
     assert "results" not in node.outputs
 
 
+@pytest.mark.slow
 def test_what_kills_its_process_leaves_in_its_tier(build, trials):
     labels = orm.List([label(0), label(2)])
     node = run(trials, build(["ase", "pair"], ase=faulty("DiesOfLargeCells", limit=3)), labels=labels)
@@ -241,6 +244,7 @@ def test_a_tier_of_single_structures_in_the_middle(build, trials, single):
     assert {job.inputs.structure.creator.process_label for job in singles} == {"split_trials"}
 
 
+@pytest.mark.slow
 def test_a_last_tier_of_single_structures(build, trials, single):
     changes, codes = single()
     node = run(trials, build(["stand_in"], codes=codes, stand_in=changes), labels=orm.List([label(1)]))
@@ -254,6 +258,7 @@ def test_a_last_tier_of_single_structures(build, trials, single):
     assert row["fingerprint"]
 
 
+@pytest.mark.slow
 def test_processes_that_fail_are_results(build, trials, single):
     changes, codes = single("error")
     node = run(trials, build(["stand_in", "ase"], codes=codes, stand_in=changes, ase=ASE))

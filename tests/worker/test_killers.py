@@ -27,8 +27,8 @@ from tests.trials import make_trial
 
 ROOT = Path(__file__).resolve().parents[2]
 
-ENOUGH = 20.0
-"""How long processes may take to be gone, s; the kernel takes a moment."""
+ENOUGH = 120.0
+"""How long processes may take to begin or to be gone, s; more than they need on a busy machine."""
 
 
 class UnpicklableError(Exception):
@@ -128,14 +128,14 @@ def hang_or_do(piece):
 
 
 def test_what_hangs_for_ever_is_named():
-    with limited(6.0):
+    with limited(12.0):
         found = dict(run_all(hang_or_do, ["hangs", "b"], 2))
     assert (found["hangs"].reason, found["b"]) == ("wall_time", "B")
 
 
 def test_another_job_does_what_waited_for_what_hangs():
     found = []
-    with limited(6.0), pytest.raises(OutOfTimeError, match="1 pieces"):
+    with limited(12.0), pytest.raises(OutOfTimeError, match="1 pieces"):
         found.extend(run_all(hang_or_do, ["hangs", "b"], 1))
     assert [(piece, outcome.reason) for piece, outcome in found] == [("hangs", "wall_time")]
 
@@ -150,7 +150,7 @@ def test_what_had_not_the_whole_time_is_not_blamed(monkeypatch):
     """As where it began when others had used the time: another job has to do it."""
     monkeypatch.setattr(processes, "EARLY", -1.0)
     found = []
-    with limited(4.0), pytest.raises(OutOfTimeError, match="1 pieces"):
+    with limited(8.0), pytest.raises(OutOfTimeError, match="1 pieces"):
         found.extend(run_all(hang_or_do, ["hangs", "b"], 2))
     assert found == [("b", "B")]
 
@@ -234,9 +234,10 @@ def test_a_job_in_which_one_structure_kills(start):
     assert sorted(rows[0].values()) == ["converged"] * 3 + ["process_died"]
 
 
+@pytest.mark.slow
 def test_a_job_ends_itself_in_time(start):
-    process, folder = start(20, calculator="tests.faulty.HangsOnLargeCells", arguments={"limit": 3})
-    assert process.wait(ENOUGH + 20) == 0
+    process, folder = start(60, calculator="tests.faulty.HangsOnLargeCells", arguments={"limit": 3})
+    assert process.wait(ENOUGH + 60) == 0
     assert sorted(rows_of(folder).values()) == ["converged"] * 3 + ["wall_time"]
 
 

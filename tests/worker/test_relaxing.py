@@ -378,7 +378,6 @@ def test_a_lack_of_memory_fails_the_job_after_all_others(job, tmp_path, processe
     assert sorted(labels) == [trial.info.label for trial in trials[1:]]
 
 
-@pytest.mark.slow
 def test_chgnet_finds_the_perovskite_minimum(relax_settings, perovskite):
     pytest.importorskip("chgnet")
     settings = relax_settings()
