@@ -566,7 +566,7 @@ def test_inputs_that_aiida_refuses(worker_code, overrides, hint):
 
 @pytest.mark.parametrize("code", [None, "fuse2-worker", 5])
 def test_something_else_for_the_code(aiida_profile, code):
-    with pytest.raises(InputError, match="codes.worker"):
+    with pytest.raises(InputError, match=r"codes\.worker"):
         prepare_search("Cu3Au", code=code, protocol="fast", store=False)
 
 

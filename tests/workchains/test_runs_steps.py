@@ -77,15 +77,15 @@ def end_run(process, run, status=0, **arguments):
 
 def test_all_begin_at_once(make):
     process = make(runs=3)
-    assert process.should_go_on()
+    assert process.should_continue()
     process.submit_searches()
     assert seeds(process) == [SEED, SEED + 1, SEED + 2]
     process.submit_searches()
     assert len(searches(process)) == 3
     for run in range(3):
-        assert process.should_go_on()
+        assert process.should_continue()
         end_run(process, run)
-    assert not process.should_go_on()
+    assert not process.should_continue()
 
 
 def test_next_run_begins_when_one_has_ended(make):
@@ -100,7 +100,7 @@ def test_next_run_begins_when_one_has_ended(make):
     process.submit_searches()
     assert seeds(process) == [SEED, SEED + 1, SEED + 2, SEED + 3]
     end_run(process, 3)
-    assert not process.should_go_on()
+    assert not process.should_continue()
 
 
 def test_it_waits_for_the_earliest_that_runs(make):
@@ -130,9 +130,9 @@ def test_stop_reaches_what_runs_and_nothing_else_begins(make, search, request_):
     process.submit_searches()
     (only,) = searches(process)
     assert orm.load_node(only.pk).base.extras.get(STOP_EXTRA) == request_
-    assert process.should_go_on()
+    assert process.should_continue()
     end_run(process, 0, 700, outputs=search)
-    assert not process.should_go_on()
+    assert not process.should_continue()
     exit_code = process.finalise()
     assert (exit_code.status, "0 of 3 runs had ended before" in exit_code.message) == (700, True)
     assert process.outputs["energy"].value == search.outputs.energy.value
