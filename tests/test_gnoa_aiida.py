@@ -85,7 +85,7 @@ def test_weights_are_asked_for_and_checked_before_submission(worker_code, model_
     overrides = {"settings": {"generator": "gnoa", "gnoa": {"network": "megnet"}, "max_atoms": 8}}
     prepared = prepare_search("Cu3Au", code=worker_code, overrides=overrides, model="mine")
     assert prepared.builder.generate.weights.pk == node.node.pk
-    with pytest.raises(RefusedInputsError, match="trained with Po"):
+    with pytest.raises(InputError, match="does not know Po"):
         prepare_search("PoO2", code=worker_code, overrides=overrides, model="mine")
     with pytest.raises(InputError, match="needs no weights"):
         prepare_search("Cu3Au", code=worker_code, overrides={"settings": {"max_atoms": 8}}, model="mine")

@@ -101,12 +101,12 @@ def prepare_continuation(
         RefusedInputsError: where AiiDA refuses an input.
         SetupError: where the profile has no code of the worker.
     """
-    foreign = foreign_parts(search)
-    if foreign and not trust:
-        raise UntrustedError(search.pk, foreign)
     if generation is None and not search.is_terminated:
         expected = "is still running and continues by itself; to branch off from it, name a generation"
         raise InputError("search", search.pk, expected)
+    foreign = foreign_parts(search)
+    if foreign and not trust:
+        raise UntrustedError(search.pk, foreign)
     changes, of_tiers = split_overrides(overrides)
     check_overrides(changes)
     values = merge(_values_of(search), {key: value for key, value in changes.items() if key != "relax"})

@@ -118,7 +118,7 @@ def test_of_running_runs_the_list_has_what_is_under_way(call, make_runs, quiet):
 
 def test_runs_that_wait_to_begin_are_listed_with_what_holds_them_up(call, make_runs, monkeypatch):
     monkeypatch.setattr(diagnosis, "daemon_problem", lambda: "the daemon is not running; start it with `x`")
-    monkeypatch.setattr(diagnosis, "get_process_tasks", lambda _: [])
+    monkeypatch.setattr("aiida_fuse2.environment.processes.get_process_tasks", lambda _: [])
     runs, _ = make_runs(state="created")
     text = " ".join(call("status", runs.pk).stdout.split())
     assert "0 of 3 runs under way, 0 ended" in text

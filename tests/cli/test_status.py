@@ -299,8 +299,8 @@ def test_job_that_is_not_looked_at_any_more(  # noqa: PLR0917 - parameters
     job.set_process_status(status)
     job.base.attributes.set(job.SCHEDULER_LAST_CHECK_TIME_KEY, looked)
     job.store()
-    monkeypatch.setattr(diagnosis, "_workers_of", lambda _: [SimpleNamespace(pid=1)])
-    monkeypatch.setattr(diagnosis, "_process_start", lambda _: time.time() - worker_age)
+    monkeypatch.setattr(processes, "workers_of", lambda _: [SimpleNamespace(pid=1)])
+    monkeypatch.setattr(processes, "process_start", lambda _: time.time() - worker_age)
     monkeypatch.setattr("aiida_fuse2.environment.processes._without_task", list)
     found = [
         f for f in processes.check_processes() if f.text.startswith(f"RelaxCalculation {job.pk} was last looked at")
@@ -380,7 +380,7 @@ def test_process_on_its_way_to_the_broker_is_not_named(running, monkeypatch):
 def test_looking_at_the_queue_takes_nothing_from_workers(tmp_path, monkeypatch):
     """A task is lost where the broker does not find it among those that workers hold when one of them dies."""
     layout = ZeromqBrokerService.FilepathLayout(tmp_path)
-    monkeypatch.setattr(diagnosis, "broker_layout", lambda: layout)
+    monkeypatch.setattr(processes, "broker_layout", lambda: layout)
     queue = PersistentQueue(tmp_path / "storage" / "tasks")
     for pk in (11, 12):
         queue.push(f"task{pk}", {"body": {"task": "continue", "args": {"pid": pk}}})
@@ -408,8 +408,8 @@ def test_workers_that_the_broker_does_not_know(aiida_profile, monkeypatch, born,
     monkeypatch.setattr(diagnosis, "get_manager", lambda: SimpleNamespace(get_broker=lambda: broker))
     long_ago = born is not None and born < 0
     now = time.time() - (2 * diagnosis.STARTUP if long_ago else 0)
-    monkeypatch.setattr(diagnosis, "_process_start", lambda _: None if born is None else now + max(born, 0))
-    monkeypatch.setattr(diagnosis, "_verdi", str)
+    monkeypatch.setattr(diagnosis, "process_start", lambda _: None if born is None else now + max(born, 0))
+    monkeypatch.setattr(diagnosis, "verdi", str)
     found = diagnosis._check_broker([now, now])
     assert found.severity is expected[0]
     assert expected[1] in found.text

@@ -15,7 +15,7 @@ from aiida_fuse2.io.names import FRAMES_FILE, POOL_FILE, POTENTIAL_FILE, SUMMARY
 from aiida_fuse2.io.trials import from_extxyz, to_extxyz
 from aiida_fuse2.launch.potentials import learning_inputs
 from tests.core.potentials.megnet.models import CONFIG, HDF5
-from tests.workchains.conftest import MORSE
+from tests.tiered import MORSE
 
 REFUSED, UNREADABLE = 322, 410
 

@@ -101,5 +101,5 @@ for row in rows:
 def test_a_worker_that_always_lies_ends_the_search_by_name(lying):
     _, search = run_get_node(lying(f"for row in rows: {HOLE}", job_attempts=1))
     assert search.exit_status == 301
-    assert "results cannot be used: g00000_w001_t001: energy_impossible" in search.exit_message
+    assert "g00000_w001_t001: energy_impossible" in search.exit_message
     assert generation_records(search.pk) == []

@@ -189,7 +189,7 @@ def test_learning_ranks_what_it_has_not_seen(tier):
         ({"max_atoms": 1}, "settings.max_atoms", "one formula unit of CaO has 2"),
         ({"min_atoms": 13}, "settings.min_atoms", "no multiple of 2"),
         ({"generators": ["nothing"]}, "settings.generators", "must be one of"),
-        ({"generators": ["provided"]}, "settings.generators", "that make structures"),
+        ({"generators": ["provided"]}, "settings.generators", "that makes structures"),
         ({"generators": []}, "settings.generators", "at least 1"),
     ],
 )

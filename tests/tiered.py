@@ -7,7 +7,6 @@ from aiida import orm
 
 from aiida_fuse2.tiers import TierChoice
 from aiida_fuse2.workchains.search import Fuse2WorkChain
-from tests.conftest import emt_overrides
 from tests.tiers.changes import ASE
 
 MORSE = "morse\nCu Cu 0.34 1.36 2.87 0.0 7.0\nCu Au 0.40 1.45 2.95 0.0 7.0\nAu Au 0.48 1.58 3.02 0.0 7.0\n"
@@ -25,6 +24,8 @@ def tiers_builder(worker_code, potential):
     """A factory of searches with tiers."""
 
     def make(names=("pair", "ase"), *, tiers=None, codes=None, composition="CuAu", structures=None, **settings):
+        from tests.conftest import emt_overrides
+
         overrides = emt_overrides(**{"max_atoms": 4, **settings})
         del overrides["relax"]
         library = potential if {"pair", "gulp"} & set(names) else None
