@@ -133,7 +133,7 @@ class ReportData:
     def explored(self) -> pd.DataFrame:
         """The relaxed structures, one row each, in the order they were tried.
 
-        Columns: ``number`` of the trial, ``walker``, ``energy`` and ``lowest`` until then (eV/atom), ``volume``
+        Columns: ``number`` of the trial, ``generation``, ``walker``, ``energy`` and ``lowest`` until then (eV/atom), ``volume``
         (Å³/atom), ``group`` (symbol and number at the loose tolerance), ``accepted``, ``cpu`` of its relaxation and
         ``cpu_total`` of all trials until then, failed ones included (s).
         """
@@ -145,10 +145,20 @@ class ReportData:
                 group = f"{row['spacegroup_symbol_loose'] or '?'} ({row['spacegroup_loose']})"
                 volume, is_accepted = row["volume"] / row["n_atoms"], row["outcome"] in ACCEPTED
                 lowest = row["best_energy"]
-                table.append(
-                    (row["number"], row["walker"], row["energy"], lowest, volume, group, is_accepted, cpu, total)
-                )
-        names = ("number", "walker", "energy", "lowest", "volume", "group", "accepted", "cpu", "cpu_total")
+                place = (row["number"], row["generation"], row["walker"])
+                table.append((*place, row["energy"], lowest, volume, group, is_accepted, cpu, total))
+        names = (
+            "number",
+            "generation",
+            "walker",
+            "energy",
+            "lowest",
+            "volume",
+            "group",
+            "accepted",
+            "cpu",
+            "cpu_total",
+        )
         return pd.DataFrame(table, columns=names)
 
 
