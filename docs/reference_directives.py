@@ -140,7 +140,7 @@ def modules_of(name: str) -> list[str]:
 
 
 class ModulesDirective(SphinxDirective):
-    """All of a module: ``{fuse2-modules} aiida_fuse2.core.moves``; of a package with a section for each module in it."""
+    """All of a module: ``{fuse2-modules} aiida_fuse2.core.moves``; a package has a section for each module in it."""
 
     required_arguments = 1
 

@@ -10,8 +10,8 @@ import pytest
 
 from aiida_fuse2 import query
 from aiida_fuse2.report import collect, plots
+from tests.linting import complaints
 
-from ..linting import complaints
 from .conftest import wait_until
 from .synthetic import report_data
 
