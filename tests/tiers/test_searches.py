@@ -234,4 +234,4 @@ def test_a_search_counts_crashes_of_pw(tiers_builder, family, pw_code):
     )
     _, search = run_get_node(builder)
     assert search.exit_status == 401
-    assert search.outputs.state["failures"] == {"qe: qe_crashed": 1}
+    assert search.outputs.state["failures"] == {"qe_crashed": 1}

@@ -467,9 +467,7 @@ def test_stop_in_the_first_generation(emt_builder, finished, monkeypatch, reques
 @pytest.mark.slow
 @pytest.mark.parametrize("request_", [True, STOP_NOW])
 def test_stop_while_the_first_pool_is_filled(emt_builder, finished, monkeypatch, request_):
-    search = stop_in_generation_0(
-        emt_builder(**SYMMETRIC), monkeypatch, request=request_, submit="_add_worker_software"
-    )
+    search = stop_in_generation_0(emt_builder(**SYMMETRIC), monkeypatch, request=request_, submit="submit")
     assert search.exit_status == 700
     assert comparable(rows_of(go_on(search))) == comparable(rows_of(finished(**SYMMETRIC)))
 
@@ -480,7 +478,7 @@ def test_stop_at_once_kills_the_job_of_the_first_pool(emt_builder, worker_code, 
     builder.generate.code = orm.InstalledCode(
         computer=worker_code.computer, filepath_executable="/bin/false", label="no-worker"
     )  # gives no pool, as a killed job
-    search = stop_in_generation_0(builder, monkeypatch, request=STOP_NOW, submit="_add_worker_software")
+    search = stop_in_generation_0(builder, monkeypatch, request=STOP_NOW, submit="submit")
     assert (search.exit_status, search.exit_message) == (700, "Stopped on request after 0 structures.")
     assert [call.process_label for call in search.called] == ["begin", "GenerateCalculation"]
     assert state_of(go_on(search, code=worker_code)).tried == 5

@@ -232,11 +232,11 @@ def test_the_newest_is_what_was_made_last(aiida_config_tmp, aiida_profile_factor
     with aiida_profile_factory(aiida_config_tmp):
         weights = [orm.SinglefileData.from_string(str(i), filename="weights").store() for i in range(3)]
         orm.Group(label=models.GROUP).store().add_nodes(weights)
-        refinements = [orm.WorkChainNode(process_type=refinements.PROCESS_TYPE) for _ in range(3)]
-        for node in refinements:
+        refining = [orm.WorkChainNode(process_type=refinements.PROCESS_TYPE) for _ in range(3)]
+        for node in refining:
             node.set_process_state("running")
             node.store()
-        made = [[node.uuid for node in nodes] for nodes in (weights, refinements)]
+        made = [[node.uuid for node in nodes] for nodes in (weights, refining)]
         shuffle()
         assert [model.node.uuid for model in models.installed_models()] == made[0][::-1]
         assert [model.node.uuid for model in models.all_models()] == made[0][::-1]

@@ -166,7 +166,7 @@ def test_failed_run_does_not_end_the_others(runs_builder, monkeypatch):
 
     def with_a_failing_run(self, run):
         if run == 1:
-            computer = self.inputs.search.tiers.t00.codes.worker.computer
+            computer = self.inputs.search.tiers["t00"]["codes"]["worker"].computer
             code = orm.InstalledCode(computer=computer, filepath_executable="/bin/false", label="no worker").store()
             given = self.exposed_inputs
             monkeypatch.setattr(self, "exposed_inputs", lambda *a, **k: with_code(given(*a, **k), code))
