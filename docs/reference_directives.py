@@ -1,4 +1,4 @@
-"""Directives of the reference pages: settings, processes and commands, each read from the code itself.
+"""Directives of the reference pages: modules, settings, processes and commands, each read from the code itself.
 
 They write Markdown, so they are used in Markdown pages. (``aiida.sphinxext`` has directives for
 processes, but needs an AiiDA profile to build, and leaves out the exit codes.)
@@ -7,6 +7,7 @@ processes, but needs an AiiDA profile to build, and leaves out the exit codes.)
 from __future__ import annotations
 
 import importlib
+import pkgutil
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -132,6 +133,35 @@ def _port_rows(ports: PortNamespace, prefix: str, *, required: bool = True) -> I
         yield _row(full, shown, "yes" if required and port.required else "no", " ".join((port.help or "").split()))
 
 
+def modules_of(name: str) -> list[str]:
+    """Return the name of a module, and of all modules in it if it is a package."""
+    inside = getattr(importlib.import_module(name), "__path__", ())
+    return [name, *(info.name for info in pkgutil.walk_packages(inside, f"{name}."))]
+
+
+class ModulesDirective(SphinxDirective):
+    """All of a module: ``{fuse2-modules} aiida_fuse2.core.moves``; a package has a section for each module in it."""
+
+    required_arguments = 1
+
+    def run(self) -> list[nodes.Node]:
+        """Return the documentation of the module, then the sections."""
+        room, *inside = modules_of(self.arguments[0])
+        return [*self._documentation(room), *(self._section(name, name.removeprefix(f"{room}.")) for name in inside)]
+
+    def _section(self, name: str, title: str) -> nodes.section:
+        section = nodes.section(ids=[nodes.make_id(name)], names=[name])
+        self.state.document.note_explicit_target(section)
+        section.extend([nodes.title(title, title), *self._documentation(name)])
+        return section
+
+    def _documentation(self, name: str) -> list[nodes.Node]:
+        container = nodes.container()
+        lines = ["```{eval-rst}", f".. automodule:: {name}", "```"]
+        self.state.nested_parse(StringList(lines, source=""), self.content_offset, container)
+        return container.children
+
+
 class CommandDirective(SphinxDirective):
     """Help of a command as it prints it: ``{fuse2-command} benchmark relax``; without a name of the root command."""
 
@@ -154,6 +184,7 @@ class CommandDirective(SphinxDirective):
 
 def setup(app: Sphinx) -> dict[str, bool]:
     """Register the directives."""
+    app.add_directive("fuse2-modules", ModulesDirective)
     app.add_directive("fuse2-settings", SettingsDirective)
     app.add_directive("fuse2-process", ProcessDirective)
     app.add_directive("fuse2-command", CommandDirective)

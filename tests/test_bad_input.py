@@ -330,6 +330,8 @@ def test_bad_composition(text, hint):
         ("x" * 200_000, "longer than"),
         ("settings: {seed: 1, seed: 2}", "'seed' is given twice"),
         ("settings: {}\nsettings: {}", "'settings' is given twice"),
+        ("move_weights: {1: 1, '1': 2}", "'1' is given twice"),
+        ("{!tag a: 1}", "YAML"),
         ("!!python/object/apply:os.system ['true']", "python"),
         ("2024-02-31", "YAML"),
         ("9" * 5000, "YAML"),

@@ -11,6 +11,8 @@ import yaml
 from aiida_fuse2.core.errors import InputError, one_line, shown_value
 from aiida_fuse2.protocols import MAX_DEPTH, merge
 
+_PLAIN = frozenset(f"tag:yaml.org,2002:{kind}" for kind in ("null", "bool", "int", "float", "binary", "timestamp"))
+
 MAX_OVERRIDES_LENGTH = 100_000
 """Longest YAML that is read, characters; the whole default protocol has three thousand."""
 
@@ -55,6 +57,8 @@ def read_overrides(path: Path) -> dict[str, Any]:
 def load_yaml(text: str, *, field: str, shown: str) -> Any:
     """Return the plain values of a YAML text; texts that expand beyond their length are refused.
 
+    Keys are texts as they are written, so that ``1`` is a move and ``No`` an element.
+
     Args:
         text: YAML without anchors, tags of Python or keys given twice.
         field: field named in the error.
@@ -87,9 +91,13 @@ def _check_events(text: str) -> None:
 
 
 class _UniqueKeysLoader(yaml.SafeLoader):
-    """A safe loader that refuses a key given twice, since its first value would be lost."""
+    """A safe loader whose keys are texts; it refuses a key given twice, since its first value would be lost."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
+        self.flatten_mapping(node)
+        for key_node, _ in node.value:
+            if key_node.tag in _PLAIN:
+                key_node.tag = self.DEFAULT_SCALAR_TAG
         mapping = super().construct_mapping(node, deep=deep)
         seen = set()
         for key_node, _ in node.value:

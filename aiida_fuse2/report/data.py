@@ -133,11 +133,11 @@ class ReportData:
     def explored(self) -> pd.DataFrame:
         """The relaxed structures, one row each, in the order of the trials.
 
-        Columns: ``number`` of the trial, ``walker``, ``energy`` and ``lowest`` until then (eV/atom), ``volume``
-        (Å³/atom), ``group`` (symbol and number at the loose tolerance), ``accepted``, ``cpu`` of its relaxation and
-        ``cpu_total`` of all trials until then, with failed ones (s).
+        Columns: ``number`` of the trial, ``generation``, ``walker``, ``energy`` and ``lowest`` until then (eV/atom),
+        ``volume`` (Å³/atom), ``group`` (symbol and number at the loose tolerance), ``accepted``, ``cpu`` of its
+        relaxation and ``cpu_total`` of all trials until then, with failed ones (s).
         """
-        total, table = 0.0, []
+        total, table, place = 0.0, [], ("number", "generation", "walker", "energy")
         for row in self.rows:
             cpu = row.get("cpu_seconds") or 0.0
             total += cpu
@@ -145,11 +145,9 @@ class ReportData:
                 group = f"{row['spacegroup_symbol_loose'] or '?'} ({row['spacegroup_loose']})"
                 volume, is_accepted = row["volume"] / row["n_atoms"], row["outcome"] in ACCEPTED
                 lowest = row["best_energy"]
-                table.append(
-                    (row["number"], row["walker"], row["energy"], lowest, volume, group, is_accepted, cpu, total)
-                )
-        names = ("number", "walker", "energy", "lowest", "volume", "group", "accepted", "cpu", "cpu_total")
-        return pd.DataFrame(table, columns=names)
+                start = (row[name] for name in place)
+                table.append((*start, lowest, volume, group, is_accepted, cpu, total))
+        return pd.DataFrame(table, columns=[*place, "lowest", "volume", "group", "accepted", "cpu", "cpu_total"])
 
 
 def move_name(row: Mapping[str, Any]) -> str:

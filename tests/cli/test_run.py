@@ -24,8 +24,18 @@ def test_assignment_is_nested_and_typed():
     assert parse_assignment("settings.acceptance.temperature=0.05") == {
         "settings": {"acceptance": {"temperature": 0.05}}
     }
-    assert parse_assignment("settings.move_weights={1: 2}") == {"settings": {"move_weights": {1: 2}}}
+    assert parse_assignment("settings.move_weights={1: 2}") == {"settings": {"move_weights": {"1": 2}}}
     assert parse_assignment("a=b=c") == {"a": "b=c"}
+
+
+def test_keys_are_texts_as_they_are_written(tmp_path):
+    path = tmp_path / "overrides.yaml"
+    path.write_text(
+        "settings: {move_weights: {1: 1, stretch: 2}, radii: {No: 1.9, 1.50: [{~: 1}], <<: {2024-01-01: 2}}}"
+    )
+    settings = read_overrides(path)["settings"]
+    assert settings["move_weights"] == {"1": 1, "stretch": 2}
+    assert settings["radii"] == {"No": 1.9, "1.50": [{"~": 1}], "2024-01-01": 2}
 
 
 @pytest.mark.parametrize("text", ["", "settings", "=3", "settings..x=1", "settings.x={"])

@@ -10,13 +10,14 @@ import pytest
 
 from aiida_fuse2 import query
 from aiida_fuse2.report import collect, plots
+from tests.linting import complaints
 
 from .conftest import wait_until
 from .synthetic import report_data
 
 PAGE = Path(__file__).parents[2] / "docs" / "howto" / "extend.md"
 SECTION = PAGE.read_text(encoding="utf-8").split("## A plot of the report\n")[1].split("\n## ")[0]
-MODULE, IMPORT, LINE, SCRIPT = re.findall(r"```python\n(.*?)```", SECTION, flags=re.DOTALL)
+MODULE, IMPORT, LINE, INVENTED, SCRIPT = re.findall(r"```python\n(.*?)```", SECTION, flags=re.DOTALL)
 
 
 @pytest.fixture
@@ -52,6 +53,28 @@ def test_a_script_adds_a_plot(registry, monkeypatch):
     monkeypatch.setattr(collect, "collect", lambda search, number: report_data(search, drawn=number))
     exec(SCRIPT, names := {"groups": registry["groups"]})  # noqa: S102
     assert list(plots_of(names["html"]))[-1] == "groups"
+
+
+def test_an_invented_search_is_drawn(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    exec(INVENTED, {})  # noqa: S102
+    assert "energy" in plots_of((tmp_path / "report.html").read_text(encoding="utf-8"))
+
+
+def test_the_code_of_the_page_passes_the_lint():
+    assert complaints(MODULE, "aiida_fuse2/report/plots/groups.py") == ""
+    for script in (INVENTED, SCRIPT):
+        assert complaints(script, "examples/report.py", ignore="D100,F821") == ""  # a part of a script
+
+
+def test_columns_and_keys_are_those_of_the_page():
+    data = report_data(60)
+    columns, keys = SECTION.split("Its columns are")[1].split(": `data.rows` has")
+    names = set(re.findall(r"`(\w+)`", columns))
+    assert names == set(data.explored.columns)
+    assert list(data.explored.generation) == [row["generation"] for row in data.rows if row["status"] == "converged"]
+    named = set(re.findall(r"`(\w+)`", keys.split("The rest is")[0])) - {"converged", "_loose"}
+    assert named <= set(data.rows[0])
 
 
 @pytest.mark.slow

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .base import Move, MoveContext, MoveFunction
+from .base import Move, MoveContext, MoveFunction, make_crystal
 from .registry import NEW_STRUCTURE, OWN, find_move, get_move, move_names, ordered
 
 __all__ = [
@@ -13,6 +13,7 @@ __all__ = [
     "MoveFunction",
     "find_move",
     "get_move",
+    "make_crystal",
     "move_names",
     "ordered",
 ]

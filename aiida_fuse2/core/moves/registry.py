@@ -1,6 +1,6 @@
 """The moves by name; those of other packages are entry points of the group ``aiida_fuse2.moves``.
 
-A move of this package is one line of ``OWN``. The names of the paper's moves (section 2.2) are its numbers.
+A move of this package is one line of ``_ALL``. The names of the paper's moves (section 2.2) are its numbers.
 """
 
 from __future__ import annotations
