@@ -1,4 +1,4 @@
-"""Reads the data files of the benchmarks: defaults and target energies."""
+"""The data files of the benchmarks: defaults and target energies."""
 
 from __future__ import annotations
 
@@ -36,8 +36,8 @@ class Targets:
     """Energies that searches should reach.
 
     Attributes:
-        energies: eV/atom by composition, in whatever order its formula names the elements.
-        model: version of CHGNet that they are for; None where the user says that they are for these searches.
+        energies: eV/atom by composition, in any order of its elements.
+        model: version of CHGNet that they are for; None if the user says that they are for these searches.
     """
 
     energies: Mapping[frozenset[tuple[str, int]], float]
@@ -52,10 +52,10 @@ def read_targets(path: Path | None = None) -> Targets:
     """Read target energies.
 
     Args:
-        path: a YAML file; that of this package where None.
+        path: YAML file; that of this package if None.
 
     Raises:
-        InputError: where the file cannot be read or is no file of targets.
+        InputError: if the file cannot be read or is no file of targets.
     """
     if path is None:
         text = (files(__package__) / "targets.yaml").read_text()
@@ -74,7 +74,7 @@ def _parse_targets(text: str, name: str, *, ours: bool) -> Targets:
     """Return the targets in a text.
 
     Raises:
-        InputError: where it holds none.
+        InputError: if it holds none.
     """
     if len(text) > MAX_TARGETS_LENGTH:
         raise InputError("--targets", name, f"is longer than {MAX_TARGETS_LENGTH} characters")

@@ -29,7 +29,7 @@ from aiida_fuse2.protocols import protocol_inputs
 from aiida_fuse2.worker.generating import fill_pool
 
 Observer = Callable[[TrialInfo, RelaxedStructure], None]
-"""Is told of each structure as soon as it is relaxed."""
+"""Function that is called with each structure as soon as it is relaxed."""
 
 
 @dataclass
@@ -45,7 +45,7 @@ def parse(composition: str, protocol: str | None, overrides: dict[str, Any]) -> 
     """Return the settings of a protocol with overrides.
 
     Raises:
-        InputError: for the first that is wrong.
+        InputError: for the first wrong one.
     """
     inputs = protocol_inputs(protocol, overrides)
     settings = parse_settings(SearchSettings, {**inputs["settings"], "composition": composition})
@@ -66,15 +66,15 @@ class LocalSearch:
     """A search that runs in this process.
 
     Attributes:
-        settings: of the search.
-        tier: of the relaxation.
+        settings: settings of the search.
+        tier: tier of the relaxation.
         evaluator: the potential.
-        provided: a pool to start from, best first.
-        before: cheaper tiers that each structure goes through first, in this order.
-        observe: is told of each relaxed structure.
-        stop: tells whether to end; asked before each structure that is generated for a pool or relaxed. What was
-            relaxed of a generation that it cuts short has been told to ``observe``, and is not decided on.
-        state: after the last generation.
+        provided: pool to start from, best first.
+        before: cheaper tiers that relax each structure first, in this order.
+        observe: function that is called with each relaxed structure.
+        stop: returns whether to end; called before each structure that is generated for a pool or relaxed. Structures
+            relaxed in a generation that it cuts short are passed to ``observe``, without a decision on them.
+        state: state after the last generation.
         geometries: relaxed structures by label.
         pool_seconds: CPU time of filling pools, s.
     """
@@ -96,7 +96,7 @@ class LocalSearch:
         self._pool, self._n_pools = self.provided, int(self.provided is not None)
 
     def ended(self) -> str | None:
-        """Return the setting that ends the search, or None while it goes on."""
+        """Return the setting that ends the search, or None while it continues."""
         if self.state.tried >= self.settings.max_structures:
             return "max_structures"
         return "rmax" if self.state.since_best >= self.settings.rmax else None
@@ -119,7 +119,7 @@ class LocalSearch:
             yield Step(self.state, rows, self.geometries)
 
     def _reader(self) -> PoolReader | None:
-        """Return the pool, filled again where it is used up."""
+        """Return the pool, filled again if it is empty."""
         state = self.state
         exhausted = state.generation > 0 and state.pool_remaining == 0
         if not get_generator(self.settings.generator).in_process and (self._pool is None or exhausted):
@@ -144,7 +144,7 @@ class LocalSearch:
         return recognise(near, lambda a, b: match_structures(starts[a], self.geometries[b], stol=uniqueness.stol))
 
     def _relax(self, trials: list[Trial]) -> dict[str, Relaxation]:
-        """Return what relaxing trials gave, by label; not of all of them where the search is to end."""
+        """Return the results of relaxing trials, by label; not for all of them if the search is to end."""
         relaxations = {}
         for trial in trials:
             if self.stop():
@@ -156,7 +156,7 @@ class LocalSearch:
         return relaxations
 
     def _through_tiers(self, atoms: Atoms) -> RelaxedStructure:
-        """Return what the last tier gave, or the first one in which the structure failed."""
+        """Return the result of the last tier, or of the first one in which the structure failed."""
         for tier, evaluator in (*self.before, (self.tier, self.evaluator)):
             result = relax(atoms, evaluator, tier)
             if result.status != CONVERGED:

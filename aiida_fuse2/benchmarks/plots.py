@@ -24,33 +24,33 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
-"""Told apart by colour-blind readers (Wong, Nat. Methods 2011, 8, 441)."""
+"""Colours that colour-blind readers can distinguish (Wong, Nat. Methods 2011, 8, 441)."""
 
 DPI = 150
 PANEL_WIDTH, PANEL_HEIGHT = 4.0, 3.0
-"""Of one composition, inches."""
+"""Size of the panel of one composition, inches."""
 
 COLUMNS = 4
 GRID_POINTS = 400
 
 ROOM = 15.0
-"""What a logarithmic axis reaches beyond the data, for their labels, as a factor."""
+"""Factor by which a logarithmic axis extends beyond the data, for their labels."""
 
 SAME_BASIN = 10.0
-"""Up to here the axis of energy differences is linear, meV/atom."""
+"""The axis of energy differences is linear up to this value, meV/atom."""
 
 SHORTEST = 0.01
-"""Where an axis of times begins at the earliest, s: the digits of times in the results."""
+"""Earliest beginning of an axis of times, s: the digits of times in the results."""
 
 BAND = 0.2
-"""Opacity of what lies between the lowest and the highest search, or the ends of an interval."""
+"""Opacity of the band between the lowest and the highest search, or the ends of an interval."""
 
 
 def check_format(path: Path) -> None:
-    """Refuse a name whose ending is no format of pictures, or a folder that is not there.
+    """Refuse a name whose ending is no picture format, or a folder that does not exist.
 
     Raises:
-        InputError: where it is.
+        InputError: in these cases.
     """
     from matplotlib.backend_bases import FigureCanvasBase
 
@@ -65,7 +65,7 @@ def save(figure: Figure, path: Path) -> None:
     """Write a figure to a file.
 
     Raises:
-        ResultsError: where it cannot be written.
+        ResultsError: if it cannot be written.
     """
     try:
         figure.savefig(path, dpi=DPI)
@@ -80,7 +80,7 @@ def _figure(width: float, height: float) -> Figure:
 
 
 def _plain(name: str) -> str:
-    """Return a name of others as a text of Matplotlib, which takes what is between two ``$`` for mathematics."""
+    """Return a name as a text of Matplotlib, which reads text between two ``$`` as mathematics."""
     return printable(name).replace("$", r"\$")
 
 
@@ -88,10 +88,10 @@ def _plain(name: str) -> str:
 
 
 def plot_relaxations(figures: Sequence[MethodFigures], against: str) -> Figure:
-    """Return a figure: structures per CPU-hour of each method, and how far its energies lie from those of another.
+    """Return a figure with the structures per CPU-hour of each method, and its energy differences to another.
 
     Args:
-        figures: of ``compare_methods``.
+        figures: result of ``compare_methods``.
         against: method that they were compared with.
     """
     from matplotlib.ticker import SymmetricalLogLocator
@@ -126,7 +126,7 @@ def plot_relaxations(figures: Sequence[MethodFigures], against: str) -> Figure:
 def _plot_rates(
     axes: Axes, figures: Mapping[float, MethodFigures], height: float, *, colour: str, label: str, against: str
 ) -> None:
-    """Draw a bar for each method at its place, with the rate and its ratio to the method compared with."""
+    """Draw a bar for each method at its position, with the rate and its ratio to the method compared with."""
     axes.barh(list(figures), [f.per_cpu_hour for f in figures.values()], height, color=colour, label=label)
     for place, f in figures.items():
         times = f"  ({f.ratio.value:.1f}×)" if f.ratio is not None and f.method != against else ""
@@ -148,13 +148,13 @@ def _plot_differences(axes: Axes, figures: Mapping[float, MethodFigures], height
 
 
 def plot_searches(report: SearchReport, target_of: TargetOf) -> Figure:
-    """Return a figure: a panel per composition with its energies against CPU time, and one with the success.
+    """Return a figure with a panel of energies against CPU time per composition, and one of the success rates.
 
     The curve of a setting is the median of its searches, the band around it reaches from the lowest to the highest.
 
     Args:
-        report: of ``report_searches``.
-        target_of: returns the target of a search.
+        report: result of ``report_searches``.
+        target_of: function that returns the target of a search.
     """
     labels = list(dict.fromkeys(label for by_label in report.rows.values() for label in by_label))
     colours = {label: COLOURS[k % len(COLOURS)] for k, label in enumerate(labels)}
@@ -189,7 +189,7 @@ def _times(rows: Sequence[SearchRow]) -> NDArray[np.float64]:
 
 
 def _energies_at(course: Sequence[Improvement], times: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return the lowest energy known at each time, eV/atom; infinite before there is one."""
+    """Return the lowest energy known at each time, eV/atom; infinite before the first."""
     known = np.array([math.inf, *(i.energy for i in course)])
     found: NDArray[np.float64] = known[np.searchsorted([i.cpu_seconds for i in course], times, side="right")]
     return found
@@ -236,7 +236,7 @@ def _use_time_axis(axes: Axes) -> None:
 
 
 def _plot_success(axes: Axes, report: SearchReport, colours: Mapping[str, str], target_of: TargetOf) -> None:
-    """Draw the part of all searches that had reached their targets against time, with 95 % intervals."""
+    """Draw the fraction of all searches that had reached their targets against time, with 95 % intervals."""
     for label, colour in colours.items():
         rows = [row for by in report.rows.values() for row in by.get(label, ()) if target_of(row) is not None]
         if not rows:

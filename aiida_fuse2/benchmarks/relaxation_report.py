@@ -1,4 +1,4 @@
-"""What rows of relaxations say: each method against one of them, on the starts that both have."""
+"""Evaluation of rows of relaxations: each method against one of them, on the starts that both have."""
 
 from __future__ import annotations
 
@@ -16,35 +16,35 @@ from .results import RelaxationRow
 from .statistics import Estimate, median, ratio_of_rates
 
 HOUR = 3600.0
-"""In seconds."""
+"""Length in seconds."""
 
 ALL = "all"
-"""In place of a generator: starts of all of them."""
+"""Name in place of a generator: starts of all generators."""
 
 CLEARLY = 5.0
-"""Energies further apart than this are different basins, meV/atom."""
+"""Energies further apart than this belong to different basins, meV/atom."""
 
 Start = tuple[str, int, str, int, int]
-"""A start among the results: composition, most atoms, generator, seed, number."""
+"""A start among the results: composition, largest number of atoms, generator, seed, number."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class MethodFigures:
-    """What a method did with starts of one generator, or of all.
+    """The results of a method for starts of one generator, or of all.
 
     Attributes:
-        method: its name.
-        generator: of the starts, or ``all``.
-        potentials: which codes computed it; empty where the rows do not say.
-        starts: how many were relaxed.
-        per_cpu_hour: structures that converged per CPU-hour.
-        ratio: of that to the method compared with, on the shared starts; None where there are none.
-        energy_differences: final energies minus those of the method compared with, where both converged, meV/atom.
+        method: name of the method.
+        generator: generator of the starts, or ``all``.
+        potentials: codes that computed it; empty if the rows do not say.
+        starts: number of relaxed starts.
+        per_cpu_hour: converged structures per CPU-hour.
+        ratio: ratio of this rate to that of the method compared with, on the shared starts; None if there are none.
+        energy_differences: final energies minus those of the method compared with, if both converged, meV/atom.
         energy_difference: their median, meV/atom.
-        evaluations_mean: of the potential, per start.
-        evaluations_max: most for a start.
-        failures: by reason.
-        cpu_seconds: of all its relaxations.
+        evaluations_mean: mean number of evaluations of the potential per start.
+        evaluations_max: largest number of evaluations for a start.
+        failures: numbers of failures by reason.
+        cpu_seconds: CPU time of all its relaxations, s.
     """
 
     method: str
@@ -62,25 +62,25 @@ class MethodFigures:
 
     @property
     def lower(self) -> int:
-        """Starts that ended clearly lower than with the method compared with."""
+        """Number of starts that ended clearly lower than with the method compared with."""
         return sum(d < -CLEARLY for d in self.energy_differences)
 
     @property
     def higher(self) -> int:
-        """Starts that ended clearly higher."""
+        """Number of starts that ended clearly higher."""
         return sum(d > CLEARLY for d in self.energy_differences)
 
 
 def compare_methods(rows: Sequence[RelaxationRow], against: str, rng: np.random.Generator) -> list[MethodFigures]:
-    """Return the figures of each method: of all starts, then of each generator's.
+    """Return the figures of each method: for all starts, then for those of each generator.
 
     Args:
-        rows: of any methods; of rows for the same relaxation the last counts.
+        rows: rows of any methods; if a relaxation has several rows the last counts.
         against: method that the others are compared with.
-        rng: of the bootstrap.
+        rng: random generator of the bootstrap.
 
     Raises:
-        InputError: where that method has no rows.
+        InputError: if that method has no rows.
     """
     by_method: dict[str, dict[Start, RelaxationRow]] = {}
     for row in rows:

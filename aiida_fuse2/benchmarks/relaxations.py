@@ -1,4 +1,4 @@
-"""What a relaxation costs and where it ends: methods compared on the same random starts, in one process."""
+"""The cost and the end of relaxations: methods compared on the same random starts, in one process."""
 
 from __future__ import annotations
 
@@ -33,10 +33,10 @@ FMAX = 0.05
 MAX_STEPS = 1000
 
 STAGES = ((SciPyFminCG, 0.5, 500), (FIRE, 0.1, 500), (BFGSLineSearch, FMAX, 1000))
-"""The reference recipe (paper, section 3.3): optimiser, force (eV/Å) and most steps of each stage."""
+"""The reference recipe (paper, section 3.3): optimiser, force (eV/Å) and largest number of steps of each stage."""
 
 COARSE = (0.3, 0.2, 0.1)
-"""Residuals, eV/Å, at which the energy on the way is kept."""
+"""Residuals, eV/Å, at which the energy during the relaxation is kept."""
 
 REFERENCE, CELL_AWARE = "reference", "CellAwareBFGS"
 SYMMETRY = "+symmetry"
@@ -44,11 +44,11 @@ SYMMETRY = "+symmetry"
 
 @dataclass(frozen=True)
 class Method:
-    """A way to relax.
+    """A method of relaxation.
 
     Attributes:
-        name: as in the results, e.g. ``torch/JointLBFGS+symmetry``.
-        code: what computes CHGNet.
+        name: name as in the results, e.g. ``torch/JointLBFGS+symmetry``.
+        code: code that computes CHGNet.
         optimizer: ``reference``, ``CellAwareBFGS`` or an optimiser of the settings.
         keep_symmetry: whether the symmetry of the start is kept.
     """
@@ -63,7 +63,7 @@ class Method:
         """Return the method of a name: ``[CODE/]OPTIMISER[+symmetry]``.
 
         Raises:
-            InputError: where there is none.
+            InputError: if there is none.
         """
         code, slash, rest = name.rpartition("/")
         bare = rest.removesuffix(SYMMETRY)
@@ -75,7 +75,7 @@ class Method:
         if bare not in known:
             raise InputError("METHODS", name, f"must be [CODE/]OPTIMISER; optimisers are {', '.join(known)}")
         if kept and bare != JOINT_LBFGS:
-            raise InputError("METHODS", name, f"only {JOINT_LBFGS} keeps symmetry; leave out {SYMMETRY}")
+            raise InputError("METHODS", name, f"only {JOINT_LBFGS} keeps symmetry; omit {SYMMETRY}")
         return cls(name, code or NATIVE, bare, kept)
 
 
@@ -85,10 +85,10 @@ class Starts:
 
     Attributes:
         composition: formula.
-        max_atoms: most atoms of a cell.
-        generator: which made them.
-        seed: of the random numbers.
-        count: how many.
+        max_atoms: largest number of atoms of a cell.
+        generator: generator that made them.
+        seed: seed of the random numbers.
+        count: number of starts.
     """
 
     composition: str
@@ -101,21 +101,21 @@ class Starts:
         """Check the arguments.
 
         Raises:
-            InputError: for the first that is wrong.
+            InputError: for the first wrong one.
         """
         start_settings(self.composition, self.max_atoms, self.generator, seed=self.seed, count=self.count)
 
     def make(self) -> list[Atoms]:
-        """Return the structures; fewer where the generator cannot make as many."""
+        """Return the structures; fewer if the generator cannot make so many."""
         return make_starts(self.composition, self.max_atoms, self.generator, seed=self.seed, count=self.count)
 
 
 Key = tuple[str, str, int, str, int, int]
-"""A relaxation among the results: method, composition, most atoms, generator, seed, start."""
+"""A relaxation among the results: method, composition, largest number of atoms, generator, seed, start."""
 
 
 def row_key(row: RelaxationRow) -> Key:
-    """Return what tells the row of a relaxation from others."""
+    """Return the key of the row of a relaxation."""
     most = row.max_atoms or defaults("relax")["starts"].get(row.composition, 0)
     return row.method, row.composition, most, row.generator, row.seed, row.start
 
@@ -130,7 +130,7 @@ class Recorder:
     def evaluate(
         self, numbers: NDArray[np.int64], positions: NDArray[np.float64], cell: NDArray[np.float64]
     ) -> Evaluation:
-        """Return what the potential gives."""
+        """Return the result of the potential."""
         found = self.inner.evaluate(numbers, positions, cell)
         virial = np.abs(np.linalg.eigvalsh(found.stress)).max() * abs(np.linalg.det(cell)) / len(numbers)
         residual = max(np.linalg.norm(found.forces, axis=1).max(), virial)
@@ -158,7 +158,7 @@ def _by_reference(atoms: Atoms, recorder: Recorder) -> tuple[str, float]:
 
 
 def _by_cell_aware(atoms: Atoms, recorder: Recorder) -> tuple[str, float]:
-    """Relax with CellAwareBFGS of ASE; its limit of the stress is that of the others at this volume per atom."""
+    """Relax with CellAwareBFGS of ASE, with the stress limit of the others at this volume per atom."""
     working = atoms.copy()
     working.calc = EvaluatorCalculator(recorder)
     target = FrechetCellFilter(working, exp_cell_factor=1.0)
@@ -183,7 +183,7 @@ def _relax(method: Method, atoms: Atoms, recorder: Recorder) -> tuple[str, float
         return _by_driver(method, atoms, recorder)
     except RelaxationError as error:
         return error.reason, float("nan")
-    except Exception as error:  # noqa: BLE001 - whatever an optimiser of ASE stumbles over
+    except Exception as error:  # noqa: BLE001 - an optimiser of ASE may raise any error
         return type(error).__name__, float("nan")
 
 
@@ -219,14 +219,14 @@ def _warm_up(method: Method, atoms: Atoms) -> None:
 def run_relaxations(
     methods: Sequence[Method], sets: Sequence[Starts], file: ResultsFile[RelaxationRow]
 ) -> Iterator[RelaxationRow | str]:
-    """Relax what is not in the results yet, each start with all methods in turn, and add the rows.
+    """Make the relaxations missing in the results, each start with all methods in turn, and add the rows.
 
     Yields:
-        Each new row; a text for people where something is to be said.
+        Each new row; texts for the user.
 
     Raises:
-        InputError: where a method cannot be used here.
-        ResultsError: where the file cannot be written.
+        InputError: if a method cannot be used here.
+        ResultsError: if the file cannot be written.
     """
     for method in methods:
         evaluator(method.code)

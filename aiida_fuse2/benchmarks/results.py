@@ -1,4 +1,4 @@
-"""Files of results: one line of JSON per measurement, added as it is there."""
+"""Files of results: one line of JSON per measurement, added when it is made."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class ResultsError(Fuse2Error):
 
 
 class Row(BaseModel):
-    """Base of all rows; values that it does not know are left alone."""
+    """Base of all rows; unknown values are ignored."""
 
     model_config = ConfigDict(extra="ignore", frozen=True)
 
@@ -32,17 +32,17 @@ class RelaxationRow(Row):
     Attributes:
         method: name of the method, e.g. ``torch/JointLBFGS``.
         composition: formula.
-        generator: of the start.
-        seed: of the start.
+        generator: generator of the start.
+        seed: seed of the start.
         start: number of the start, from 0.
-        max_atoms: most atoms of the starts; None in rows of earlier versions, which had the default ones.
-        atoms: of the start.
+        max_atoms: largest number of atoms of the starts; None in rows of earlier versions, which had the defaults.
+        atoms: number of atoms of the start.
         status: ``converged`` or the reason of the failure.
-        energy: eV/atom, where there is one.
-        evaluations: of the potential.
-        cpu_seconds: of the relaxation.
-        coarse: energy (eV/atom) and evaluations when a residual (eV/Å) was reached first.
-        potential: which code computed it, with its instruction set; None in rows of earlier versions.
+        energy: eV/atom, if there is one.
+        evaluations: number of evaluations of the potential.
+        cpu_seconds: CPU time of the relaxation, s.
+        coarse: energy (eV/atom) and number of evaluations when a residual (eV/Å) was reached first.
+        potential: code that computed it, with its instruction set; None in rows of earlier versions.
         software: versions, and the processor's instruction set.
     """
 
@@ -66,10 +66,10 @@ class Improvement(Row):
     """A new lowest energy of a search.
 
     Attributes:
-        cpu_seconds: when it was there, s.
+        cpu_seconds: CPU time when it was found, s.
         structures: number of the structure, from 1.
         energy: eV/atom.
-        spacegroup: symbol at the loose tolerance, where there is one.
+        spacegroup: symbol at the loose tolerance, if there is one.
     """
 
     cpu_seconds: Seconds
@@ -94,25 +94,25 @@ class SearchRow(Row):
 
     Attributes:
         composition: formula unit.
-        max_atoms: most atoms of a structure.
-        generator: of the pool.
-        seed: of the search.
+        max_atoms: largest number of atoms of a structure.
+        generator: generator of the pool.
+        seed: seed of the search.
         protocol: name of the protocol.
         overrides: settings that win over the protocol, as JSON.
         budget: CPU time that it was given, s.
         cpu_seconds: CPU time that it took, s.
-        ended: what ended it: ``cpu_seconds``, ``max_structures`` or ``rmax``.
-        structures: relaxations, failed ones included.
-        explored: relaxations that gave a structure with its energy.
-        generations: that were decided.
-        evaluations: of the potential.
+        ended: limit that ended it: ``cpu_seconds``, ``max_structures`` or ``rmax``.
+        structures: number of relaxations, with failed ones.
+        explored: number of relaxations that gave a structure with its energy.
+        generations: number of decided generations.
+        evaluations: number of evaluations of the potential.
         pool_seconds: CPU time of filling pools, s.
-        failures: failed relaxations by reason.
+        failures: numbers of failed relaxations by reason.
         course: each new lowest energy.
         best: the structure of lowest energy, or None.
         target: energy that it should reach, eV/atom, or None.
-        reached: when it was at the target first, or None.
-        potential: which code computed it, with its instruction set.
+        reached: when it first reached the target, or None.
+        potential: code that computed it, with its instruction set.
         software: versions, and the processor's instruction set.
     """
 
@@ -143,20 +143,20 @@ RowType = TypeVar("RowType", bound=Row)
 
 
 class ResultsFile(Generic[RowType]):
-    """The rows of a file, and a way to add more.
+    """The rows of a file, to which rows can be added.
 
-    A last line that a kill has cut off is not read, and goes when the next row is added.
+    A last line that a kill has cut off is not read, and is removed when the next row is added.
     """
 
     def __init__(self, path: Path, model: type[RowType]) -> None:
-        """Read a file; one that is not there has no rows.
+        """Read a file; one that does not exist has no rows.
 
         Args:
-            path: of the file.
-            model: of its rows.
+            path: path of the file.
+            model: model of its rows.
 
         Raises:
-            InputError: where it cannot be read, or holds anything else than such rows.
+            InputError: if it cannot be read, or contains other rows.
         """
         self.path = path
         self.rows: list[RowType] = []
@@ -182,7 +182,7 @@ class ResultsFile(Generic[RowType]):
         """Refuse a file that cannot be written, before anything is measured.
 
         Raises:
-            ResultsError: where it cannot.
+            ResultsError: if it cannot.
         """
         folder = self.path.absolute().parent
         if self.path.exists():
@@ -198,7 +198,7 @@ class ResultsFile(Generic[RowType]):
         """Add a row.
 
         Raises:
-            ResultsError: where the file cannot be written.
+            ResultsError: if the file cannot be written.
         """
         line = row.model_dump_json().encode() + b"\n"
         try:
@@ -212,7 +212,7 @@ class ResultsFile(Generic[RowType]):
 
 
 def _where(number: int, error: ValidationError) -> str:
-    """Return which line is wrong, and how."""
+    """Return the wrong line and its problem."""
     first = error.errors(include_url=False)[0]
     field = ".".join(str(part) for part in first["loc"])
     return one_line(f"line {number}: {field + ': ' if field else ''}{first['msg']}")

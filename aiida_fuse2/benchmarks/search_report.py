@@ -1,4 +1,4 @@
-"""What rows of searches say: energies against targets, time to target, rates of success."""
+"""Evaluation of rows of searches: energies against targets, time to target, rates of success."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from .searches import reached_at, row_key
 from .statistics import Estimate, success_rate
 
 Place = tuple[str, int]
-"""Composition and most atoms."""
+"""Composition and largest number of atoms."""
 
 Setting = tuple[str, str, str, float]
 """Generator, protocol, overrides as JSON, and budget in CPU seconds."""
 
 TargetOf = Callable[[SearchRow], float | None]
-"""Returns the target of a search, eV/atom."""
+"""Function that returns the target of a search, eV/atom."""
 
 
 def own_target(row: SearchRow) -> float | None:
@@ -30,23 +30,23 @@ def own_target(row: SearchRow) -> float | None:
 
 @dataclass(frozen=True, kw_only=True)
 class SearchFigures:
-    """What searches for a composition with one setting found.
+    """The results of searches for a composition with one setting.
 
     Attributes:
         composition: formula.
-        max_atoms: most atoms of a structure.
+        max_atoms: largest number of atoms of a structure.
         setting: label of the setting.
-        seeds: how many searches.
+        seeds: number of searches.
         target: eV/atom, or None.
-        best: lowest energy of all, eV/atom; None where nothing was found.
-        spacegroup: of that structure, at the loose tolerance.
-        above_target: that energy minus the target, meV/atom.
+        best: lowest energy of all, eV/atom; None if nothing was found.
+        spacegroup: space group of that structure, at the loose tolerance.
+        above_target: lowest energy minus the target, meV/atom.
         median_above_target: median over the searches, meV/atom.
         structures: median number of relaxations.
         success: rate of searches that reached the target; None without a target.
-        successes: how many did.
-        seconds_to_target: median CPU time of those that did, s.
-        structures_to_target: median number of structures of those that did.
+        successes: number of these searches.
+        seconds_to_target: median CPU time of these searches until the target, s.
+        structures_to_target: median number of structures of these searches until the target.
     """
 
     composition: str
@@ -67,15 +67,15 @@ class SearchFigures:
 
 @dataclass(frozen=True, kw_only=True)
 class SettingFigures:
-    """What a setting found of all compositions that have a target.
+    """The results of a setting for all compositions that have a target.
 
     Attributes:
-        setting: its label.
-        compositions: how many have a target.
-        compositions_reached: how many of them at least one search reached.
-        searches: how many there were.
+        setting: label of the setting.
+        compositions: number of compositions with a target.
+        compositions_reached: number of compositions whose target at least one search reached.
+        searches: number of searches.
         success: rate of searches that reached their target.
-        successes: how many did.
+        successes: number of these searches.
     """
 
     setting: str
@@ -91,11 +91,11 @@ class SearchReport:
     """Figures of all searches of a file.
 
     Attributes:
-        rows: the searches by composition and most atoms, then by label of the setting.
-        figures: one per composition and setting.
-        settings: one per setting.
-        compositions: how many have a target.
-        reached: compositions that at least one search of any setting reached.
+        rows: searches by composition and largest number of atoms, then by label of the setting.
+        figures: figures of each composition and setting.
+        settings: figures of each setting.
+        compositions: number of compositions with a target.
+        reached: compositions whose target at least one search of any setting reached.
     """
 
     rows: Mapping[Place, Mapping[str, Sequence[SearchRow]]]
@@ -111,7 +111,7 @@ def setting_of(row: SearchRow) -> Setting:
 
 
 def setting_labels(rows: Sequence[SearchRow]) -> dict[Setting, str]:
-    """Return a label for each setting: its generator, and whatever differs between the settings."""
+    """Return a label for each setting: its generator, and the values that differ between settings."""
     settings = sorted({setting_of(row) for row in rows})
     varied = [len({setting[k] for setting in settings}) > 1 for k in range(4)]
     overrides = {setting: dict(_flat(json.loads(setting[2]))) for setting in settings}
@@ -132,7 +132,7 @@ def setting_labels(rows: Sequence[SearchRow]) -> dict[Setting, str]:
 
 
 def _flat(overrides: Mapping[str, Any], before: str = "") -> Iterator[tuple[str, Any]]:
-    """Yield overrides as ``pool.size`` with their values; the outermost names are left out."""
+    """Yield overrides as ``pool.size`` with their values; the outermost names are omitted."""
     for key, value in overrides.items():
         name = f"{before}.{key}" if before else key
         if isinstance(value, Mapping):
@@ -142,11 +142,11 @@ def _flat(overrides: Mapping[str, Any], before: str = "") -> Iterator[tuple[str,
 
 
 def report_searches(rows: Sequence[SearchRow], target_of: TargetOf = own_target) -> SearchReport:
-    """Return what searches say; of rows for the same search the last counts.
+    """Return the evaluation of searches; if a search has several rows the last counts.
 
     Args:
-        rows: of any searches.
-        target_of: returns the target of a search.
+        rows: rows of any searches.
+        target_of: function that returns the target of a search.
     """
     unique = list({row_key(row): row for row in rows}.values())
     labels = setting_labels(unique)
@@ -172,7 +172,7 @@ def _median(values: Sequence[float]) -> float | None:
 
 
 def best_within(row: SearchRow) -> Improvement | None:
-    """Return the lowest energy that a search had found when its budget was used up."""
+    """Return the lowest energy that a search had found at the end of its budget."""
     return next((i for i in reversed(row.course) if i.cpu_seconds <= row.budget), None)
 
 

@@ -1,4 +1,4 @@
-"""What searches find in a given CPU time: one row per composition, generator, seed and settings."""
+"""The results of searches in a given CPU time: one row per composition, generator, seed and settings."""
 
 from __future__ import annotations
 
@@ -30,13 +30,13 @@ from .results import BestStructure, Improvement, SearchRow
 from .starts import check_elements
 
 TARGET_TOLERANCE = 0.001
-"""A search is at its target when it is not further above it than this, eV/atom."""
+"""A search has reached its target if its lowest energy is at most this far above it, eV/atom."""
 
 IMPROVEMENT = 1e-6
-"""Least difference of energies that is written down as an improvement, eV/atom: their digits in the results."""
+"""Least energy difference that counts as an improvement, eV/atom: the digits in the results."""
 
 NO_LIMIT = 10**9
-"""In place of the limits of structures, so that CPU time is what ends a search."""
+"""Replaces the limits of structures, so that CPU time ends a search."""
 
 OWN_OPTIONS = {
     "seed": "--seeds",
@@ -44,29 +44,29 @@ OWN_OPTIONS = {
     "max_atoms": "COMPOSITION:ATOMS",
     "max_cpu_hours": "--cpu-seconds",
 }
-"""Settings that have an option of the benchmark, which knows them by it."""
+"""Settings that have an option of the benchmark."""
 
 UNUSED = ("max_wall_hours", "min_free_disk", "relax_jobs", "job_seconds", "job_attempts")
-"""Settings of a search that mean nothing in one process."""
+"""Settings of a search without a meaning in one process."""
 
 MAX_SEEDS = 1000
-"""Most seeds of a benchmark."""
+"""Largest number of seeds of a benchmark."""
 
 MAX_DIGITS = 19
-"""Most digits of a number; seeds have at most as many."""
+"""Largest number of digits of a number; seeds have at most so many."""
 
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 
 
 @dataclass(frozen=True, kw_only=True)
 class SearchTask:
-    """A search that is to be measured.
+    """A search to be measured.
 
     Attributes:
         composition: formula.
-        max_atoms: most atoms of a structure; as in the protocol where None.
-        generator: of the pool.
-        seed: of the search.
+        max_atoms: largest number of atoms of a structure; as in the protocol if None.
+        generator: generator of the pool.
+        seed: seed of the search.
         protocol: name of the protocol.
         overrides: nested inputs that win over the protocol.
         budget: CPU time, s.
@@ -86,7 +86,7 @@ class SearchTask:
         """Return the settings of search and relaxation.
 
         Raises:
-            InputError: for the first that is wrong.
+            InputError: for the first wrong one.
         """
         check_overrides(self.overrides)
         check_meaning(self.overrides)
@@ -104,19 +104,19 @@ class SearchTask:
 
     @property
     def key(self) -> tuple[str, int, str, int, str, str, float]:
-        """What tells its row from others."""
+        """Key of its row."""
         settings, _ = self.settings()
         formula, text = settings.unit.formula, overrides_text(self.overrides)
         return formula, settings.max_atoms, self.generator, self.seed, self.protocol, text, self.budget
 
 
 def row_key(row: SearchRow) -> tuple[str, int, str, int, str, str, float]:
-    """Return what tells the row of a search from others."""
+    """Return the key of the row of a search."""
     return row.composition, row.max_atoms, row.generator, row.seed, row.protocol, row.overrides, row.budget
 
 
 def overrides_text(overrides: Mapping[str, Any]) -> str:
-    """Return overrides as JSON, the same for the same settings."""
+    """Return overrides as JSON; equal settings give equal JSON."""
     return json.dumps(overrides, sort_keys=True)
 
 
@@ -124,7 +124,7 @@ def check_meaning(overrides: Mapping[str, Any]) -> None:
     """Refuse overrides that a search in one process would ignore, or that have an option of their own.
 
     Raises:
-        InputError: for the first.
+        InputError: for the first one.
     """
     relax = overrides.get("relax", {})
     if not {"generate", "clean_workdir"}.isdisjoint(overrides) or "metadata" in relax:
@@ -139,18 +139,18 @@ def check_meaning(overrides: Mapping[str, Any]) -> None:
 
 
 def target_of(settings: SearchSettings, tier: RelaxSettings, targets: Targets) -> float | None:
-    """Return the target of a search, eV/atom; None where there is none for its potential and pressure."""
+    """Return the target of a search, eV/atom; None if there is none for its potential and pressure."""
     if targets.model is not None and (tier.calculator, tier.model, tier.pressure) != (CHGNET, targets.model, 0.0):
         return None
     return targets.of(settings.composition)
 
 
 def reached_at(course: Sequence[Improvement], target: float | None, budget: float) -> Improvement | None:
-    """Return when a search was at its target first, or None where it was not within its budget.
+    """Return when a search first reached its target, or None if it did not within its budget.
 
     Args:
         course: each new lowest energy.
-        target: eV/atom, or None where it has none.
+        target: eV/atom, or None if it has none.
         budget: CPU time, s.
     """
     if target is None:
@@ -206,7 +206,7 @@ class Course:
 
 
 def _import_all() -> None:
-    """Import what is imported where it is needed, so that no search pays for it."""
+    """Import all packages that would be imported later, so that their import does not count in a search."""
     for name in ("ase.build.tools", "ase.io", "pymatgen.analysis.structure_matcher", "pymatgen.io.ase", "pyxtal"):
         import_module(name)
 
@@ -214,11 +214,11 @@ def _import_all() -> None:
 def run_task(task: SearchTask) -> SearchRow:
     """Run one search and return its row.
 
-    The time is that of this process from the loading of the model on, what it takes to import packages excepted. It
-    is looked at before each structure; the one that is being made or relaxed is finished.
+    The time is that of this process from the loading of the model on, without the import of packages. It
+    is checked before each structure; a structure that is being made or relaxed is finished.
 
     Raises:
-        InputError: where a setting is wrong.
+        InputError: if a setting is wrong.
     """
     settings, tier = task.settings()
     _import_all()
@@ -259,7 +259,7 @@ def run_task(task: SearchTask) -> SearchRow:
 
 @contextmanager
 def _single_threads() -> Iterator[None]:
-    """Let processes that are started have one thread each."""
+    """Let new processes have one thread each."""
     before = {name: os.environ.get(name) for name in THREAD_VARIABLES}
     os.environ.update(dict.fromkeys(THREAD_VARIABLES, "1"))
     try:
@@ -273,15 +273,15 @@ def _single_threads() -> Iterator[None]:
 
 
 Outcome = tuple[SearchTask, SearchRow | Exception]
-"""A search with its row, or with what went wrong."""
+"""A search with its row, or with its error."""
 
 
 def run_tasks(tasks: Sequence[SearchTask], processes: int) -> Iterator[Outcome]:
-    """Run searches and yield each as it ends; one that fails does not keep the others from running.
+    """Run searches and yield each as it ends; a failed one does not stop the others.
 
     Args:
         tasks: the searches.
-        processes: how many run side by side, each in a process with one thread; one runs in this process.
+        processes: number of searches side by side, each in a process with one thread; one runs in this process.
     """
     if processes == 1:
         for task in tasks:
@@ -293,14 +293,14 @@ def run_tasks(tasks: Sequence[SearchTask], processes: int) -> Iterator[Outcome]:
         try:
             for done in as_completed(waiting):
                 yield waiting[done], done.result()
-        finally:  # where it is left early, no other search begins
+        finally:  # if the caller stops early, no other search begins
             pool.shutdown(wait=False, cancel_futures=True)
 
 
 def _outcome(task: SearchTask) -> SearchRow | Exception:
     try:
         return run_task(task)
-    except Exception as error:  # noqa: BLE001 - the other searches go on
+    except Exception as error:  # noqa: BLE001 - the other searches continue
         return error
 
 
@@ -311,7 +311,7 @@ def expand(assignments: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
         assignments: nested inputs, each with a list of values at its end.
 
     Raises:
-        InputError: where there is no list of values.
+        InputError: if there is no list of values.
     """
     combined: list[dict[str, Any]] = [{}]
     for assignment in assignments:
@@ -348,7 +348,7 @@ def parse_numbers(text: str) -> list[int]:
     """Return the seeds of a text such as ``1-3,7``.
 
     Raises:
-        InputError: where it holds anything else, or too many.
+        InputError: if the text contains anything else, or too many seeds.
     """
     found: list[int] = []
     for part in text.split(","):
@@ -363,10 +363,10 @@ def parse_numbers(text: str) -> list[int]:
 
 
 def parse_place(text: str) -> tuple[str, int | None]:
-    """Return formula and most atoms of ``SrTiO3:20``; None where only the formula is given.
+    """Return formula and largest number of atoms of ``SrTiO3:20``; None if only the formula is given.
 
     Raises:
-        InputError: where it is neither.
+        InputError: if it is neither.
     """
     formula, colon, atoms = text.partition(":")
     if colon and not _is_number(atoms):

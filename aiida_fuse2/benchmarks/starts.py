@@ -19,14 +19,14 @@ from aiida_fuse2.worker.generating import generate_pool
 
 NATIVE, TORCH, STOCK = "native", "torch", "stock"
 CODES = (NATIVE, *(str(s) for s in InstructionSet), TORCH, STOCK)
-"""What can compute CHGNet: the native kernel, for an instruction set or the widest, PyTorch, the published package."""
+"""Codes that compute CHGNet: the native kernel, for one instruction set or the widest; PyTorch; the published one."""
 
 MODEL = "0.3.0"
 
 PROTOCOL = "balanced"
 
 ATTEMPTS_FACTOR = 500
-"""Attempts at starts, in multiples of their number; few of those from fgen are valid where cells are small."""
+"""Attempts at starts, in multiples of their number; few attempts of fgen are valid in small cells."""
 
 
 @cache
@@ -37,7 +37,7 @@ def evaluator(code: str = NATIVE) -> Evaluator:
         code: one of ``CODES``.
 
     Raises:
-        InputError: where it cannot be computed here that way.
+        InputError: if this code cannot run here.
     """
     if code in {TORCH, STOCK}:
         return make_evaluator(tier(model=MODEL, backend="reference" if code == STOCK else TORCH))
@@ -51,7 +51,7 @@ def evaluator(code: str = NATIVE) -> Evaluator:
 
 
 def tier(**changes: Any) -> RelaxSettings:
-    """Return relaxation settings: those of the protocol ``balanced``, changed."""
+    """Return relaxation settings: those of the protocol ``balanced``, with changes."""
     inputs = protocol_inputs(PROTOCOL, {"relax": {"settings": changes}})
     return parse_settings(RelaxSettings, inputs["relax"]["settings"])
 
@@ -60,7 +60,7 @@ def check_elements(settings: SearchSettings) -> None:
     """Refuse elements that CHGNet was not trained with.
 
     Raises:
-        InputError: for the first.
+        InputError: for the first one.
     """
     unknown = next((s for s in settings.unit.elements if s not in CHGNET_ELEMENTS), None)
     if unknown is not None:
@@ -70,10 +70,10 @@ def check_elements(settings: SearchSettings) -> None:
 def start_settings(
     composition: str, most: int, generator: str, *, seed: int, count: int, least: int = 1
 ) -> SearchSettings:
-    """Return the settings that starts are made with; the arguments are those of ``make_starts``.
+    """Return the settings for making starts; the arguments are those of ``make_starts``.
 
     Raises:
-        InputError: where they are wrong.
+        InputError: if they are wrong.
     """
     changes = {
         "generator": generator,
@@ -93,13 +93,13 @@ def make_starts(composition: str, most: int, generator: str, *, seed: int, count
 
     Args:
         composition: formula.
-        most: most atoms of a cell.
-        generator: of the pool.
-        seed: of the random numbers.
-        count: how many.
-        least: fewest atoms of a cell.
+        most: largest number of atoms of a cell.
+        generator: generator of the pool.
+        seed: seed of the random numbers.
+        count: number of starts.
+        least: smallest number of atoms of a cell.
 
     Raises:
-        InputError: where an argument is wrong.
+        InputError: if an argument is wrong.
     """
     return generate_pool(start_settings(composition, most, generator, seed=seed, count=count, least=least), 0)[0]

@@ -17,7 +17,7 @@ RESAMPLES = 10_000
 
 @dataclass(frozen=True)
 class Estimate:
-    """A value with the ends of its confidence interval, each None where there are too few data for it."""
+    """A value with the ends of its confidence interval, each None if there are too few data for it."""
 
     value: float
     low: float | None = None
@@ -35,19 +35,19 @@ def ratio_of_rates(
     base_seconds: NDArray[np.float64],
     rng: np.random.Generator,
 ) -> Estimate | None:
-    """Return how many times more structures per CPU time one method gives than another on the same starts.
+    """Return the ratio of structures per CPU time of one method to another on the same starts.
 
     The interval is a percentile bootstrap over the starts (Efron, Ann. Stat. 1979, 7, 1).
 
     Args:
         converged: whether each start gave a structure, shape (n,).
         seconds: CPU time of each, s, shape (n,).
-        base_converged: the same of the method compared with, shape (n,).
-        base_seconds: shape (n,).
-        rng: of the bootstrap.
+        base_converged: the same for the method compared with, shape (n,).
+        base_seconds: CPU time of each with the method compared with, s, shape (n,).
+        rng: random generator of the bootstrap.
 
     Returns:
-        The ratio, or None where the other method gave no structure.
+        The ratio, or None if the other method gave no structure.
     """
 
     def ratio(

@@ -11,7 +11,7 @@ from pathlib import Path
 
 if shutil.which("verdi") is None:
     # AiiDA looks for `verdi` on the path when it is imported, and starts its daemon with it: let it find
-    # the one beside this interpreter where the environment was not activated.
+    # the one beside this interpreter, even if the environment was not activated.
     os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)])
 
 with warnings.catch_warnings():

@@ -19,13 +19,13 @@ Examples:
   aiida-fuse2 structures PK     the best as CIF files
   aiida-fuse2 status            all searches, and what holds them up
 
-PK stands for a primary key, a UUID or its beginning, or a label. A number is a primary key if there is such a one, then
+PK stands for a primary key, a UUID or its beginning, or a label. A number is a primary key if one exists, then
 the beginning of a UUID if it has eight digits or more, then a label; 2024! is a label in any case.
 """
 
 
 class RootGroup(VerdiCommandGroup):
-    """The root of all commands, where what goes wrong in any of them is told."""
+    """The root of all commands; it reports the errors of all of them."""
 
     def make_context(self, *arguments: Any, **options: Any) -> click.Context:
         """Read the options before the command, for which AiiDA reads its configuration."""

@@ -1,1 +1,1 @@
-"""What a search needs from AiiDA on this machine: profile, computer, codes, daemon, and what is wrong with them."""
+"""What a search needs from AiiDA on this machine: profile, computer, codes, daemon; and the diagnosis of problems."""

@@ -1,6 +1,6 @@
 """The computer and the codes that jobs run with.
 
-Everything here can be called twice: what is there already is left as it is, and said so.
+All functions can be called twice: existing parts stay as they are, and are reported.
 """
 
 from __future__ import annotations
@@ -29,29 +29,29 @@ CODE_LABEL = "fuse2-worker"
 COMPUTER_LABEL = "localhost"
 
 PLUGIN_PREFIX = "fuse2."
-"""Start of the names of our calculations."""
+"""Start of the names of the calculations of this package."""
 
 CALCULATION = f"{PLUGIN_PREFIX}relax"
 """Calculation that the code runs by default."""
 
 OTHER_COMPUTER_LABEL = "localhost-fuse2"
-"""Label of this machine where an imported archive has brought a computer with the usual one."""
+"""Label of this machine if an imported archive contains a computer with the usual label."""
 
 POLL_SECONDS = 5
-"""Time between two looks at the jobs on this machine, s. Each look starts a shell; at one per second these
+"""Time between two checks of the jobs on this machine, s. Each check starts a shell; at one per second these
 took a third of the engine's CPU time."""
 
 
 def default_worker() -> Path:
-    """Return the worker command of the environment that this runs in."""
+    """Return the worker command of the current environment."""
     return Path(sys.executable).with_name(WORKER)
 
 
 def computer_label(label: str = COMPUTER_LABEL) -> str:
-    """Return the label of the computer that is meant by one.
+    """Return the label of the computer that a label of the user means.
 
-    An archive that is imported before a profile is set up may bring a computer ``localhost``. It is left alone, since
-    its folders, and commands before each job, are those of somebody else.
+    An archive that is imported before a profile is set up can contain a computer ``localhost``. It is not used, since
+    its folders and its commands before each job belong to another user.
     """
     try:
         known = orm.load_computer(label=label)
@@ -61,10 +61,10 @@ def computer_label(label: str = COMPUTER_LABEL) -> str:
 
 
 def ensure_computer(label: str = COMPUTER_LABEL) -> Step:
-    """Make this machine a computer, unless there is one of that label.
+    """Make a computer for this machine, unless one with this label exists.
 
     Raises:
-        SetupError: where another machine is named that is not set up, which takes more than a label.
+        SetupError: if another machine is named that is not set up, since this needs more than a label.
     """
     try:
         computer = orm.load_computer(label=label)
@@ -100,15 +100,15 @@ def _description(computer: orm.Computer) -> str:
 def ensure_code(
     label: str = CODE_LABEL, *, computer: str = COMPUTER_LABEL, worker: Path | None = None
 ) -> tuple[orm.AbstractCode, Step]:
-    """Make the worker a code on a computer, unless there is one of that label.
+    """Make a code for the worker on a computer, unless one with this label exists.
 
     Args:
-        label: of the code.
+        label: label of the code.
         computer: label of its computer.
         worker: absolute path of ``aiida-fuse2-worker`` there; by default that of this environment.
 
     Raises:
-        SetupError: where the path is not given, or there is no such program.
+        SetupError: if the path is not given, or there is no such program.
     """
     machine = orm.load_computer(label=computer)
     is_local = machine.transport_type == "core.local"
@@ -136,7 +136,7 @@ def ensure_code(
 
 
 def _find_code(label: str, computer: orm.Computer, path: Path) -> orm.InstalledCode | None:
-    """Return the code of a label on a computer: one made here, else one that is no more than the program, else any."""
+    """Return the code of a label on a computer: preferably one made here, then one that only runs the program."""
     builder = orm.QueryBuilder().append(orm.Computer, filters={"id": computer.pk}, tag="computer")
     builder.append(orm.InstalledCode, filters={"label": label}, with_computer="computer")
     found = builder.order_by({orm.InstalledCode: {"id": "desc"}}).all(flat=True)
@@ -144,7 +144,7 @@ def _find_code(label: str, computer: orm.Computer, path: Path) -> orm.InstalledC
 
 
 def _is_plain_worker(code: orm.InstalledCode, path: Path) -> bool:
-    """Return whether a code does what one would that is made here: run the program at this path, and nothing else."""
+    """Return whether a code only runs the program at this path, like one that is made here."""
     return str(code.filepath_executable) == str(path) and not runs_commands(code)
 
 
@@ -154,12 +154,12 @@ def runs_commands(code: orm.AbstractCode) -> bool:
 
 
 def is_made_here(code: orm.AbstractCode) -> bool:
-    """Return whether `setup` has made a code in this profile, or has found it to be no more than the program."""
+    """Return whether `setup` has made a code in this profile, or has found that it only runs the program."""
     return has_run(code_part(code))
 
 
 def _compare_code(code: orm.InstalledCode, path: Path) -> Step:
-    """Say whether an existing code is the worker asked for; it is never changed."""
+    """Report whether an existing code is the requested worker; it is never changed."""
     name, found = code.full_label, code.filepath_executable
     problem = code_problem(code)
     if problem is not None:
@@ -171,10 +171,10 @@ def _compare_code(code: orm.InstalledCode, path: Path) -> Step:
 
 
 def load_code(identifier: str = CODE_LABEL) -> orm.AbstractCode:
-    """Return a code by label, ``label@computer``, primary key or UUID; see ``load_tier_code`` for which of several.
+    """Return a code by label, ``label@computer``, primary key or UUID; ``load_tier_code`` chooses among several.
 
     Raises:
-        SetupError: where there is none, or there are several.
+        SetupError: if there is none, or there are several.
     """
     code = load_tier_code(identifier)
     problem = code_problem(code)
@@ -186,12 +186,12 @@ def load_code(identifier: str = CODE_LABEL) -> orm.AbstractCode:
 def load_tier_code(identifier: str) -> orm.AbstractCode:
     """Return a code of any program by label, ``label@computer``, primary key or UUID.
 
-    Of several with one label, those are left out that are hidden or whose computer is not configured here: an imported
-    archive brings such. A code that `setup` has made here comes before others, which may have come with an archive
-    that knew the UUID of a computer of this profile.
+    If several have one label, those that are hidden or whose computer is not configured here are omitted: an imported
+    archive can contain such codes. A code that `setup` has made here is preferred to others, which may come from an
+    archive that knew the UUID of a computer of this profile.
 
     Raises:
-        SetupError: where there is none, or there are several.
+        SetupError: if there is none, or there are several.
     """
     try:
         return identified(identifier, orm.load_code, by_label=_code_of_label, label_first=True)
@@ -207,8 +207,8 @@ def _code_of_label(identifier: str) -> orm.AbstractCode:
     """Return the code of a label, or of ``label@computer``, that can be used.
 
     Raises:
-        NotExistent: where there is none.
-        SetupError: where there are several.
+        NotExistent: if there is none.
+        SetupError: if there are several.
     """
     label, _, computer = identifier.partition("@")
     builder = orm.QueryBuilder().append(orm.AbstractCode, filters={"label": label}, project="*", tag="code")
@@ -236,7 +236,7 @@ def _program(code: orm.AbstractCode) -> str:
 
 
 def code_problem(code: orm.AbstractCode) -> str | None:
-    """Return what is wrong with a code, as far as this can be seen without connecting anywhere."""
+    """Return the problem of a code, as far as it can be found without a connection, or None."""
     plugin = code.default_calc_job_plugin
     if plugin and not plugin.startswith(PLUGIN_PREFIX):
         return f"code {code.full_label!r} is for {plugin!r} and is not {WORKER}"
@@ -250,8 +250,8 @@ def code_problem(code: orm.AbstractCode) -> str | None:
 
 
 def calculator_problem(code: orm.AbstractCode, calculator: str) -> str | None:
-    """Return why a calculator cannot run, where the code is that of this environment."""
-    if calculator == PAIR:  # needs nothing that the worker does not
+    """Return why a calculator cannot run, if the code is that of this environment."""
+    if calculator == PAIR:  # needs nothing beyond the worker
         return None
     is_own = isinstance(code, orm.InstalledCode) and str(code.filepath_executable) == str(default_worker())
     module = CHGNET if calculator == CHGNET else calculator.rpartition(".")[0]
@@ -262,8 +262,8 @@ def calculator_problem(code: orm.AbstractCode, calculator: str) -> str | None:
 
 
 def _can_be_found(module: str) -> bool:
-    """Return whether a module is there; only the packages that it is in are imported."""
+    """Return whether a module exists; only its parent packages are imported."""
     try:
         return find_spec(module) is not None
-    except Exception:  # noqa: BLE001 - whatever importing somebody's package raises
+    except Exception:  # noqa: BLE001 - the import of another package may raise any error
         return False

@@ -23,11 +23,11 @@ from aiida_fuse2.storage.broker import harmless_folder, has_zeromq_broker, remov
 from .profile import SetupError, Step
 
 STATUS_TIMEOUT = 5
-"""How long the daemon may take to say that it is there, s."""
+"""Longest time that the daemon may take to answer, s."""
 
 
 def start_command(n_workers: int = 1) -> str:
-    """Return the command that starts the daemon of the loaded profile, where files are safe from it (``broker``)."""
+    """Return the command that starts the daemon of the loaded profile in a folder without files (see ``broker``)."""
     command = f"verdi -p {get_manager().get_profile().name} daemon start {n_workers}"
     return f"(cd {shlex.quote(str(harmless_folder()))} && {command})" if has_zeromq_broker() else command
 
@@ -36,7 +36,7 @@ def ensure_daemon(n_workers: int) -> Step:
     """Start the daemon unless it runs.
 
     Raises:
-        SetupError: where the profile has no broker, or the daemon does not start.
+        SetupError: if the profile has no broker, or the daemon does not start.
     """
     _require_broker()
     client = get_daemon_client()
@@ -54,7 +54,7 @@ def ensure_daemon(n_workers: int) -> Step:
 
 
 def broker_problem() -> tuple[str, str] | None:
-    """Return what the loaded profile lacks where it has no broker, and the commands that mend it, or None."""
+    """Return the problem and the commands that solve it if the loaded profile has no broker, else None."""
     profile = get_manager().get_profile()
     if profile.process_control_backend is not None:
         return None
@@ -77,7 +77,7 @@ def _responds(client: DaemonClient) -> bool:
 
 
 def daemon_problem() -> str | None:
-    """Return why processes do not advance in the loaded profile, or None where daemon and broker are up."""
+    """Return why processes do not advance in the loaded profile, or None if daemon and broker are up."""
     without_broker = broker_problem()
     if without_broker is not None:
         return f"{without_broker[0]}; give it one with `{without_broker[1]}`"
@@ -104,10 +104,10 @@ def _broker_problem() -> str | None:
 
 
 def require_daemon() -> None:
-    """Make sure that processes can be submitted.
+    """Check that processes can be submitted.
 
     Raises:
-        SetupError: where they cannot, with what to do.
+        SetupError: if they cannot; the message says what to do.
     """
     _require_broker()
     problem = daemon_problem()
@@ -116,11 +116,11 @@ def require_daemon() -> None:
 
 
 WORKER_ARGUMENTS = ["daemon", "worker"]
-"""With these AiiDA starts a worker of its daemon."""
+"""Arguments with which AiiDA starts a worker of its daemon."""
 
 
 def workers_of(profile: Profile) -> list[psutil.Process]:
-    """Return the processes of this machine that are workers of a profile; AiiDA keeps a file for each that uses it."""
+    """Return the processes of this machine that are workers of a profile; AiiDA keeps a file for each process."""
     found = []
     for path in (AiiDAConfigPathResolver().access_control_dir / profile.name).glob("*.pid"):
         try:
@@ -128,12 +128,12 @@ def workers_of(profile: Profile) -> list[psutil.Process]:
             if process.cmdline()[-2:] == WORKER_ARGUMENTS and path.read_text() == str(process.cmdline()):
                 found.append(process)
         except (psutil.Error, OSError, ValueError):
-            continue  # it has ended, or the number is now that of a process of somebody else
+            continue  # it has ended, or another process has its number now
     return found
 
 
 def process_start(pid: int) -> float | None:
-    """Return when a process was started, s since 1970; None where there is none."""
+    """Return the start time of a process, s since 1970; None if there is none."""
     try:
         return float(psutil.Process(pid).create_time())
     except psutil.Error:

@@ -1,4 +1,4 @@
-"""What keeps searches from advancing, and the command that mends it."""
+"""Problems that keep searches from advancing, and the commands that solve them."""
 
 from __future__ import annotations
 
@@ -31,20 +31,20 @@ DISK_FULL = 200e6
 """Free space below which a search is about to fail, bytes."""
 
 DISK_LOW = 2e9
-"""Free space below which the user is told, bytes; 10,000 explored structures take about 0.5 GB."""
+"""Free space below which the user is warned, bytes; 10,000 explored structures take about 0.5 GB."""
 
 STARTUP = 60
-"""How long a worker may take to connect to the broker, s; two on an idle machine."""
+"""Longest time that a worker may take to connect to the broker, s; two on an idle machine."""
 
 SAME_START = 1
-"""Broker and workers that were started within this time were started together, s."""
+"""Broker and workers count as started together within this time, s."""
 
 
 def examine(*, connect: bool = False) -> list[Finding]:
-    """Look at everything that a search in the loaded profile depends on.
+    """Check everything that a search in the loaded profile depends on.
 
     Args:
-        connect: whether to connect to the computers of codes that are not this machine.
+        connect: whether to connect to the computers of codes on other machines.
     """
     return [*check_disk(), *check_daemon(), *check_codes(connect=connect), *check_kernel(), *check_processes()]
 
@@ -53,7 +53,7 @@ def examine(*, connect: bool = False) -> list[Finding]:
 
 
 def check_disk() -> Iterator[Finding]:
-    """Look at the free space where data lies and where jobs of this machine run, and try to write there."""
+    """Check the free space in the folders of data and of jobs of this machine, and try to write there."""
     for name, folder in {**data_folders(), **job_folders()}.items():
         free, place = free_space(folder), existing(folder)
         text = f"{free / 1e9:.1f} GB free for {name} ({folder})"
@@ -82,7 +82,7 @@ def _can_write(folder: Path) -> bool:
 
 
 def check_daemon() -> Iterator[Finding]:
-    """Look at daemon and broker: both are needed for anything to advance."""
+    """Check daemon and broker: processes need both to advance."""
     without_broker = broker_problem()
     if without_broker is not None:
         yield problem("broker", *without_broker)
@@ -115,7 +115,7 @@ def check_daemon() -> Iterator[Finding]:
 
 
 def _surviving_workers() -> Iterator[Finding]:
-    """Look for workers whose daemon has ended without them: they keep running beside those of the next one."""
+    """Find workers whose daemon has ended without them: they keep running beside those of the next daemon."""
     profile, daemon = get_manager().get_profile(), get_daemon_client().get_daemon_pid()
     for process in workers_of(profile):
         try:
@@ -129,7 +129,7 @@ def _surviving_workers() -> Iterator[Finding]:
 
 
 def _check_sockets_file() -> Iterator[Finding]:
-    """Look for what makes the broker delete files when it starts (``broker``)."""
+    """Find the file that makes the broker delete files when it starts (see ``broker``)."""
     path = empty_sockets_file()
     if path is not None:
         text = f"{path} was written empty on a full disk: a broker that starts now deletes the files in its folder"
@@ -137,7 +137,7 @@ def _check_sockets_file() -> Iterator[Finding]:
 
 
 def _check_folder() -> Iterator[Finding]:
-    """Look whether the broker was started where there are files."""
+    """Check whether the broker was started in a folder with files."""
     folder = exposed_folder()
     if folder is not None:
         text = f"the daemon was started in {folder}: if the disk runs full, AiiDA's broker may delete what is in there"
@@ -145,16 +145,16 @@ def _check_folder() -> Iterator[Finding]:
 
 
 def _newest_source() -> float:
-    """Return when the newest source file of this package was written, s since 1970."""
+    """Return the time of the newest source file of this package, s since 1970."""
     folder = Path(aiida_fuse2.__file__).parent
     return max(path.stat().st_mtime for path in folder.rglob("*.py"))
 
 
 def _check_broker(workers: Sequence[float]) -> Finding:
-    """Look whether the workers, of which it is known when they were started, are connected to the broker.
+    """Check whether the workers with known start times are connected to the broker.
 
-    They learn its address when they start. So one that is older than the broker is lost to it, and a young one may be
-    on its way, for long on a busy machine.
+    Workers read its address when they start. So one that is older than the broker cannot connect, and a young one may
+    be connecting, which takes long on a busy machine.
     """
     broker = get_manager().get_broker()
     if not isinstance(broker, ZeromqBroker):
@@ -162,7 +162,7 @@ def _check_broker(workers: Sequence[float]) -> Finding:
     status = broker.probe_service_status()
     born = process_start(status.get("pid", 0))
     if born is None:
-        return note("broker", "it was just started, and has not told its state yet")
+        return note("broker", "it was just started and has not reported its state yet")
     n_lost = sum(started + SAME_START < born for started in workers)
     n_missing = max(n_lost, len(workers) - status.get("task_subscribers", 0))
     if n_missing <= 0:
@@ -177,7 +177,7 @@ def _check_broker(workers: Sequence[float]) -> Finding:
 
 
 def check_codes(*, connect: bool) -> list[Finding]:
-    """Look at the codes of the worker.
+    """Check the codes of the worker.
 
     Args:
         connect: whether to start the worker on other machines; on this one it is always done.
@@ -221,7 +221,7 @@ def _check_code(code: orm.InstalledCode, *, connect: bool) -> Finding:
 
 
 def check_kernel() -> list[Finding]:
-    """Look at the native kernel of CHGNet on this machine; it is not built for that."""
+    """Check the native kernel of CHGNet on this machine, without building it."""
     broken = library_problem()
     if broken is None:
         return [fine("kernel", f"the native kernel of CHGNet for {best_instruction_set()} is there, or can be built")]

@@ -1,4 +1,4 @@
-"""What was found when everything that a search depends on was looked at."""
+"""The findings of the checks of everything that a search depends on."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from aiida.manage import get_manager
 
 
 class Severity(StrEnum):
-    """How much a finding matters."""
+    """How severe a finding is."""
 
     FINE = "ok"
     NOTE = "note"
@@ -18,14 +18,14 @@ class Severity(StrEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class Finding:
-    """One thing that was looked at.
+    """The result of one check.
 
     Attributes:
         subject: profile, disk, daemon, broker, code, process or search.
         severity: whether the user has to do something.
-        text: what was found, for people.
-        command: what mends it, or None.
-        search: primary key of the search (runs, refinement) that it holds up, or None where it concerns all or none.
+        text: finding, for the user.
+        command: command that solves the problem, or None.
+        search: primary key of the search (runs, refinement) that it holds up, or None if it concerns all or none.
     """
 
     subject: str
@@ -36,17 +36,17 @@ class Finding:
 
 
 def fine(subject: str, text: str) -> Finding:
-    """Return what is as it should be."""
+    """Return a finding without a problem."""
     return Finding(subject=subject, severity=Severity.FINE, text=text)
 
 
 def note(subject: str, text: str, command: str | None = None) -> Finding:
-    """Return what the user should know."""
+    """Return a finding that the user should know."""
     return Finding(subject=subject, severity=Severity.NOTE, text=text, command=command)
 
 
 def problem(subject: str, text: str, command: str | None, search: int | None = None) -> Finding:
-    """Return what the user has to do something about."""
+    """Return a finding that the user has to act on."""
     return Finding(subject=subject, severity=Severity.PROBLEM, text=text, command=command, search=search)
 
 

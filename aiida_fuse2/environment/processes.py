@@ -1,4 +1,4 @@
-"""Processes that will not advance by themselves, and what mends them."""
+"""Processes that will not advance by themselves, and the commands that help."""
 
 from __future__ import annotations
 
@@ -26,26 +26,26 @@ from .daemon import process_start, start_command, workers_of
 from .findings import Finding, Severity, fine, note, problem, verdi
 
 UNSEEN = 120
-"""How much longer than its computer asks for a job may not be looked at, s; two attempts of AiiDA have failed then."""
+"""Time beyond the interval of its computer for which a job may be unchecked, s; two attempts of AiiDA failed then."""
 
 
 MONITORING = "Monitoring scheduler"
-"""Beginning of what AiiDA says of a job that it looks at."""
+"""Beginning of the status of a job that AiiDA monitors."""
 
 
 HANDED_OVER = 5
-"""How long a process that was just submitted may be unknown to the broker, s; on an idle machine it is a moment."""
+"""Time that a new process may be unknown to the broker, s; much shorter on an idle machine."""
 
 
 LOOK_AGAIN = 0.5
-"""Time between two looks at processes that the broker does not know, s."""
+"""Time between two checks of processes that the broker does not know, s."""
 
 
 T = TypeVar("T")
 
 
 def check_processes() -> list[Finding]:
-    """Look for processes that will not advance by themselves."""
+    """Find processes that will not advance by themselves."""
     found = [*_paused(), *_unseen(), *_left_behind(), *_outliving(), *_without_task(), *_hanging()]
     if found:
         return found
@@ -68,17 +68,20 @@ def _paused() -> Iterator[Finding]:
 
 
 def _unseen() -> Iterator[Finding]:
-    """Find jobs that AiiDA does not look at any more.
+    """Find jobs that AiiDA does not monitor any more.
 
-    It tries again by itself five times, in five minutes, and pauses the job then. Where a job was paused while it was
-    looked at, no attempt succeeds: AiiDA 2.9 keeps the question that the pause has cancelled, and asks no other one.
+    AiiDA tries again five times in five minutes, and then pauses the job. If a job was paused during a
+    request, no attempt succeeds: AiiDA 2.9 keeps the request that the pause has cancelled, and makes no other one.
     """
     workers = [process_start(process.pid) or 0.0 for process in workers_of(get_manager().get_profile())]
     if not workers or time.time() - max(workers) < UNSEEN:
-        return  # told with the daemon; or it has just begun to look
+        return  # reported with the daemon; or monitoring has just begun
     builder = orm.QueryBuilder()
     job = ["id", "attributes.process_label", f"attributes.{orm.CalcJobNode.SCHEDULER_LAST_CHECK_TIME_KEY}"]
-    filters = {"attributes.process_status": {"like": f"{MONITORING}%"}, **_active()}  # a paused one says something else
+    filters = {
+        "attributes.process_status": {"like": f"{MONITORING}%"},
+        **_active(),
+    }  # the status of a paused one is different
     builder.append(orm.CalcJobNode, filters=filters, project=job, tag="job")
     builder.append(orm.Computer, with_node="job", project="*")
     for pk, label, looked, computer in builder.all():
@@ -105,11 +108,11 @@ def _hanging() -> Iterator[Finding]:
 
 
 def _left_behind() -> Iterator[Finding]:
-    """Find what a kill cut off: the step ran again, and this one never ends."""
+    """Find processes that a kill cut off: their step ran again, and they never end."""
     types = [PROCESS_TYPE, RUNS_PROCESS_TYPE, REFINE_PROCESS_TYPE]
     found: dict[int, Orphan] = {}
     for orphan in orphans_below({"process_type": {"in": types}}):
-        found.setdefault(orphan.pk, orphan)  # that of the search comes before that of its runs
+        found.setdefault(orphan.pk, orphan)  # the finding of the search comes before that of its runs
     for pk, orphan in found.items():
         kind = "refinement" if orphan.top_type == REFINE_PROCESS_TYPE else "search"
         text = f"{orphan.label or 'a step'} {pk} of {kind} {orphan.top} was cut off by a kill and done again"
@@ -121,7 +124,7 @@ def _left_behind() -> Iterator[Finding]:
 
 
 def _outliving() -> Iterator[Finding]:
-    """Find what waits or runs although the process that called it has ended."""
+    """Find processes that wait or run although their caller has ended."""
     found = _lasting(_called_by_ended)
     for pk, (label, caller, kind) in found.items():
         top = _search_of(pk)
@@ -140,7 +143,7 @@ def _called_by_ended() -> dict[int, tuple[str, int, str | None]]:
     """Return label, caller and identifier of active processes whose caller has ended, by primary key."""
     builder = orm.QueryBuilder()
     project = ["id", "attributes.process_label", "process_type"]
-    filters = {**_active(), "attributes": {"has_key": "checkpoints"}}  # what has none is found as left behind
+    filters = {**_active(), "attributes": {"has_key": "checkpoints"}}  # one without a caller is found as left behind
     builder.append(orm.ProcessNode, filters=filters, project=project, tag="called")
     ended = {"attributes.process_state": {"in": sorted(TERMINATED)}}
     builder.append(orm.WorkChainNode, with_outgoing="called", filters=ended, project="id")
@@ -148,7 +151,7 @@ def _called_by_ended() -> dict[int, tuple[str, int, str | None]]:
 
 
 def mend() -> list[Finding]:
-    """Seal what kills have left behind in searches that have ended; return what was done."""
+    """Seal unfinished processes that kills have left behind in ended searches; return a text for each."""
     ended = {finding.search for finding in _left_behind() if finding.severity is Severity.PROBLEM}
     done = []
     for pk in sorted(search for search in ended if search is not None):
@@ -166,7 +169,7 @@ def _has_called_since(pk: int) -> bool:
 
 
 def _without_task() -> Iterator[Finding]:
-    """Find processes that no worker will ever take up, since the broker does not know them."""
+    """Find processes that no worker will ever run, since the broker does not know them."""
     lost = _lasting(_lost_processes)
     mend = f"{verdi('daemon stop')}; {verdi('process repair')}; {start_command()}"
     for pk, label in lost.items():
@@ -174,9 +177,9 @@ def _without_task() -> Iterator[Finding]:
 
 
 def _lasting(look: Callable[[], dict[int, T]]) -> dict[int, T]:
-    """Return the processes that a look finds, and finds again for a while.
+    """Return the processes that a check finds repeatedly for some time.
 
-    One that was just submitted may be on its way to the broker, and one whose search has just ended on its way out.
+    A new process may not have reached the broker yet, and one whose search has just ended may be ending.
     """
     found = look()
     end = time.monotonic() + HANDED_OVER
@@ -188,7 +191,7 @@ def _lasting(look: Callable[[], dict[int, T]]) -> dict[int, T]:
 
 
 def _lost_processes() -> dict[int, str]:
-    """Return labels of active processes that have no task at this moment, by primary key."""
+    """Return labels of active processes without a task at this moment, by primary key."""
     builder = orm.QueryBuilder()
     filters = {"attributes.process_state": {"in": ["created", "waiting", "running"]}}
     builder.append(orm.ProcessNode, filters=filters, project=["id", "attributes.process_label", "node_type"])
@@ -198,11 +201,11 @@ def _lost_processes() -> dict[int, str]:
 
 
 def _queued_processes() -> set[int] | None:
-    """Return the processes that the broker has a task for, or None where that cannot be seen now.
+    """Return the processes that the broker has a task for, or None if this cannot be read now.
 
     The files of the ZeroMQ broker are only read. AiiDA's ``get_process_tasks`` opens its queue as the broker does when
-    it starts, and takes back what workers hold: a task whose worker died later would be lost. RabbitMQ does not show
-    what workers hold, so there is an answer only while none runs.
+    it starts, and takes back the tasks that workers hold: a task whose worker died later would be lost. RabbitMQ does
+    not show the tasks that workers hold, so there is an answer only while none runs.
     """
     broker = get_manager().get_broker()
     if isinstance(broker, ZeromqBroker):
@@ -223,7 +226,7 @@ def _tasks_on_disk() -> set[int]:
         try:
             found.add(int(json.loads(path.read_text())["body"]["args"]["pid"]))
         except (OSError, ValueError, KeyError, TypeError):
-            continue  # taken or done in this moment, or not a task of a process
+            continue  # taken or finished at this moment, or not a task of a process
     return found
 
 

@@ -1,6 +1,6 @@
 """The AiiDA profile of searches.
 
-Everything here can be called twice: what is there already is left as it is, and said so.
+All functions can be called twice: existing parts stay as they are, and are reported.
 """
 
 from __future__ import annotations
@@ -18,17 +18,17 @@ from aiida_fuse2.core.errors import Fuse2Error
 PROFILE_NAME = "fuse2"
 
 DEFAULT_EMAIL = "aiida@localhost"
-"""Address of the user of a new profile where the configuration names none (as in ``verdi presto``)."""
+"""Address of the user of a new profile if the configuration names none (as in ``verdi presto``)."""
 
 PROFILE_OPTIONS = {
     "daemon.timeout": 30,
     "broker.task_timeout": 60,
     "runner.poll.interval": 1,
 }
-"""Options of a profile made here: a busy machine answers slowly, and short jobs are asked for often. Seconds."""
+"""Options of a profile made here, in seconds: a busy machine answers slowly, and short jobs are checked often."""
 
 _NAME = re.compile(r"[A-Za-z0-9][\w-]*")
-"""Names of profiles that are also good names of folders."""
+"""Names of profiles that are also valid names of folders."""
 
 
 class SetupError(Fuse2Error):
@@ -37,11 +37,11 @@ class SetupError(Fuse2Error):
 
 @dataclass(frozen=True)
 class Step:
-    """One thing that was set up, or was there already.
+    """One part that was set up, or existed already.
 
     Attributes:
         changed: whether something was made or started.
-        text: for people.
+        text: text for the user.
         is_problem: whether the user has to do something about it.
     """
 
@@ -51,7 +51,7 @@ class Step:
 
 
 def profile_names() -> list[str]:
-    """Return the names of the user's profiles; nothing is made where AiiDA was never configured."""
+    """Return the names of the user's profiles; nothing is made if AiiDA was never configured."""
     try:
         return list(configuration.get_config().profile_names)
     except MissingConfigurationError:
@@ -59,10 +59,10 @@ def profile_names() -> list[str]:
 
 
 def load_search_profile(name: str | None = None) -> Profile:
-    """Load a profile: the named one, the one that is loaded already, or the default one.
+    """Load a profile: the named one, the one already loaded, or the default one.
 
     Raises:
-        SetupError: where there is none.
+        SetupError: if there is none.
     """
     names = profile_names()
     if not names:
@@ -79,12 +79,12 @@ def load_search_profile(name: str | None = None) -> Profile:
 
 
 def create_profile(name: str = PROFILE_NAME) -> Step:
-    """Make a profile on SQLite with the ZeroMQ broker, which need no service, and load it.
+    """Make a profile with SQLite and the ZeroMQ broker, which need no service, and load it.
 
-    It becomes the default profile only where there was none.
+    It becomes the default profile only if there was none.
 
     Raises:
-        SetupError: where the name is taken, or the profile cannot be made.
+        SetupError: if the name is taken, or the profile cannot be made.
     """
     if not _NAME.fullmatch(name):
         raise SetupError(f"{name!r} is no name for a profile; use letters, digits, '-' and '_'")

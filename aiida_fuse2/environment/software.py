@@ -1,4 +1,4 @@
-"""Versions of the software, as inputs of processes: AiiDA's caching must tell them apart."""
+"""Versions of the software, as inputs of processes, so that AiiDA's caching distinguishes them."""
 
 from __future__ import annotations
 
@@ -17,36 +17,36 @@ JOBS = (
     "aiida.calculations:fuse2.generate",
     "aiida.calculations:fuse2.gulp.optimize",
 )
-"""Identifiers by which the user switches caching of the jobs on."""
+"""Identifiers by which the user switches on caching of the jobs."""
 
 OF_JOBS = frozenset({"chgnet", "hyperopt", "megnet", "tensorflow", "tf-keras", "torch"})
 """Packages that only jobs use."""
 
 ANSWER_TIMEOUT = 60
-"""How long the worker may take to print its versions, s."""
+"""Longest time that the worker may take to print its versions, s."""
 
 
 def engine_software() -> dict[str, str]:
-    """Return the versions of the packages that decide what calcfunctions return, by name."""
+    """Return the versions of the packages that decide the results of calcfunctions, by name."""
     versions = software_versions()
     return {name: number for name, number in versions.items() if name not in OF_JOBS}
 
 
 def software_node(known: str | None) -> orm.Dict:
-    """Return the versions of the packages of this process as a node, the same one as long as they are the same.
+    """Return the versions of the packages of this process as a node; the node stays the same while the versions do.
 
     Args:
         known: UUID of the node that the process had before, or None.
     """
     versions = engine_software()
     node: orm.Dict | None = None if known is None else orm.load_node(known)
-    if node is None or node.get_dict() != versions:  # the latter where the daemon came back with others
+    if node is None or node.get_dict() != versions:  # the latter if the daemon was restarted with others
         node = orm.Dict(versions).store()
     return node
 
 
 def is_caching_used() -> bool:
-    """Return whether a job may come out of the cache."""
+    """Return whether a job may come from the cache."""
     return any(get_use_cache(identifier=identifier) for identifier in JOBS)
 
 
@@ -56,12 +56,12 @@ def worker_software(
     """Ask the worker for the versions of the packages on its computer.
 
     Args:
-        code: the command ``aiida-fuse2-worker``.
+        code: command ``aiida-fuse2-worker``.
         tier: settings of the relaxation, whose calculator is then among them.
-        options: of the job, which may set up its environment.
+        options: options of the job, which may set up its environment.
 
     Returns:
-        Version by name, or None where it cannot be asked, or does not find the calculator.
+        Versions by name, or None if the worker cannot be asked or does not find the calculator.
     """
     words = [] if tier is None else ["--calculator", tier["calculator"], "--arguments", json.dumps(tier["arguments"])]
     status, output, _ = ask_worker(code, words, options)
@@ -78,12 +78,12 @@ def ask_worker(
     """Ask the worker on its computer for versions.
 
     Args:
-        code: the command ``aiida-fuse2-worker``.
-        words: what else it is asked.
-        options: of the job, which may set up its environment.
+        code: command ``aiida-fuse2-worker``.
+        words: further arguments.
+        options: options of the job, which may set up its environment.
 
     Returns:
-        Exit code, output and errors; None and nothing where it cannot be asked.
+        Exit code, output and errors; None and empty texts if it cannot be asked.
     """
     options = options or {}
     variables = [f"export {name}={shlex.quote(str(v))}" for name, v in options.get("environment_variables", {}).items()]
@@ -92,16 +92,16 @@ def ask_worker(
     try:
         with code.computer.get_transport() as transport:
             return transport.exec_command_wait("\n".join(filter(None, lines)), timeout=ANSWER_TIMEOUT)
-    except Exception:  # noqa: BLE001 - whatever a connection raises: the versions are not known then
+    except Exception:  # noqa: BLE001 - a connection may raise any error: the versions are not known then
         return None, "", ""
 
 
 def add_worker_software(inputs: dict[str, Any], *, code: orm.AbstractCode, tier: Mapping[str, Any]) -> None:
-    """Add the versions of the worker to the inputs of a job that may come out of the cache.
+    """Add the versions of the worker to the inputs of a job that may come from the cache.
 
     Args:
-        inputs: of the job.
-        code: the worker.
+        inputs: inputs of the job.
+        code: code of the worker.
         tier: settings of the relaxation.
     """
     if not is_caching_used():
@@ -114,10 +114,10 @@ def add_versions(inputs: dict[str, Any], versions: dict[str, str] | None) -> Non
     """Add versions of the worker to the inputs of a job.
 
     Args:
-        inputs: of the job.
-        versions: by name, or None where they are not known: the job is then kept out of the cache.
+        inputs: inputs of the job.
+        versions: versions by name, or None if they are not known: the job is then not cached.
     """
-    if versions is None:  # what is not known cannot be told apart
+    if versions is None:  # unknown versions cannot be distinguished
         inputs["metadata"]["disable_cache"] = True
     else:
         inputs["software"] = orm.Dict(versions)

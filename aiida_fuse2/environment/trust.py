@@ -1,9 +1,9 @@
-"""What a stored search would run that is no code of this package, and whether this profile has run the same before.
+"""Parts of a stored search that run code of others, and whether this profile has run the same before.
 
-A node does not tell where it comes from: an archive can hold any UUID, user, extra and group. So content is judged.
-Each search that is submitted here leaves the fingerprints of what it runs among the global settings of the profile,
-which no archive reaches. What is continued runs only what has run here, or what the user has seen and trusts; and
-codes and options of jobs, which belong to a machine, are never taken from elsewhere.
+A node does not show where it comes from: an archive can contain any UUID, user, extra and group. So content is
+compared. Each search that is submitted here stores the fingerprints of what it runs in the global settings of the
+profile, which no archive changes. A continued search runs only what has run here, or what the user has seen and trusts;
+and codes and options of jobs, which belong to a machine, are never taken from another one.
 """
 
 from __future__ import annotations
@@ -33,14 +33,14 @@ from aiida_fuse2.tiers import own_tier_names
 from .codes import default_worker
 
 RUNNABLE = ("calculator", "arguments", "overrides", "incar", "parameters")
-"""Settings of the tiers of this package that name code, or are handed to other plugins and programs as they are."""
+"""Settings of the tiers of this package that name code, or are passed to other plugins and programs unchanged."""
 
 
 class UntrustedError(InputError):
-    """A stored search would run what has never run in this profile.
+    """A stored search would run parts that have never run in this profile.
 
     Attributes:
-        parts: all of it.
+        parts: all of these parts.
     """
 
     def __init__(self, search: int, parts: tuple[Part, ...]) -> None:
@@ -54,7 +54,7 @@ class UntrustedError(InputError):
 
 
 def parts_of(search: orm.WorkChainNode) -> list[Part]:
-    """Return all parts of a search, its options and its codes but the worker of this installation among them."""
+    """Return all parts of a search, with its options and its codes except the worker of this installation."""
     codes: list[tuple[orm.AbstractCode, str]] = []
     found: list[Part] = []
     if "generate" in search.inputs:
@@ -69,7 +69,7 @@ def parts_of(search: orm.WorkChainNode) -> list[Part]:
 
 
 def foreign_parts(search: orm.WorkChainNode) -> tuple[Part, ...]:
-    """Return what a search that continues from this one would take over, and has not run in this profile."""
+    """Return the parts that a continuing search would take over and that have not run in this profile."""
     return tuple(part for part in _carried_parts(search) if not has_run(part))
 
 
@@ -79,14 +79,14 @@ def options_part(options: Mapping[str, Any], where: str = "options") -> Part:
 
 
 def own_code(code: orm.AbstractCode | None, program: str = WORKER) -> orm.AbstractCode | None:
-    """Return a code where it has run as this program in this profile, or is the worker of this installation."""
+    """Return a code if it has run as this program in this profile, or is the worker of this installation."""
     if code is None or not (_is_plain_worker(code) or has_run(code_part(code, program))):
         return None
     return code
 
 
 def _is_plain_worker(code: orm.AbstractCode) -> bool:
-    """Return whether a code starts the worker beside this Python, and nothing else."""
+    """Return whether a code only starts the worker beside this Python."""
     if not isinstance(code, orm.InstalledCode) or code.filepath_executable != default_worker():
         return False
     texts = (code.prepend_text, code.append_text, code.computer.get_prepend_text(), code.computer.get_append_text())
@@ -124,7 +124,7 @@ def _carried_parts(search: orm.WorkChainNode) -> list[Part]:
 
 
 def _settings_parts(tier: str, settings: Mapping[str, Any], where: str) -> list[Part]:
-    """Return the settings of a tier that run something."""
+    """Return the settings of a tier that run code."""
     if tier not in own_tier_names():
         return [Part(kind=SETTINGS, where=where, value={"tier": tier, **settings})]
     given = {key: settings[key] for key in RUNNABLE if settings.get(key)}

@@ -1,1 +1,1 @@
-"""What leaves the graph: archives, citations, files of structures."""
+"""Exports from the graph: archives, citations, files of structures."""

@@ -28,17 +28,17 @@ from aiida_fuse2.query.tiers import UsedTier, tiers_of_search
 from .citations import citations
 
 BEST_SUFFIX = "/best"
-"""What follows in the label of the group of the best structures of a search."""
+"""End of the label of the group of the best structures of a search."""
 
 GROUP_SIZE = 20
-"""Structures in the group of the best where the whole search is exported."""
+"""Number of structures in the group of the best if the whole search is exported."""
 
 SHOWN_PROCESSES = 5
-"""Processes that a message names at most."""
+"""Largest number of processes that a message names."""
 
 
 class NotExportableError(Fuse2Error):
-    """A search that cannot be exported as it is; the message says how to mend it."""
+    """The search cannot be exported as it is; the message says what to do."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,8 +46,8 @@ class Exported:
     """Files of an export.
 
     Attributes:
-        archive: of AiiDA.
-        readme: description for people, Markdown.
+        archive: archive of AiiDA.
+        readme: description in Markdown.
         optimade: configuration of optimade-maker for the group of the best structures.
         group: label of that group.
     """
@@ -69,10 +69,10 @@ def processes_below(pks: Iterable[int]) -> list[dict[str, Any]]:
     Links are followed once, wherever they lead.
 
     Args:
-        pks: primary keys of the callers, which are left out themselves.
+        pks: primary keys of the callers, which are omitted themselves.
 
     Returns:
-        For each its ``pk``, ``process_type``, ``process_state`` and whether it is ``sealed``; a query per level.
+        ``pk``, ``process_type``, ``process_state`` and ``sealed`` of each; one query per level.
     """
     found: list[dict[str, Any]] = []
     level = list(pks)
@@ -94,7 +94,7 @@ def check_exportable(node: orm.WorkChainNode) -> list[dict[str, Any]]:
     """Return the processes below a search, or runs of one, all of which have ended and are sealed.
 
     Raises:
-        NotExportableError: where one is not; the message has the commands that mend it.
+        NotExportableError: if one is not; the message has the commands that seal it.
     """
     chain = _chain(node)
     for pk in chain:
@@ -128,20 +128,20 @@ def export(node: orm.WorkChainNode, archive: Path, *, best: int | None = None, o
     Its best structures are put into the group ``fuse2/UUID/best``, which goes into the archive too.
 
     Args:
-        node: search or runs; it must have ended.
-        archive: file to be written; its folder must be there.
-        best: only that many of the best structures, with everything that they were made from. By default all that
+        node: search or runs, ended.
+        archive: file to be written; its folder must exist.
+        best: number of best structures to export, with everything that led to them. By default everything that
             the search has made.
-        overwrite: whether files that exist are replaced.
+        overwrite: whether existing files are replaced.
 
     Raises:
-        NotExportableError: where processes have not ended, or nothing was found.
+        NotExportableError: if processes have not ended, or nothing was found.
     """
     check_exportable(node)
     ranked = _ranked(node, best or GROUP_SIZE)
     known = [row for row in ranked if row["pk"] is not None]
     if not known:
-        raise NotExportableError(f"search {node.pk} has no structure; there is nothing to hand on")
+        raise NotExportableError(f"search {node.pk} has no structure; there is nothing to export")
     group = _group_of_best(node, [row["pk"] for row in known])
     archive, readme, optimade = paths_of(archive)
     _write_archive(node, group, archive, only_best=best is not None, overwrite=overwrite)
@@ -154,9 +154,9 @@ def _write_archive(
     node: orm.WorkChainNode, group: orm.Group, archive: Path, *, only_best: bool, overwrite: bool
 ) -> None:
     level = EXPORT_LOGGER.level
-    EXPORT_LOGGER.setLevel(logging.WARNING)  # its summary is for whoever chose the nodes
+    EXPORT_LOGGER.setLevel(logging.WARNING)  # its summary is not for users of this command
     try:
-        if only_best:  # the searches would bring all that they have called
+        if only_best:  # the searches would include everything that they have called
             rules = {"call_calc_backward": False, "call_work_backward": False}
             create_archive([group], filename=archive, overwrite=overwrite, **rules)
         else:
@@ -172,7 +172,7 @@ def _ranked(node: orm.WorkChainNode, number: int) -> list[dict[str, Any]]:
 
 
 def _group_of_best(node: orm.WorkChainNode, pks: Sequence[int]) -> orm.Group:
-    """Return the group of the best structures with these and no others in it."""
+    """Return the group of the best structures with exactly these structures."""
     group, _ = orm.Group.collection.get_or_create(f"{GROUP_PREFIX}{node.uuid}{BEST_SUFFIX}")
     group.clear()
     group.add_nodes([orm.load_node(pk) for pk in pks])
@@ -219,12 +219,12 @@ def _readme(
 
 
 def works_to_cite(node: orm.WorkChainNode) -> list[str]:
-    """Return the works that a search, or runs of one, rest on, with those of the searches that they continue from."""
+    """Return the works to cite for a search, or runs of one, and for the searches that they continue from."""
     settings: list[dict[str, Any]] = []
     tiers: list[UsedTier] = []
     for search in map(orm.load_node, _chain(node)):
         if search.process_type == PROCESS_TYPE:
-            with suppress(KeyError, NotExistent):  # left out of an archive
+            with suppress(KeyError, NotExistent):  # missing in an archive
                 settings.append(search.inputs.settings.get_dict())
                 tiers += tiers_of_search(search.inputs)
     return citations(settings, tiers)
@@ -234,7 +234,7 @@ _WHOLE = "It holds every structure, energy and decision of the search with its p
 
 _BEST_ONLY = (
     "It holds the {number} best structures and everything that they were made from: the jobs that relaxed them, the "
-    "trials, their parents, and so on back to the settings. What the search did besides is left out."
+    "trials, their parents, and so on back to the settings. The other structures of the search are omitted."
 )
 
 _NUMBERS = ("search", "seed", "structures tried", "explored", "unique", "CPU time (h)", "lowest energy (eV/atom)")
@@ -266,7 +266,7 @@ def _table(titles: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 
 
 def _potentials(tiers: Sequence[UsedTier]) -> str:
-    """Return what gave the energies, and what structures were relaxed with before."""
+    """Return the potentials: that of the energies, and those of the tiers before."""
     *before, last = [_potential(name, settings) for name, settings, _ in tiers]
     return last + (f", after relaxing with {', then '.join(before)}" if before else "")
 

@@ -1,4 +1,4 @@
-"""What to cite for a search."""
+"""The works to cite for a search."""
 
 from __future__ import annotations
 
@@ -38,11 +38,11 @@ ALWAYS_CITED = (
 
 
 def citations(searches: Iterable[Mapping[str, Any]], tiers: Iterable[UsedTier]) -> list[str]:
-    """Return the works that searches rest on: what is always cited, then what their tiers and generators bring.
+    """Return the works to cite for searches: those that are always cited, then those of their tiers and generators.
 
     Args:
-        searches: settings of each, as they are stored.
-        tiers: of all of them.
+        searches: stored settings of each search.
+        tiers: tiers of all of them.
     """
     found = list(ALWAYS_CITED)
     for name, relax, _ in tiers:
@@ -51,6 +51,6 @@ def citations(searches: Iterable[Mapping[str, Any]], tiers: Iterable[UsedTier]) 
     for settings in searches:
         try:
             found += get_generator(settings["generator"]).citations(settings)
-        except InputError:  # of a package that is not there
+        except InputError:  # its package is not installed
             continue
     return list(dict.fromkeys(found))

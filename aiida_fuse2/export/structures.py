@@ -19,37 +19,37 @@ from aiida_fuse2.io.structures import read_text
 from aiida_fuse2.io.trials import to_extxyz
 
 SUFFIXES = {"cif": "cif", "poscar": "vasp", "extxyz": "extxyz"}
-"""Ends of file names by format."""
+"""Endings of file names by format."""
 
 _UNSAFE = re.compile(r"[^A-Za-z0-9_.-]")
 
 _VALUES = ("label", "rank", "found", "uuid")
-"""Values of a row that go into the comment of an extended XYZ file."""
+"""Values of a row that are written into the comment of an extended XYZ file."""
 
 _SPACE_GROUPS = ("spacegroup", "spacegroup_symbol", "spacegroup_loose", "spacegroup_symbol_loose")
-"""The same, where the structure is written as it was relaxed."""
+"""The same, if the structure is written as relaxed."""
 
 _READ_AS = {"cif": "cif", "poscar": "vasp", "extxyz": "extxyz"}
-"""Names of the formats for the reader."""
+"""Names of the formats in ASE."""
 
 _ROUNDED = 1e-3
-"""How far atoms may be from their places in a file that is read back, Å: the digits that are written allow for more."""
+"""Tolerance of positions in a file that is read back, Å; the written digits are more accurate."""
 
 
 def file_name(formula: str, row: Mapping[str, Any], file_format: str, *, symprec: float | None = None) -> str:
     """Return a file name such as ``SrTiO3_01_Pm-3m_-8.4236.cif``; ``/`` in a symbol becomes ``_``.
 
-    Its space group is the one that the content has: found at ``symprec``, or at the loose tolerance of the
-    search for a structure as it was relaxed.
+    Its space group is that of the content: found at ``symprec``, or at the loose tolerance of the
+    search for a structure as relaxed.
 
     Args:
-        formula: of the search.
-        row: of ``query.ranked``.
+        formula: formula of the search.
+        row: row of ``query.ranked``.
         file_format: cif, poscar or extxyz.
         symprec: as for ``to_text``.
 
     Raises:
-        SymmetryError: where no symmetry is found at the tolerance.
+        SymmetryError: if no symmetry is found at the tolerance.
     """
     symbol = row["spacegroup_symbol_loose"] if symprec is None else find_symmetry(_relaxed(row), symprec).symbol
     symbol = _UNSAFE.sub("_", symbol or "unknown")
@@ -57,15 +57,15 @@ def file_name(formula: str, row: Mapping[str, Any], file_format: str, *, symprec
 
 
 def to_text(row: Mapping[str, Any], file_format: str, *, symprec: float | None = None) -> str:
-    """Return the structure of a row as the content of a file, which was read back and is the same crystal.
+    """Return the structure of a row as the content of a file, checked by reading it back.
 
     Args:
-        row: of ``query.ranked``.
+        row: row of ``query.ranked``.
         file_format: cif, poscar or extxyz.
-        symprec: tolerance within which atoms are moved onto their symmetry, Å; None leaves them as relaxed.
+        symprec: tolerance within which atoms are symmetrised, Å; None leaves them as relaxed.
 
     Raises:
-        SymmetryError: where no symmetry is found at the tolerance, or makes another crystal of the structure.
+        SymmetryError: if no symmetry is found at the tolerance, or the symmetrised structure is another crystal.
     """
     relaxed = _relaxed(row)
     if file_format == "cif":
@@ -83,16 +83,16 @@ def to_text(row: Mapping[str, Any], file_format: str, *, symprec: float | None =
 
 
 def cif_text(atoms: Atoms, *, symprec: float | None = None) -> str:
-    """Return a structure as CIF, which was read back and is the same crystal.
+    """Return a structure as CIF, checked by reading it back.
 
     Args:
         atoms: the structure.
-        symprec: tolerance within which atoms are moved onto their symmetry, Å; the conventional cell is then written in
+        symprec: tolerance within which atoms are symmetrised, Å; the conventional cell is then written in
             the standard setting of its space group, with its operations and one atom of each orbit. None writes the
             cell as it is, in P1.
 
     Raises:
-        SymmetryError: where no symmetry is found at the tolerance, or makes another crystal of the structure.
+        SymmetryError: if no symmetry is found at the tolerance, or the symmetrised structure is another crystal.
     """
     if symprec is None:
         structure = AseAtomsAdaptor.get_structure(atoms)
@@ -139,7 +139,7 @@ def _cif_with_symmetry(standard: StandardCell) -> str:
 
 
 def _check(text: str, file_format: str, atoms: Atoms, symprec: float | None) -> None:
-    """Read a file back and compare it with the structure that it was made of.
+    """Read a file back and compare it with the original structure.
 
     Raises:
         SymmetryError: ``another_crystal``.
@@ -154,11 +154,11 @@ def _check(text: str, file_format: str, atoms: Atoms, symprec: float | None) -> 
 
 
 def _difference(read: Atoms, atoms: Atoms, tolerance: float) -> str | None:
-    """Return what tells a structure that was read from the one that was written, or None.
+    """Return the difference between the structure that was read and the one that was written, or None.
 
     Args:
-        read: any cell of the crystal.
-        atoms: the one that was written.
+        read: structure that was read, in any cell of the crystal.
+        atoms: structure that was written.
         tolerance: largest root-mean-square displacement of an atom, Å.
     """
     written_formula, formula = (structure.symbols.formula.reduce()[0] for structure in (atoms, read))
@@ -171,7 +171,7 @@ def _difference(read: Atoms, atoms: Atoms, tolerance: float) -> str | None:
 
 
 def _relaxed(row: Mapping[str, Any]) -> Atoms:
-    """Return the structure of a row as it was relaxed."""
+    """Return the structure of a row as relaxed."""
     return orm.load_node(row["uuid"]).get_ase()
 
 

@@ -37,11 +37,11 @@ def first_state(search: orm.WorkChainNode) -> orm.Dict:
 
 @dataclass(frozen=True, kw_only=True)
 class Added:
-    """What became of structures that were to be added to a search.
+    """The result of adding structures to a search.
 
     Attributes:
         kept: number of structures that fit.
-        skipped: the others by name, with the reason.
+        skipped: reasons why others do not fit, by name.
         is_drawn: whether any move of the search draws from the pool.
     """
 
@@ -51,16 +51,16 @@ class Added:
 
 
 def add_structures(search: orm.WorkChainNode, paths: Sequence[Path]) -> Added:
-    """Add structures of files to a search, best first; it takes them into its pool between two generations.
+    """Add structures of files to a search, best first; they enter its pool between two generations.
 
-    A search that has ended takes them when it is continued.
+    In a search that has ended they enter the pool when it is continued.
 
     Args:
-        search: running or ended.
+        search: running or ended search.
         paths: CIF, POSCAR or extended XYZ files, or directories of them.
 
     Raises:
-        RefusedInputsError: where none of the structures fits.
+        RefusedInputsError: if none of the structures fits.
     """
     settings = search_settings(search)
     text, kept, skipped = screen_starts(settings, paths)
@@ -80,12 +80,12 @@ def added_and_waiting(search: orm.WorkChainNode) -> list[orm.SinglefileData]:
 
 
 def waiting_files(search: orm.WorkChainNode, state: orm.Dict, *, is_last: bool) -> list[orm.SinglefileData]:
-    """Return the files of structures that a search had still to take into its pool, in the order it would.
+    """Return the files of structures that a search had still to take into its pool, in their order.
 
     Args:
-        search: that another one continues from.
-        state: where it continues.
-        is_last: whether it takes what was added since; a branch from an earlier point does not.
+        search: search that another one continues from.
+        state: state where it continues.
+        is_last: whether it takes files added since; a branch from an earlier point does not.
     """
     inputs = search.inputs
     is_start = "state" in inputs and inputs.state.uuid == state.uuid

@@ -38,16 +38,16 @@ from .targets import targets_of_files
 def choose_state(search: orm.WorkChainNode, *, max_structures: int, generation: int | None = None) -> orm.Dict:
     """Return the state from which a search continues.
 
-    By default the last one; but where its generation had been cut short by a budget that has grown now,
-    the one before, so that the search becomes what it would have been with the larger budget.
+    By default the last one; but if its generation was cut short by a budget that is now larger,
+    the one before, so that the search equals one with the larger budget from the beginning.
 
     Args:
-        search: that has ended, or that another one branches off.
-        max_structures: budget of the search that continues.
-        generation: the first to be made anew; by default the first that is missing.
+        search: search that has ended, or that another one branches off.
+        max_structures: budget of the continuing search.
+        generation: first generation to be made again; by default the first missing one.
 
     Raises:
-        InputError: where there is no such generation.
+        InputError: if there is no such generation.
     """
     records = generation_records(search.pk)
     if generation is not None:
@@ -60,7 +60,7 @@ def choose_state(search: orm.WorkChainNode, *, max_structures: int, generation: 
 
 
 def _is_cut(record: GenerationRecord) -> bool:
-    """Return whether the budget had left no room for all trials of a generation."""
+    """Return whether the budget was too small for all trials of a generation."""
     decide = orm.load_node(record.record).creator
     return bool(decide.inputs.proposal.get_dict().get("cut", False))
 
@@ -79,27 +79,27 @@ def prepare_continuation(
 ) -> Prepared:
     """Return the inputs of a search that continues from a state of an earlier one, checked.
 
-    Structures that were added to the earlier search and that it has not taken enter the pool. Codes and options of
-    jobs that have not run in this profile are left out: the code is then the worker of the profile.
+    Structures that were added to the earlier search and are not yet in its pool enter the pool. Codes and options of
+    jobs that have not run in this profile are omitted: the code is then the worker of the profile.
 
     Args:
-        search: the earlier one.
-        overrides: nested inputs that differ from those of the earlier search; of tiers those below ``tiers``.
-        generation: the first to be made anew; by default the first that is missing.
-        more: how many structures to try beyond those of the earlier search; sets ``max_structures``.
-        code: the worker, where it is another one.
-        tiers: through which trials go from now on. The last one must compute the same energies as before. Those that
-            the earlier search had keep their settings, codes and library, unless others are given.
-        targets: files of known structures to be found, beside those of the earlier search.
-        dropped: names of targets of the earlier search that do not matter any more.
+        search: earlier search.
+        overrides: nested inputs that differ from those of the earlier search; inputs of tiers are below ``tiers``.
+        generation: first generation to be made again; by default the first missing one.
+        more: number of structures to try beyond those of the earlier search; sets ``max_structures``.
+        code: worker, if it is another one.
+        tiers: tiers through which trials go from now on. The last one must compute the same energies as before. Those
+            that the earlier search had keep their settings, codes and library, unless others are given.
+        targets: files of known structures to be found, in addition to those of the earlier search.
+        dropped: names of targets of the earlier search that are no longer looked for.
         trust: whether to run what the earlier search names that has never run in this profile: a calculator,
             overrides of another plugin, a model, a library of potentials.
 
     Raises:
-        UntrustedError: where there is such, and ``trust`` is not given; it has all of it.
-        InputError: for the first thing that is wrong.
-        RefusedInputsError: where AiiDA refuses an input.
-        SetupError: where the profile has no code of the worker.
+        UntrustedError: if there are such parts and ``trust`` is not given; it names all of them.
+        InputError: for the first wrong input.
+        RefusedInputsError: if AiiDA refuses an input.
+        SetupError: if the profile has no code of the worker.
     """
     if generation is None and not search.is_terminated:
         expected = "is still running and continues by itself; to branch off from it, name a generation"
@@ -136,7 +136,7 @@ def prepare_continuation(
 
 
 def _left_out(search: orm.WorkChainNode, builder: ProcessBuilder, *, is_code_given: bool) -> Iterator[str]:
-    """Yield what to know about codes, and options of jobs, that are not taken over; not those that protocols have."""
+    """Yield warnings about codes and options of jobs that are not taken over, except those of the protocols."""
     usual = [protocol_inputs()["relax"]["metadata"]["options"]]
     for tier in protocol_inputs(name="tiers").values():
         usual += [tier["options"], merge(usual[0], tier["options"])]
@@ -151,7 +151,7 @@ def _left_out(search: orm.WorkChainNode, builder: ProcessBuilder, *, is_code_giv
 
 
 def _values_of(search: orm.WorkChainNode) -> dict[str, Any]:
-    """Return the inputs of a search as plain values, nested as overrides are."""
+    """Return the inputs of a search as plain values, nested like overrides."""
     own = {
         "settings": completed_settings(search.inputs.settings.get_dict()),
         "clean_workdir": search.inputs.clean_workdir.value,
@@ -172,10 +172,10 @@ def _builder(
     """Return a builder; settings that stay the same stay the same node.
 
     Args:
-        search: the earlier one.
-        values: all inputs, plain.
-        settings: of the search that continues.
-        code: the worker, where it is another one.
+        search: earlier search.
+        values: all inputs as plain values.
+        settings: settings of the search that continues.
+        code: worker, if it is another one.
         tiers: inputs of its tiers.
     """
     builder: ProcessBuilder = Fuse2WorkChain.get_builder()
@@ -204,18 +204,18 @@ def _tiers(
     relax: Mapping[str, Any],
     elements: Collection[str],
 ) -> dict[str, dict[str, Any]]:
-    """Return the tiers that a search continues with; where nothing of them changes, the nodes are those it had.
+    """Return the tiers of a continuing search; if nothing in them changes, the nodes stay the same.
 
     Args:
-        search: the earlier one.
+        search: earlier search.
         choice: other tiers, or None.
         overrides: changes by name or key of the tier.
-        code: the worker, where it is another one.
-        relax: changes of the only tier, and of what new ones start from.
-        elements: of all structures.
+        code: worker, if it is another one.
+        relax: changes of the only tier, and of the defaults of new ones.
+        elements: elements of all structures.
 
     Raises:
-        InputError: where the energies of the last one cannot be compared with those before, or an input is wrong.
+        InputError: if the energies of the last one cannot be compared with those before, or an input is wrong.
     """
     known = tier_ports(search)
     if relax and len(known) > 1:
@@ -226,7 +226,7 @@ def _tiers(
     earlier = [(known[key]["name"].value, _with_changes(known[key], relax)) for key in sorted(known)]
     given = TierChoice(names=[name for name, _ in earlier]) if choice is None else choice
     names = list(given.names)
-    by_name = dict(earlier)  # of a tier that comes twice the last counts, unless all are as before
+    by_name = dict(earlier)  # if a tier comes twice the last counts, unless all are as before
     is_same = names == [name for name, _ in earlier]
     kept = [ports for _, ports in earlier] if is_same else [by_name.get(name, {}) for name in names]
     codes = {
@@ -262,7 +262,7 @@ def _is_own(ports: Mapping[str, Any]) -> bool:
 
 
 def _with_worker(tiers: Mapping[str, Mapping[str, Any]], code: orm.AbstractCode | None) -> dict[str, dict[str, Any]]:
-    """Return tiers with another worker, where one is given."""
+    """Return tiers with another worker, if one is given."""
     found = {key: {**ports, "codes": dict(ports["codes"])} for key, ports in tiers.items()}
     for ports in found.values():
         if code is not None and WORKER in ports["codes"]:
@@ -292,7 +292,7 @@ def _check_same_energies(search: orm.WorkChainNode, tiers: Mapping[str, Any]) ->
 
 
 def _plain_tier(ports: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what an earlier tier had of what can be changed of one."""
+    """Return those values of an earlier tier that can be changed."""
     known = {"settings": ports["settings"].get_dict()} if "settings" in ports else {}
     if "options" in ports and has_run(options_part(ports["options"].get_dict())):
         known["options"] = ports["options"].get_dict()
@@ -300,7 +300,7 @@ def _plain_tier(ports: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def worker_of(builder: ProcessBuilder) -> orm.AbstractCode | None:
-    """Return the worker that relaxes in a search, or None where none of its tiers has one."""
+    """Return the worker that relaxes in a search, or None if none of its tiers has one."""
     codes = [builder.tiers[key]["codes"] for key in sorted(builder.tiers)]
     return next((found[WORKER] for found in codes if WORKER in found), None)
 
@@ -311,7 +311,7 @@ def _node_of(values: Mapping[str, Any], earlier: orm.Dict) -> orm.Dict:
 
 
 def _tried(search: orm.WorkChainNode, generation: int | None) -> int:
-    """Return how many structures had been tried before a generation, or in all."""
+    """Return the number of structures tried before a generation, or in all."""
     records = generation_records(search.pk)[:generation]
     return int(records[-1].state_values["tried"]) if records else 0
 
@@ -334,7 +334,7 @@ def _targets_of(
 
 
 def _check_targets_left(state: orm.Dict, settings: SearchSettings, targets: Mapping[str, orm.StructureData]) -> None:
-    """Refuse to continue to a target that is found already."""
+    """Refuse to continue until a target is found that was found already."""
     found = sorted(name for name in state.get_dict().get("targets", {}) if name in targets and targets[name].is_stored)
     if settings.target.stop and found:
         instead = f"continue with --no-stop-at-target, or drop it with --drop-target {found[0]}"
@@ -343,7 +343,7 @@ def _check_targets_left(state: orm.Dict, settings: SearchSettings, targets: Mapp
 
 
 def _check_room(state: orm.Dict, settings: SearchSettings) -> None:
-    """Refuse to continue where a limit is reached already."""
+    """Refuse to continue if a limit is reached already."""
     tried, since = state["tried"], state["since_best"]
     if tried >= settings.max_structures:
         expected = f"{tried} structures have been tried already: ask for more"

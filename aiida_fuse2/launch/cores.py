@@ -1,4 +1,4 @@
-"""How many searches and processes fit on this machine."""
+"""The numbers of searches and processes that fit on this machine."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from aiida_fuse2.worker.cores import usable_cores
 from .jobs import job_ports, runs_here
 
 MEMORY_PER_PROCESS = 1_500_000_000
-"""Memory that a process which relaxes with CHGNet is given, bytes."""
+"""Memory that is reserved for a process that relaxes with CHGNet, bytes."""
 
 
 def fitting_runs(builder: ProcessBuilder, runs: int) -> int:
-    """Return how many runs of a search the cores and the free memory of this machine allow, at least one.
+    """Return the number of runs of a search that the cores and the free memory of this machine allow, at least one.
 
-    All of them where the jobs go to another machine or through a scheduler, which do the counting there.
+    All runs if the jobs go to another machine or through a scheduler, which shares the cores there.
 
     Args:
-        builder: of the search.
-        runs: how many there are to be.
+        builder: builder of the search.
+        runs: number of runs in all.
     """
     if not _starts_jobs_here(builder):
         return runs
@@ -33,7 +33,7 @@ def fitting_runs(builder: ProcessBuilder, runs: int) -> int:
 
 
 def _starts_jobs_here(builder: ProcessBuilder) -> bool:
-    """Return whether all jobs of a search run at once on this machine."""
+    """Return whether all jobs of a search start at once on this machine."""
     return all(runs_here(code) for ports in job_ports(builder) for code in ports["codes"].values())
 
 

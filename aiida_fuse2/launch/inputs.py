@@ -22,13 +22,13 @@ from .jobs import check_devices
 
 @dataclass(frozen=True, kw_only=True)
 class Prepared:
-    """A search ready to be submitted.
+    """A search that is ready to be submitted.
 
     Attributes:
-        builder: the inputs.
+        builder: inputs of the search.
         kept: number of the user's structures that the search starts from.
-        skipped: the user's structures that cannot be used, by name, with the reason.
-        warnings: for people.
+        skipped: reasons why others of the user's structures cannot be used, by name.
+        warnings: texts for the user.
     """
 
     builder: ProcessBuilder
@@ -44,7 +44,7 @@ class Prepared:
 
     @property
     def runs(self) -> int | None:
-        """How many runs of the search there are to be, or None for a single search."""
+        """Number of runs of the search, or None for a single search."""
         return self.builder.runs.value if "runs" in self.builder else None
 
 
@@ -58,7 +58,7 @@ def search_builder(
     tiers: TierChoice | None = None,
     targets: Mapping[str, orm.StructureData] | None = None,
 ) -> ProcessBuilder:
-    """Return the inputs of a search as a protocol and changes to it make them."""
+    """Return the inputs of a search from a protocol and changes to it."""
     try:
         return Fuse2WorkChain.get_builder_from_protocol(
             composition, code, protocol, overrides, structures=structures, tiers=tiers, targets=targets
@@ -70,16 +70,18 @@ def search_builder(
 
 
 def check_inputs(builder: ProcessBuilder) -> None:
-    """Check inputs as AiiDA does when they are submitted, and devices where this can be done.
+    """Check inputs as AiiDA does when they are submitted, and devices if possible.
 
     Raises:
-        RefusedInputsError: where they are wrong.
-        InputError: where a device is not there.
+        RefusedInputsError: if they are wrong.
+        InputError: if a device does not exist.
     """
     ports = builder.process_class.spec().inputs
     try:
         problem = ports.validate(ports.pre_process(pruned(builder)))
-        json.dumps(plain_inputs(builder), allow_nan=False)  # what the graph cannot hold fails when it is stored
+        json.dumps(
+            plain_inputs(builder), allow_nan=False
+        )  # values that the graph cannot hold fail when they are stored
     except (ValueError, TypeError, AttributeError, OverflowError, AiidaException) as error:
         raise RefusedInputsError(f"an input is of the wrong kind: {error}") from error
     if problem is not None:
@@ -88,7 +90,7 @@ def check_inputs(builder: ProcessBuilder) -> None:
 
 
 def plain_inputs(builder: ProcessBuilder) -> dict[str, Any]:
-    """Return inputs as plain values, for people and for JSON."""
+    """Return inputs as plain values, for display and for JSON."""
     plain: dict[str, Any] = _plain(pruned(builder))
     return plain
 

@@ -1,4 +1,4 @@
-"""The jobs that inputs lead to: their codes, calculators and devices."""
+"""The jobs of given inputs: their codes, calculators and devices."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from aiida_fuse2.worker.main import INPUT_ERROR
 CUDA = "cuda"
 
 NO_DEVICE = "relax.settings.device"
-"""The device that may not be there, and the field that the worker then names."""
+"""The device that may not exist, and the field that the worker then names."""
 
 
 def job_ports(builder: ProcessBuilder) -> list[Any]:
@@ -27,7 +27,7 @@ def job_ports(builder: ProcessBuilder) -> list[Any]:
 
 
 def worker_jobs(builder: ProcessBuilder) -> list[tuple[orm.AbstractCode, str]]:
-    """Return the worker and the calculator of each kind of job that relaxes with one."""
+    """Return the worker and the calculator of each kind of job that relaxes with a calculator."""
     return [
         (ports["codes"][WORKER], ports["settings"]["calculator"])
         for ports in job_ports(builder)
@@ -36,10 +36,10 @@ def worker_jobs(builder: ProcessBuilder) -> list[tuple[orm.AbstractCode, str]]:
 
 
 def check_calculators(builder: ProcessBuilder) -> None:
-    """Refuse calculators that cannot do what they are to do, as far as that is known here.
+    """Refuse calculators that cannot relax, as far as that is known here.
 
     Args:
-        builder: of a search, or of a refinement.
+        builder: builder of a search, or of a refinement.
 
     Raises:
         InputError: for the first one.
@@ -51,10 +51,10 @@ def check_calculators(builder: ProcessBuilder) -> None:
 
 
 def check_devices(ports: Mapping[str, Any]) -> None:
-    """Ask the worker for the GPU that inputs name, where jobs start on this machine; others tell when they begin.
+    """Ask the worker for the GPU that inputs name, if jobs start on this machine; other jobs fail when they begin.
 
     Raises:
-        InputError: where it has none.
+        InputError: if it has none.
     """
     code = ports.get("code") or (ports.get("codes") or {}).get(WORKER)
     for name in ("settings", "relax", "tier"):
@@ -81,7 +81,7 @@ LOCAL_TRANSPORT = "core.local"
 
 
 DIRECT_SCHEDULER = "core.direct"
-"""Of a computer whose jobs start on this machine at once, however many there are."""
+"""Scheduler of a computer whose jobs start at once, however many there are."""
 
 
 def runs_here(code: orm.AbstractCode) -> bool:

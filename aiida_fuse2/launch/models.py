@@ -40,7 +40,7 @@ PUBLISHED_RULES_SHA256 = "eb7e956a7b8a1b673b46b8edb61abbfc44e64eaf4590051421f4fd
 """SHA-256 of the cutoff, width and centres of the Gaussians in the file beside them."""
 
 PUBLISHED_ELEMENTS = tuple(sorted(CHGNET_ELEMENTS))
-"""Elements of the Materials Project, with which CHGNet was trained as well."""
+"""Elements of the Materials Project; CHGNet was trained with them as well."""
 
 TIMEOUT = 60
 """Longest wait for a server, s."""
@@ -53,10 +53,10 @@ class Model:
     """A model in the graph.
 
     Attributes:
-        node: its weights.
-        name: for people; not unique.
+        node: node of its weights.
+        name: name of the model; not unique.
         origin: ``installed`` or ``trained``.
-        mae: mean absolute error on the structures of the test, eV/atom, where it was trained.
+        mae: mean absolute error on the structures of the test, eV/atom, if it was trained.
     """
 
     node: orm.SinglefileData
@@ -66,15 +66,15 @@ class Model:
 
     @property
     def is_own(self) -> bool:
-        """Whether it was installed, trained or trusted in this profile, and did not just come with an archive."""
+        """Whether it was installed, trained or trusted in this profile, not merely imported with an archive."""
         return has_run(model_part(self.node))
 
 
 def _fetch(address: str) -> bytes:
-    """Return what is at an address, or in a file.
+    """Return the content of an address or a file.
 
     Raises:
-        InputError: where nothing can be read there.
+        InputError: if nothing can be read there.
     """
     parts = urlsplit(address)
     try:
@@ -106,16 +106,16 @@ def install_megnet(
     """Store MEGNet weights in the graph.
 
     Args:
-        address: of ``NAME.hdf5``, with ``NAME.hdf5.json`` beside it.
-        name: of the model; by default that of the published one, or of the file.
-        sha256: of the weights; by default of the published ones.
-        fetch: reads an address.
+        address: address of ``NAME.hdf5``, with ``NAME.hdf5.json`` beside it.
+        name: name of the model; by default that of the published one, or of the file.
+        sha256: SHA-256 of the weights; by default that of the published ones.
+        fetch: function that reads an address.
 
     Returns:
         The model, and whether it is new to the graph.
 
     Raises:
-        InputError: where it cannot be read, is another file than expected, or no MEGNet model.
+        InputError: if it cannot be read, is another file than expected, or no MEGNet model.
     """
     data, config = fetch(address), fetch(f"{address}.json")
     found = hashlib.sha256(data).hexdigest()
@@ -136,7 +136,7 @@ def install_megnet(
 
 
 def _install(node: orm.SinglefileData) -> Model:
-    """Make weights a model of the user's own, from which the default is taken."""
+    """Mark weights as a model of the user's own; the default is one of these."""
     group, _ = orm.Group.collection.get_or_create(GROUP)
     group.add_nodes([node])
     remember([model_part(node)])
@@ -144,13 +144,13 @@ def _install(node: orm.SinglefileData) -> Model:
 
 
 def trust_model(identifier: str) -> Model:
-    """Make a model that came with an archive one of the user's own.
+    """Mark a model that came with an archive as one of the user's own.
 
     Args:
         identifier: PK or UUID of its weights.
 
     Raises:
-        InputError: where there is none.
+        InputError: if there is none.
     """
     return _install(_load_model(identifier))
 
@@ -179,19 +179,19 @@ def all_models() -> list[Model]:
 def find_model(identifier: str | None) -> orm.SinglefileData:
     """Return the weights of a model.
 
-    Names, and the default, are those of the user's own models: an archive may bring others of any name.
+    Only the user's own models have names and can be the default: an archive may contain models of any name.
 
     Args:
-        identifier: name, PK or UUID; the newest installed model where None.
+        identifier: name, PK or UUID; the newest installed model if None.
 
     Raises:
-        InputError: where there is none, or it is none of a graph network.
+        InputError: if there is none, or it is no model of a graph network.
     """
     if identifier is None:
         installed = installed_models()
         own = next((model.node for model in installed if model.is_own), None)
         if own is None:
-            expected = "no weights are installed; do it with `aiida-fuse2 model install megnet`"
+            expected = "no weights are installed; install them with `aiida-fuse2 model install megnet`"
             came = ", ".join(str(model.node.pk) for model in installed)
             expected += f", or `aiida-fuse2 model trust PK` for those that came with an archive: {came}" if came else ""
             raise InputError("--model", None, expected)
@@ -205,7 +205,7 @@ def find_model(identifier: str | None) -> orm.SinglefileData:
 
 
 def _load_model(identifier: str) -> orm.SinglefileData:
-    """Return the weights of a PK or UUID, which no label stands for."""
+    """Return the weights of a PK or UUID; labels are refused."""
     try:
         node = load_node(identifier)
     except (AiidaException, ValueError) as error:

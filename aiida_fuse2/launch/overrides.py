@@ -1,4 +1,4 @@
-"""Changes to a protocol as a user writes them: a file of YAML, or ``key=value``."""
+"""Changes to a protocol in the form that users write: a YAML file, or ``key=value``."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def parse_assignment(text: str) -> dict[str, Any]:
     """Return nested values for an assignment such as ``settings.acceptance.temperature=0.05``.
 
     Raises:
-        InputError: where it is no assignment, or its value is no YAML.
+        InputError: if it is no assignment, or its value is no YAML.
     """
     path, equals, value = text.partition("=")
     keys = path.strip().split(".")
@@ -39,7 +39,7 @@ def read_overrides(path: Path) -> dict[str, Any]:
     """Read nested inputs from a YAML file.
 
     Raises:
-        InputError: where the file cannot be read, or does not hold a mapping.
+        InputError: if the file cannot be read, or does not hold a mapping.
     """
     try:
         if not path.is_file():  # reading a pipe or a device may never end
@@ -55,17 +55,17 @@ def read_overrides(path: Path) -> dict[str, Any]:
 
 
 def load_yaml(text: str, *, field: str, shown: str) -> Any:
-    """Return the plain values of a YAML text; none that costs more to read than its length promises.
+    """Return the plain values of a YAML text; texts that expand beyond their length are refused.
 
     Keys are texts as they are written, so that ``1`` is a move and ``No`` an element.
 
     Args:
         text: YAML without anchors, tags of Python or keys given twice.
-        field: what is named in the error.
-        shown: value that is named in the error.
+        field: field named in the error.
+        shown: value named in the error.
 
     Raises:
-        InputError: where the text is anything else, too long or too deep.
+        InputError: if the text is anything else, too long or too deep.
     """
     if len(text) > MAX_OVERRIDES_LENGTH:
         raise InputError(field, shown, f"is longer than {MAX_OVERRIDES_LENGTH} characters")
@@ -77,7 +77,7 @@ def load_yaml(text: str, *, field: str, shown: str) -> Any:
 
 
 def _check_events(text: str) -> None:
-    """Refuse aliases, which multiply what a text holds, and depth, before anything is built."""
+    """Refuse aliases, which multiply the content of a text, and deep nesting, before anything is built."""
     depth = 0
     for event in yaml.parse(text, Loader=yaml.SafeLoader):
         if isinstance(event, yaml.AliasEvent):
@@ -91,7 +91,7 @@ def _check_events(text: str) -> None:
 
 
 class _UniqueKeysLoader(yaml.SafeLoader):
-    """A safe loader whose keys are texts; it refuses a key given twice, of which the first would be lost."""
+    """A safe loader whose keys are texts; it refuses a key given twice, since its first value would be lost."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
         self.flatten_mapping(node)

@@ -1,4 +1,4 @@
-"""Inputs of a job that fills a pool, and pools that are there already."""
+"""Inputs of a job that fills a pool, and existing pools."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ from .models import find_model
 
 
 def load_pool(identifier: str) -> orm.SinglefileData:
-    """Return a pool of the graph.
+    """Return a pool in the graph.
 
     Args:
         identifier: PK or UUID of the pool, or of the job that made it.
 
     Raises:
-        InputError: where there is none.
+        InputError: if there is none.
     """
     try:
         node = load_node(identifier)
@@ -47,7 +47,7 @@ def add_weights(builder: ProcessBuilder, settings: SearchSettings, model: str | 
     """Add the weights that the generator needs.
 
     Raises:
-        InputError: where there are none, or a model is named and not needed.
+        InputError: if there are none, or a model is named and not needed.
     """
     if needs_weights(settings):
         builder.generate.weights = find_model(model)
@@ -68,14 +68,14 @@ def prepare_pool(
 
     Args:
         composition: formula, e.g. ``SrTiO3``.
-        code: the worker.
-        protocol: by name; the default one where None.
+        code: code of the worker.
+        protocol: name of the protocol; the default one if None.
         overrides: nested inputs of a search that win over the protocol.
         model: weights of a graph network, as for ``prepare_search``.
 
     Raises:
-        InputError: for the first thing that is wrong.
-        RefusedInputsError: where AiiDA refuses an input.
+        InputError: for the first wrong input.
+        RefusedInputsError: if AiiDA refuses an input.
     """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)
@@ -95,6 +95,6 @@ def prepare_pool(
     if needs_weights(settings):
         builder.weights = find_model(model)
     elif model is not None:
-        add_weights(search, settings, model)  # which says that it is not needed
+        add_weights(search, settings, model)  # which reports that it is not needed
     check_inputs(builder)
     return builder

@@ -1,4 +1,4 @@
-"""Pair potentials in the graph: learning them, and storing those that users bring."""
+"""Pair potentials in the graph: learning them, and storing those of users."""
 
 from __future__ import annotations
 
@@ -23,24 +23,24 @@ from aiida_fuse2.protocols import protocol_inputs
 from aiida_fuse2.query.nodes import load_node
 
 LEARN_IDENTIFIER = "aiida.calculations:fuse2.learn_potential"
-"""By which the user switches caching of the job on."""
+"""Identifier by which the user switches on caching of the job."""
 
 EXTRAS_KEY = "fuse2"
-"""Extra of a stored library that says what it holds."""
+"""Extra of a stored library with its content."""
 
 
 def learning_inputs(
     composition: str, protocol: str | None = None, overrides: Mapping[str, Any] | None = None
 ) -> dict[str, dict[str, Any]]:
-    """Return the plain inputs of learning pair potentials, checked.
+    """Return the checked plain inputs for learning pair potentials.
 
     Args:
         composition: formula.
-        protocol: of ``protocols/potential.yaml``; the default one where None.
-        overrides: nested values: ``settings``, and ``relax`` for the settings of relaxing with the teacher.
+        protocol: protocol of ``protocols/potential.yaml``; the default one if None.
+        overrides: nested values: ``settings``, and ``relax`` for the settings of relaxations with the teacher.
 
     Raises:
-        InputError: where a value is wrong.
+        InputError: if a value is wrong.
     """
     changes = dict(overrides or {})
     search = protocol_inputs("fast", {"relax": {"settings": changes.pop("relax", {})}})
@@ -67,19 +67,19 @@ def learning_builder(
 
     Args:
         composition: formula.
-        code: the worker.
-        protocol: by name; the default one where None.
+        code: code of the worker.
+        protocol: name of the protocol; the default one if None.
         overrides: nested values that win over the protocol.
 
     Raises:
-        InputError: where a value is wrong.
+        InputError: if a value is wrong.
     """
     inputs = learning_inputs(composition, protocol, overrides)
     builder = LearnPotentialCalculation.get_builder()
     builder.code = code
     builder.settings = orm.Dict(inputs["settings"])
     builder.relax = orm.Dict(inputs["relax"])
-    if get_use_cache(identifier=LEARN_IDENTIFIER):  # nothing that other versions made may come out of the cache
+    if get_use_cache(identifier=LEARN_IDENTIFIER):  # results of other versions must not come from the cache
         versions = worker_software(code)
         if versions is not None:
             builder.software = orm.Dict(versions)
@@ -90,14 +90,14 @@ def import_potentials(path: Path, composition: str | None = None) -> tuple[orm.S
     """Store the library of a file, a folder or a zip as one node.
 
     Args:
-        path: of what ``read_potentials`` takes.
-        composition: formula whose pairs are taken; all where None.
+        path: file, folder or zip that ``read_potentials`` takes.
+        composition: formula whose pairs are taken; all if None.
 
     Returns:
-        The stored node, and what it holds.
+        The stored node and its content.
 
     Raises:
-        InputError: where it cannot be read, or lacks a pair of the composition; all are named.
+        InputError: if it cannot be read, or lacks a pair of the composition; all are named.
     """
     library = read_potentials(path)
     if composition is not None:
@@ -112,10 +112,10 @@ def import_potentials(path: Path, composition: str | None = None) -> tuple[orm.S
 
 
 def load_potential(identifier: str) -> orm.SinglefileData:
-    """Return the library of an identifier: of a node, or of the job that learned it.
+    """Return the library of an identifier of a node, or of the job that learned it.
 
     Raises:
-        InputError: where there is no library.
+        InputError: if there is no library.
     """
     node = load_node(identifier)
     if isinstance(node, orm.CalcJobNode) and "potential" in node.outputs:
@@ -126,16 +126,16 @@ def load_potential(identifier: str) -> orm.SinglefileData:
 
 
 def library_of(node: orm.SinglefileData) -> PairLibrary:
-    """Return what a stored library holds.
+    """Return the content of a stored library.
 
     Raises:
-        InputError: where the file is no library.
+        InputError: if the file is no library.
     """
     return read_library(node.get_content())
 
 
 def report_of(node: orm.SinglefileData) -> dict[str, Any] | None:
-    """Return the report of the job that learned a library, or None where it was imported."""
+    """Return the report of the job that learned a library, or None if it was imported."""
     creator = node.creator
     if creator is None or "report" not in creator.outputs:
         return None

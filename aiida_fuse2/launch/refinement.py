@@ -34,15 +34,15 @@ def prepare_refinement(
 
     Args:
         searches: searches, or several runs of one, for one composition and with one potential.
-        tiers: through which their structures go.
-        code: the worker.
-        best: how many unique structures, lowest energy first; by default as the protocol says.
-        protocol: of searches.
+        tiers: tiers through which their structures go.
+        code: code of the worker.
+        best: number of unique structures, lowest energy first; by default that of the protocol.
+        protocol: protocol of searches.
         overrides: see ``Fuse2RefineWorkChain.get_builder_from_protocol``.
 
     Raises:
-        InputError: for the first thing that is wrong.
-        RefusedInputsError: where AiiDA refuses an input.
+        InputError: for the first wrong input.
+        RefusedInputsError: if AiiDA refuses an input.
     """
     if overrides is not None and not isinstance(overrides, Mapping):
         raise InputError("overrides", overrides, "must be a mapping, e.g. {'tiers': {'chgnet': {}}}")

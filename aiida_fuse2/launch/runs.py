@@ -11,16 +11,16 @@ from .inputs import Prepared, check_inputs
 
 
 def prepare_runs(prepared: Prepared, *, runs: int, concurrent: int | None = None) -> Prepared:
-    """Return several runs of a search that is ready to be submitted.
+    """Return several runs of a search, ready to be submitted.
 
     Args:
-        prepared: the search; its seed is that of run 0.
-        runs: how many.
-        concurrent: how many of them may run at a time; by default as many as the machine can do.
+        prepared: search; its seed is that of run 0.
+        runs: number of runs.
+        concurrent: largest number of runs at a time; by default as many as the machine can do.
 
     Raises:
-        InputError: where a number is below 1.
-        RefusedInputsError: where AiiDA refuses an input.
+        InputError: if a number is below 1.
+        RefusedInputsError: if AiiDA refuses an input.
     """
     at_a_time = fitting_runs(prepared.builder, runs) if concurrent is None else concurrent
     share_cores(prepared.builder, min(runs, at_a_time))

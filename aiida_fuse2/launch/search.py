@@ -42,26 +42,26 @@ def prepare_search(
     """Return the inputs of a search, checked.
 
     With starting structures the generator is ``provided`` unless the overrides name another: the
-    structures that fit make the initial population, best first as they are given, filled up to its size
+    structures that fit make the initial population, in the given order, filled to its size
     by the random generator; the rest wait for moves that draw from the pool.
 
     Args:
         composition: formula, e.g. ``SrTiO3``.
-        code: the worker.
-        protocol: by name; the default one where None.
+        code: code of the worker.
+        protocol: name of the protocol; the default one if None.
         overrides: nested inputs that win over the protocol.
         paths: files or directories with starting structures.
         group: label of a group of starting structures.
-        pool: a pool in the graph to start from, by PK or UUID.
-        model: weights of a graph network, by name, PK or UUID, where the generator needs some; by default the newest
-            that are installed.
-        store: whether the graph may be written to; without, structures of a group become an unstored pool.
-        tiers: through which trials go; by default there is one.
+        pool: pool in the graph to start from, by PK or UUID.
+        model: weights of a graph network, by name, PK or UUID, if the generator needs some; by default the newest
+            installed ones.
+        store: whether the graph may be written to; if not, structures of a group become an unstored pool.
+        tiers: tiers that relax trials; by default there is one.
         targets: files of known structures.
 
     Raises:
-        InputError: for the first thing that is wrong.
-        RefusedInputsError: where AiiDA refuses an input.
+        InputError: for the first wrong input.
+        RefusedInputsError: if AiiDA refuses an input.
     """
     if overrides is not None and not isinstance(overrides, Mapping):
         raise InputError("overrides", overrides, "must be a mapping, e.g. {'settings': {'max_atoms': 10}}")
@@ -106,21 +106,21 @@ def _read_targets(
         return {}
     inputs = protocol_inputs(protocol, split_overrides(changes)[0])
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", UserWarning)  # the search says it
+        warnings.simplefilter("ignore", UserWarning)  # the search reports it
         settings = parse_settings(SearchSettings, {**inputs["settings"], "composition": composition})
         check_search(settings)
     return targets_of_files(paths, settings)
 
 
 def _count_fitting(pool: orm.SinglefileData, settings: SearchSettings) -> int:
-    """Return how many structures of a pool a search can use.
+    """Return the number of structures of a pool that a search can use.
 
     Raises:
-        RefusedInputsError: where none can be.
+        RefusedInputsError: if it can use none.
     """
     try:
         structures = from_extxyz(pool.get_content())
-    except Exception as error:  # whatever ASE raises for what is no extended XYZ
+    except Exception as error:  # ASE raises various errors for a text that is no extended XYZ
         raise InputError("--pool", pool.pk, f"cannot be read as extended XYZ ({one_line(error)})") from error
     fitting = [a for a in structures if settings.unit.z_of(a) is not None and len(a) <= settings.max_atoms]
     if not fitting:

@@ -1,4 +1,4 @@
-"""Structures that a search starts from: of files, or of a group in the graph."""
+"""Structures that a search starts from, in files or in a group of the graph."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ from aiida_fuse2.query.links import EARLIEST_FIRST
 from aiida_fuse2.query.nodes import load_group
 
 SKIPPED_IN_ERROR = 3
-"""Structures named in the message where none can be used."""
+"""Number of structures named in the message if none can be used."""
 
 
 def structures_of_group(label: str) -> list[orm.StructureData]:
     """Return the structures of a group, by label, primary key or UUID, in the order in which they were stored.
 
     Raises:
-        InputError: where there is no such group, or it holds no structure.
+        InputError: if there is no such group, or it holds no structure.
     """
     try:
         group = load_group(label)
@@ -42,11 +42,11 @@ def structures_of_group(label: str) -> list[orm.StructureData]:
 
 @dataclass(frozen=True)
 class Starts:
-    """Named starting structures, and what could not be read.
+    """Named starting structures, and those that could not be read.
 
     Attributes:
         structures: names and structures.
-        problems: names of the others, and why.
+        problems: names of the others, with the reasons.
     """
 
     structures: list[tuple[str, Atoms]]
@@ -54,7 +54,7 @@ class Starts:
 
     @classmethod
     def from_paths(cls, paths: Sequence[Path]) -> Starts:
-        """Read them from files and directories, each with its path as its name; warns of how some were understood."""
+        """Read them from files and directories, each named by its path; warns how some were understood."""
         structures, problems = [], []
         read = read_structures(paths)
         warn_of(read)
@@ -67,7 +67,7 @@ class Starts:
 
     @classmethod
     def from_nodes(cls, nodes: Sequence[orm.StructureData]) -> Starts:
-        """Take them from the graph, each with its primary key as its name."""
+        """Take them from the graph, each named by its primary key."""
         structures, problems = [], []
         for node in nodes:
             try:
@@ -78,14 +78,14 @@ class Starts:
 
 
 def name_of(node: orm.StructureData) -> str:
-    """Return what a structure of the graph is called in messages."""
+    """Return the name of a structure of the graph in messages."""
     return f"structure {node.pk}"
 
 
 def add_starts(
     builder: ProcessBuilder, settings: SearchSettings, starts: Starts
 ) -> tuple[int, tuple[tuple[str, str], ...]]:
-    """Add those that fit as the pool; return their number, and why others were skipped."""
+    """Add the structures that fit as the pool; return their number, and why others were skipped."""
     if not starts.structures and not starts.problems:
         return 0, ()
     text, kept, skipped = _screen(settings, starts)
@@ -97,14 +97,14 @@ def screen_starts(settings: SearchSettings, paths: Sequence[Path]) -> tuple[str,
     """Read structures from files and keep those that fit a search.
 
     Args:
-        settings: of the search.
+        settings: settings of the search.
         paths: files or directories, best first.
 
     Returns:
-        Those that fit as extended XYZ, their number, and the others by name with the reason.
+        The structures that fit as extended XYZ, their number, and the reasons why others do not fit, by name.
 
     Raises:
-        RefusedInputsError: where none fits.
+        RefusedInputsError: if none fits.
     """
     return _screen(settings, Starts.from_paths(paths))
 

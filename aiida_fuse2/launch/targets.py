@@ -20,15 +20,15 @@ MAX_NAME_LENGTH = 40
 
 
 def read_target(path: Path, settings: SearchSettings) -> Atoms:
-    """Return a structure that is known for the composition of a search.
+    """Return a known structure for the composition of a search.
 
     Args:
         path: CIF, POSCAR or extended XYZ file with one structure.
-        settings: of the search.
+        settings: settings of the search.
 
     Raises:
-        InputError: where the file cannot be read, holds several, one of another composition, or one that the checks of
-            every trial refuse.
+        InputError: if the file cannot be read, holds several structures, one of another composition, or one that the
+            checks of every trial refuse.
     """
     found = read_structures([path])
     warn_of(found)
@@ -51,7 +51,7 @@ def read_target(path: Path, settings: SearchSettings) -> Atoms:
 
 
 def name_of(path: Path) -> str:
-    """Return the name of the target in a file: that of the file, in letters and digits that a link can have."""
+    """Return the name of the target in a file: that of the file, in characters allowed in a link."""
     name = re.sub(r"[^A-Za-z0-9]+", "_", path.stem).strip("_")[:MAX_NAME_LENGTH].rstrip("_")
     return name or "target"
 
@@ -60,11 +60,11 @@ def targets_of_files(paths: Sequence[Path], settings: SearchSettings) -> dict[st
     """Return the targets in files by name, not stored yet.
 
     Args:
-        paths: of the files.
-        settings: of the search.
+        paths: paths of the files.
+        settings: settings of the search.
 
     Raises:
-        InputError: where one cannot be read, or two have one name.
+        InputError: if one cannot be read, or two have one name.
     """
     nodes: dict[str, orm.StructureData] = {}
     for path in paths:

@@ -33,15 +33,15 @@ def prepare_training(
 
     Args:
         path: structures with energies; see ``worker.training.read_training_set``.
-        code: the worker.
-        name: of the new model.
+        code: code of the worker.
+        name: name of the new model.
         changes: settings that win over the protocol.
-        model: the one to continue from, by name, PK or UUID; by default the newest installed.
+        model: model to continue from, by name, PK or UUID; by default the newest installed.
         from_nothing: whether to begin with random weights instead.
 
     Raises:
-        InputError: for the first thing that is wrong.
-        RefusedInputsError: where AiiDA refuses an input.
+        InputError: for the first wrong input.
+        RefusedInputsError: if AiiDA refuses an input.
     """
     inputs = protocol_inputs(None, {"settings": dict(changes or {})}, name="train")
     parse_settings(TrainSettings, inputs["settings"])

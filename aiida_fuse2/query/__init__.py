@@ -1,4 +1,4 @@
-"""Questions to the graph about a search: how far it is, and what it has found.
+"""Queries of the graph about a search: its progress and its results.
 
 All of them work while the search runs, after it has ended, and on an imported archive.
 """

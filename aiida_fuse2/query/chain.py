@@ -1,4 +1,4 @@
-"""The chain of generations of a search, those of the searches that it continues included."""
+"""The chain of generations of a search, with those of the searches that it continues."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from .links import CONTINUED_LINK, EARLIEST_FIRST
 
 
 class CyclicSearchError(Fuse2Error):
-    """A search that continues from itself, by its links: they were damaged, or made up."""
+    """A search continues from itself according to its links: they are damaged or made up."""
 
     def __init__(self, search: int) -> None:
         super().__init__(f"search {search} continues from itself: its links in the graph were damaged, or are made up")
@@ -29,7 +29,7 @@ class GenerationRecord:
         record: UUID of the record node.
         before: UUID of the state node before the generation.
         state: UUID of the state node after the generation.
-        columns: of the record.
+        columns: columns of the record.
         state_values: plain values of the state.
     """
 
@@ -52,7 +52,7 @@ class Segment:
     Attributes:
         search: primary key of the search.
         first: index of its first generation.
-        end_state: UUID of the state at which another search continued, or None where it is the last one.
+        end_state: UUID of the state at which another search continued, or None if it is the last one.
         stop: index of the first generation that is not part of the chain, or None for the last search.
     """
 
@@ -73,7 +73,7 @@ def segments(search: int) -> list[Segment]:
         search: primary key of the search.
 
     Raises:
-        CyclicSearchError: where one of them continues from itself.
+        CyclicSearchError: if one of them continues from itself.
     """
     found: list[Segment] = []
     current, end_state, stop = search, None, None
@@ -102,14 +102,14 @@ def start_state(search: int) -> tuple[str, int] | None:
 def state_maker(state: str) -> tuple[int, str] | None:
     """Return the search that decided on the generation before a state, and UUID of that decided state.
 
-    A state that was made fit for other settings stands for the one that it was made from. None for a
+    A state that was changed to fit other settings counts as the state that it was made from. None for a
     state before the first generation.
 
     Args:
         state: UUID of a state node.
 
     Raises:
-        CyclicSearchError: where it was made from itself.
+        CyclicSearchError: if it was made from itself.
     """
     seen: set[str] = set()
     while True:
@@ -133,7 +133,7 @@ def state_maker(state: str) -> tuple[int, str] | None:
 
 
 def search_of_state(state: str) -> orm.WorkChainNode | None:
-    """Return the search that a state comes from, or None where the node is not a state of a search.
+    """Return the search that a state comes from, or None if the node is not a state of a search.
 
     Args:
         state: UUID of a node.
@@ -152,10 +152,10 @@ def search_of_state(state: str) -> orm.WorkChainNode | None:
 
 
 def continued_search(search: int) -> int | None:
-    """Return the search that another one was told to continue from, or None where it was not told or is not here.
+    """Return the search that another one was asked to continue from, or None if there is none or it is not here.
 
     Args:
-        search: primary key of the one that continues.
+        search: primary key of the continuing search.
     """
     builder = orm.QueryBuilder().append(orm.WorkChainNode, filters={"id": search}, tag="search")
     edge = {"label": CONTINUED_LINK}
@@ -170,7 +170,7 @@ def continued_search(search: int) -> int | None:
 
 
 def caller_of_state(state: str) -> int | None:
-    """Return the search that called what made a state."""
+    """Return the search that called the process which made a state."""
     builder = orm.QueryBuilder().append(orm.WorkChainNode, project="id", tag="search")
     builder.append(orm.CalcFunctionNode, with_incoming="search", tag="maker")
     builder.append(orm.Dict, filters={"uuid": state}, with_incoming="maker")
@@ -179,15 +179,15 @@ def caller_of_state(state: str) -> int | None:
 
 
 def generation_records(search: int, end_state: str | None = None) -> list[GenerationRecord]:
-    """Return the generations of a search in order, those of the searches that it continues from included.
+    """Return the generations of a search in order, with those of the searches that it continues from.
 
     Args:
         search: primary key of the search.
         end_state: UUID of the state of this search that they lead to; by default its last one. A search that comes back
-            after a kill must name it: a decision that it does not know of may have been stored already.
+            after a kill must name it: a decision unknown to the search may have been stored already.
 
     Raises:
-        CyclicSearchError: where a search continues from itself.
+        CyclicSearchError: if a search continues from itself.
     """
     *earlier, own = segments(search)
     chain = [*earlier, replace(own, end_state=end_state)]

@@ -16,10 +16,10 @@ from .links import NEWEST_FIRST
 from .status import RATE_WINDOW, duration_text
 
 SLACK = 120.0
-"""How long after its wall time a job may take to end and to be seen to have ended, s."""
+"""Time that a job may take after its wall time to end and to be seen as ended, s."""
 
 MANY = 10
-"""A search stands still where it takes as many times longer than the median of its last generations..."""
+"""A search stands still if it takes this many times longer than the median of its last generations..."""
 
 LEAST = 300.0
 """...and at least this long, s."""
@@ -29,12 +29,12 @@ _RUNNING = {"attributes.process_state": {"!in": sorted(TERMINATED)}, "attributes
 
 @dataclass(frozen=True, kw_only=True)
 class Hang:
-    """Something that takes too long.
+    """A process that takes too long.
 
     Attributes:
-        pk: of the job or the search.
-        text: what was found, for people.
-        job: primary key of the job that is at work, or None.
+        pk: primary key of the job or the search.
+        text: finding, for the user.
+        job: primary key of the running job, or None.
     """
 
     pk: int
@@ -43,7 +43,7 @@ class Hang:
 
 
 def late_jobs() -> Iterator[Hang]:
-    """Yield the running jobs that are past their wall time: the scheduler has not ended them, nor they themselves."""
+    """Yield the running jobs past their wall time: neither the scheduler nor the jobs themselves have ended them."""
     builder = orm.QueryBuilder()
     builder.append(orm.CalcJobNode, filters=_RUNNING, project=["id", "attributes", "ctime"], tag="job")
     builder.append(orm.Computer, with_node="job", project=["scheduler_type", "transport_type"])
@@ -58,7 +58,7 @@ def late_jobs() -> Iterator[Hang]:
 
 
 def _seconds_at_work(attributes: dict, ctime: datetime, scheduler: str, transport: str) -> float | None:  # type: ignore[type-arg]
-    """Return how long a job has been running, s; None where that is not known."""
+    """Return how long a job has been running, s; None if that is not known."""
     if scheduler != "core.direct":  # there it is CPU time
         told: float | None = (attributes.get("last_job_info") or {}).get("wallclock_time_seconds")
         return told
@@ -74,7 +74,7 @@ def _seconds_at_work(attributes: dict, ctime: datetime, scheduler: str, transpor
 def slow_searches() -> Iterator[Hang]:
     """Yield the searches that have decided on no generation for much longer than they usually take for one.
 
-    Those that are paused, fill a pool or wait for a scheduler are left out.
+    Searches that are paused, fill a pool or wait for a scheduler are omitted.
     """
     builder = orm.QueryBuilder()
     filters = {"process_type": PROCESS_TYPE, "attributes.process_state": {"!in": sorted(TERMINATED)}}

@@ -15,13 +15,13 @@ TARGETS_LINK = "targets"
 """Label of the link to the job that relaxes the targets of a search, and namespace of these inputs."""
 
 ADDED_SUFFIX = "/added"
-"""What follows in the label of the group of the files of structures that the user added to a search."""
+"""End of the label of the group of structure files that the user added to a search."""
 
 ADD_TO_POOL = "add_to_pool"
 """Name of the calcfunction that puts structures into the pool."""
 
 EARLIEST_FIRST = [{"ctime": "asc"}, {"id": "asc"}]
-"""Order of nodes in a query, for ``order_by``; an import keeps it."""
+"""Order of nodes in a query, for ``order_by``; an import keeps this order."""
 
 NEWEST_FIRST = [{"ctime": "desc"}, {"id": "desc"}]
-"""The same, backwards."""
+"""The reverse order."""

@@ -1,4 +1,4 @@
-"""Searches and several runs of one in the graph: finding them, and what they were asked for."""
+"""Searches and several runs of one in the graph: how to find them, and their settings."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ TERMINATED = ENDED
 
 
 class NoSearchError(Fuse2Error):
-    """A node that was to be a search is none."""
+    """The node is no search."""
 
 
 def load_search(identifier: int | str | None = None) -> orm.WorkChainNode:
     """Return a search by primary key or UUID (or its beginning); the newest one of the profile by default.
 
     Raises:
-        NoSearchError: where there is no such node, or it is not a search.
+        NoSearchError: if there is no such node, or it is not a search.
     """
     if identifier is None:
         return _newest(PROCESS_TYPE)
@@ -48,10 +48,10 @@ def load_search(identifier: int | str | None = None) -> orm.WorkChainNode:
 def load_search_or_runs(identifier: int | str | None = None) -> orm.WorkChainNode:
     """Return a search, or several runs of one, by primary key or UUID (or its beginning).
 
-    By default the newest of the profile; a search that belongs to runs stands back for these.
+    By default the newest of the profile; instead of a search that belongs to runs, the runs.
 
     Raises:
-        NoSearchError: where there is no such node, or it is neither.
+        NoSearchError: if there is no such node, or it is neither.
     """
     if identifier is None:
         newest = _newest(PROCESS_TYPE, RUNS_PROCESS_TYPE)
@@ -76,7 +76,7 @@ def load_search_or_runs(identifier: int | str | None = None) -> orm.WorkChainNod
 
 
 def with_callers(process: orm.ProcessNode | None) -> Iterator[orm.ProcessNode]:
-    """Yield a process, what called it, what called that, and so on; each once, whatever the links are."""
+    """Yield a process, its caller, the caller of that, and so on; each once, whatever the links are."""
     seen: set[int] = set()
     while process is not None and process.pk not in seen:
         seen.add(process.pk)
@@ -85,19 +85,19 @@ def with_callers(process: orm.ProcessNode | None) -> Iterator[orm.ProcessNode]:
 
 
 def is_runs(node: orm.WorkChainNode) -> bool:
-    """Return whether a node stands for several runs of a search."""
+    """Return whether a node is several runs of a search."""
     return bool(node.process_type == RUNS_PROCESS_TYPE)
 
 
 def _with_settings(*process_types: str, pk: int | None = None, project: Sequence[str] = ("*",)) -> orm.QueryBuilder:
-    """Return what asks for searches and runs that have settings, newest first.
+    """Return a query of searches and runs that have settings, newest first.
 
-    A kill while a search is made leaves one without inputs, and so does the import of a part of the graph.
+    A kill while a search is made leaves a search without inputs, and so does the import of a part of the graph.
 
     Args:
-        process_types: of the nodes.
-        pk: of one of them.
-        project: what is returned of each.
+        process_types: process types of the nodes.
+        pk: primary key of one of them.
+        project: values that are returned of each.
     """
     filters: dict[str, Any] = {"process_type": {"in": list(process_types)}}
     builder = orm.QueryBuilder()
@@ -117,7 +117,7 @@ def _newest(*process_types: str) -> orm.WorkChainNode:
 
 
 def search_settings(search: orm.WorkChainNode) -> SearchSettings:
-    """Return the settings of a search; one made by an earlier version takes defaults for what that did not know."""
+    """Return the settings of a search; in one of an earlier version, missing settings have their defaults."""
     return parse_settings(SearchSettings, completed_settings(search.inputs.settings.get_dict()))
 
 
@@ -140,21 +140,21 @@ def run_searches(runs: orm.WorkChainNode) -> list[orm.WorkChainNode]:
 
 
 def single_searches(node: orm.WorkChainNode) -> list[orm.WorkChainNode]:
-    """Return the searches that a node stands for: itself, or those of its runs that have begun."""
+    """Return the searches of a node: itself, or those of its runs that have begun."""
     return run_searches(node) if is_runs(node) else [node]
 
 
 def active_searches(runs: orm.WorkChainNode) -> list[orm.WorkChainNode]:
-    """Return the searches of runs that are under way; none for a single search."""
+    """Return the unfinished searches of runs; none for a single search."""
     if not is_runs(runs):
         return []
     return [orm.load_node(search.pk) for search in searches_of_runs(runs.pk) if not search.has_ended]
 
 
 def listed() -> tuple[list[int], list[int]]:
-    """Return the primary keys of what runs and of what has ended, newest first each.
+    """Return the primary keys of the running and of the ended processes, newest first each.
 
-    Of several runs of a search only they themselves, which have ended when all their searches have.
+    Several runs of a search count as one, which has ended when all its searches have.
     """
     rows = _with_settings(PROCESS_TYPE, RUNS_PROCESS_TYPE, project=["id", "attributes.process_state"]).all()
     builder = orm.QueryBuilder()
@@ -176,7 +176,7 @@ class RunSearch:
 
     Attributes:
         run: number of the run, from 0.
-        pk: of the search.
+        pk: primary key of the search.
         has_ended: whether the search has ended, well or badly.
     """
 
@@ -188,8 +188,8 @@ class RunSearch:
 def searches_of_runs(runs: int) -> list[RunSearch]:
     """Return the searches that runs have begun, by the number of the run.
 
-    Runs begin in the order of their numbers, so the n-th of this list is that of run n. One that a kill has left
-    behind as it was made has not begun.
+    Runs begin in the order of their numbers, so the n-th of this list belongs to run n. A search that a kill has left
+    behind while it was made has not begun.
 
     Args:
         runs: primary key of the runs.

@@ -14,7 +14,7 @@ LARGEST_KEY = 2**63 - 1
 """Largest primary key; databases hold whole numbers of 64 bits."""
 
 UUID_BEGINNING = 8
-"""Digits that are more likely the beginning of a UUID, as it is shown, than a primary key that does not exist."""
+"""Number of digits that are more likely the beginning of a UUID than a primary key that does not exist."""
 
 _HEXADECIMAL = re.compile(r"[0-9a-f-]+", re.IGNORECASE)
 
@@ -22,10 +22,10 @@ T = TypeVar("T")
 
 
 def node_identifier(text: str) -> int | str:
-    """Return a primary key as a number, and anything else (a label, a UUID or its beginning) as it is.
+    """Return a primary key as a number, and any other identifier (a label, a UUID or its beginning) as it is.
 
     Raises:
-        ValueError: where the text is a number that no key can be; it would end the session with the database.
+        ValueError: if the number is too large for a primary key; it would end the session with the database.
     """
     try:
         number = int(text)
@@ -37,20 +37,20 @@ def node_identifier(text: str) -> int | str:
 
 
 def identified(text: str, load: Callable[..., T], *, by_label: Callable[[str], T], label_first: bool) -> T:
-    """Return what a text names: by primary key, by UUID or its beginning, by label.
+    """Return the entity that a text names: by primary key, by UUID or its beginning, or by label.
 
-    A number is a primary key where there is such a one, then the beginning of a UUID if it has at least eight digits.
+    A number is a primary key if one exists, then the beginning of a UUID if it has at least eight digits.
 
     Args:
-        text: written by a user.
-        load: a loader of AiiDA, which takes ``pk`` and ``uuid``.
-        by_label: loads by label.
+        text: text of a user.
+        load: loader of AiiDA, which takes ``pk`` and ``uuid``.
+        by_label: function that loads by label.
         label_first: whether a label comes before the others rather than after them. ``2024!`` is a label in any case.
 
     Raises:
-        NotExistent: where there is none.
-        MultipleObjectsError: where several have this label or begin so.
-        ValueError: where the text is a number that no key can be.
+        NotExistent: if there is none.
+        MultipleObjectsError: if several have this label or begin with this text.
+        ValueError: if the number is too large for a primary key.
     """
     if text.endswith("!"):
         return by_label(text[:-1])
@@ -73,12 +73,12 @@ def identified(text: str, load: Callable[..., T], *, by_label: Callable[[str], T
 
 
 def load_node(identifier: int | str) -> orm.Node:
-    """Return a node by primary key, by UUID or by the beginning of that, also where this has no letter, or by label.
+    """Return a node by primary key, by UUID or its beginning, even one without a letter, or by label.
 
     Raises:
-        NotExistent: where there is none.
-        MultipleObjectsError: where several begin so, or have this label.
-        ValueError: where the text is a number that no key can be.
+        NotExistent: if there is none.
+        MultipleObjectsError: if several begin with this text, or have this label.
+        ValueError: if the number is too large for a primary key.
     """
     return identified(
         str(identifier), orm.load_node, by_label=lambda label: orm.load_node(label=label), label_first=False
@@ -86,11 +86,11 @@ def load_node(identifier: int | str) -> orm.Node:
 
 
 def load_group(identifier: str) -> orm.Group:
-    """Return a group by label, which may be a number, by primary key, by UUID or by the beginning of that.
+    """Return a group by label, which may be a number, by primary key, or by UUID or its beginning.
 
     Raises:
-        NotExistent: where there is none.
-        MultipleObjectsError: where several have this label or begin so.
-        ValueError: where the text is a number that no key can be.
+        NotExistent: if there is none.
+        MultipleObjectsError: if several have this label or begin with this text.
+        ValueError: if the number is too large for a primary key.
     """
     return identified(identifier, orm.load_group, by_label=lambda label: orm.load_group(label=label), label_first=True)

@@ -1,4 +1,4 @@
-"""Processes without an end that a killed worker of the daemon has left behind."""
+"""Unfinished processes that a killed worker of the daemon has left behind."""
 
 from __future__ import annotations
 
@@ -10,30 +10,30 @@ from aiida import orm
 from aiida.engine import ProcessState
 
 ORPHAN = "its worker was killed; the step was made again"
-"""What is written to such a process as its exception."""
+"""Text that such a process gets as its exception."""
 
 ENDED = frozenset({ProcessState.FINISHED.value, ProcessState.EXCEPTED.value, ProcessState.KILLED.value})
 """States of processes that have ended."""
 
 UNFINISHED: dict[str, Any] = {"attributes": {"and": [{"!has_key": "sealed"}, {"!has_key": "checkpoints"}]}}
-"""Filter of processes that no worker can take up: there is nothing to take them up from, and they have not ended."""
+"""Filter of processes that no worker can resume: they have no checkpoint and have not ended."""
 
 
 OVER: dict[str, Any] = {"or": [{"attributes.process_state": {"in": sorted(ENDED)}}, UNFINISHED]}
-"""Filter of processes that will not call anything any more: they have ended, or are such orphans themselves."""
+"""Filter of processes that will not call others any more: they have ended, or are orphans themselves."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Orphan:
-    """A process without an end.
+    """An unfinished process that no worker will end.
 
     Attributes:
-        top: primary key of the process below which it was looked for.
+        top: primary key of the process below which it was found.
         top_type: identifier of that process: ``aiida.workflows:...``, or None.
-        top_state: state of that one, or None where a kill left it without any.
-        pk: of the orphan.
-        label: name of its process, or None.
-        state: its state, or None.
+        top_state: state of that process, or None if a kill left it without one.
+        pk: primary key of the orphan.
+        label: name of its process class, or None.
+        state: state of the orphan, or None.
     """
 
     top: int
@@ -45,13 +45,13 @@ class Orphan:
 
 
 def orphans_below(filters: Mapping[str, Any]) -> Iterator[Orphan]:
-    """Yield what no worker will ever end below some processes, those next to them first; two queries for each level.
+    """Yield the orphans below some processes, the nearest first; two queries for each level.
 
-    Below a process that is alive nothing is looked for: what that calls may be alive, too. Links are followed once,
-    wherever they lead: what belongs to several of the processes is told of the nearest.
+    The processes below a live one are skipped, since they may be alive, too. Links are followed once,
+    wherever they lead: an orphan of several of the processes is reported for the nearest.
 
     Args:
-        filters: of the processes on top. Of these themselves one may be alive: see ``seal_orphans`` for when.
+        filters: filters of the processes on top. These can be alive themselves: see ``seal_orphans``.
     """
     project = ["id", "process_type", "attributes.process_state"]
     rows = orm.QueryBuilder().append(orm.WorkChainNode, filters=dict(filters), project=project).all()
@@ -75,19 +75,19 @@ def _callers(pks: Sequence[int]) -> orm.QueryBuilder:
 
 
 def seal_orphans(search: orm.WorkChainNode) -> list[int]:
-    """Seal what a search has called, at any depth, and no worker will ever end, so that it can be exported.
+    """Seal the orphans that a search has called, at any depth, so that it can be exported.
 
-    A worker that is killed while it makes the node of a process leaves it without a state, and then not even
+    A worker that is killed while it makes the node of a process leaves the node without a state, and then not even
     ``verdi process repair`` finds it; without a checkpoint that repairs nothing. A search runs its calcfunctions,
     which have no checkpoints, inside its own steps, one at a time: between two of them none can be alive. Jobs and
-    searches have a checkpoint from the moment that whoever calls them knows of them. So call this from a step of the
-    search (or runs, or tiers) itself, or once that has ended.
+    searches have a checkpoint as soon as their caller knows of them. So call this from a step of the
+    search (or runs, or tiers) itself, or after its end.
 
     Args:
-        search: a search, runs of one, or tiers, that is between two calls, or has ended.
+        search: a search, runs of one, or tiers, between two calls or ended.
 
     Returns:
-        Primary keys of those that were sealed, as excepted unless they had ended.
+        Primary keys of the sealed processes; those that had not ended are excepted.
     """
     has_ended = search.process_state is not None and search.process_state.value in ENDED
     sealed = []

@@ -1,4 +1,4 @@
-"""What a search is doing at the moment, for people."""
+"""The current phase of a search, as text."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from .links import NEWEST_FIRST, TARGETS_LINK
 from .loading import TERMINATED
 
 MAX_CHILDREN = 40
-"""Newest called processes that are looked at to tell what a search is doing."""
+"""Number of the newest called processes that decide the phase of a search."""
 
 TIERS_LABEL = "RelaxTiersWorkChain"
-"""Name of the process that takes structures through tiers."""
+"""Name of the process that relaxes structures in tiers."""
 
 STEPS = {
     "target_trials": "starting",
@@ -30,11 +30,11 @@ STEPS = {
     "decide": "deciding on generation {generation}",
     "summarise": "summarising",
 }
-"""What a search does, by the calcfunction that it called last."""
+"""Phase of a search, by the calcfunction that it called last."""
 
 
 def search_phase(search: int, state: SearchState | None) -> str:
-    """Return what a search is doing, from the processes that it called last.
+    """Return the phase of a search, from the processes that it called last.
 
     Args:
         search: primary key of the search.
@@ -64,10 +64,10 @@ def search_phase(search: int, state: SearchState | None) -> str:
 
 
 def tiers_phase(pks: Sequence[int]) -> str:
-    """Return the tiers that structures are in and the states of the jobs of these tiers, for people.
+    """Return the tiers that structures are in and the states of the jobs of these tiers, as text.
 
     Args:
-        pks: of the processes that take shares of the structures through the tiers.
+        pks: primary keys of the processes that take shares of the structures through the tiers.
     """
     builder = orm.QueryBuilder().append(orm.WorkChainNode, filters={"id": {"in": list(pks)}}, project="id", tag="tiers")
     edges = {"label": {"like": "t%"}}
@@ -92,7 +92,7 @@ def _tier_names(pk: int) -> dict[str, str]:
 
 
 def jobs_text(jobs: Sequence[dict[str, Any]]) -> str:
-    """Return the states of jobs, and how much the running ones have done where their files are on this machine."""
+    """Return the states of jobs, and the progress of the running ones if their files are on this machine."""
     states = Counter(_job_state(attributes) for attributes in jobs)
     shown = ", ".join(f"{number} {state}" if len(jobs) > 1 else state for state, number in sorted(states.items()))
     done = sum(_lines_written(attributes.get("remote_workdir")) for attributes in jobs)
@@ -111,7 +111,7 @@ def _job_state(attributes: dict[str, Any]) -> str:
 
 
 def _lines_written(folder: str | None) -> int:
-    """Return how many results a job has written, or 0 where its folder is on another machine."""
+    """Return how many results a job has written, or 0 if its folder is on another machine."""
     if folder is None:
         return 0
     try:

@@ -12,17 +12,17 @@ from .links import ADD_TO_POOL, ADDED_SUFFIX, EARLIEST_FIRST, GROUP_PREFIX, NEWE
 
 
 def pool_of_state(state: str, search: int | None = None) -> orm.SinglefileData | None:
-    """Return the pool that a generation after a state draws from, or None where it has none.
+    """Return the pool that a generation after a state draws from, or None if it has none.
 
-    That which the search itself had for this generation, where it had got so far; else that which was left to it.
-    What other searches that continued from the state have made of their pools does not matter.
+    It is the pool that the search itself had for this generation, if it came so far; else the pool left to it.
+    The pools of other searches that continued from the state do not matter.
 
     Args:
         state: UUID of a state node.
-        search: primary key of the search that is continued; by default the one that made the state.
+        search: primary key of the continued search; by default the one that made the state.
 
     Raises:
-        CyclicSearchError: where a search continues from itself.
+        CyclicSearchError: if a search continues from itself.
     """
     owner = _owner(state, search)
     seen: set[int] = set()
@@ -59,7 +59,7 @@ def _decider(state: str) -> int | None:
 
 
 def _resumed(search: int, state: str) -> list[str]:
-    """Return a state and what a search has made of it to fit its settings, by UUID."""
+    """Return the UUIDs of a state and of the versions of it that a search has changed to fit its settings."""
     builder = orm.QueryBuilder().append(orm.WorkChainNode, filters={"id": search}, tag="search")
     filters = {"attributes.process_label": "resume"}
     builder.append(orm.CalcFunctionNode, filters=filters, with_incoming="search", tag="resume")
@@ -69,14 +69,14 @@ def _resumed(search: int, state: str) -> list[str]:
 
 
 def _last_pool_call(search: int, states: Sequence[str]) -> orm.CalcFunctionNode | None:
-    """Return what a search did last with its pool at a state: it proposed, or put structures into it."""
+    """Return the last process of a search with its pool at a state: a proposal or an addition."""
     builder = orm.QueryBuilder().append(orm.WorkChainNode, filters={"id": search}, tag="search")
     filters = {"attributes.process_label": {"in": ["propose", ADD_TO_POOL]}}
     builder.append(orm.CalcFunctionNode, filters=filters, with_incoming="search", project="*", tag="call")
     builder.append(orm.Dict, filters={"uuid": {"in": list(states)}}, with_outgoing="call", tag="state")
     builder.order_by({"call": NEWEST_FIRST})
     calls: list[orm.CalcFunctionNode] = builder.all(flat=True)
-    # a kill may have left one without its outputs
+    # a kill may have left a process without its outputs
     return next((call for call in calls if call.process_label == "propose" or "pool" in call.outputs), None)
 
 
@@ -96,10 +96,10 @@ def _given_pool(first_state: str) -> orm.SinglefileData | None:
 
 
 def add_file(search: str, node: orm.SinglefileData) -> None:
-    """Note that a file of structures was added to a search.
+    """Store that a file of structures was added to a search.
 
-    Its files are a group, not an extra of the search: an extra is written back with all others of its node, so that
-    of two commands at once one would undo what the other wrote.
+    The files are in a group, not in an extra of the search: an extra is written back with all others of its node, so
+    that one of two simultaneous commands would undo the change of the other.
 
     Args:
         search: UUID of the search.
@@ -108,7 +108,7 @@ def add_file(search: str, node: orm.SinglefileData) -> None:
     label = _added_label(search)
     try:
         group, _ = orm.Group.collection.get_or_create(label)
-    except IntegrityError:  # another command has made it since it was looked for
+    except IntegrityError:  # another command has made it since the query
         group = orm.Group.collection.get(label=label)
     group.add_nodes(node)
 
@@ -135,7 +135,7 @@ def taken_files(search: int, state: str, pool: orm.SinglefileData | None) -> set
     Args:
         search: primary key of the search.
         state: UUID of the state where another one continues.
-        pool: that of the state. At this state only what has got into it counts: a kill may have cut off the rest.
+        pool: pool of the state. At this state only the files in this pool count: a kill may have cut off the rest.
     """
     builder = orm.QueryBuilder().append(orm.WorkChainNode, filters={"id": search}, tag="search")
     filters = {"attributes.process_label": ADD_TO_POOL}

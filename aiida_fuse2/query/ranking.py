@@ -1,4 +1,4 @@
-"""The unique structures that searches have found, lowest energy first."""
+"""The unique structures that searches found, lowest energy first."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def ranked(search: orm.WorkChainNode) -> list[dict[str, Any]]:
     """Return the unique explored structures of a search, lowest energy first.
 
     Args:
-        search: running or ended.
+        search: running or ended search.
 
     Returns:
         The rows of ``conversions.rank`` with the primary key (``pk``) and ``uuid`` of each structure.
@@ -42,19 +42,19 @@ def ranked(search: orm.WorkChainNode) -> list[dict[str, Any]]:
 def combined(searches: Sequence[orm.WorkChainNode], n: int | None = None) -> list[dict[str, Any]]:
     """Return the unique explored structures of several searches, lowest energy first.
 
-    Structures of two searches are equal where their energies lie within the energy window of the first search
-    and its matcher says so. Only structures that have to be compared are loaded.
+    Structures of two searches are equal if their energies lie within the energy window of the first search
+    and its matcher finds them equal. Only structures that have to be compared are loaded.
 
     Args:
-        searches: running or ended, for one composition and with one potential.
-        n: how many structures to return; all where None.
+        searches: running or ended searches for one composition and with one potential.
+        n: number of structures to return; all if None.
 
     Returns:
-        The rows of ``ranked``; see ``core.runs.merge_ranked`` for what each has about the runs that found it. A run
-        is the place of a search in ``searches``.
+        The rows of ``ranked``; ``core.runs.merge_ranked`` adds values on the runs that found each structure. A run
+        is the index of a search in ``searches``.
 
     Raises:
-        InputError: where the energies of the searches cannot be compared.
+        InputError: if the energies of the searches cannot be compared.
     """
     if not searches:
         return []
@@ -72,7 +72,7 @@ def combined(searches: Sequence[orm.WorkChainNode], n: int | None = None) -> lis
 
 
 def _comparable_settings(searches: Sequence[orm.WorkChainNode]) -> SearchSettings:
-    """Return the settings of the first search, if the energies of the others can be compared with its."""
+    """Return the settings of the first search, if its energies can be compared with those of the others."""
     settings = search_settings(searches[0])
     for search in searches[1:]:
         formula = search_settings(search).unit.formula
@@ -87,7 +87,7 @@ def _comparable_settings(searches: Sequence[orm.WorkChainNode]) -> SearchSetting
 
 
 def _fingerprints(records: Sequence[Sequence[GenerationRecord]]) -> Callable[[Key], NDArray[Any]]:
-    """Return what reads the fingerprint of a structure from the records of its run."""
+    """Return the function that reads the fingerprint of a structure from the records of its run."""
     texts = [
         dict(
             pair
@@ -100,7 +100,7 @@ def _fingerprints(records: Sequence[Sequence[GenerationRecord]]) -> Callable[[Ke
 
 
 def _comparison(known: Sequence[dict[str, dict[str, Any]]], stol: float) -> Callable[[Key, Key], bool]:
-    """Return what compares two structures of runs; each is loaded and reduced once."""
+    """Return the function that compares two structures of runs; each is loaded and reduced once."""
 
     @cache
     def reduced(key: Key) -> Structure:
@@ -108,18 +108,18 @@ def _comparison(known: Sequence[dict[str, dict[str, Any]]], stol: float) -> Call
 
     def same(a: Key, b: Key) -> bool:
         if not all(label in known[run] for run, label in (a, b)):
-            return False  # left out of an imported archive
+            return False  # missing in an imported archive
         return match_reduced(reduced(a), reduced(b), stol=stol)
 
     return same
 
 
 def energy_difference(first: Mapping[str, Any], second: Mapping[str, Any]) -> tuple[str, Any, Any] | None:
-    """Return name and both values of the first thing that makes energies of two searches incomparable, or None.
+    """Return name and both values of the first input that makes energies of two searches incomparable, or None.
 
     Args:
         first: inputs of a search.
-        second: inputs of another one.
+        second: inputs of another search.
     """
     a, b = (energy_identity(*last_tier(inputs)) for inputs in (first, second))
     changed = next((name for name in {**a, **b} if a.get(name) != b.get(name)), None)

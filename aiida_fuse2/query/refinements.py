@@ -1,4 +1,4 @@
-"""Refinements: how far they are, and what they found."""
+"""Refinements: their progress and their results."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ STRUCTURES_LINK = "structures__"
 
 @dataclass(frozen=True, kw_only=True)
 class RefinementProgress(ProcessProgress):
-    """How far a refinement is.
+    """The progress of a refinement.
 
     Attributes:
-        n_structures: how many structures it refines.
-        phase: what it is doing, for people; empty where it has ended.
+        n_structures: number of structures that it refines.
+        phase: current phase as text; empty if it has ended.
     """
 
     n_structures: int
@@ -34,10 +34,10 @@ class RefinementProgress(ProcessProgress):
 
 
 def progress(refinement: int) -> RefinementProgress:
-    """Return how far a refinement is; a few cheap queries.
+    """Return the progress of a refinement; a few cheap queries.
 
     Args:
-        refinement: its primary key.
+        refinement: primary key of the refinement.
     """
     builder = orm.QueryBuilder().append(orm.WorkChainNode, filters={"id": refinement}, tag="refinement")
     edges = {"label": {"like": f"{STRUCTURES_LINK}%"}}
@@ -48,7 +48,7 @@ def progress(refinement: int) -> RefinementProgress:
 
 
 def _phase(refinement: int) -> str:
-    """Return what a refinement is doing, from the tiers that it called last."""
+    """Return the phase of a refinement, from the tiers that it called last."""
     builder = orm.QueryBuilder().append(orm.WorkChainNode, filters={"id": refinement}, tag="refinement")
     builder.append(orm.WorkChainNode, with_incoming="refinement", project="id", tag="tiers")
     newest = builder.order_by({"tiers": NEWEST_FIRST}).first(flat=True)
@@ -64,7 +64,7 @@ def under_way() -> list[int]:
 
 
 def load_refinement(identifier: str) -> orm.WorkChainNode | None:
-    """Return a refinement by primary key or UUID, or None where the node is another one or none."""
+    """Return a refinement by primary key or UUID, or None if there is no such node or it is no refinement."""
     try:
         node = load_node(identifier)
     except (AiidaException, ValueError):

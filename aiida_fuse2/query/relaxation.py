@@ -1,4 +1,4 @@
-"""To what the structures of searches were relaxed."""
+"""The limits to which the structures of searches were relaxed."""
 
 from __future__ import annotations
 
@@ -24,10 +24,11 @@ RELAXERS = frozenset({CHGNET, PAIR, ASE})
 
 
 def relaxed_to(node: orm.WorkChainNode | int) -> str:
-    """Return in one line to what the listed structures were relaxed, and what that leaves open.
+    """Return in one line to which limits the listed structures were relaxed, and a warning.
 
-    Such as "relaxed to 0.05 eV/Å with CHGNet 0.3.0; saddle points and shallow slopes may be among them". Where a search
-    continues from one with other settings, those of both.
+    Example: "relaxed to 0.05 eV/Å with CHGNet 0.3.0; saddle points and shallow slopes may be among them". Where a
+        search
+    continues from one with other settings, the text has the limits of both.
 
     Args:
         node: search, several runs of one, or refinement; or its primary key.
@@ -41,7 +42,7 @@ def relaxed_to(node: orm.WorkChainNode | int) -> str:
         inputs = [process.inputs]
     found: list[str] = []
     for given in inputs:
-        with suppress(KeyError, NotExistent):  # left out of an archive
+        with suppress(KeyError, NotExistent):  # missing in an archive
             name, settings, _ = last_tier(given)
             found.append(of_tier(program_of(name, settings), settings))
     limits = ", then to ".join(dict.fromkeys(found)) or "a limit that is not in this profile"
@@ -49,13 +50,13 @@ def relaxed_to(node: orm.WorkChainNode | int) -> str:
 
 
 def tier_of(name: str, settings: Mapping[str, Any]) -> type[Tier] | None:
-    """Return the tier that computes with settings, or None where it is not there.
+    """Return the tier that computes with settings, or None if it is not installed.
 
-    Of those whose job is ``fuse2.relax`` the calculator tells which one it is: a search without tiers has no name.
+    For the tiers with the job ``fuse2.relax`` the calculator decides: a search without tiers has no name.
 
     Args:
-        name: of the tier.
-        settings: of the tier.
+        name: name of the tier.
+        settings: settings of the tier.
     """
     if name in RELAXERS:
         name = settings["calculator"] if settings.get("calculator") in RELAXERS else ASE
@@ -63,6 +64,6 @@ def tier_of(name: str, settings: Mapping[str, Any]) -> type[Tier] | None:
 
 
 def program_of(name: str, settings: Mapping[str, Any]) -> str:
-    """Return what computes in a tier, for people; of one that is not there its name."""
+    """Return the name of the program of a tier; the name of the tier if it is not installed."""
     tier = tier_of(name, settings)
     return name if tier is None else tier.program_of(settings)

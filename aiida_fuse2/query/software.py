@@ -8,9 +8,9 @@ from .links import NEWEST_FIRST
 
 
 def software(search: int) -> dict[str, str]:
-    """Return the versions of the packages that the jobs of a search ran with, by name; empty where none has ended.
+    """Return the versions of the packages that the jobs of a search ran with, by name; empty if none has ended.
 
-    Of several tiers those of all; where they differ, since jobs ran on different computers, all are named.
+    Several tiers are taken together; if versions differ between computers, all are named.
 
     Args:
         search: primary key of the search.

@@ -1,4 +1,4 @@
-"""How far searches are, and several runs of one."""
+"""The progress of searches, and of several runs of one."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ from .stopping import STOP_EXTRA
 from .structures import find_structures, given_targets
 
 RATE_WINDOW = 10
-"""Generations over which the present speed of a search is taken."""
+"""Number of generations over which the current speed of a search is averaged."""
 
 MINUTE, HOUR, DAY = 60, 3600, 86400
-"""In seconds."""
+"""Length in seconds."""
 
 STOPPED_EXIT = 700
-"""Exit statuses from here on belong to searches that were stopped but are usable."""
+"""Lowest exit status of searches that were stopped but are usable."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,12 +35,12 @@ class BestFound:
     """The structure of lowest energy so far.
 
     Attributes:
-        pk: of its StructureData.
+        pk: primary key of its StructureData.
         energy: eV/atom.
         symbol: international symbol of its space group at the loose tolerance, or empty.
-        number: of the space group, or None.
-        n_atoms: of its cell, or None.
-        structure_number: how many structures had been relaxed when it was found.
+        number: number of the space group, or None.
+        n_atoms: number of atoms of its cell, or None.
+        structure_number: number of structures relaxed until it was found.
     """
 
     pk: int
@@ -53,16 +53,16 @@ class BestFound:
 
 @dataclass(frozen=True, kw_only=True)
 class ProcessProgress:
-    """How far a search is, several runs of one, or a refinement, as AiiDA tells of their process.
+    """The state of the process of a search, of several runs of one, or of a refinement, in AiiDA.
 
     Attributes:
-        pk: of the process.
-        process_state: of AiiDA: created, running, waiting, finished, excepted or killed.
+        pk: primary key of the process.
+        process_state: state of the process in AiiDA: created, running, waiting, finished, excepted or killed.
         is_paused: whether the process is paused.
         is_stopping: whether it was asked to stop, and has not ended.
-        exit_status: once it has finished.
-        exit_message: once it has finished.
-        elapsed: since it was submitted, or until it ended, s.
+        exit_status: exit status once it has finished.
+        exit_message: exit message once it has finished.
+        elapsed: time from its submission until now or until its end, s.
     """
 
     pk: int
@@ -80,7 +80,7 @@ class ProcessProgress:
 
     @property
     def has_failed(self) -> bool:
-        """Whether it has ended without being usable."""
+        """Whether it has ended without a usable result."""
         finished = self.process_state == ProcessState.FINISHED.value
         usable = finished and (self.exit_status == 0 or (self.exit_status or 0) >= STOPPED_EXIT)
         return self.is_terminated and not usable
@@ -88,14 +88,14 @@ class ProcessProgress:
 
 @dataclass(frozen=True, kw_only=True)
 class Progress(ProcessProgress):
-    """How far a search is.
+    """The progress of a search.
 
     Attributes:
-        state: after the last generation, or that which the search continues from; None before the first has ended.
+        state: state after the last generation, or the one that the search continues from; None before the first.
         best: the structure of lowest energy, or None.
-        phase: what the search is doing, for people.
+        phase: current phase as text.
         rate: structures per hour, or None while unknown.
-        targets: names of its targets; those that were found are in ``state``.
+        targets: names of its targets; the found ones are in ``state``.
     """
 
     state: SearchState | None
@@ -106,11 +106,11 @@ class Progress(ProcessProgress):
 
     @property
     def tried(self) -> int:
-        """Relaxations so far, failed ones included."""
+        """Number of relaxations so far, with failed ones."""
         return 0 if self.state is None else self.state.tried
 
     def seconds_left(self, settings: SearchSettings) -> float | None:
-        """Return the time until one of the limits is reached at the present speed, s."""
+        """Return the time until one of the limits is reached at the current speed, s."""
         state = self.state
         if self.is_terminated or not self.rate or state is None:
             return None
@@ -125,11 +125,11 @@ class Progress(ProcessProgress):
 
 @dataclass(frozen=True, kw_only=True)
 class RunsProgress(ProcessProgress):
-    """How far several runs of a search are.
+    """The progress of several runs of a search.
 
     Attributes:
-        n_runs: how many there are to be.
-        searches: of the runs that have begun, in the order of their numbers.
+        n_runs: number of runs in all.
+        searches: searches of the runs that have begun, in the order of their numbers.
     """
 
     n_runs: int
@@ -137,13 +137,13 @@ class RunsProgress(ProcessProgress):
 
     @property
     def phase(self) -> str:
-        """What the runs are doing, for people."""
+        """Current phase of the runs as text."""
         ended = sum(search.is_terminated for search in self.searches)
         return f"{len(self.searches) - ended} of {self.n_runs} runs under way, {ended} ended"
 
     @property
     def tried(self) -> int:
-        """Relaxations of all runs, failed ones included."""
+        """Number of relaxations of all runs, with failed ones."""
         return sum(search.state.tried for search in self.searches if search.state is not None)
 
     @property
@@ -153,7 +153,7 @@ class RunsProgress(ProcessProgress):
 
     @property
     def rate(self) -> float | None:
-        """Structures per hour of the runs that are under way, or None while unknown."""
+        """Structures per hour of the unfinished runs, or None while unknown."""
         rates = [search.rate for search in self.searches if search.rate is not None and not search.is_terminated]
         return sum(rates) if rates else None
 
@@ -170,13 +170,13 @@ class RunsProgress(ProcessProgress):
 
 
 def progress(search: int) -> Progress:
-    """Return how far a search is; a few cheap queries, whatever its length.
+    """Return the progress of a search; a few cheap queries, whatever its length.
 
     Args:
         search: primary key of the search.
 
     Raises:
-        CyclicSearchError: where it continues from itself.
+        CyclicSearchError: if it continues from itself.
     """
     process, ctime = process_values(search)
     generations = _last_generations(search)
@@ -194,7 +194,7 @@ def progress(search: int) -> Progress:
 
 
 def runs_progress(runs: int) -> RunsProgress:
-    """Return how far several runs of a search are.
+    """Return the progress of several runs of a search.
 
     Args:
         runs: primary key of the runs.
@@ -228,15 +228,15 @@ def process_values(pk: int) -> tuple[dict[str, Any], datetime]:
 
 
 def elapsed(process: int, ctime: datetime, mtime: datetime, *, has_ended: bool) -> float:
-    """Return how long a process has run until now, or until it ended, s.
+    """Return the time that a process has run until now or until its end, s.
 
-    Its last output was made as it ended. Only where there is none does the time when its node was changed last tell
-    the end: a label, or an archive that is imported over it, changes the node later on.
+    Its last output was made as it ended. Only without outputs is the last change of its node taken as
+    the end: a label, or an archive that is imported over it, can change the node later.
 
     Args:
         process: primary key of a search, runs or a refinement.
-        ctime: when its node was made.
-        mtime: when its node was changed last.
+        ctime: time when its node was made.
+        mtime: time when its node was changed last.
         has_ended: whether it has ended, well or badly.
     """
     if not has_ended:
@@ -247,7 +247,7 @@ def elapsed(process: int, ctime: datetime, mtime: datetime, *, has_ended: bool) 
 
 
 def duration_text(seconds: float) -> str:
-    """Return a time as two units at most: ``45 s``, ``12 min``, ``3 h 20 min``, ``2 d 4 h``."""
+    """Return a time with at most two units: ``45 s``, ``12 min``, ``3 h 20 min``, ``2 d 4 h``."""
     if seconds < MINUTE:
         return f"{seconds:.0f} s"
     if seconds < HOUR:
@@ -260,7 +260,7 @@ def duration_text(seconds: float) -> str:
 
 
 def present_state(search: int) -> SearchState | None:
-    """Return the state after the last generation, or that which the search continues from; None before either.
+    """Return the state after the last generation, or the one that the search continues from; None before either.
 
     Args:
         search: primary key of the search.
@@ -273,7 +273,7 @@ def present_state(search: int) -> SearchState | None:
 def _last_generations(search: int) -> list[tuple[datetime, dict[str, Any]]]:
     """Return when the last generations were decided and the states that followed, the last generation first.
 
-    A step that ran twice gives the same state twice, so the newest is right whichever branch survives.
+    A step that ran twice gives the same state twice, so the newest is correct whichever branch survives.
     """
     builder = orm.QueryBuilder()
     builder.append(orm.WorkChainNode, filters={"id": search}, tag="search")
@@ -292,7 +292,7 @@ def _last_generations(search: int) -> list[tuple[datetime, dict[str, Any]]]:
 
 
 def _start_values(search: int) -> dict[str, Any] | None:
-    """Return the state that a search continues from, made fit for its settings; None where it began anew."""
+    """Return the state that a search continues from, changed to fit its settings; None if it began without one."""
     builder = orm.QueryBuilder().append(orm.WorkChainNode, filters={"id": search}, tag="search")
     resume = {"attributes.process_label": "resume"}
     builder.append(orm.CalcFunctionNode, with_incoming="search", filters=resume, tag="resume")

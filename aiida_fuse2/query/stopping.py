@@ -15,10 +15,10 @@ KILL_TIMEOUT = 30
 
 
 def ask_to_stop(search: orm.WorkChainNode, *, now: bool = False) -> None:
-    """Ask a search to end after its present generation, or at once and without it.
+    """Ask a search to end after its current generation, or at once and without it.
 
-    Its running jobs continue until they are killed (``kill_jobs``). Of runs, all that are under way are asked,
-    and no other one begins.
+    Its running jobs continue until they are killed (``kill_jobs``). For runs, all unfinished ones are asked,
+    and no other run begins.
     """
     request = STOP_NOW if now else True
     search.base.extras.set(STOP_EXTRA, request)  # first: a search that begins now is asked by its runs
@@ -40,17 +40,17 @@ def kill_jobs(search: orm.WorkChainNode) -> int:
 
 
 STOP_EXTRA = "fuse2_stop"
-"""Extra of a search that asks it to stop after the present generation, or at once if it is ``STOP_NOW``.
+"""Extra of a search that asks it to stop after the current generation, or at once if it is ``STOP_NOW``.
 
-Of tiers it asks them to submit nothing else.
+It asks tiers to submit no more processes.
 """
 
 STOP_NOW = "now"
-"""Value of the extra for a search that is to leave its present generation out."""
+"""Value of the extra for a search that is to omit its current generation."""
 
 
 def stop_request(process: int) -> Any:
-    """Return what the extra of a process asks for now, or None: it is set while the process runs.
+    """Return the current value of the extra of a process, or None: it is set while the process runs.
 
     Args:
         process: primary key of a search, runs or tiers.
@@ -60,7 +60,7 @@ def stop_request(process: int) -> Any:
 
 
 def jobs_to_kill(searches: Sequence[int]) -> list[orm.ProcessNode]:
-    """Return the jobs that searches wait for; tiers among what they wait for are asked to submit nothing else.
+    """Return the jobs that searches wait for; tiers that they wait for are asked to submit no more processes.
 
     Args:
         searches: primary keys of searches and runs.
@@ -71,7 +71,7 @@ def jobs_to_kill(searches: Sequence[int]) -> list[orm.ProcessNode]:
     called = builder.all(flat=True)
     jobs = [node for node in called if isinstance(node, orm.CalcJobNode)]
     for tiers in (node for node in called if isinstance(node, orm.WorkChainNode)):
-        tiers.base.extras.set(STOP_EXTRA, STOP_NOW)  # first: it is to submit nothing else
+        tiers.base.extras.set(STOP_EXTRA, STOP_NOW)  # first: it is to submit no more processes
         builder = orm.QueryBuilder().append(orm.WorkChainNode, filters={"id": tiers.pk}, tag="tiers")
         builder.append((orm.CalcJobNode, orm.WorkChainNode), with_incoming="tiers", filters=running)
         jobs += builder.all(flat=True)

@@ -19,10 +19,10 @@ def find_structures(search: int, labels: Sequence[str]) -> dict[str, str]:
 
     Args:
         search: primary key of the search.
-        labels: of the trials; of this search, or of those that it continues from.
+        labels: labels of the trials; of this search, or of those that it continues from.
 
     Raises:
-        CyclicSearchError: where a search continues from itself.
+        CyclicSearchError: if a search continues from itself.
     """
     if not labels:
         return {}
@@ -31,7 +31,7 @@ def find_structures(search: int, labels: Sequence[str]) -> dict[str, str]:
     for label in labels:
         generation = generation_of_label(label)
         owner = next((s.search for s in chain if s.holds(generation)), None)
-        if owner is not None:  # else it belongs to a search that is not here
+        if owner is not None:  # else it belongs to a search that is not in this profile
             by_search[owner].append(label)
     found: dict[str, str] = {}
     for owner, own in by_search.items():
@@ -51,7 +51,7 @@ def _find_own_structures(search: int, labels: Sequence[str]) -> dict[str, str]:
         project="uuid",
         tag="structure",
     )
-    builder.order_by({"structure": EARLIEST_FIRST})  # of a step that ran twice the newest is taken
+    builder.order_by({"structure": EARLIEST_FIRST})  # the newest, if a step ran twice
     return {label.removeprefix(STRUCTURE_LINK): uuid for uuid, label in builder.iterall()}
 
 
@@ -62,7 +62,7 @@ def explored_structures(search: int) -> dict[str, dict[str, Any]]:
         search: primary key of the search.
 
     Raises:
-        CyclicSearchError: where a search continues from itself.
+        CyclicSearchError: if a search continues from itself.
     """
     found: dict[str, dict[str, Any]] = {}
     for segment in segments(search):
@@ -90,7 +90,7 @@ def given_targets(search: int, *, project: Sequence[str] = ()) -> list[list[Any]
 
     Args:
         search: primary key of the search.
-        project: as for a QueryBuilder.
+        project: projections of a QueryBuilder.
     """
     builder = orm.QueryBuilder().append(orm.WorkChainNode, filters={"id": search}, tag="search")
     edge = {"label": {"like": f"{TARGETS_LINK}__%"}}

@@ -25,19 +25,19 @@ if TYPE_CHECKING:
 def explored(search: orm.WorkChainNode | int | str) -> DataFrame:
     """Return all explored structures of a search in the order they were tried, duplicates included.
 
-    It follows links, so it is right where groups and extras were lost, and counts a step that ran twice once.
+    It follows links, so it is correct even if groups and extras were lost, and counts a step that ran twice once.
 
     Args:
-        search: running or ended; node, primary key or UUID. Of one that continues from another, the structures of both.
+        search: running or ended search: node, primary key or UUID. If it continues from another, the rows have both.
 
     Returns:
         One row per structure: ``number``, ``label``, ``energy`` (eV/atom), ``n_atoms``, ``volume`` (Å³ of the cell),
         ``spacegroup`` and ``spacegroup_symbol`` at the tight and, with ``_loose``, the loose tolerance,
         ``generation``, ``walker``, ``move``, ``origin``, ``parent``, ``outcome``, ``duplicate_of``, ``cpu_seconds``,
-        ``pk``, ``uuid``, and whatever else the records of the search hold.
+        ``pk``, ``uuid``, and all other columns of the records of the search.
 
     Raises:
-        NoSearchError: where this is no search.
+        NoSearchError: if this is no search.
     """
     import pandas as pd
 
@@ -53,12 +53,12 @@ def best(search: orm.WorkChainNode | int | str, n: int = 1, *, unique: bool = Tr
 
     Args:
         search: as for ``explored``.
-        n: how many; there may be fewer.
-        unique: whether structures that are equal count once.
+        n: number of structures; there may be fewer.
+        unique: whether equal structures count once.
 
     Raises:
-        NoSearchError: where this is no search.
-        InputError: where ``n`` is less than 1.
+        NoSearchError: if this is no search.
+        InputError: if ``n`` is less than 1.
     """
     if n < 1:
         raise InputError("n", n, "a whole number from 1")
@@ -85,7 +85,7 @@ def lineage(structure: orm.StructureData | int | str) -> DataFrame:
         The rows of ``explored``.
 
     Raises:
-        NoSearchError: where the structure does not come from a search.
+        NoSearchError: if the structure does not come from a search.
     """
     node = structure if isinstance(structure, orm.Node) else load_node(structure)
     process = next((one for one in with_callers(node.creator) if one.process_type == PROCESS_TYPE), None)
@@ -111,7 +111,7 @@ def searches(composition: str | None = None) -> DataFrame:
     """Return the searches of the profile, the earliest first.
 
     Args:
-        composition: only those for this one, however it is written (``TiSrO3`` finds ``SrTiO3``).
+        composition: composition of the searches, in any order of elements (``TiSrO3`` finds ``SrTiO3``).
 
     Returns:
         One row per search: ``pk``, ``uuid``, ``ctime``, ``process_state``, ``exit_status``, ``composition``,
@@ -119,7 +119,7 @@ def searches(composition: str | None = None) -> DataFrame:
         ``cpu_seconds``.
 
     Raises:
-        InputError: where the composition cannot be read.
+        InputError: if the composition cannot be read.
     """
     import pandas as pd
 
@@ -135,17 +135,17 @@ def searches(composition: str | None = None) -> DataFrame:
         wanted = _formula_counts(composition)
         frame = frame[[_known_counts(text) == wanted for text in frame["composition"]]]
     frame = frame.merge(_outcomes(), on="pk", how="left").reset_index(drop=True)
-    return frame.astype(dict.fromkeys(WHOLE_NUMBERS, "Int64"))  # whole also where a search that runs has none yet
+    return frame.astype(dict.fromkeys(WHOLE_NUMBERS, "Int64"))  # whole numbers even if a running search has none yet
 
 
 def _formula_counts(composition: str) -> dict[str, int]:
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", UserWarning)  # that it is a multiple of a formula unit
+        warnings.simplefilter("ignore", UserWarning)  # warns that it is a multiple of a formula unit
         return parse_composition(composition).as_dict()
 
 
 def _known_counts(composition: str) -> dict[str, int] | None:
-    """Return the counts of a composition in the graph, or None where an earlier version took what is no formula."""
+    """Return the counts of a composition in the graph, or None if it is no formula (earlier versions took such)."""
     try:
         return _formula_counts(composition)
     except InputError:
@@ -153,7 +153,7 @@ def _known_counts(composition: str) -> dict[str, int] | None:
 
 
 def _outcomes() -> DataFrame:
-    """Return what the searches that have ended have reached."""
+    """Return the results of the searches that have ended."""
     import pandas as pd
 
     builder = orm.QueryBuilder()

@@ -18,8 +18,7 @@ from aiida_fuse2.core.settings import SearchSettings
 from .links import TARGETS_LINK
 
 TARGETS_HELP = (
-    "Known structures by name, of which the search tells when it finds them; it can stop there "
-    "(`settings.target.stop`)."
+    "Known structures by name. The search reports when it finds one; it can stop there (`settings.target.stop`)."
 )
 
 _NAME = re.compile(r"[A-Za-z0-9]+(_[A-Za-z0-9]+)*")
@@ -29,11 +28,11 @@ def check_targets(settings: SearchSettings, targets: Mapping[str, orm.StructureD
     """Refuse targets that a search cannot find.
 
     Args:
-        settings: of the search.
-        targets: by name.
+        settings: settings of the search.
+        targets: targets by name.
 
     Raises:
-        InputError: where one has another composition or too many atoms, fails the checks of every trial, or there are
+        InputError: if one has another composition or too many atoms, fails the checks of every trial, or there are
             none to stop at.
     """
     if settings.target.stop and not targets:
@@ -59,12 +58,12 @@ def check_targets(settings: SearchSettings, targets: Mapping[str, orm.StructureD
 
 
 def target_misfit(settings: SearchSettings, atoms: Atoms) -> str | None:
-    """Return why a structure is no crystal to look for, in the words that starting structures are refused with.
+    """Return why a structure is not valid as a target, in the words used for starting structures; None if it is.
 
-    One with too many atoms can be compared all the same.
+    A structure with too many atoms can still be compared.
 
     Args:
-        settings: of the search.
+        settings: settings of the search.
         atoms: the structure, in any cell.
     """
     reason = misfit(settings, atoms)

@@ -1,4 +1,4 @@
-"""Known structures that a search is to find: what the search does with them."""
+"""Known structures that a search is to find, and whether it found them."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ from .structures import explored_structures, given_targets
 
 
 def find_earlier(search: int, targets: Mapping[str, str], stol: float) -> dict[str, FoundTarget]:
-    """Return the targets that equal a structure of the searches that one continues from, by name.
+    """Return the targets that equal a structure of the earlier searches of a continuing one, by name.
 
     Args:
-        search: primary key of the one that continues.
+        search: primary key of the continuing search.
         targets: UUIDs by name.
         stol: see ``TargetFinder``.
     """
@@ -42,20 +42,20 @@ def find_earlier(search: int, targets: Mapping[str, str], stol: float) -> dict[s
     loaded = {name: orm.load_node(uuid).get_ase() for name, uuid in targets.items()}
     return TargetFinder(loaded, geometry, stol).add_found(
         {},
-        (structure for structure in explored if structure.label in known),  # an archive may have left some out
+        (structure for structure in explored if structure.label in known),  # an archive may lack some
     )
 
 
 def group_text(row: Mapping[str, Any]) -> str:
-    """Return the space group of a row of results at the loose tolerance, as people write it."""
+    """Return the space group of a row of results at the loose tolerance, as symbol and number."""
     return f"{row.get('spacegroup_symbol_loose') or '?'} ({row.get('spacegroup_loose') or '?'})"
 
 
 def found_text(name: str, found: FoundTarget, group: str, known: Mapping[str, Any] | None, best: float | None) -> str:
-    """Return what is told of a target that was found.
+    """Return a text on a target that was found.
 
     Args:
-        name: of the target.
+        name: name of the target.
         found: the structure that equals it.
         group: space group of that structure.
         known: row of results of the target as it was relaxed, or None.
@@ -73,24 +73,24 @@ def found_text(name: str, found: FoundTarget, group: str, known: Mapping[str, An
 
 @dataclass(frozen=True, kw_only=True)
 class Target:
-    """A known structure, and what a search has to do with it.
+    """A known structure, and the structure of a search that equals it.
 
     Attributes:
-        name: of the target.
-        pk: of the structure as it was given; None where it comes from a file and is not in the graph.
-        energy: of the structure as the search's potential relaxes it, eV/atom; None where it was not relaxed.
-        spacegroup: number at the loose tolerance, relaxed where it could be; None where there is none.
+        name: name of the target.
+        pk: primary key of the structure as it was given; None if it comes from a file and is not in the graph.
+        energy: energy of the structure as the search's potential relaxes it, eV/atom; None if it was not relaxed.
+        spacegroup: number at the loose tolerance, relaxed if it could be; None if there is none.
         spacegroup_symbol: its symbol, or empty.
         found: label of the first explored structure that equals it, or None.
-        found_pk: its primary key.
-        structure_number: how many structures had been tried when it was found.
-        generation: in which.
+        found_pk: primary key of this structure.
+        structure_number: number of structures tried until it was found.
+        generation: generation in which it was found.
         rms: root-mean-square displacement of the atoms between the two, Å.
-        found_energy: of the structure that was found, eV/atom.
+        found_energy: energy of the structure that was found, eV/atom.
         found_spacegroup: number at the loose tolerance.
         found_spacegroup_symbol: its symbol.
         delta_target: energy of the structure that was found above that of the target, eV/atom.
-        delta_best: the same above the lowest of the search, eV/atom.
+        delta_best: energy of the structure that was found above the lowest of the search, eV/atom.
     """
 
     name: str
@@ -111,7 +111,7 @@ class Target:
 
 
 def target_nodes(search: int) -> dict[str, orm.StructureData]:
-    """Return the targets of a search as it compares structures with them: relaxed where they could be.
+    """Return the targets of a search in the geometries used for comparison: relaxed if possible.
 
     Args:
         search: primary key of the search.
@@ -121,10 +121,10 @@ def target_nodes(search: int) -> dict[str, orm.StructureData]:
 
 
 def search_targets(search: orm.WorkChainNode) -> list[Target]:
-    """Return the targets of a search and what is known of them, by name.
+    """Return the targets of a search with their values, by name.
 
     Args:
-        search: running or ended.
+        search: running or ended search.
     """
     given = _given(search.pk, project=["id"])
     if not given:
@@ -153,13 +153,13 @@ def search_targets(search: orm.WorkChainNode) -> list[Target]:
 
 
 def find_in_search(search: orm.WorkChainNode, name: str, atoms: Atoms) -> Target:
-    """Return whether a search has found a structure, which need not be one of its targets.
+    """Return a target for a structure that need not be among the targets of the search.
 
-    Its explored structures are compared with it as it is given.
+    The explored structures of the search are compared with it as given.
 
     Args:
-        search: running or ended.
-        name: of the structure, for people.
+        search: running or ended search.
+        name: name of the structure, for people.
         atoms: the structure.
     """
     settings = query.search_settings(search)
@@ -190,12 +190,12 @@ def with_difference(target: Target) -> Target:
 
 
 def marked_rows(ranked: Sequence[Mapping[str, Any]], targets: Sequence[Target], search: int) -> list[dict[str, Any]]:
-    """Return the rows of a ranking with ``targets``, the names of those that each stands for.
+    """Return the rows of a ranking with ``targets``, the names of the targets that each equals.
 
     Args:
-        ranked: of ``query.ranked``: of structures that equal each other, the lowest.
-        targets: of the search.
-        search: its primary key.
+        ranked: result of ``query.ranked``: of structures that equal each other, the lowest.
+        targets: targets of the search.
+        search: primary key of the search.
     """
     found = {target.name: target.found for target in targets if target.found is not None}
     first = _first_equals(generation_records(search)) if found else {}
@@ -239,7 +239,7 @@ def _found_values(
 
 
 def space_group_values(atoms: Atoms, symprec: float) -> dict[str, Any]:
-    """Return the space group of a structure as rows of results have it.
+    """Return the space group of a structure in the form of rows of results.
 
     Args:
         atoms: the structure.
@@ -253,7 +253,7 @@ def space_group_values(atoms: Atoms, symprec: float) -> dict[str, Any]:
 
 
 def _given(search: int, *, project: Sequence[str]) -> dict[str, list[Any]]:
-    """Return what is projected of the targets that a search was given, by name."""
+    """Return projections of the targets that a search was given, by name."""
     return {name: values for name, *values in given_targets(search, project=project)}
 
 
@@ -268,7 +268,7 @@ def _relaxed(search: int) -> dict[str, orm.StructureData]:
 
 
 def _rows_of_targets(search: int) -> dict[str, dict[str, Any]]:
-    """Return what relaxing the targets of a search gave, by label; empty before it was done."""
+    """Return the results of relaxing the targets of a search, by label; empty before they were relaxed."""
     builder = _target_job(search)
     builder.append(orm.Dict, with_incoming="job", edge_filters={"label": "results"}, project="attributes.by_label")
     found: dict[str, dict[str, Any]] | None = builder.first(flat=True)

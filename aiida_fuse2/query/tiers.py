@@ -1,4 +1,4 @@
-"""The tiers of a search, those of earlier versions included, which had an input `relax` where there was one tier."""
+"""The tiers of a search, also of earlier versions, which had an input `relax` if there was only one tier."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def tiers_of_search(inputs: Mapping[str, Any]) -> list[UsedTier]:
     """Return the tiers of a search in their order.
 
     Args:
-        inputs: of the search.
+        inputs: inputs of the search.
     """
     return [
         (ports["name"].value, ports["settings"].get_dict(), ports.get("potential"))
@@ -36,18 +36,18 @@ def last_tier(inputs: Mapping[str, Any]) -> UsedTier:
     """Return the tier that gives the energies of a search.
 
     Args:
-        inputs: of the search.
+        inputs: inputs of the search.
     """
     return tiers_of_search(inputs)[-1]
 
 
 def tier_ports(search: orm.WorkChainNode) -> dict[str, dict[str, Any]]:
-    """Return the input namespace ``tiers`` of a search, as the present version has it.
+    """Return the input namespace ``tiers`` of a search, as the current version has it.
 
-    Nodes stay the same where nothing of them has changed.
+    Nodes stay the same if nothing in them has changed.
 
     Args:
-        search: of any version.
+        search: search of any version.
     """
     found = _ports(search.inputs)
     if "tiers" not in search.inputs:

@@ -1,4 +1,4 @@
-"""What a report shows, asked from the graph."""
+"""The data of a report, queried from the graph."""
 
 from __future__ import annotations
 
@@ -34,28 +34,28 @@ from .data import ReportData, ShownStructure, TierFigures, WalkerTrace, labels_t
 from .patterns import Pattern, read_pattern, simulate
 
 DIGEST_LENGTH = 8
-"""Characters of a digest, or of a UUID, that tell potentials apart."""
+"""Number of characters of a digest, or of a UUID, that distinguish potentials."""
 
 ASE_CALCULATORS = "ase.calculators."
-"""Start of the import paths of calculators whose class alone is their name."""
+"""Start of the import paths of calculators that are named by their class alone."""
 
 STATUS_LENGTH = 300
-"""Longest text about the state of a search, characters."""
+"""Longest text on the status of a search, characters."""
 
 
 def collect(
     search: orm.WorkChainNode, *, number: int, xrd: Sequence[Path] = (), targets: Sequence[Path] = ()
 ) -> ReportData:
-    """Return all that a report on a search shows.
+    """Return the data of a report on a search.
 
     Args:
-        search: running or ended, well or badly.
-        number: how many of the best structures are drawn and can be had as CIF.
+        search: running or ended search.
+        number: number of best structures that are drawn and can be downloaded as CIF.
         xrd: files of measured patterns.
-        targets: files of structures that are known, beside the targets of the search.
+        targets: files of known structures, in addition to the targets of the search.
 
     Raises:
-        InputError: where a file is not what it should be.
+        InputError: if a file is wrong.
     """
     settings = query.search_settings(search)
     reached = query.progress(search.pk)
@@ -95,9 +95,9 @@ def collect(
 
 
 def _tier_figures(inputs: Mapping[str, Any], records: Sequence[GenerationRecord]) -> list[TierFigures]:
-    """Return what each tier of a search did; nothing where it has one kind of relaxation.
+    """Return the figures of each tier of a search; empty if it has only one kind of relaxation.
 
-    Of a search that continues from one with other tiers, what went through those is left out.
+    If a search continues from one with other tiers, the trials of those tiers are omitted.
     """
     names = [name for name, _, _ in tiers_of_search(inputs)]
     each = [row for record in records for row in record.columns.get(TIERS, ()) if row]
@@ -108,7 +108,7 @@ def _tier_figures(inputs: Mapping[str, Any], records: Sequence[GenerationRecord]
 
 
 def _status(search: orm.WorkChainNode, reached: query.Progress) -> str:
-    """Return how a search stands, and what it continues from, for people."""
+    """Return the status of a search, and what it continues from, as text."""
     if not reached.is_terminated:
         text = f"running, {reached.phase}"
     elif reached.exit_status in {0, None}:
@@ -122,7 +122,7 @@ def _status(search: orm.WorkChainNode, reached: query.Progress) -> str:
 
 
 def _walkers(records: Sequence[GenerationRecord]) -> list[WalkerTrace]:
-    """Return how each walker went; one that was added later begins later."""
+    """Return the history of each walker; one that was added later begins later."""
     states = [SearchState.from_dict(record.state_values) for record in records]
     count = max((len(state.walkers) for state in states), default=0)
     traces = []
@@ -147,7 +147,7 @@ def _structures(
     number: int,
     targets: Mapping[str, Atoms],
 ) -> dict[str, ShownStructure]:
-    """Return the structures that are drawn, by label; one that an archive left out is not."""
+    """Return the structures that are drawn, by label; those missing in an archive are omitted."""
     labels = [label for label in labels_to_draw(rows, ranked, number) if label in known]
     if not labels:
         return {}
@@ -179,7 +179,7 @@ def _shown(
 
 
 def _cif(atoms: Atoms, symprec: float | None) -> str | None:
-    """Return the CIF of a structure, or None where it would be that of another crystal."""
+    """Return the CIF of a structure, or None if the CIF would be another crystal."""
     try:
         return cif_text(atoms, symprec=symprec)
     except SymmetryError:
@@ -189,16 +189,16 @@ def _cif(atoms: Atoms, symprec: float | None) -> str | None:
 def _patterns(
     ranked: Sequence[Mapping[str, Any]], structures: Mapping[str, ShownStructure], symprec: float
 ) -> list[Pattern]:
-    """Return the pattern of the best structure, where it is known."""
+    """Return the pattern of the best structure, if it is known."""
     best = structures.get(ranked[0]["label"]) if ranked else None
     return [] if best is None else [simulate(best.atoms, "best structure", symprec=symprec)]
 
 
 def search_figures(search: orm.WorkChainNode) -> SearchFigures:
-    """Return what a search cost and found, for a comparison.
+    """Return the costs and results of a search, for a comparison.
 
     Args:
-        search: running or ended.
+        search: running or ended search.
     """
     settings = query.search_settings(search)
     *before, last = tiers_of_search(search.inputs)
@@ -214,14 +214,14 @@ def search_figures(search: orm.WorkChainNode) -> SearchFigures:
 
 
 def potential_name(tier: UsedTier) -> str:
-    """Return the name of what a tier computes energies with; tiers with the same name have comparable ones.
+    """Return the name of the potential of a tier; tiers with the same name have comparable energies.
 
     Args:
-        tier: its name, settings and library.
+        tier: name, settings and library of the tier.
     """
     name, settings, library = tier
     pressure = f", {settings['pressure']:g} GPa" if settings.get("pressure") else ""
-    if "calculator" not in settings:  # too many settings to be named
+    if "calculator" not in settings:  # too many settings to name
         identity = {key: value for key, value in energy_identity(*tier).items() if key != "pressure"}
         digest = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
         return f"{name} {digest[:DIGEST_LENGTH]}{pressure}"

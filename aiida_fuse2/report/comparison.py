@@ -1,4 +1,4 @@
-"""Several searches side by side, as the paper's tables 1 to 6 have them: plain values, no AiiDA."""
+"""Several searches side by side, as in tables 1 to 6 of the paper: plain values, no AiiDA."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from .data import best_start, is_explored
 
 @dataclass(frozen=True, kw_only=True)
 class SearchFigures:
-    """What one search cost and found.
+    """The costs and results of one search.
 
     Attributes:
-        pk: of the search.
-        formula: of the composition, reduced.
-        generator: of its starting structures.
-        potential: that gave the energies; energies of different potentials are not compared.
-        seed: of the search.
-        tiers_before: potentials that structures were relaxed with before, in their order.
-        tried: structures, failed ones included.
-        cpu_seconds: of all relaxations.
+        pk: primary key of the search.
+        formula: formula of the composition, reduced.
+        generator: generator of its starting structures.
+        potential: potential that gave the energies; energies of different potentials are not compared.
+        seed: seed of the search.
+        tiers_before: potentials of the earlier tiers, in their order.
+        tried: number of structures, with failed ones.
+        cpu_seconds: CPU time of all relaxations, s.
         start_energy: lowest of the initial population, eV/atom, or None.
         energy: lowest of the search, eV/atom, or None.
         steps: structure number and energy (eV/atom) of each new lowest one.
@@ -51,18 +51,18 @@ class ExperimentFigures:
     """The searches of one experiment for one composition.
 
     Attributes:
-        formula: of the composition.
+        formula: formula of the composition.
         experiment: generator and potentials of all tiers.
-        searches: primary keys.
-        tried: structures of all of them.
-        seconds: CPU time per structure, s, or None where none was tried.
+        searches: primary keys of the searches.
+        tried: number of structures of all of them.
+        seconds: CPU time per structure, s, or None if none was tried.
         speedup: CPU time per structure of the baseline over that of this experiment (tables 1 and 3), or None.
         energy: lowest of all of them, eV/atom (tables 2 and 4), or None.
         is_lowest: whether no other experiment with this potential went lower by more than the tolerance.
         improvement: mean change from the best of the initial population to the best of the search, meV/atom
             (table 6), or None.
-        reached: searches that came to within the tolerance of the lowest energy of all experiments.
-        structures: median number of structures until then, or None.
+        reached: number of searches that came within the tolerance of the lowest energy of all experiments.
+        structures: median number of structures until they reached it, or None.
     """
 
     formula: str
@@ -82,8 +82,8 @@ def figures_of_rows(rows: Sequence[Mapping[str, Any]], **identity: Any) -> Searc
     """Return the figures of a search from the rows of its history.
 
     Args:
-        rows: of ``conversions.history_rows``.
-        identity: ``pk``, ``formula``, ``generator``, ``potential``, ``seed`` and, where there are some,
+        rows: rows of ``conversions.history_rows``.
+        identity: ``pk``, ``formula``, ``generator``, ``potential``, ``seed`` and, if there are some,
             ``tiers_before``.
     """
     steps: list[tuple[int, float]] = []
@@ -105,7 +105,7 @@ def compare(searches: Sequence[SearchFigures], *, baseline: str, tolerance: floa
     """Return the figures of each composition and experiment, in the order in which they are named.
 
     Args:
-        searches: to be compared.
+        searches: searches to be compared.
         baseline: experiment that speed is compared with.
         tolerance: difference of energies that does not count, eV/atom.
     """

@@ -19,8 +19,8 @@ def render_comparison(
     """Return a comparison as one HTML page that loads nothing.
 
     Args:
-        searches: that were compared.
-        table: of ``compare``.
+        searches: searches that were compared.
+        table: result of ``compare``.
         baseline: as for ``compare``.
         tolerance: as for ``compare``.
     """

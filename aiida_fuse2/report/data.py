@@ -1,4 +1,4 @@
-"""What a report shows, as plain values: free of AiiDA, so that it can be made from anything."""
+"""The data of a report as plain values, without AiiDA."""
 
 from __future__ import annotations
 
@@ -25,16 +25,16 @@ ENERGY_DIGITS = 5
 """Decimals of energies on a page, eV/atom."""
 
 MIN_CORRELATED = 5
-"""Fewest structures of which a rank correlation is told."""
+"""Smallest number of structures for which a rank correlation is given."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class WalkerTrace:
-    """How one walker went, one value per generation.
+    """The history of one walker, one value per generation.
 
     Attributes:
-        tried: structures that the whole search had tried after the generation.
-        energy: of the walker's current structure, eV/atom; None before it has one.
+        tried: number of structures that the whole search had tried after the generation.
+        energy: energy of the walker's current structure, eV/atom; None before it has one.
         temperature: eV/atom.
     """
 
@@ -45,15 +45,15 @@ class WalkerTrace:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class ShownStructure:
-    """A structure that the page draws and hands out.
+    """A structure that the page draws and offers as CIF.
 
     Attributes:
-        label: of its trial.
-        atoms: as it was relaxed.
-        cif: its content as a CIF in P1, or None where it cannot be written as one.
-        cif_symmetrised: the same with the symmetry of the loose tolerance, or None where that is another crystal.
-        file_name: of the CIF.
-        targets: of those that it equals, name and root-mean-square displacement, Å.
+        label: label of its trial.
+        atoms: relaxed structure.
+        cif: content of its CIF in P1, or None if it cannot be written as CIF.
+        cif_symmetrised: the same with the symmetry of the loose tolerance, or None if that is another crystal.
+        file_name: name of the CIF file.
+        targets: targets that it equals, with name and root-mean-square displacement, Å.
     """
 
     label: str
@@ -66,14 +66,14 @@ class ShownStructure:
 
 @dataclass(frozen=True, kw_only=True)
 class TierFigures:
-    """What one tier of relaxation did.
+    """The figures of one tier of relaxation.
 
     Attributes:
-        name: of the tier.
-        entered: structures that it was given.
-        converged: those that it relaxed.
-        cpu_seconds: of all of them.
-        energies: of each structure that all tiers relaxed, in this tier and in the last one, eV/atom.
+        name: name of the tier.
+        entered: number of structures that it was given.
+        converged: number of structures that it relaxed.
+        cpu_seconds: CPU time of all of them, s.
+        energies: energies of each structure that all tiers relaxed, in this tier and in the last one, eV/atom.
     """
 
     name: str
@@ -85,28 +85,28 @@ class TierFigures:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class ReportData:
-    """All that a report shows.
+    """The data of a report.
 
     Attributes:
-        formula: of the composition, reduced.
-        pk: of the search.
-        uuid: of the search.
-        status: of the search, for people.
-        has_failed: whether it ended without being usable.
-        created: when it was submitted, ISO 8601.
+        formula: formula of the composition, reduced.
+        pk: primary key of the search.
+        uuid: UUID of the search.
+        status: status of the search, for people.
+        has_failed: whether it ended without a usable result.
+        created: time of its submission, ISO 8601.
         elapsed: wall time, s.
-        settings: of the search.
+        settings: settings of the search.
         tiers: name and settings of each tier of relaxation, in their order.
         software: versions of packages by name.
-        rows: of ``conversions.history_rows``, one per trial.
-        ranked: of ``query.ranked``, lowest energy first.
-        walkers: how each went.
-        rejections: rejected attempts at trials by reason.
-        structures: those that are drawn, by label.
-        patterns: of X-ray diffraction.
-        tier_figures: what each tier did, in their order; none where there is only one.
-        targets: known structures, and what the search had to do with them; rows of ``targets.Target``.
-        relaxed_to: to what the structures were relaxed, for people.
+        rows: rows of ``conversions.history_rows``, one per trial.
+        ranked: result of ``query.ranked``, lowest energy first.
+        walkers: history of each walker.
+        rejections: numbers of rejected attempts at trials by reason.
+        structures: structures that are drawn, by label.
+        patterns: patterns of X-ray diffraction.
+        tier_figures: figures of each tier, in their order; empty if there is only one.
+        targets: known structures, and those that equal them; rows of ``targets.Target``.
+        relaxed_to: limits to which the structures were relaxed, as text.
     """
 
     formula: str
@@ -131,11 +131,11 @@ class ReportData:
 
     @cached_property
     def explored(self) -> pd.DataFrame:
-        """The relaxed structures, one row each, in the order they were tried.
+        """The relaxed structures, one row each, in the order of the trials.
 
         Columns: ``number`` of the trial, ``generation``, ``walker``, ``energy`` and ``lowest`` until then (eV/atom),
         ``volume`` (Å³/atom), ``group`` (symbol and number at the loose tolerance), ``accepted``, ``cpu`` of its
-        relaxation and ``cpu_total`` of all trials until then, failed ones included (s).
+        relaxation and ``cpu_total`` of all trials until then, with failed ones (s).
         """
         total, table, place = 0.0, [], ("number", "generation", "walker", "energy")
         for row in self.rows:
@@ -151,7 +151,7 @@ class ReportData:
 
 
 def move_name(row: Mapping[str, Any]) -> str:
-    """Return what made a trial: its move, or where a structure of the initial population came from."""
+    """Return the origin of a trial: its move, or the source of a structure of the initial population."""
     if row["origin"] == RATTLE:
         return RATTLED
     if not row["move"]:
@@ -161,7 +161,7 @@ def move_name(row: Mapping[str, Any]) -> str:
 
 
 def full_name(name: str) -> str:
-    """Return a move with what it does; of one that is not installed only its name."""
+    """Return a move with its description; only its name if it is not installed."""
     move = find_move(name)
     return name if move is None else move.full_name
 
@@ -172,11 +172,11 @@ def is_explored(row: Mapping[str, Any]) -> bool:
 
 
 def tier_figures(names: Sequence[str], passed: Iterable[Sequence[Mapping[str, Any]]]) -> list[TierFigures]:
-    """Return what each tier did.
+    """Return the figures of each tier.
 
     Args:
-        names: of the tiers, in their order.
-        passed: for each trial, what the tiers that it went through gave (``core.tiers.TIERS``).
+        names: names of the tiers, in their order.
+        passed: results of the tiers that each trial passed through (``core.tiers.TIERS``).
     """
     rows = [list(row) for row in passed]
     whole = [row for row in rows if len(row) == len(names) and all(tier["status"] == CONVERGED for tier in row)]
@@ -196,7 +196,7 @@ def tier_figures(names: Sequence[str], passed: Iterable[Sequence[Mapping[str, An
 
 
 def rank_correlation(pairs: Sequence[tuple[float, float]]) -> float | None:
-    """Return Spearman's rank correlation of two values per structure; None where it is not defined."""
+    """Return Spearman's rank correlation of two values per structure; None if it is not defined."""
     from scipy.stats import spearmanr
 
     if len(pairs) < MIN_CORRELATED:
@@ -208,11 +208,11 @@ def rank_correlation(pairs: Sequence[tuple[float, float]]) -> float | None:
 
 
 def ancestors(rows: Sequence[Mapping[str, Any]], label: str) -> list[Mapping[str, Any]]:
-    """Return the line of a structure from its first ancestor to itself.
+    """Return the lineage of a structure from its first ancestor to itself.
 
     Args:
-        rows: of the history; an ancestor that is not among them ends the line.
-        label: of the structure's trial.
+        rows: rows of the history; the lineage ends at an ancestor that is not among them.
+        label: label of the structure's trial.
     """
     by_label = {row["label"]: row for row in rows}
     line = []
@@ -223,13 +223,13 @@ def ancestors(rows: Sequence[Mapping[str, Any]], label: str) -> list[Mapping[str
 
 
 def best_start(rows: Sequence[Mapping[str, Any]]) -> Mapping[str, Any] | None:
-    """Return the structure of lowest energy of the initial population, or None where there is none."""
+    """Return the structure of lowest energy of the initial population, or None if there is none."""
     start = [row for row in rows if row["generation"] == 0 and is_explored(row)]
     return min(start, key=lambda row: (row["energy"], row["number"]), default=None)
 
 
 def best_path(data: ReportData) -> tuple[Mapping[str, Any], Mapping[str, Any]] | None:
-    """Return the best structure of the initial population and the best of all; None where there is none."""
+    """Return the best structure of the initial population and the best of all; None if there is none."""
     start = best_start(data.rows)
     if start is None or not data.ranked:
         return None
@@ -248,7 +248,7 @@ def walk(rows: Sequence[Mapping[str, Any]], walker: int) -> list[Mapping[str, An
 def move_counts(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     """Return, for each move in its order, its name, trials, accepted steps and new lowest energies.
 
-    Rattled copies come last. Trials that make up the initial population are left out: they were made by no move.
+    Rattled copies come last. Trials that make up the initial population are omitted: they were made by no move.
     """
     found: dict[str, Counter[str]] = {}
     lowest: float | None = None
@@ -284,9 +284,9 @@ def labels_to_draw(rows: Sequence[Mapping[str, Any]], ranked: Sequence[Mapping[s
     ``number`` count.
 
     Args:
-        rows: of the history.
+        rows: rows of the history.
         ranked: lowest energy first.
-        number: how many of the best, at least 1.
+        number: number of best structures, at least 1.
     """
     labels = [row["label"] for row in ranked[:number]]
     start = best_start(rows)

@@ -1,4 +1,4 @@
-"""Convex hull over the lowest structures of several compositions: free of AiiDA."""
+"""Convex hull over the lowest structures of several compositions, without AiiDA."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from aiida_fuse2.core.chemistry.composition import FormulaUnit, parse_compositio
 from aiida_fuse2.core.errors import Fuse2Error, InputError
 
 NEGLIGIBLE = 1e-6
-"""Part of a phase in a mixture, or residue of a composition, that counts as none."""
+"""Part of a phase in a mixture, or residue of a composition, that counts as zero."""
 
 
 class HullError(Fuse2Error):
@@ -37,16 +37,16 @@ class Phase:
 
 @dataclass(frozen=True, kw_only=True)
 class HullRow:
-    """A phase beside the others.
+    """A phase compared with the others.
 
     Attributes:
-        formula: of the phase.
+        formula: formula of the phase.
         search: primary key of the search.
         energy: eV/atom.
-        formation: energy of formation from the end members, eV/atom, or None where there are none.
+        formation: energy of formation from the end members, eV/atom, or None if there are none.
         above: energy above the hull, eV/atom; 0 for a stable phase.
-        decomposition: moles of atoms of each phase that one mole of atoms becomes; the phase itself where stable.
-        parts: share of each end member in its atoms, in their order.
+        decomposition: moles of atoms of each phase that one mole of atoms becomes; the phase itself if stable.
+        parts: share of each end member in its atoms, in the order of the end members.
     """
 
     formula: str
@@ -59,23 +59,23 @@ class HullRow:
 
     @property
     def is_stable(self) -> bool:
-        """Whether no mixture of others is lower."""
+        """Whether no mixture of other phases is lower."""
         return set(self.decomposition) == {self.formula}
 
     @property
     def is_end(self) -> bool:
-        """Whether it is an end member, with which nothing is compared."""
+        """Whether it is an end member."""
         return max(self.parts, default=0.0) > 1 - NEGLIGIBLE
 
 
 @dataclass(frozen=True, kw_only=True)
 class Hull:
-    """Phases, and what they are measured against.
+    """Phases and their end members.
 
     Attributes:
         rows: the phases.
         ends: formulas of the end members.
-        elements: of all phases.
+        elements: elements of all phases.
     """
 
     rows: tuple[HullRow, ...]
@@ -86,20 +86,20 @@ class Hull:
 def convex_hull(phases: Sequence[Phase], ends: Sequence[str] = ()) -> Hull:
     """Return each phase with its energy above the hull of all, and its energy of formation.
 
-    The mixture of lowest energy with the composition of a phase is a linear programme, which needs no elements among
-    the phases; a cut through a phase field, such as SrO and TiO2, will do. But it needs references: without, each
-    phase would be compared with itself alone, and be stable.
+    The mixture of lowest energy with the composition of a phase is a linear programme. It needs no elements among
+    the phases; a cut through a phase field, such as SrO and TiO2, is enough. But it needs references: without them each
+    phase would be compared only with itself, and be stable.
 
     Args:
-        phases: the lowest of each composition is kept.
+        phases: phases; the lowest of each composition is kept.
         ends: formulas of the end members that energies of formation refer to; they must be among the phases. The
-            elements where they are all there, if left out; else, where three compositions or more lie on one line,
+            elements by default, if all are present; else, if three compositions or more lie on one line,
             its two ends.
 
     Raises:
-        InputError: where there are no end members, one is not among the phases or a mixture of the others, or a phase
+        InputError: if there are no end members, one is not among the phases or a mixture of the others, or a phase
             is no mixture of them.
-        HullError: where the linear programme fails.
+        HullError: if the linear programme fails.
     """
     lowest: dict[str, Phase] = {}
     for phase in phases:
@@ -138,7 +138,7 @@ def _key(unit: FormulaUnit) -> str:
 
 
 def _ends(kept: Sequence[Phase], ends: Sequence[str], elements: Sequence[str]) -> list[int]:
-    """Return the places of the end members among the phases; none where elements are missing."""
+    """Return the indices of the end members among the phases; none if elements are missing."""
     places = {_key(phase.unit): index for index, phase in enumerate(kept)}
     named = dict.fromkeys(_key(parse_composition(end)) for end in ends)
     wanted = list(named) or [f"{element}1" for element in elements]
@@ -161,7 +161,7 @@ def _no_references(kept: Sequence[Phase], elements: Sequence[str]) -> str:
 
 
 def _ends_of_line(fractions: NDArray[np.float64]) -> list[int]:
-    """Return the places of the two outermost compositions where three or more lie on one line, else none."""
+    """Return the indices of the two outermost compositions if three or more lie on one line, else none."""
     if len(fractions) < 3:
         return []
     centred = fractions - fractions.mean(axis=0)
@@ -174,7 +174,7 @@ def _ends_of_line(fractions: NDArray[np.float64]) -> list[int]:
 def _mixture(
     fractions: NDArray[np.float64], energies: NDArray[np.float64], target: NDArray[np.float64]
 ) -> NDArray[np.float64]:
-    """Return how much of each phase is in the mixture of lowest energy with a composition; shape (n,)."""
+    """Return the part of each phase in the mixture of lowest energy with a composition; shape (n,)."""
     found = linprog(energies - energies.max(), A_eq=fractions.T, b_eq=target, bounds=(0, None), method="highs")
     if not found.success:
         raise HullError(f"the hull could not be computed: {found.message}")
@@ -183,19 +183,19 @@ def _mixture(
 
 
 def _parts(kept: Sequence[Phase], fractions: NDArray[np.float64], chosen: Sequence[int]) -> list[NDArray[np.float64]]:
-    """Return how much of each end member is in each phase, in shares of its atoms; shape (n,) each.
+    """Return the part of each end member in each phase, in shares of its atoms; shape (n,) each.
 
     Raises:
-        InputError: where an end member is a mixture of others, or a phase is none of them.
+        InputError: if an end member is a mixture of others, or a phase is none of them.
     """
     ends = fractions[chosen]
     names = [kept[place].unit.formula for place in chosen]
     if np.linalg.matrix_rank(ends, tol=NEGLIGIBLE) < len(ends):
-        raise InputError("end", names, "one of them is a mixture of others: leave it out")
+        raise InputError("end", names, "one of them is a mixture of others: omit it")
     found = [nnls(ends.T, target) for target in fractions]
     outside = [phase.unit.formula for phase, (_, residue) in zip(kept, found, strict=True) if residue > NEGLIGIBLE]
     if outside:
         are = f"is no mixture of the end members {', '.join(names)}"
-        expected = f"{are}: search what is missing and name it with --end, or leave this search out"
+        expected = f"{are}: search what is missing and name it with --end, or omit this search"
         raise InputError("end", ", ".join(outside), expected)
     return [parts for parts, _ in found]

@@ -1,4 +1,4 @@
-"""A convex hull as one HTML page: plot, table, what becomes of what is not stable."""
+"""A convex hull as one HTML page: plot, table, decomposition of unstable phases."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ def render_hull(hull: Hull, *, potential: str, notes: Sequence[str] = ()) -> str
     """Return a hull as one HTML page that loads nothing.
 
     Args:
-        hull: of ``convex_hull``.
-        potential: that gave the energies.
-        notes: on searches, e.g. those that were left out.
+        hull: result of ``convex_hull``.
+        potential: potential that gave the energies.
+        notes: notes on searches, e.g. omitted ones.
     """
     title = "Convex hull of " + ", ".join(row.formula for row in hull.rows)
     return whole_page(
@@ -33,12 +33,12 @@ def render_hull(hull: Hull, *, potential: str, notes: Sequence[str] = ()) -> str
 
 
 def payload(hull: Hull, *, potential: str, notes: Sequence[str] = ()) -> dict[str, Any]:
-    """Return what the script of the page reads, in plain values.
+    """Return the plain values that the script of the page reads.
 
     Args:
-        hull: of ``convex_hull``.
-        potential: that gave the energies.
-        notes: on searches, e.g. those that were left out.
+        hull: result of ``convex_hull``.
+        potential: potential that gave the energies.
+        notes: notes on searches, e.g. omitted ones.
     """
     rows = sorted(hull.rows, key=lambda row: (row.above, row.formula))
     return {

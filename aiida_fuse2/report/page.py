@@ -1,4 +1,4 @@
-"""The page itself: the data of a report in one HTML file, with the library that draws it."""
+"""The page: the data of a report in one HTML file, with the library that draws it."""
 
 from __future__ import annotations
 
@@ -25,15 +25,15 @@ from .template import whole_page
 from .views import view
 
 SCRIPTS = ("viewer.js", "report.js")
-"""What runs in this page, in this order."""
+"""Scripts that run in this page, in this order."""
 
 
 def render(data: ReportData, plots: Sequence[Plot] = PLOTS) -> str:
     """Return a report as one HTML page that loads nothing.
 
     Args:
-        data: all that it shows.
-        plots: of the page; those that it does not know come before the lineage.
+        data: data of the report.
+        plots: plots of the page; those without a place in the page come before the lineage.
     """
     return whole_page(
         "report.html",
@@ -47,10 +47,10 @@ def render(data: ReportData, plots: Sequence[Plot] = PLOTS) -> str:
 
 
 def payload(data: ReportData) -> dict[str, Any]:
-    """Return what the script of the page reads, in plain values.
+    """Return the plain values that the script of the page reads.
 
     Args:
-        data: of the report.
+        data: data of the report.
     """
     return {
         "formula": data.formula,
@@ -72,7 +72,7 @@ def payload(data: ReportData) -> dict[str, Any]:
 
 
 def _tiers(tiers: Sequence[tuple[str, Mapping[str, Any]]]) -> list[list[Any]]:
-    """Return title and settings of each tier; of one alone its settings tell what it is."""
+    """Return title and settings of each tier; a single tier needs no title of its own."""
     if len(tiers) == 1:
         return [["Relaxation", _flat(tiers[0][1])]]
     return [[f"Tier {number}: {name}", _flat(settings)] for number, (name, settings) in enumerate(tiers, start=1)]
@@ -104,7 +104,7 @@ def _number(rows: Sequence[Mapping[str, Any]], label: str) -> int | None:
 
 
 def _facts(row: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what is said about an explored structure wherever it is shown."""
+    """Return the values of an explored structure that are shown with it."""
     return {
         "label": row["label"],
         "energy": round(row["energy"], ENERGY_DIGITS),
@@ -116,7 +116,7 @@ def _facts(row: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _path(data: ReportData) -> dict[str, Any] | None:
-    """Return between which structures basin hopping went (paper, Fig. 7), or None where there is none."""
+    """Return the first and the last structure of the basin hopping (paper, Fig. 7), or None if there is none."""
     ends = best_path(data)
     if ends is None:
         return None

@@ -1,4 +1,4 @@
-"""X-ray diffraction: simulated from structures, and read from files of measured points."""
+"""X-ray diffraction: patterns simulated from structures, and read from files of measured points."""
 
 from __future__ import annotations
 
@@ -16,22 +16,22 @@ if TYPE_CHECKING:
     from pymatgen.core import Structure
 
 WAVELENGTH = "CuKa"
-"""Name of the radiation that pymatgen knows; 1.5418 Å."""
+"""Name of the radiation in pymatgen; 1.5418 Å."""
 
 TWO_THETA = (10.0, 90.0)
-"""Range that is simulated, degrees."""
+"""Simulated range of two theta, degrees."""
 
 STEP = 0.05
-"""Between two points of a simulated pattern, degrees."""
+"""Distance of two points of a simulated pattern, degrees."""
 
 WIDTH = 0.2
 """Full width at half maximum of a simulated line, degrees."""
 
 MAX_POINTS = 8000
-"""Points of a measured pattern that are kept; of a longer one every k-th."""
+"""Largest number of points of a measured pattern that is kept whole; of a longer one every k-th is kept."""
 
 COMMENTS = ("#", "!", ";", "'")
-"""What a line begins with that holds no point."""
+"""Beginnings of lines that hold no point."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -39,10 +39,10 @@ class Pattern:
     """A diffraction pattern.
 
     Attributes:
-        name: for the legend.
+        name: name in the legend.
         two_theta: shape (n,), degrees.
         intensity: shape (n,), the highest is 100.
-        peaks: two theta (degrees), intensity and indices of the reflections; none where it was measured.
+        peaks: two theta (degrees), intensity and indices of the reflections; empty for a measured pattern.
     """
 
     name: str
@@ -58,8 +58,8 @@ def simulate(atoms: Atoms, name: str, *, symprec: float) -> Pattern:
 
     Args:
         atoms: the structure.
-        name: for the legend.
-        symprec: tolerance within which its symmetry is found, Å.
+        name: name in the legend.
+        symprec: tolerance of its symmetry, Å.
     """
     from pymatgen.analysis.diffraction.xrd import XRDCalculator
 
@@ -76,7 +76,7 @@ def simulate(atoms: Atoms, name: str, *, symprec: float) -> Pattern:
 
 
 def _conventional(atoms: Atoms, symprec: float) -> Structure:
-    """Return the conventional cell with atoms on their symmetry, or the structure itself where it has none."""
+    """Return the conventional cell with symmetrised atoms, or the structure itself if no symmetry is found."""
     from pymatgen.io.ase import AseAtomsAdaptor
     from pymatgen.symmetry.analyzer import SpacegroupAnalyzer, SymmetryUndeterminedError
 
@@ -90,10 +90,10 @@ def _conventional(atoms: Atoms, symprec: float) -> Structure:
 def read_pattern(path: Path) -> Pattern:
     """Return a measured pattern: a text file with two theta (degrees) and intensity in its first two columns.
 
-    Columns are separated by blanks, tabs, commas or semicolons; lines that hold no numbers are left out.
+    Columns are separated by blanks, tabs, commas or semicolons; lines that hold no numbers are omitted.
 
     Raises:
-        InputError: where the file cannot be read or holds no pattern.
+        InputError: if the file cannot be read or holds no pattern.
     """
     try:
         text = path.read_text(encoding="utf-8", errors="replace")

@@ -1,8 +1,8 @@
-"""What all pages share: one HTML file that loads nothing, with its data and the library that draws it.
+"""The common base of all pages: one HTML file that loads nothing, with its data and the library that draws it.
 
 Data may come from others. It is JSON in the page, which the scripts put in as text (``html`` in ``shared.js``); texts
-of figures become safe (``plots.base``), and a policy of the page lets the browser run its own two scripts and load
-nothing.
+of figures are made safe (``plots.base``), and a policy of the page lets the browser run only its own two scripts and
+load nothing.
 """
 
 from __future__ import annotations
@@ -32,19 +32,19 @@ def whole_page(
     subject: Any,
     drawn: str = "Plots are",
 ) -> str:
-    """Return a page around its own part.
+    """Return a page with its frame.
 
     It holds plotly.js (MIT licence, named at its beginning).
 
     Args:
         body: name of the file with header and main part, in which ``%%NAME%%`` is the place of the plot of that name
             and ``%%others%%`` that of all plots that have none.
-        title: of the page.
+        title: title of the page.
         scripts: names of the files that run in it, in this order, after ``shared.js``.
-        data: plain values that they read.
-        plots: of the page.
-        subject: what the plots draw.
-        drawn: what plotly.js draws, as the beginning of a sentence.
+        data: plain values that the scripts read.
+        plots: plots of the page.
+        subject: subject of the plots.
+        drawn: name of what plotly.js draws, as the beginning of a sentence.
     """
     folder = files(__package__)
 
@@ -83,7 +83,7 @@ def policy(*scripts: str) -> str:
     """Return the Content-Security-Policy of a page: its own scripts run and no others, and nothing is loaded.
 
     Args:
-        scripts: text between the tags of each.
+        scripts: content of each script tag.
     """
     own = " ".join(f"'sha256-{b64encode(sha256(text.encode()).digest()).decode()}'" for text in scripts)
     return (
@@ -99,5 +99,5 @@ def fill(template: str, **values: str) -> str:
 
 
 def script_json(values: Any) -> str:
-    """Return plain values as JSON that can stand in a script of a page; what is no finite number becomes null."""
+    """Return plain values as JSON that is safe in a script of a page; numbers that are not finite become null."""
     return str(to_json_plotly(values, engine="json"))

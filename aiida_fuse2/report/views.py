@@ -1,4 +1,4 @@
-"""What a picture of a crystal is made of: atoms of the cell and of its faces, bonds, edges."""
+"""The parts of a picture of a crystal: atoms of the cell and of its faces, bonds, edges."""
 
 from __future__ import annotations
 
@@ -22,21 +22,21 @@ RADIUS_FACTOR = 0.42
 """Radius of a drawn atom, as a multiple of its covalent radius."""
 
 SOFTENING = 0.38
-"""Part of the colour of an element that is grey: the plain colours are glaring beside each other."""
+"""Part of grey in the colour of an element: the pure colours are too bright side by side."""
 
 SOFT_GREY = 0.75
-"""That grey, from 0 (black) to 1."""
+"""Level of this grey, from 0 (black) to 1."""
 
 ANIONS = frozenset({"N", "P", "As", "O", "S", "Se", "Te", "F", "Cl", "Br", "I", "H", "C", "B"})
-"""Elements between which and others bonds are drawn; between atoms of metals they would only fill the picture."""
+"""Elements whose bonds are drawn; bonds between atoms of metals would only fill the picture."""
 
 
 def view(atoms: Atoms) -> dict[str, Any]:
-    """Return a structure as the page draws it, in plain values.
+    """Return a structure in plain values for the page.
 
     Returns:
         ``cell``: the three vectors, Å; ``elements``: symbol, colour (#rrggbb) and radius (Å) of each;
-        ``atoms``: index of the element and place (Å) of each atom, those that the faces of the cell cut on each
+        ``atoms``: index of the element and position (Å) of each atom; atoms on faces of the cell are on each
         of them; ``bonds``: pairs of indices into ``atoms``.
     """
     symbols = sorted(set(atoms.symbols), key=lambda symbol: -covalent_radii[chemical_symbols.index(symbol)])
@@ -60,7 +60,7 @@ def _element(symbol: str) -> dict[str, Any]:
 
 
 def _atoms_of_cell(atoms: Atoms) -> tuple[list[int], NDArray[np.float64]]:
-    """Return the indices of the atoms that are drawn, and their places (Å), shape (n, 3)."""
+    """Return the indices of the atoms that are drawn, and their positions (Å), shape (n, 3)."""
     owners, fractions = [], []
     for index, scaled in enumerate(atoms.get_scaled_positions(wrap=True)):
         inside = np.where(scaled > 1 - ON_FACE, scaled - 1, scaled)
@@ -76,7 +76,7 @@ def _bonds(numbers: NDArray[np.int64], places: NDArray[np.float64]) -> list[list
 
     Args:
         numbers: atomic number of each drawn atom, shape (n,).
-        places: of each, Å, shape (n, 3).
+        places: positions of each, Å, shape (n, 3).
     """
     radii = covalent_radii[numbers]
     pairs = cKDTree(places).query_pairs(2 * BOND_FACTOR * float(radii.max()), output_type="ndarray")

@@ -1,1 +1,1 @@
-"""What searches store in besides the graph: disks, the broker, the memory of a profile."""
+"""Storage of searches besides the graph: disks and the broker."""

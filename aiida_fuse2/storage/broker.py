@@ -1,9 +1,9 @@
 """Keeps files safe from the ZeroMQ broker of AiiDA on a full disk.
 
-When that broker starts it removes the folder of its sockets that the one before has left, and reads from a file which
+When this broker starts it removes the folder of sockets of the broker before, and reads from a file which
 folder that is. On a full disk this file can be written empty. An empty path is the working folder, so the next start
-deletes everything in the folder that the daemon was started in (seen with AiiDA 2.9). So the daemon is started in a
-folder where there is nothing, and such a file is removed as soon as it is seen.
+deletes everything in the folder that the daemon was started in (seen with AiiDA 2.9). So the daemon is started in an
+empty folder, and such a file is removed as soon as it is seen.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from aiida.brokers.zeromq.service import ZeromqBrokerService
 from aiida.manage import configuration, get_manager
 
 DAEMON_FOLDER = Path("daemon", "fuse2")
-"""Where the daemon is started, below the folder of AiiDA's configuration; nothing is in it."""
+"""Empty folder in which the daemon is started, below the folder of AiiDA's configuration."""
 
 
 def has_zeromq_broker() -> bool:
@@ -26,13 +26,13 @@ def has_zeromq_broker() -> bool:
 
 
 def broker_layout() -> ZeromqBrokerService.FilepathLayout:
-    """Return where the files of the ZeroMQ broker of the loaded profile are."""
+    """Return the folder of the files of the ZeroMQ broker of the loaded profile."""
     paths = configuration.get_config().filepaths(get_manager().get_profile())
     return ZeromqBrokerService.FilepathLayout(paths["broker_service"]["dir"])
 
 
 def harmless_folder() -> Path:
-    """Return an empty folder that a daemon can be started in; made where it is not there and the disk is not full."""
+    """Return an empty folder to start the daemon in; it is made if it does not exist and the disk is not full."""
     folder = Path(configuration.get_config().dirpath) / DAEMON_FOLDER
     with contextlib.suppress(OSError):
         folder.mkdir(parents=True, exist_ok=True)
@@ -56,7 +56,7 @@ def is_empty(path: Path) -> bool:
 
 
 def remove_empty_sockets_file() -> Path | None:
-    """Remove what makes the next start of the broker delete its working folder; return the file that it was."""
+    """Remove and return the file that makes the next start of the broker delete its working folder, or None."""
     path = empty_sockets_file()
     if path is not None:
         path.unlink(missing_ok=True)
@@ -64,7 +64,7 @@ def remove_empty_sockets_file() -> Path | None:
 
 
 def exposed_folder() -> Path | None:
-    """Return the working folder of the broker, where it runs and there is anything in that folder to be lost."""
+    """Return the working folder of the broker, if it runs and files in this folder can be lost."""
     broker = get_manager().get_broker()
     if not isinstance(broker, ZeromqBroker):
         return None
@@ -72,4 +72,4 @@ def exposed_folder() -> Path | None:
         folder = Path(psutil.Process(broker.probe_service_status().get("pid", 0)).cwd())
         return folder if any(folder.iterdir()) else None
     except (psutil.Error, OSError, ValueError):
-        return None  # it has just ended, or is not ours to look at
+        return None  # it has just ended, or may not be read by this user

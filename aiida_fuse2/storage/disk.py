@@ -16,11 +16,11 @@ FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 """Errors of the system that mean a full disk, or a used-up quota."""
 
 FULL_TEXTS = ("database or disk is full", "disk i/o error", "no space left on device", "disk quota exceeded")
-"""What SQLite (the second where it cannot make a file of its own) and PostgreSQL say then; SQLAlchemy repeats it."""
+"""Messages of SQLite (the second if it cannot make a file) and PostgreSQL on a full disk; SQLAlchemy repeats them."""
 
 
 def is_disk_full(error: BaseException | None) -> bool:
-    """Return whether an error, or what has caused it, means that a disk is full."""
+    """Return whether an error or its cause means that a disk is full."""
     if error is None:
         return False
     if isinstance(error, OSError) and error.errno in FULL:
@@ -31,7 +31,7 @@ def is_disk_full(error: BaseException | None) -> bool:
 
 
 def data_folders() -> dict[str, Path]:
-    """Return the folders of this machine that AiiDA stores in, by what they are for."""
+    """Return the folders of this machine that AiiDA stores in, by purpose."""
     folders = {"AiiDA's data": configuration_folder()}
     config = get_manager().get_profile().storage_config
     if "filepath" in config:
@@ -42,7 +42,7 @@ def data_folders() -> dict[str, Path]:
 
 
 def job_folders() -> dict[str, Path]:
-    """Return the folders that jobs of this machine run in, by what they are for."""
+    """Return the folders that jobs of this machine run in, by purpose."""
     builder = orm.QueryBuilder().append(orm.Computer, filters={"transport_type": "core.local"}, project="*")
     return {
         f"jobs of {computer.label}": Path(computer.get_workdir().partition("{")[0])
@@ -51,17 +51,17 @@ def job_folders() -> dict[str, Path]:
 
 
 def existing(folder: Path) -> Path:
-    """Return a folder, or the nearest one above it that there is."""
+    """Return a folder, or the nearest existing one above it."""
     return next(path for path in [folder, *folder.parents] if path.exists())
 
 
 def free_space(folder: Path) -> int:
-    """Return how much can be written to the disk of a folder, bytes."""
+    """Return the free space on the disk of a folder, bytes."""
     return shutil.disk_usage(existing(folder)).free
 
 
 def least_free() -> tuple[int, Path]:
-    """Return the least free space of the folders that AiiDA stores in, bytes, and which one it is."""
+    """Return the least free space of the folders that AiiDA stores in, bytes, and this folder."""
     return min((free_space(folder), folder) for folder in data_folders().values())
 
 

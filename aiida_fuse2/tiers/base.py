@@ -1,4 +1,4 @@
-"""What a tier is: it checks its inputs, tells which process relaxes structures, and reads what came of it.
+"""The base of tiers: a tier checks its inputs, names the process that relaxes structures, and reads its results.
 
 A tier is a class without instances. One that relaxes a batch of structures in a job derives from ``BatchTier``,
 one that takes a process for each structure from ``SingleTier``. It is found by its entry point in the group
@@ -19,26 +19,26 @@ from aiida_fuse2.core.relaxers.tiers import SingleTierSettings
 from aiida_fuse2.core.settings import Settings
 
 ASE = "ase"
-"""Name of the tier whose settings name the import path of a calculator."""
+"""Name of the tier with the import path of a calculator in its settings."""
 
 S = TypeVar("S", bound=Settings)
 
 ProcessInputs = tuple[type[Process], dict[str, Any]]
-"""A process, and its inputs; those in ``metadata`` can be added to."""
+"""A process and its inputs; its ``metadata`` can be extended."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class TierInputs:
-    """What a tier is given.
+    """The inputs of a tier.
 
     Attributes:
-        name: of the tier.
-        settings_node: its settings in the graph.
-        settings: the same, validated: an instance of the tier's ``settings_model``.
-        codes: by the names in the tier's ``codes``.
-        options: of its jobs: resources, queue, wall time, ...
+        name: name of the tier.
+        settings_node: node of its settings.
+        settings: validated settings: an instance of the tier's ``settings_model``.
+        codes: codes by the names in the tier's ``codes``.
+        options: options of its jobs: resources, queue, wall time, ...
         potential: library of pair potentials, or None.
-        concurrent: most processes at a time where each structure has its own, or None.
+        concurrent: largest number of processes at a time if each structure has its own, or None.
         where: path of the tier in the inputs, for messages.
     """
 
@@ -58,11 +58,11 @@ class TierResult:
 
     Attributes:
         status: ``converged`` or a reason, a short fixed identifier such as ``step_limit``.
-        detail: for people; empty where converged.
-        results: the output that energy and costs are read from by ``SingleTier.values``, or None.
-        structure: the relaxed structure, an output of the process or of one that it called, or None.
-        costs: of all jobs of the process together: ``cpu_seconds`` of all cores, or the wall time times cores where
-            that is all there is; ``evaluations`` of energy and forces.
+        detail: explanation for the user; empty if converged.
+        results: output from which ``SingleTier.values`` reads energy and costs, or None.
+        structure: relaxed structure, an output of the process or of one that it called, or None.
+        costs: costs of all jobs of the process together: ``cpu_seconds`` of all cores, or the wall time times cores if
+            only that is known; ``evaluations`` of energy and forces.
     """
 
     status: str
@@ -73,29 +73,29 @@ class TierResult:
 
     @property
     def ended(self) -> list[Any]:
-        """The part that is no node, as `fuse2.gather` takes it."""
+        """The values that are not nodes, as input of `fuse2.gather`."""
         return [self.status, self.detail, dict(self.costs)]
 
 
 def settings_of(given: TierInputs, model: type[S]) -> S:
-    """Return the settings of a tier as what they are: an instance of its model."""
+    """Return the settings of a tier as an instance of its model."""
     if not isinstance(given.settings, model):
         raise TypeError(f"{given.where}: {type(given.settings).__name__} is no {model.__name__}")
     return given.settings
 
 
 class Tier(ABC):
-    """What all tiers have.
+    """The common base of all tiers.
 
     Attributes:
-        name: that of the entry point.
-        settings_model: of the settings; defaults are in ``protocols/tiers.yaml``.
-        codes: names of the codes that it needs. The option ``--tier-code NAME=LABEL`` means the last one.
+        name: name of the entry point.
+        settings_model: model of the settings; defaults are in ``protocols/tiers.yaml``.
+        codes: names of the codes that it needs. The option ``--tier-code NAME=LABEL`` sets the last one.
         takes_potential: whether it needs a library of pair potentials; others take none.
-        comparable: settings that energies depend on; a search continues only where they are equal.
-        program: what computes, for people; by default the name.
-        citations: works to cite where a search has used it.
-        missing: what is not installed and what to do about it, or None.
+        comparable: settings that energies depend on; a search continues only if they are equal.
+        program: name of the program that computes; by default the name of the tier.
+        citations: works to cite if a search has used it.
+        missing: missing package and what to do about it, or None.
     """
 
     name: ClassVar[str]
@@ -109,12 +109,12 @@ class Tier(ABC):
 
     @classmethod
     def program_of(cls, settings: Mapping[str, Any]) -> str:  # noqa: ARG003 - for those that run several
-        """Return what computes with these settings, for people, such as ``CHGNet 0.3.0``."""
+        """Return the name of the program with these settings, such as ``CHGNet 0.3.0``."""
         return cls.program or cls.name
 
     @classmethod
     def base_settings(cls, relax: Mapping[str, Any]) -> dict[str, Any]:  # noqa: ARG003 - for those that build on it
-        """Return settings that those in ``protocols/tiers.yaml`` change.
+        """Return base settings, over which those in ``protocols/tiers.yaml`` win.
 
         Args:
             relax: ``relax.settings`` of the search: its protocol and overrides.
@@ -127,11 +127,11 @@ class Tier(ABC):
         """Check the inputs before anything is submitted.
 
         Args:
-            given: with valid settings, and with codes and potential as the tier needs them.
-            elements: of all structures.
+            given: inputs with valid settings, and with the codes and the potential that the tier needs.
+            elements: elements of all structures.
 
         Raises:
-            InputError: where an element is not known, a pseudopotential or a pair is missing, ...
+            InputError: if an element is not known, a pseudopotential or a pair is missing, ...
         """
 
 
@@ -151,8 +151,8 @@ class BatchTier(Tier):
         Args:
             given: inputs of the tier.
             trials: structures with their labels, as `fuse2.propose` makes them.
-            labels: of those to relax; all where None.
-            is_last: whether no tier follows. Else the process need not store ``structures``.
+            labels: labels of the structures to relax; all if None.
+            is_last: whether no tier follows. Otherwise the process need not store ``structures``.
         """
 
 
@@ -168,29 +168,29 @@ class SingleTier(Tier):
 
         Args:
             given: inputs of the tier.
-            structure: to relax.
+            structure: structure to relax.
         """
 
     @classmethod
     @abstractmethod
     def collect(cls, node: orm.ProcessNode) -> TierResult:
-        """Return how a process ended: exit codes become reasons.
+        """Return the result of a process: exit codes become reasons.
 
         Args:
-            node: which has ended, in whatever way: finished, excepted or killed.
+            node: process that has ended: finished, excepted or killed.
         """
 
     @classmethod
     @abstractmethod
     def values(cls, results: Mapping[str, Any], *, pressure: float, volume: float) -> dict[str, Any]:
-        """Return what a calcfunction reads from the content of ``TierResult.results``.
+        """Return the values that a calcfunction reads from the content of ``TierResult.results``.
 
         Args:
             results: plain values of the node.
-            pressure: in the settings of the tier, GPa.
-            volume: of the relaxed cell, Å³.
+            pressure: pressure in the settings of the tier, GPa.
+            volume: volume of the relaxed cell, Å³.
 
         Returns:
-            ``energy``: potential energy of the cell, without pressure times volume, eV; ``potential``: what
+            ``energy``: potential energy of the cell, without pressure times volume, eV; ``potential``: program that
             computed it, with its version.
         """

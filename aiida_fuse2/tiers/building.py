@@ -1,4 +1,4 @@
-"""From names of tiers and changes to their defaults to the inputs of a WorkChain."""
+"""The inputs of a WorkChain from names of tiers and changes to their defaults."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from .base import ASE, BatchTier, Tier
 from .registry import MAX_TIERS, check_tiers, load_tier, read_tiers, tier_key, tier_names
 
 CHANGED = ("settings", "options", "concurrent")
-"""What can be changed of a tier."""
+"""Values of a tier that can be changed."""
 
 PRESSURE = "pressure"
 
@@ -27,8 +27,8 @@ class TierChoice:
     """The tiers that a user asks for.
 
     Attributes:
-        names: in their order.
-        codes: by the name of the tier, or that and the name of the code: ``vasp``, ``gulp.worker``.
+        names: names of the tiers, in their order.
+        codes: codes by the name of the tier, or that and the name of the code: ``vasp``, ``gulp.worker``.
         potential: library of pair potentials for the tiers that take one.
     """
 
@@ -38,7 +38,7 @@ class TierChoice:
 
 
 def only_tier(relax_settings: Mapping[str, Any]) -> TierChoice:
-    """Return the tier of a search for which no other is named: that of the calculator of ``relax.settings``."""
+    """Return the default tier of a search: that of the calculator of ``relax.settings``."""
     calculator = relax_settings["calculator"]
     return TierChoice(names=[calculator if calculator in tier_names() else ASE])
 
@@ -56,16 +56,16 @@ def build_tiers(
 
     Args:
         choice: names, codes and library.
-        worker: code of the tiers that this package's worker computes, where ``choice`` names no other; or None.
-        protocol: of the search; the default one where None.
-        relax: ``relax`` of the inputs of the search: settings and options that tiers of the worker begin with. The
+        worker: code of the tiers that this package's worker computes, if ``choice`` names no other; or None.
+        protocol: protocol of the search; the default one if None.
+        relax: ``relax`` of the inputs of the search: default settings and options of tiers of the worker. The
             pressure of its settings is that of every tier.
-        overrides: by name of the tier, or its key (``t00``) where a name comes twice: ``settings``, ``options`` and
-            ``concurrent`` that win.
-        elements: of all structures.
+        overrides: overrides by name of the tier, or its key (``t00``) if a name comes twice: ``settings``, ``options``
+            and ``concurrent`` win.
+        elements: elements of all structures.
 
     Raises:
-        InputError: for the first thing that is wrong.
+        InputError: for the first wrong input.
     """
     names = list(choice.names)
     if not 1 <= len(names) <= MAX_TIERS:
@@ -90,11 +90,11 @@ def changes_of_tiers(overrides: Mapping[str, Any], names: Sequence[str]) -> list
     """Return the changes of each tier, in the order of the tiers.
 
     Args:
-        overrides: by name of the tier or its key, which wins.
-        names: of the tiers.
+        overrides: overrides by name of the tier or its key, which wins.
+        names: names of the tiers.
 
     Raises:
-        InputError: where they name no tier, or what cannot be changed of one.
+        InputError: if they name no tier, or what cannot be changed of one.
     """
     check_extent(overrides)
     keys = [tier_key(position) for position in range(len(names))]

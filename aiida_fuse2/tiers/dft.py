@@ -1,4 +1,4 @@
-"""What the tiers share that run the WorkChain of another plugin for each structure."""
+"""The common base of tiers that run the WorkChain of another plugin for each structure."""
 
 from __future__ import annotations
 
@@ -32,13 +32,13 @@ SCHEDULER_REASONS = {
     131: "invalid_account",
     140: "node_failure",
 }
-"""Reasons of the exit statuses that AiiDA gives to jobs of any plugin."""
+"""Reasons of the exit statuses that AiiDA gives to jobs of all plugins."""
 
 KBAR_PER_GPA = 10.0
 """Unit of pressure of these programs."""
 
 NOT_FINITE_MARK = "nan and inf"
-"""Part of AiiDA's message on a result that is not finite, which it cannot store."""
+"""Part of AiiDA's message on a result that is not finite and cannot be stored."""
 
 
 def missing_package(package: str, extra: str) -> str:
@@ -50,7 +50,7 @@ def require_plugin(given: TierInputs, name: str, plugin: str) -> None:
     """Check that a code is one of a plugin.
 
     Raises:
-        InputError: where it is the code of another one, or of none.
+        InputError: if it is the code of another plugin, or of none.
     """
     code = given.codes[name]
     if code.default_calc_job_plugin != plugin:
@@ -59,10 +59,10 @@ def require_plugin(given: TierInputs, name: str, plugin: str) -> None:
 
 
 def require_known(values: object, known: Collection[str], *, where: str) -> None:
-    """Check the keys of overrides: one that is misspelt would be ignored.
+    """Check the keys of overrides, since a misspelt key would be ignored.
 
     Raises:
-        InputError: where it is no mapping, or a key is not known.
+        InputError: if it is no mapping, or a key is not known.
     """
     if not isinstance(values, Mapping):
         raise InputError(where, values, f"must be a mapping of {', '.join(sorted(known))}")
@@ -72,37 +72,37 @@ def require_known(values: object, known: Collection[str], *, where: str) -> None
 
 
 def sparse_structure(elements: Collection[str]) -> orm.StructureData:
-    """Return a structure that has one atom of each element, to try inputs with."""
+    """Return a structure with one atom of each element, to test inputs."""
     symbols = sorted(elements)
     places = [(3.0 * i, 0.0, 0.0) for i in range(len(symbols))]
     return orm.StructureData(ase=Atoms(symbols, positions=places, cell=[3.0 * len(symbols), 3.0, 3.0], pbc=True))
 
 
 def try_inputs(tier: type[SingleTier], given: TierInputs, elements: Collection[str]) -> None:
-    """Make the inputs of a structure and let the process look at them, without submitting it.
+    """Make the inputs of a structure and let the process check them, without submitting it.
 
     Raises:
-        InputError: where the other plugin refuses them.
+        InputError: if the other plugin refuses them.
     """
     try:
         process_class, inputs = tier.inputs(given, sparse_structure(elements))
         problem = process_class.spec().inputs.validate(inputs)
     except InputError:
         raise
-    except Exception as error:  # whatever the other plugin raises on settings that it does not take
+    except Exception as error:  # the other plugin may raise any error on settings that it refuses
         raise InputError(f"{given.where}.settings", given.settings_node.get_dict(), one_line(error)) from error
     if problem is not None:
         raise InputError(f"{given.where}.settings", given.settings_node.get_dict(), one_line(problem))
 
 
 def jobs_of(node: orm.ProcessNode) -> list[orm.CalcJobNode]:
-    """Return the jobs of a process in the order in which they were made."""
+    """Return the jobs of a process in the order of their creation."""
     jobs = [called for called in node.called_descendants if isinstance(called, orm.CalcJobNode)]
     return sorted(jobs, key=lambda job: int(job.pk))
 
 
 def number_of_processes(job: orm.CalcJobNode) -> int:
-    """Return how many processes a job ran with."""
+    """Return the number of processes of a job."""
     if not job.get_option("withmpi"):
         return 1
     resources = dict(job.get_option("resources") or {})
@@ -114,12 +114,12 @@ class DftTier(SingleTier):
     """A tier whose process is the relax WorkChain of another plugin.
 
     Attributes:
-        process_class: the WorkChain, which has protocols.
-        plugin: entry point of the jobs, which the code must be one of.
-        reasons: by exit status of the WorkChain.
-        job_reasons: by exit status of its last job, where the WorkChain only says that a job failed.
-        results_output: where the WorkChain has the energy.
-        structure_output: where it has the relaxed structure; levels have a dot between them.
+        process_class: WorkChain, which has protocols.
+        plugin: entry point of the jobs, which the code must have.
+        reasons: reasons by exit status of the WorkChain.
+        job_reasons: reasons by exit status of its last job, if the WorkChain only says that a job failed.
+        results_output: name of the output with the energy.
+        structure_output: name of the output with the relaxed structure; levels have a dot between them.
     """
 
     settings_model: ClassVar[type[DftSettings]]
@@ -132,7 +132,7 @@ class DftTier(SingleTier):
 
     @classmethod
     def base_settings(cls, relax: Mapping[str, Any]) -> dict[str, Any]:
-        """Return the settings that it takes from the relaxation of the search.
+        """Return the settings that the tier takes from the relaxation of the search.
 
         Args:
             relax: ``relax.settings`` of the search.
@@ -141,7 +141,7 @@ class DftTier(SingleTier):
 
     @classmethod
     def check(cls, given: TierInputs, elements: Collection[str]) -> None:
-        """Refuse a code of another plugin, unknown overrides, missing potentials, and what the plugin does not take."""
+        """Refuse a code of another plugin, unknown overrides, missing potentials, and inputs refused by the plugin."""
         require_plugin(given, cls.name, cls.plugin)
         overrides = settings_of(given, cls.settings_model).overrides
         require_known(overrides, set(cls.process_class.spec().inputs), where=f"{given.where}.settings.overrides")
@@ -151,20 +151,20 @@ class DftTier(SingleTier):
     @classmethod
     @abstractmethod
     def check_settings(cls, given: TierInputs, elements: Collection[str]) -> None:
-        """Check protocol, potentials, and what overrides have in them.
+        """Check protocol, potentials, and the content of overrides.
 
         Args:
             given: inputs of the tier.
-            elements: of all structures.
+            elements: elements of all structures.
 
         Raises:
-            InputError: for the first thing that is wrong.
+            InputError: for the first wrong input.
         """
 
     @classmethod
     @abstractmethod
     def protocol_arguments(cls, given: TierInputs, structure: orm.StructureData) -> dict[str, Any]:
-        """Return ``overrides`` of the protocol, and what else the plugin takes beside code and options."""
+        """Return ``overrides`` of the protocol, and the other inputs of the plugin besides code and options."""
 
     @classmethod
     @abstractmethod
@@ -185,7 +185,7 @@ class DftTier(SingleTier):
 
     @classmethod
     def collect(cls, node: orm.ProcessNode) -> TierResult:
-        """Return how the WorkChain ended; costs are those of all processes of all its jobs."""
+        """Return the result of the WorkChain; costs are those of all processes of all its jobs."""
         costs = [(number_of_processes(job), *cls.job_costs(job)) for job in jobs_of(node)]
         seconds = round(sum(number * time for number, time, _ in costs), 4)
         total = {"cpu_seconds": seconds, "evaluations": sum(steps for _, _, steps in costs)}
@@ -199,11 +199,11 @@ class DftTier(SingleTier):
 
 
 def output_of(node: orm.ProcessNode, path: str) -> Any:
-    """Return an output of a process, or None where it has none of this name.
+    """Return an output of a process, or None if it has none of this name.
 
     Args:
         node: the process.
-        path: name of the output, with those of its namespaces before it and dots between.
+        path: name of the output after those of its namespaces, separated by dots.
     """
     found: Any = node.outputs
     for key in path.split("."):
@@ -217,9 +217,9 @@ def failure_of(node: orm.ProcessNode, reasons: Mapping[int, str], job_reasons: M
     """Return why a process gave no result.
 
     Args:
-        node: which did not finish well.
-        reasons: by exit status of the process.
-        job_reasons: by exit status of its last job, which tell more where the process only says that a job failed.
+        node: process that did not finish well.
+        reasons: reasons by exit status of the process.
+        job_reasons: reasons by exit status of its last job, which say more if the process only says that a job failed.
     """
     if node.is_killed:
         return TierResult(status=KILLED, detail=f"process {node.pk}")

@@ -29,7 +29,7 @@ def load_single_tier(name: str) -> type[SingleTier]:
     """Return a tier that takes a process for each structure.
 
     Raises:
-        InputError: where it is none, or is one of another kind.
+        InputError: if there is no such tier, or it is of another kind.
     """
     tier = load_tier(name)
     if not issubclass(tier, SingleTier):
@@ -38,11 +38,11 @@ def load_single_tier(name: str) -> type[SingleTier]:
 
 
 def collected(tier: type[SingleTier], node: orm.ProcessNode) -> TierResult:
-    """Return how a process ended; one whose outputs a tier cannot read has given a bad result.
+    """Return the result of a process; outputs that the tier cannot read are a bad result.
 
     Args:
-        tier: whose process it is.
-        node: which has ended.
+        tier: tier of the process.
+        node: process that has ended.
     """
     try:
         found = tier.collect(node)
@@ -56,15 +56,15 @@ def collected(tier: type[SingleTier], node: orm.ProcessNode) -> TierResult:
 def gather(
     tier: orm.Str, settings: orm.Dict, trials: orm.SinglefileData, ended: orm.Dict, **nodes: orm.Data
 ) -> dict[str, orm.Data]:
-    """Return results as ``fuse2.relax`` has them from processes of one structure each (``fuse2.gather``).
+    """Return results in the form of ``fuse2.relax`` from processes of one structure each (``fuse2.gather``).
 
     Args:
-        tier: its name.
-        settings: of the tier.
-        trials: of the tier.
-        ended: status, detail and costs of each structure by label, as its process ended (``TierResult.ended``).
-        nodes: ``results_LABEL``, an output that the energy is read from, and ``structure_LABEL``, as far as there
-            are some.
+        tier: name of the tier.
+        settings: settings of the tier.
+        trials: trials of the tier.
+        ended: status, detail and costs of each structure by label (``TierResult.ended``).
+        nodes: ``results_LABEL``, the output from which the energy is read, and ``structure_LABEL``, if there
+            are any.
 
     Returns:
         ``results``: a row for each structure by label; ``relaxed``: last geometries.
@@ -98,7 +98,7 @@ def _geometry(structure: orm.StructureData, start: Atoms) -> Atoms:
     """Return the geometry of a relaxed structure.
 
     Raises:
-        ValueError: where it has other atoms than the trial.
+        ValueError: if its atoms differ from those of the trial.
     """
     atoms: Atoms = structure.get_ase()
     if not same_atoms(atoms, start):
@@ -115,8 +115,8 @@ def _computed(
         ended: see ``TierResult.ended``.
         atoms: last geometry.
         values: see ``SingleTier.values``.
-        settings: of the tier.
-        tier: its name.
+        settings: settings of the tier.
+        tier: name of the tier.
     """
     status, detail, costs = ended
     energy = values.pop("energy", None)

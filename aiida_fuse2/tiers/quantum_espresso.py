@@ -21,7 +21,7 @@ try:
     from aiida_quantumespresso.workflows.pw.relax import PwRelaxWorkChain
 
     MISSING = None
-except ImportError:  # a search that has used it can be shown all the same
+except ImportError:  # a search that has used it can still be shown
     PseudoPotentialFamily = SpinType = PwRelaxWorkChain = None
     MISSING = missing_package("aiida-quantumespresso", "qe")
 
@@ -63,7 +63,7 @@ def pseudo_family(settings: QeSettings, elements: Collection[str], *, where: str
     """Return the family of pseudopotentials.
 
     Raises:
-        InputError: where there is none, or it lacks an element.
+        InputError: if there is none, or it lacks an element.
     """
     label = settings.pseudo_family
     query = orm.QueryBuilder().append(PseudoPotentialFamily, project=["*", "label"])
@@ -97,7 +97,7 @@ def protocol_overrides(settings: QeSettings) -> dict[str, Any]:
     if settings.kpoints_distance is not None:
         base["kpoints_distance"] = settings.kpoints_distance
     own = {
-        "clean_workdir": False,  # the search does it, where it is asked to
+        "clean_workdir": False,  # the search does it, if asked to
         "max_meta_convergence_iterations": settings.stages,
         **dict.fromkeys(NAMESPACES, base),
     }
@@ -138,7 +138,7 @@ class QeTier(DftTier):
 
     @classmethod
     def protocol_arguments(cls, given: TierInputs, structure: orm.StructureData) -> dict[str, Any]:  # noqa: ARG003
-        """Return overrides and the kind of spin."""
+        """Return overrides and the type of spin."""
         settings = settings_of(given, QeSettings)
         spin = SpinType.COLLINEAR if settings.spin_polarised else SpinType.NONE
         return {"overrides": protocol_overrides(settings), "spin_type": spin}
@@ -149,11 +149,11 @@ class QeTier(DftTier):
         found = job.outputs.output_parameters.get_dict() if "output_parameters" in job.outputs else {}
         steps = 0
         if "output_trajectory" in job.outputs and "energy" in job.outputs.output_trajectory.get_arraynames():
-            steps = len(job.outputs.output_trajectory.get_array("energy"))  # a program that died leaves none
+            steps = len(job.outputs.output_trajectory.get_array("energy"))  # a program that died leaves no such value
         return float(found.get("wall_time_seconds") or 0.0), steps
 
     @classmethod
     def values(cls, results: Mapping[str, Any], *, pressure: float, volume: float) -> dict[str, Any]:  # noqa: ARG003
-        """Return the total energy of pw.x, which has no pressure times volume in it."""
+        """Return the total energy of pw.x, which does not include pressure times volume."""
         version = results.get("creator_version", "")
         return {"energy": float(results["energy"]), "potential": f"pw.x {version}".strip()}

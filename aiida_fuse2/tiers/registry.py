@@ -24,12 +24,12 @@ PORTS = frozenset({"name", "settings", "codes", "options", "potential", "concurr
 """Inputs of a tier."""
 
 MAX_TIERS = 10
-"""Most tiers in a list."""
+"""Largest number of tiers in a list."""
 
 
 @cache
 def _points() -> dict[str, EntryPoint]:
-    """Return the entry points by name; of two with one name that of this package."""
+    """Return the entry points by name; if two have one name, that of this package."""
     return {point.name: point for point in sorted(entry_points(group=GROUP), key=_is_own)}
 
 
@@ -38,12 +38,12 @@ def _is_own(point: EntryPoint) -> bool:
 
 
 def tier_names() -> list[str]:
-    """Return the names of the tiers that are installed."""
+    """Return the names of the tiers installed ones."""
     return sorted(_points())
 
 
 def own_tier_names() -> frozenset[str]:
-    """Return the names of the tiers of this package; what settings of others mean is not known here."""
+    """Return the names of the tiers of this package; the settings of other tiers are not known here."""
     return frozenset(name for name, point in _points().items() if _is_own(point))
 
 
@@ -54,7 +54,7 @@ def _load(name: str) -> type[Tier]:
 
 
 def find_tier(name: str) -> type[Tier] | None:
-    """Return a tier, also one whose package is not installed, or None where a search has used one that is not there."""
+    """Return a tier, even if the package of its program is not installed, or None if there is no such tier."""
     try:
         return _load(name)
     except (KeyError, ImportError):
@@ -65,11 +65,11 @@ def load_tier(name: str, *, where: str = "tiers") -> type[Tier]:
     """Return a tier.
 
     Args:
-        name: of its entry point.
-        where: what is named in the error.
+        name: name of its entry point.
+        where: field named in the error.
 
     Raises:
-        InputError: where there is no such tier, or a package that it needs is not installed.
+        InputError: if there is no such tier, or a package that it needs is not installed.
     """
     known = tier_names()
     if name not in known:
@@ -92,11 +92,11 @@ def read_tiers(ports: Mapping[str, Mapping[str, Any]], *, where: str = "tiers") 
     """Return the tiers of an input namespace in their order.
 
     Args:
-        ports: ``t00``, ``t01``, ..., each with ``name``, ``settings``, ``codes`` and what else it has.
-        where: what is named in errors.
+        ports: ``t00``, ``t01``, ..., each with ``name``, ``settings``, ``codes`` and its other inputs.
+        where: field named in errors.
 
     Raises:
-        InputError: where the keys are others, or an input is missing, wrong, or not taken by its tier.
+        InputError: if keys are wrong, or an input is missing, wrong, or not an input of its tier.
     """
     expected = [tier_key(position) for position in range(len(ports))]
     if not 1 <= len(ports) <= MAX_TIERS or sorted(ports) != expected:
@@ -146,7 +146,7 @@ def _concurrent(ports: Mapping[str, Any], where: str) -> int | None:
 
 
 def _node(ports: Mapping[str, Any], key: str, kind: type[orm.Data], where: str) -> Any:
-    """Return an input of the right kind."""
+    """Return an input if it has the right type."""
     if not isinstance(ports.get(key), kind):
         raise InputError(f"{where}.{key}", ports.get(key), f"must be a node of the kind {kind.__name__}")
     return ports[key]
@@ -169,7 +169,7 @@ def _check_options(given: TierInputs, *, is_known: bool) -> None:
 
     Args:
         given: inputs of the tier.
-        is_known: whether its jobs have no other options than those of AiiDA.
+        is_known: whether its jobs have only the options of AiiDA.
 
     Raises:
         InputError: for the first one.
@@ -191,15 +191,15 @@ def _check_options(given: TierInputs, *, is_known: bool) -> None:
 
 
 def energy_identity(name: str, settings: Mapping[str, Any], potential: orm.SinglefileData | None) -> dict[str, Any]:
-    """Return what the energies of a tier depend on; only where that is equal can they be compared.
+    """Return the values that the energies of a tier depend on; energies are comparable only if these are equal.
 
     Args:
-        name: of the tier.
-        settings: of the tier.
+        name: name of the tier.
+        settings: settings of the tier.
         potential: library of pair potentials, or None.
     """
     tier = load_tier(name)
     identity = {key: settings.get(key) for key in tier.comparable}
-    if "calculator" not in identity:  # whose value tells the tiers of `fuse2.relax` apart
+    if "calculator" not in identity:  # its value distinguishes the tiers of `fuse2.relax`
         identity = {"tier": name, **identity}
     return identity if potential is None else {**identity, "potential": potential.uuid}

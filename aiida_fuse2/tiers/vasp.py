@@ -25,7 +25,7 @@ try:
     from parsevasp.potcar import Potcar
 
     MISSING = None
-except ImportError:  # a search that has used it can be shown all the same
+except ImportError:  # a search that has used it can still be shown
     PotcarData = RelaxOptions = VaspRelaxWorkChain = Potcar = None
     MISSING = missing_package("aiida-vasp", "vasp")
 
@@ -43,7 +43,7 @@ REASONS = {
     702: "potential_missing",
     703: "input_error",
 }
-"""Reasons of the exit statuses of ``vasp.relax``, which hands on those of ``vasp.vasp``."""
+"""Reasons of the exit statuses of ``vasp.relax``, which passes on those of ``vasp.vasp``."""
 
 JOB_REASONS = {
     333: "vasp_not_started",
@@ -66,7 +66,7 @@ def potcar_mapping(settings: VaspSettings, elements: Collection[str], *, where: 
     """Return the name of the POTCAR of each element.
 
     Raises:
-        InputError: where neither the settings nor the protocol of aiida-vasp name one.
+        InputError: if neither the settings nor the protocol of aiida-vasp name one.
     """
     base = VaspRelaxWorkChain._base_workchain  # noqa: SLF001 - the protocol of the inner WorkChain holds the names
     known = {**base.get_protocol_inputs(settings.protocol)["potential_mapping"], **settings.potentials}
@@ -77,10 +77,10 @@ def potcar_mapping(settings: VaspSettings, elements: Collection[str], *, where: 
 
 
 def check_protocol(settings: VaspSettings, *, where: str) -> None:
-    """Check that aiida-vasp has a protocol for both of its WorkChains; one of 5.1.0, ``fast``, cannot be loaded.
+    """Check that aiida-vasp has a protocol for both of its WorkChains; ``fast`` of version 5.1.0 cannot be loaded.
 
     Raises:
-        InputError: where it has none.
+        InputError: if it has none.
     """
     for chain in (VaspRelaxWorkChain, VaspRelaxWorkChain._base_workchain):  # noqa: SLF001 - as above
         try:
@@ -94,7 +94,7 @@ def potcars(settings: VaspSettings, elements: Collection[str], *, where: str) ->
     """Return the stored POTCAR of each element.
 
     Raises:
-        InputError: where there is no such family, or a file is not in it.
+        InputError: if there is no such family, or a file is not in it.
     """
     family = settings.potential_family
     if PotcarData.get_potcar_group(family) is None:
@@ -117,7 +117,7 @@ def plane_wave_cutoff(settings: VaspSettings, elements: Collection[str], *, wher
     """Return the plane-wave cutoff: ``encut``, or a multiple of the largest ENMAX of the POTCARs, eV.
 
     Raises:
-        InputError: where a POTCAR is missing, or has no ENMAX.
+        InputError: if a POTCAR is missing, or has no ENMAX.
     """
     files = potcars(settings, elements, where=where)
     if settings.encut is not None:
@@ -140,7 +140,7 @@ def protocol_overrides(settings: VaspSettings, encut: float) -> dict[str, Any]:
     with the next one; by default aiida-vasp would repeat it instead.
 
     Args:
-        settings: of the tier.
+        settings: settings of the tier.
         encut: plane-wave cutoff, eV.
     """
     incar = {"gga": "pe", "encut": round(encut, 3), **settings.incar}
@@ -214,7 +214,7 @@ class VaspTier(DftTier):
     def job_costs(cls, job: orm.CalcJobNode) -> tuple[float, int]:
         """Return CPU time and ionic steps of a job.
 
-        OUTCAR has the CPU time of one process; the others wait and work with it.
+        OUTCAR has the CPU time of one process; the others take the same time.
         """
         misc = job.outputs.misc.get_dict() if "misc" in job.outputs else {}
         seconds = float((misc.get("run_stats") or {}).get("total_cpu_time_used") or 0.0)
@@ -222,10 +222,10 @@ class VaspTier(DftTier):
 
     @classmethod
     def values(cls, results: Mapping[str, Any], *, pressure: float, volume: float) -> dict[str, Any]:
-        """Return the energy extrapolated to no smearing, from which pressure times volume is taken off.
+        """Return the energy extrapolated to no smearing, without pressure times volume.
 
-        With PSTRESS, VASP adds that to the energy of each ionic step, and not to those of electronic ones, which
-        lack a van der Waals correction in turn.
+        With PSTRESS, VASP adds pressure times volume to the energy of each ionic step, not to those of electronic
+        steps; these lack a van der Waals correction instead.
         """
         energy = float(results["total_energies"]["energy_extrapolated"])
         return {

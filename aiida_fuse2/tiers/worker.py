@@ -28,7 +28,7 @@ def required_pairs(given: TierInputs, elements: Collection[str]) -> PairLibrary:
     """Return the part of the library that a tier needs.
 
     Raises:
-        InputError: where it cannot be read, or has no potential for a pair of the elements.
+        InputError: if it cannot be read, or has no potential for a pair of the elements.
     """
     where = f"{given.where}.potential"
     if given.potential is None:
@@ -52,7 +52,7 @@ def _job_inputs(
 
 
 class RelaxTier(BatchTier):
-    """What tiers share whose job is ``fuse2.relax``."""
+    """The common base of tiers with the job ``fuse2.relax``."""
 
     settings_model = RelaxSettings
     codes = (WORKER,)
@@ -93,7 +93,7 @@ class ChgnetTier(RelaxTier):
 
     @classmethod
     def program_of(cls, settings: Mapping[str, Any]) -> str:
-        """Return it with the version of the model."""
+        """Return the name of the program with the version of the model."""
         return f"{cls.program} {settings.get('model')}"
 
     @classmethod
@@ -114,13 +114,13 @@ class PairTier(RelaxTier):
 
     @classmethod
     def check(cls, given: TierInputs, elements: Collection[str]) -> None:
-        """Refuse a library that lacks a pair, or has what the engine does not compute."""
+        """Refuse a library that lacks a pair, or has terms that the engine does not compute."""
         _require_calculator(given, PAIR)
         PairEvaluator(required_pairs(given, elements))
 
 
 class AseTier(RelaxTier):
-    """Any ASE calculator that is installed where the worker is, by the import path of its class."""
+    """Any ASE calculator that is installed with the worker, by the import path of its class."""
 
     name = ASE
     program = "an ASE calculator"
@@ -132,14 +132,14 @@ class AseTier(RelaxTier):
 
     @classmethod
     def check(cls, given: TierInputs, elements: Collection[str]) -> None:  # noqa: ARG003 - not known before it is made
-        """Refuse the calculators that are tiers of their own."""
+        """Refuse the calculators that have tiers of their own."""
         if _calculator(given) in {CHGNET, PAIR}:
             expected = "must be the import path of a class, e.g. 'ase.calculators.emt.EMT'"
             raise InputError(f"{given.where}.settings.calculator", _calculator(given), expected)
 
 
 class GulpTier(BatchTier):
-    """Pair potentials, computed by the GULP that the user has."""
+    """Pair potentials, computed by the GULP of the user."""
 
     name = GULP
     program = "GULP"

@@ -1,4 +1,4 @@
-"""What the parts of a search share."""
+"""The common base of the parts of a search."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ from .relax import RelaxTiersWorkChain
 class SearchPart(WorkChain):
     """Base of the parts of a search.
 
-    In the context, ``state`` is the UUID of the present state, ``failure`` the name of an exit code and the reason, or
-    None, ``is_cut_short`` whether the present generation is to be left out, and ``software`` the UUID of the versions.
+    In the context, ``state`` is the UUID of the current state, ``failure`` the name of an exit code and the reason, or
+    None, ``is_cut_short`` whether the current generation is to be omitted, and ``software`` the UUID of the versions.
     """
 
     @cached_property
@@ -29,7 +29,7 @@ class SearchPart(WorkChain):
         return parse_settings(SearchSettings, self.inputs.settings.get_dict())
 
     def search_state(self) -> SearchState:
-        """Return the present state."""
+        """Return the current state."""
         return SearchState.from_dict(orm.load_node(self.ctx.state).get_dict())
 
     def software(self) -> orm.Dict:
@@ -39,12 +39,12 @@ class SearchPart(WorkChain):
         return node
 
     def group(self) -> orm.Group:
-        """Return the group of the explored structures; made where it is not there."""
+        """Return the group of the explored structures; it is made if it does not exist."""
         found: orm.Group = orm.Group.collection.get_or_create(GROUP_PREFIX + str(self.node.uuid))[0]
         return found
 
     def is_cut_short(self) -> bool:
-        """Return whether the search is to leave its present generation out, and remember it."""
+        """Return whether the search is to omit its current generation, and remember it."""
         self.ctx.is_cut_short = self.ctx.is_cut_short or stop_request(self.node.pk) == STOP_NOW
         return bool(self.ctx.is_cut_short)
 
@@ -54,9 +54,9 @@ class SearchPart(WorkChain):
         """Submit structures to be relaxed in the tiers of the search.
 
         Args:
-            trials: with their labels.
+            trials: trials with their labels.
             link: label of the link to the process.
-            labels: of those to relax; all where None.
+            labels: labels of the structures to relax; all if None.
         """
         given = {} if labels is None else {"labels": orm.List(labels)}
         inputs = {"tiers": self.inputs.tiers, "trials": trials, "metadata": {"call_link_label": link}, **given}

@@ -1,4 +1,4 @@
-"""The part of a search that relaxes a generation, with jobs that may die on the way."""
+"""The part of a search that relaxes a generation, with jobs that may die before their end."""
 
 from __future__ import annotations
 
@@ -21,19 +21,19 @@ from .job_outputs import problem_of, results_of
 from .relax import INPUT_REFUSED
 
 MAX_GIVEN_UP = 3
-"""Structures given up in a row, without any result in between, after which the worker itself is to blame."""
+"""Number of structures given up in a row, without any result in between, that shows a fault of the worker."""
 
 MAX_DIED = 10
-"""Structures in a row that killed their processes after which the worker is to blame, though it has worked before."""
+"""Number of structures in a row that killed their processes that shows a fault of a worker that worked before."""
 
 
 class GenerationPart(SearchPart):
     """Steps of a search that relax the trials of a generation.
 
     In the context, ``generation`` has ``trials``, ``proposal`` and ``known`` (UUIDs), ``size`` (number of trials),
-    ``waiting`` (labels without a result), ``asked`` (those of the present jobs), ``jobs`` and ``refused`` (UUIDs of
+    ``waiting`` (labels without a result), ``asked`` (those of the current jobs), ``jobs`` and ``refused`` (UUIDs of
     jobs with and without a result that can be used), ``n_submitted`` and ``fruitless`` (rounds in a row without any
-    result); ``batch`` are the present jobs, and ``counts`` what is counted beyond a generation: ``barren`` (generations
+    result); ``batch`` are the current jobs, and ``counts`` what is counted beyond a generation: ``barren`` (generations
     in a row without a trial) and ``died`` (structures in a row that killed their process).
     """
 
@@ -41,8 +41,8 @@ class GenerationPart(SearchPart):
         """Take the trials of a generation; those that equal a relaxed structure need not be relaxed.
 
         Args:
-            trials: of the generation.
-            proposal: what is noted of them.
+            trials: trials of the generation.
+            proposal: counts of the proposal.
             index: explored structures.
         """
         labels = proposal["labels"]
@@ -65,9 +65,9 @@ class GenerationPart(SearchPart):
         self.ctx.counts.barren = 0 if labels else self.ctx.counts.barren + 1
 
     def _known(self, trials: orm.SinglefileData, index: ExploredIndex) -> orm.Dict | None:
-        """Return which trials equal a relaxed structure, or None where none does.
+        """Return which trials equal a relaxed structure, or None if none does.
 
-        Each link of a calcfunction costs more than a comparison, so it gets only what is found here.
+        Each link of a calcfunction costs more than a comparison, so it gets only the structures found here.
         """
         if not self.settings.uniqueness.skip_known:
             return None
@@ -90,13 +90,13 @@ class GenerationPart(SearchPart):
 
     def should_relax(self) -> bool:
         """Return whether trials of the generation still have to be relaxed."""
-        # nothing waits yet where the search was cut short while its first pool was filled
+        # nothing waits yet if the search was cut short while its first pool was filled
         return self.ctx.failure is None and not self.is_cut_short() and bool(self.ctx.generation.waiting)
 
     def relax_trials(self) -> None:
         """Submit the trials that have no result yet, in one job or a few."""
         present, settings, state = self.ctx.generation, self.settings, self.search_state()
-        # whom enough jobs have died on is tried alone before it is given up: it may have been another one's fault
+        # a structure on which enough jobs have died is tried alone before it is given up: another one may be the cause
         is_last = present.fruitless % settings.job_attempts == settings.job_attempts - 1
         present.asked = present.waiting[:1] if present.fruitless and is_last else present.waiting
         number = number_of_jobs(len(present.asked), state, most=settings.relax_jobs, least_seconds=settings.job_seconds)
@@ -108,7 +108,7 @@ class GenerationPart(SearchPart):
             present.n_submitted += 1
 
     def inspect_relaxation(self) -> None:
-        """Note which trials have their result; the others go into another job, since theirs died on the way."""
+        """Store which trials have their result; the others go into another job, since theirs died."""
         present, jobs = self.ctx.generation, self.ctx.batch
         useful = [job for job in jobs if results_of(job)]
         done = {label for job in useful for label in results_of(job)}
@@ -131,7 +131,7 @@ class GenerationPart(SearchPart):
         self._give_up(problem_of(died[0]))
 
     def _count_died(self, statuses: Sequence[str]) -> None:
-        """Count the structures in a row that killed their processes, and end the search where it cannot be they."""
+        """Count the structures in a row that killed their processes, and end the search if these are too many."""
         counts = self.ctx.counts
         if any(status != Failure.DIED for status in statuses):
             counts.died = 0
@@ -156,7 +156,7 @@ class GenerationPart(SearchPart):
     def jobs_of_generation(self) -> list[orm.ProcessNode]:
         """Return the processes with results of the generation.
 
-        Those without one good result come first: they name the failures of trials for which no job had any.
+        Processes without a good result come first: they name the failures of trials for which no job had one.
         """
         return [orm.load_node(uuid) for uuid in [*self.ctx.generation.refused, *self.ctx.generation.jobs]]
 

@@ -1,4 +1,4 @@
-"""What the jobs of a search have left behind: results, structures, reasons, folders."""
+"""The outputs of the jobs of a search: results, structures, reasons, folders."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from aiida_fuse2.query.links import STRUCTURE_LINK
 
 
 def problem_of(job: orm.ProcessNode) -> str:
-    """Return why a job gave no output, or has not finished all."""
+    """Return why a job gave no output, or has not finished all structures."""
     return str(job.exit_message or f"job {job.pk} is {job.process_state.value}; see `verdi process report {job.pk}`")
 
 
 def results_of(job: orm.ProcessNode) -> dict[str, Any]:
-    """Return the results of a job by label, as far as it got; none where not one of them can be used."""
+    """Return the results that a job has finished, by label; empty if none of them can be used."""
     rows: dict[str, Any] = job.outputs.results["by_label"] if "results" in job.outputs else {}
     return {} if all(row.get("status") == Failure.BAD_RESULT for row in rows.values()) else rows
 
@@ -35,7 +35,7 @@ def structures_of(jobs: Sequence[orm.ProcessNode]) -> dict[str, orm.StructureDat
 
 
 def complete_extras(rows: Sequence[Mapping[str, Any]], structures: Mapping[str, orm.StructureData]) -> None:
-    """Mark duplicates, and give extras to structures that came out of the cache without them."""
+    """Mark duplicates, and give extras to structures that came from the cache without them."""
     with get_manager().get_profile_storage().transaction():  # one commit for all
         for row in rows:
             node = structures.get(row["label"])
@@ -46,11 +46,11 @@ def complete_extras(rows: Sequence[Mapping[str, Any]], structures: Mapping[str, 
 def remove_folders(process: orm.ProcessNode) -> None:
     """Remove the folders of all jobs of a process from their computers.
 
-    What came out of the cache has the folder of another job, perhaps of one that came with an archive.
+    A job from the cache has the folder of another job, perhaps of one that came with an archive.
     """
     for node in process.called_descendants:
         if isinstance(node, orm.CalcJobNode) and not node.base.caching.is_created_from_cache:
             try:
                 node.outputs.remote_folder._clean()  # noqa: SLF001 - AiiDA has no public method for it
             except (OSError, KeyError, AttributeError):
-                continue  # already gone, or never made
+                continue  # already removed, or never made

@@ -1,4 +1,4 @@
-"""The part of a search that knows its targets."""
+"""The part of a search that handles its targets."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ from .job_outputs import problem_of, results_of, structures_of
 
 
 class TargetsPart(SearchPart):
-    """Steps of a search that are about its targets.
+    """Steps of a search with its targets.
 
-    In the context, ``targets`` has UUID, and row of results where it was relaxed, of each target by name.
+    In the context, ``targets`` has the UUID of each target by name and, if it was relaxed, its row of results.
     """
 
     def relax_targets(self) -> ToContext | None:
@@ -35,7 +35,7 @@ class TargetsPart(SearchPart):
         return ToContext(target_job=self.submit_relaxation(trials, TARGETS_LINK))
 
     def take_targets(self) -> None:
-        """Note the targets as they were relaxed, or as they were given where that has failed."""
+        """Store the targets as relaxed, or as given if their relaxation failed."""
         job = self.ctx.get("target_job")
         rows, relaxed = ({}, {}) if job is None else (results_of(job), structures_of([job]))
         self.ctx.targets = {}
@@ -45,7 +45,7 @@ class TargetsPart(SearchPart):
             row = None if node is None else rows[label]
             self.ctx.targets[name] = {"uuid": (given if node is None else node).uuid, "row": row}
             if node is not None and row is not None:
-                if EXTRAS_KEY in node.base.extras.all:  # which mark what was explored
+                if EXTRAS_KEY in node.base.extras.all:  # these mark explored structures
                     node.base.extras.delete(EXTRAS_KEY)
                 self.report(f"target {name}: {row['energy']:.4f} eV/atom, {group_text(row)}")
             elif job is not None:
@@ -53,11 +53,11 @@ class TargetsPart(SearchPart):
                 self.report(f"target {name} could not be relaxed ({reason}): structures are compared with it as given")
 
     def target_uuids(self) -> dict[str, str]:
-        """Return the UUIDs of the targets, as structures are compared with them, by name."""
+        """Return the UUIDs of the targets in the geometry used for comparison, by name."""
         return {name: target["uuid"] for name, target in self.ctx.targets.items()}
 
     def match_inputs(self, targets: Mapping[str, FoundTarget]) -> dict[str, orm.Data]:
-        """Return the inputs of ``resume`` that are about targets that earlier searches had found."""
+        """Return the inputs of ``resume`` on targets that earlier searches had found."""
         rows = {name: [found.label, found.structure_number, found.energy] for name, found in targets.items()}
         nodes = {TARGET_PREFIX + name: orm.load_node(self.ctx.targets[name]["uuid"]) for name in targets}
         return {"matches": orm.Dict(rows), **self.nodes_found(targets), **nodes}
@@ -73,11 +73,11 @@ class TargetsPart(SearchPart):
         return {TARGET_PREFIX + n: orm.load_node(uuid) for n, uuid in self.target_uuids().items() if n not in found}
 
     def report_targets(self, state: SearchState, names: Sequence[str], rows: Mapping[str, Mapping[str, Any]]) -> None:
-        """Tell of targets that were found.
+        """Report targets that were found.
 
         Args:
-            state: after it.
-            names: of the targets.
+            state: state after the generation.
+            names: names of the targets.
             rows: space groups of the structures that equal them, by label.
         """
         for name in names:

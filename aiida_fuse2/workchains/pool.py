@@ -1,4 +1,4 @@
-"""The part of a search that keeps its pool: who fills it, what is added, how often a job may fail."""
+"""The part of a search that handles its pool: filling it, adding structures, and failures of its jobs."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ from .relax import INPUT_REFUSED
 from .search_inputs import fills_pool_by_job, ranking_settings
 
 EMPTY_POOL = 420
-"""Exit status of a pool job that another attempt would not help."""
+"""Exit status of a pool job after which another attempt is useless."""
 
 
 class PoolPart(SearchPart):
     """Steps of a search that fill its pool.
 
-    In the context, ``pool`` has ``node`` (UUID of the pool, or None), ``left`` (structures that wait in it; more than
-    none until the first draw tells), ``number`` (of the next pool), ``failures`` (jobs in a row that gave none),
-    ``checkpoint`` (UUID of what the last of them had finished, or None) and ``taken`` (UUIDs of the files of the user
-    that were put into it) and ``job`` (that fills it).
+    In the context, ``pool`` has ``node`` (UUID of the pool, or None), ``left`` (structures left in it; more than
+    zero until the first draw), ``number`` (number of the next pool), ``failures`` (jobs in a row that gave none),
+    ``checkpoint`` (UUID of the checkpoint of the last of them, or None), ``taken`` (UUIDs of the files of the user
+    that were put into it) and ``job`` (job that fills it).
     """
 
     def begin_pool(self) -> None:
@@ -49,7 +49,7 @@ class PoolPart(SearchPart):
             pool.number = state.pool_number + 1 if state.generation else 0
         else:
             number = pool_number(earlier)
-            # whether nothing was drawn from it yet; a first pool may have the number that stands for none
+            # whether nothing was drawn from it yet; a first pool can have the number that means no pool
             is_fresh = state.generation == 0 or number != state.pool_number or not state.pool_positions
             pool.node, pool.left = earlier.uuid, 1 if is_fresh else state.pool_remaining
             pool.number = number + 1
@@ -99,9 +99,9 @@ class PoolPart(SearchPart):
         return ToContext(**{"pool.job": self.submit(GenerateCalculation, **inputs)})
 
     def inspect_pool(self) -> None:
-        """Take over the pool; without one a search that has begun continues with its random generator.
+        """Take over the pool; without a pool a search that has begun continues with its random generator.
 
-        Another job resumes one that was killed.
+        Another job resumes a killed one.
         """
         pool, job = self.ctx.pool, self.ctx.pool.job
         pool.checkpoint = job.outputs.checkpoint.uuid if "checkpoint" in job.outputs else None

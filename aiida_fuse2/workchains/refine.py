@@ -1,4 +1,4 @@
-"""The best structures of searches through further tiers (``fuse2.refine``)."""
+"""Relaxation of the best structures of searches in further tiers (``fuse2.refine``)."""
 
 from __future__ import annotations
 
@@ -49,17 +49,22 @@ def _validate_inputs(inputs: Mapping[str, Any]) -> str | None:
 
 
 MAX_GIVEN_UP = 3
-"""Structures given up one by one, without any result, after which the worker itself is to blame."""
+"""Number of structures given up one by one, without any result, that shows a fault of the worker."""
 
 
 class Fuse2RefineWorkChain(WorkChain):
-    """Relaxes the best structures of searches in further tiers, and ranks them anew."""
+    """Relaxes the best structures of searches in further tiers, and ranks them again."""
 
     @classmethod
     def define(cls, spec: WorkChainSpec) -> None:
         """Define inputs, outline, outputs and exit codes."""
         super().define(spec)
-        spec.input("settings", valid_type=orm.Dict, validator=_validate_settings, help="See `RefineSettings`.")
+        spec.input(
+            "settings",
+            valid_type=orm.Dict,
+            validator=_validate_settings,
+            help="Settings of the refinement (see `RefineSettings`).",
+        )
         spec.input(
             "selection",
             valid_type=orm.Dict,
@@ -74,9 +79,9 @@ class Fuse2RefineWorkChain(WorkChain):
         spec.output(
             "ranked",
             valid_type=orm.Dict,
-            help="Structures by their energy after the tiers, with rank and energy before and after; then what failed.",
+            help="Structures by their energy after the tiers, with rank and energy before and after; failed ones last.",
         )
-        spec.output("structure", valid_type=orm.StructureData, required=False, help="That of lowest energy.")
+        spec.output("structure", valid_type=orm.StructureData, required=False, help="The structure of lowest energy.")
         spec.output_namespace(
             "structures", valid_type=orm.StructureData, dynamic=True, help="Refined structures by label."
         )
@@ -95,14 +100,14 @@ class Fuse2RefineWorkChain(WorkChain):
         """Return a builder for structures of a ranking.
 
         Args:
-            rows: of ``query.ranked`` or ``query.combined``, in their order.
-            tiers: through which the structures go.
-            code: the worker.
-            protocol: of searches, whose relaxation tiers of the worker begin with.
-            overrides: nested inputs that win: ``settings``, ``relax`` (what those tiers begin with) and ``tiers``.
+            rows: rows of ``query.ranked`` or ``query.combined``, in their order.
+            tiers: tiers that relax the structures.
+            code: code of the worker.
+            protocol: protocol of searches; its relaxation gives the defaults of tiers of the worker.
+            overrides: nested inputs that win: ``settings``, ``relax`` (defaults of these tiers) and ``tiers``.
 
         Raises:
-            InputError: for the first thing that is wrong.
+            InputError: for the first wrong input.
         """
         changes = dict(overrides or {})
         of_tiers, relax = changes.pop("tiers", None) or {}, changes.pop("relax", None) or {}
@@ -143,7 +148,7 @@ class Fuse2RefineWorkChain(WorkChain):
         return bool(self.ctx.waiting) and not is_hopeless and self.ctx.failure is None
 
     def relax_structures(self) -> ToContext:
-        """Submit those that have no result; in the end one by one, since jobs may have died on others."""
+        """Submit structures without a result; in the end one by one, since jobs may have died on others."""
         self.ctx.asked = self.ctx.waiting[:1] if self.ctx.attempts >= max(self._attempts() - 1, 1) else self.ctx.waiting
         inputs: dict[str, Any] = {"trials": orm.load_node(self.ctx.trials), "tiers": self.inputs.tiers}
         if len(self.ctx.asked) < len(self.inputs.structures):
@@ -152,7 +157,7 @@ class Fuse2RefineWorkChain(WorkChain):
         return ToContext(process=self.submit(RelaxTiersWorkChain, **inputs))
 
     def inspect_relaxation(self) -> None:
-        """Note which have their result; jobs died on the others, and they are tried again."""
+        """Store which have their result; jobs died on the others, and these are tried again."""
         process = self.ctx.process
         self.ctx.attempts += 1
         if not process.is_finished_ok:
@@ -171,7 +176,7 @@ class Fuse2RefineWorkChain(WorkChain):
         return parse_settings(RefineSettings, self.inputs.settings.get_dict()).job_attempts
 
     def finalise(self) -> ExitCode | None:
-        """Rank what was relaxed, and attach it."""
+        """Rank the relaxed structures, and attach them."""
         seal_orphans(self.node)
         if self.ctx.failure is not None:
             return self.exit_codes.ERROR_INPUT_REFUSED.format(reason=self.ctx.failure)

@@ -1,4 +1,4 @@
-"""A batch of structures through tiers of relaxation (``fuse2.relax_tiers``)."""
+"""Relaxation of a batch of structures in tiers (``fuse2.relax_tiers``)."""
 
 from __future__ import annotations
 
@@ -34,12 +34,12 @@ from aiida_fuse2.tiers.registry import tier_key
 from .job_outputs import problem_of
 
 INPUT_REFUSED = 311
-"""Exit status of a job, and of this WorkChain, that another attempt would not help."""
+"""Exit status of a job, and of this WorkChain, after which another attempt is useless."""
 
 TIERS_HELP = (
-    "Tiers in their order, `t00`, `t01`, ...: each with `name` (Str), `settings` (Dict), `codes` by name, and as it "
+    "Tiers in their order, `t00`, `t01`, ...: each with `name` (Str), `settings` (Dict), `codes` by name, and if it "
     "needs them `options` of its jobs (Dict), `potential` (SinglefileData), `concurrent` (Int): most processes at a "
-    "time where each structure has its own."
+    "time if each structure has its own process."
 )
 
 
@@ -52,7 +52,7 @@ def validate_tiers(ports: Mapping[str, Any]) -> None:
 
 @validator
 def _validate_inputs(inputs: Mapping[str, Any]) -> None:
-    """Check what the tiers do with the structures."""
+    """Check the tiers together with the structures."""
     if "trials" not in inputs or "tiers" not in inputs:
         return  # reported as a missing input
     labels = inputs["labels"].get_list() if "labels" in inputs else None
@@ -65,8 +65,8 @@ def _validate_inputs(inputs: Mapping[str, Any]) -> None:
 class RelaxTiersWorkChain(WorkChain):
     """Relaxes a batch of structures in an ordered list of tiers.
 
-    Inputs, outputs and the exit codes that another attempt depends on are those of ``fuse2.relax``. A structure that
-    fails in a tier leaves with the reason and the name of the tier; the others continue.
+    It has the inputs and outputs of ``fuse2.relax``, and its exit codes that decide about another attempt. A structure
+    that fails in a tier ends with the reason and the name of the tier; the others continue.
     """
 
     @classmethod
@@ -74,9 +74,7 @@ class RelaxTiersWorkChain(WorkChain):
         """Define inputs, outline, outputs and exit codes."""
         super().define(spec)
         spec.input("trials", valid_type=orm.SinglefileData, help="Trials as extended XYZ, from `fuse2.propose`.")
-        spec.input(
-            "labels", valid_type=orm.List, required=False, help="Labels of those to relax; all of them by default."
-        )
+        spec.input("labels", valid_type=orm.List, required=False, help="Labels of the trials to relax; all by default.")
         spec.input_namespace("tiers", dynamic=True, valid_type=orm.Data, validator=validate_tiers, help=TIERS_HELP)
         spec.inputs.validator = _validate_inputs
         spec.outline(
@@ -114,12 +112,12 @@ class RelaxTiersWorkChain(WorkChain):
         self.ctx.n_left = len(self._first_labels())
 
     def should_continue(self) -> bool:
-        """Return whether there is another tier, and any structure left for it."""
+        """Return whether there is another tier, and a structure left for it."""
         is_left = not self.ctx.is_refused and self.ctx.position < len(self.inputs.tiers) and self.ctx.n_left > 0
         return is_left and not self._is_asked_to_stop()
 
     def begin_tier(self) -> None:
-        """Make what the processes of a tier start from."""
+        """Make the trials that the processes of a tier start from."""
         self.ctx.is_submitted = False
         self.ctx.waiting = []
         if issubclass(self._tier(), SingleTier):
@@ -138,7 +136,7 @@ class RelaxTiersWorkChain(WorkChain):
         return is_active or (len(called) < len(self.ctx.waiting) and not self._is_asked_to_stop())
 
     def submit_tier(self) -> ToContext | None:
-        """Submit the job of a batch, or as many single processes as may run, and wait for the earliest."""
+        """Submit the job of a batch, or as many single processes as can run, and wait for the earliest."""
         tier, given = self._tier(), self._given()
         if issubclass(tier, BatchTier):
             is_last = self.ctx.position + 1 == len(self.inputs.tiers)
@@ -154,9 +152,9 @@ class RelaxTiersWorkChain(WorkChain):
         return ToContext(process=orm.load_node(active[0])) if active else None
 
     def _submit_singles(self, tier: type[SingleTier], given: TierInputs) -> list[int]:
-        """Fill the free places, and return the processes that have not ended, the earliest first.
+        """Submit processes up to the limit, and return those that have not ended, the earliest first.
 
-        What was submitted is read from the graph: a step that runs twice, after a kill, submits nothing twice.
+        The submitted processes are read from the graph: a step that runs twice, after a kill, submits nothing twice.
         """
         seal_orphans(self.node)
         called = self._called_singles()
@@ -189,7 +187,7 @@ class RelaxTiersWorkChain(WorkChain):
             self.ctx.trials = trials.uuid
 
     def _take_batch(self) -> tuple[orm.Dict, orm.SinglefileData] | None:
-        """Return what a job has finished, or None where that is nothing."""
+        """Return the finished results of a job, or None if there are none."""
         job = self.ctx.process
         if not job.is_finished_ok:
             self.ctx.problem = f"{self._given().name}: {problem_of(job)}"
@@ -219,7 +217,7 @@ class RelaxTiersWorkChain(WorkChain):
         return outputs["results"], outputs["relaxed"]
 
     def finalise(self) -> ExitCode | None:
-        """Attach what all tiers have given; what a job that died had finished is kept."""
+        """Attach the results of all tiers; the finished results of a job that died are kept."""
         seal_orphans(self.node)
         tiers = read_tiers(self.inputs.tiers)
         nodes: dict[str, orm.Data] = {}
@@ -250,7 +248,7 @@ class RelaxTiersWorkChain(WorkChain):
         return None
 
     def _joined(self, names: Sequence[str], nodes: Mapping[str, orm.Data]) -> Mapping[str, orm.Data] | None:
-        """Return ``results`` and ``relaxed`` of all tiers together; what the only one has given needs no other node."""
+        """Return ``results`` and ``relaxed`` of all tiers together; the outputs of a single tier need no new node."""
         if not nodes:
             return None
         if len(names) == 1:
@@ -259,19 +257,19 @@ class RelaxTiersWorkChain(WorkChain):
         return joined
 
     def _mark_structures(self, rows: Mapping[str, Any]) -> dict[str, orm.StructureData]:
-        """Return the structures that the last tier has relaxed by label, with what is asked for most as an extra."""
+        """Return the structures that the last tier has relaxed by label, with the most queried values as an extra."""
         infos = {trial.info.label: trial.info for trial in trials_from_text(self.inputs.trials.get_content())}
         structures = self._last_structures({label for label, row in rows.items() if row["status"] == CONVERGED})
         with get_manager().get_profile_storage().transaction():  # one commit for all
             for label, node in structures.items():
                 if len(self.inputs.tiers) == 1 and EXTRAS_KEY in node.base.extras.all:
-                    continue  # the parser of its job has done so
+                    continue  # the parser of its job has set it
                 node.label = label
                 node.base.extras.set(EXTRAS_KEY, structure_extras({**infos[label].to_dict(), **rows[label]}))
         return structures
 
     def _last_structures(self, labels: set[str]) -> dict[str, orm.StructureData]:
-        """Return the relaxed structures of the last tier; there are none where it was not reached."""
+        """Return the relaxed structures of the last tier; there are none if it was not reached."""
         if not labels:
             return {}
         tier = load_tier(read_tiers(self.inputs.tiers)[-1].name)
@@ -283,10 +281,10 @@ class RelaxTiersWorkChain(WorkChain):
         found = {label: collected(single, orm.load_node(called[label][0])).structure for label in sorted(labels)}
         return {label: node for label, node in found.items() if node is not None}
 
-    # --- what the steps share -----------------------------------------------------------------------
+    # --- helpers of the steps -----------------------------------------------------------------------
 
     def _given(self) -> TierInputs:
-        """Return the inputs of the present tier."""
+        """Return the inputs of the current tier."""
         return read_tiers(self.inputs.tiers)[self.ctx.position]
 
     def _tier(self) -> type[BatchTier | SingleTier]:
@@ -300,7 +298,7 @@ class RelaxTiersWorkChain(WorkChain):
         return bool(stop_request(self.node.pk) == STOP_NOW)
 
     def _labels_of_tier(self) -> orm.List | None:
-        """Return the input ``labels`` for the first tier; what later ones get holds nothing else."""
+        """Return the input ``labels`` for the first tier; later tiers get only these structures."""
         return self.inputs.labels if self.ctx.position == 0 and "labels" in self.inputs else None
 
     def _first_labels(self) -> list[str]:

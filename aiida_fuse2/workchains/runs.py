@@ -21,21 +21,21 @@ from aiida_fuse2.query.stopping import STOP_EXTRA, stop_request
 from .search import Fuse2WorkChain
 
 PAPER_RUNS = 3
-"""Runs per experiment in the paper."""
+"""Number of runs per experiment in the paper."""
 
 MAX_RUNS = 1000
-"""Most runs; each takes a search, and they are compared with one another."""
+"""Largest number of runs; each is a search, and they are compared with one another."""
 
 
 FOUND = ("structure", "ranked", "state")
-"""Outputs of a search that runs are compared by."""
+"""Outputs of a search that are compared between runs."""
 
 STOPPED = 700
 """Exit status of searches, and of runs, that were stopped on request."""
 
 
 def _number_problem(number: int) -> str | None:
-    """Return what is wrong with a number of runs, or None."""
+    """Return the problem of a number of runs, or None."""
     if number < 1:
         return "must be at least 1"
     return f"must be at most {MAX_RUNS}" if number > MAX_RUNS else None
@@ -49,19 +49,19 @@ def _validate_number(node: orm.Int, _: object) -> str | None:
 @validator
 def _validate_seeds(inputs: Mapping[str, Any]) -> None:
     """Check the seeds of all runs."""
-    if "runs" in inputs and "settings" in inputs.get("search", {}):  # else a missing input is reported
+    if "runs" in inputs and "settings" in inputs.get("search", {}):  # otherwise a missing input is reported
         _check_seeds(inputs["search"]["settings"], inputs["runs"].value)
 
 
 def _check_seeds(settings: orm.Dict, runs: int) -> None:
     """Refuse a seed that is too large for the last run."""
     seed = settings.get_dict().get("seed")
-    if isinstance(seed, int) and seed + runs - 1 > MAX_SEED:  # what else is wrong with it, the search tells
+    if isinstance(seed, int) and seed + runs - 1 > MAX_SEED:  # the search reports other problems of it
         raise InputError("settings.seed", seed, f"run {runs - 1} has it plus {runs - 1}: at most {MAX_SEED - runs + 1}")
 
 
 class Fuse2RunsWorkChain(WorkChain):
-    """Makes several independent runs of one search and compares what they find."""
+    """Makes several independent runs of one search and compares their results."""
 
     @classmethod
     def define(cls, spec: WorkChainSpec) -> None:
@@ -78,7 +78,7 @@ class Fuse2RunsWorkChain(WorkChain):
             valid_type=orm.Int,
             serializer=orm.to_aiida_type,
             validator=_validate_number,
-            help="How many runs.",
+            help="Number of runs.",
         )
         spec.input(
             "concurrent",
@@ -86,7 +86,7 @@ class Fuse2RunsWorkChain(WorkChain):
             required=False,
             serializer=orm.to_aiida_type,
             validator=_validate_number,
-            help="How many of them may run at a time; all where it is left out.",
+            help="Largest number of runs at a time; all if omitted.",
         )
         spec.inputs.validator = _validate_seeds
         spec.outline(while_(cls.should_continue)(cls.submit_searches), cls.finalise)
@@ -120,17 +120,17 @@ class Fuse2RunsWorkChain(WorkChain):
 
         Args:
             composition: formula, e.g. ``SrTiO3``.
-            code: the installed command ``aiida-fuse2-worker``.
+            code: installed command ``aiida-fuse2-worker``.
             protocol: ``fast``, ``balanced`` (default) or ``stringent``.
             overrides: nested inputs of the search that win over the protocol, e.g. ``{'settings': {'seed': 10}}``.
-            runs: how many; run i has the seed of the settings plus i.
-            concurrent: how many of them may run at a time; all where None.
+            runs: number of runs; run i has the seed of the settings plus i.
+            concurrent: largest number of runs at a time; all if None.
             structures: explicit starting structures in the graph, for every run.
             pool: starting structures as a pool node (from files), for every run.
             options: options of all jobs, e.g. ``{'queue_name': 'short'}``.
 
         Raises:
-            InputError: where a setting is wrong, or no given structure fits.
+            InputError: if a setting is wrong, or no given structure fits.
         """
         search = Fuse2WorkChain.get_builder_from_protocol(
             composition, code, protocol, overrides, structures=structures, pool=pool, options=options
@@ -145,11 +145,11 @@ class Fuse2RunsWorkChain(WorkChain):
 
         Args:
             search: builder of ``Fuse2WorkChain``.
-            runs: how many.
-            concurrent: how many of them may run at a time; all where None.
+            runs: number of runs.
+            concurrent: largest number of runs at a time; all if None.
 
         Raises:
-            InputError: where a number or the seed is out of range, or the search is to continue from a state.
+            InputError: if a number or the seed is out of range, or the search is to continue from a state.
         """
         for name, number in (("runs", runs), ("concurrent", concurrent)):
             problem = None if number is None else _number_problem(number)
@@ -176,9 +176,9 @@ class Fuse2RunsWorkChain(WorkChain):
         return is_one_left or any(not search.has_ended for search in searches)
 
     def submit_searches(self) -> ToContext | None:
-        """Begin as many searches as may run, and wait for the earliest of those that run.
+        """Begin as many searches as can run, and wait for the earliest of the running ones.
 
-        When that one has ended, so may have others, and their places are filled as well. What was begun is
+        When it has ended, others may have ended, too, and all are replaced. The begun searches are
         read from the graph: a step that runs twice, after a kill, begins nothing twice.
         """
         seal_orphans(self.node)
@@ -189,7 +189,7 @@ class Fuse2RunsWorkChain(WorkChain):
         if stop_request(self.node.pk) is None:
             free = max(concurrent - len(active), 0)
             active += [self._submit_search(run) for run in range(len(searches), runs)[:free]]
-        request = stop_request(self.node.pk)  # again: who asked in between did not see the new searches
+        request = stop_request(self.node.pk)  # again: a request in between did not see the new searches
         for pk in active if request is not None else []:
             orm.load_node(pk).base.extras.set(STOP_EXTRA, request)
         return ToContext(waited=orm.load_node(active[0])) if active else None
@@ -205,7 +205,7 @@ class Fuse2RunsWorkChain(WorkChain):
         return int(node.pk)
 
     def finalise(self) -> ExitCode | None:
-        """Compare the runs and attach the lowest; runs that failed count with what they had found."""
+        """Compare the runs and attach the lowest; failed runs count with the structures that they found."""
         seal_orphans(self.node)
         searches = [orm.load_node(search.pk) for search in searches_of_runs(self.node.pk)]
         found = {
@@ -241,7 +241,7 @@ class Fuse2RunsWorkChain(WorkChain):
         return self.exit_codes.STOPPED_ON_REQUEST.format(reason=f"{ended} of {runs} runs had ended before.")
 
     def _software(self) -> orm.Dict:
-        """Return the versions of the packages of this process, one node for all."""
+        """Return the versions of the packages of this process, one node for all runs."""
         node = software_node(self.ctx.get("software"))
         self.ctx.software = node.uuid
         return node
@@ -254,7 +254,7 @@ def pruned(values: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _ending(search: orm.WorkChainNode) -> str:
-    """Return how a search ended, in words."""
+    """Return how a search ended, as text."""
     if search.is_finished_ok:
         return "finished"
     return str(search.exit_message or f"search {search.pk} is {search.process_state.value}")

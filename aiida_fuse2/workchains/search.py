@@ -36,7 +36,7 @@ from .search_builder import get_builder_from_protocol
 from .search_inputs import define_inputs
 
 MAX_BARREN = 3
-"""Generations in a row for which no trial could be made, after which a search ends."""
+"""A search ends after this many generations in a row for which no trial could be made."""
 
 
 class Fuse2WorkChain(TargetsPart, PoolPart, GenerationPart):
@@ -68,11 +68,18 @@ class Fuse2WorkChain(TargetsPart, PoolPart, GenerationPart):
     def _define_outputs(cls, spec: WorkChainSpec) -> None:
         spec.output("structure", valid_type=orm.StructureData, required=False, help="The structure of lowest energy.")
         spec.output("energy", valid_type=orm.Float, required=False, help="Its energy (enthalpy), eV/atom.")
-        spec.output("ranked", valid_type=orm.Dict, required=False, help="Unique explored structures, lowest first.")
         spec.output(
-            "history", valid_type=orm.ArrayData, required=False, help="One row per trial, one array per column."
+            "ranked", valid_type=orm.Dict, required=False, help="Unique explored structures, lowest energy first."
         )
-        spec.output("state", valid_type=orm.Dict, required=False, help="The last state: counters, walkers, the best.")
+        spec.output(
+            "history",
+            valid_type=orm.ArrayData,
+            required=False,
+            help="History of all trials: one row per trial, one array per column.",
+        )
+        spec.output(
+            "state", valid_type=orm.Dict, required=False, help="The last state: counters, walkers, the best structure."
+        )
         spec.exit_code(201, "ERROR_STATE_UNUSABLE", message="The search cannot continue from its state: {reason}")
         spec.exit_code(
             301, "ERROR_RELAXATION_JOB_FAILED", message="The relaxation jobs give no results (any more): {reason}"
@@ -87,7 +94,7 @@ class Fuse2WorkChain(TargetsPart, PoolPart, GenerationPart):
     get_builder_from_protocol = classmethod(get_builder_from_protocol)
 
     def on_create(self) -> None:
-        """Note what is run here, so that it can be told from what came with an archive."""
+        """Store what is run here, to distinguish it from the contents of archives."""
         super().on_create()
         remember(parts_of(self.node))
 
@@ -96,7 +103,7 @@ class Fuse2WorkChain(TargetsPart, PoolPart, GenerationPart):
     def setup(self) -> None:
         """Start from the first state, or from that of an earlier search.
 
-        The group is made here, so that it is there from the beginning.
+        The group is made here, so that it exists from the beginning.
         """
         self.ctx.failure = self.ctx.limit = None
         self.ctx.is_cut_short = False
@@ -160,7 +167,7 @@ class Fuse2WorkChain(TargetsPart, PoolPart, GenerationPart):
         return self.ctx.limit is None and self._has_room() and stop_request(self.node.pk) is None
 
     def _has_room(self) -> bool:
-        """Return whether there is space for another generation; the little that is left is for the results."""
+        """Return whether there is space for another generation; the remaining space is for the results."""
         free, folder = least_free()
         least = self.settings.min_free_disk
         if free / 1e9 < least:
@@ -195,7 +202,7 @@ class Fuse2WorkChain(TargetsPart, PoolPart, GenerationPart):
         self.begin_generation(outputs["trials"], outputs["proposal"], self._explored())
 
     def decide_generation(self) -> None:
-        """Decide on the relaxed trials, and note what the next generation needs."""
+        """Decide on the relaxed trials, and store the values that the next generation needs."""
         if self.ctx.failure is not None or self.ctx.is_cut_short:
             return
         jobs, present = self.jobs_of_generation(), self.ctx.generation
@@ -214,7 +221,7 @@ class Fuse2WorkChain(TargetsPart, PoolPart, GenerationPart):
         self._take_over(outputs["state"], outputs["record"].get_dict(), structures_of(jobs))
 
     def finalise(self) -> ExitCode | None:
-        """Attach the outputs; a search that ended badly keeps what it has found."""
+        """Attach the outputs; a search that ended badly keeps the structures that it has found."""
         seal_orphans(self.node)
         state = self.search_state()
         records = {
@@ -276,16 +283,16 @@ class Fuse2WorkChain(TargetsPart, PoolPart, GenerationPart):
     def _take_over(
         self, state_node: orm.Dict, record: dict[str, list[Any]], structures: dict[str, orm.StructureData]
     ) -> None:
-        """Make a decided state the present one, and mark its structures for cheap questions."""
+        """Make a decided state the current one, and mark its structures for cheap queries."""
         rows = columns_to_rows(record)
-        if self._index is not None:  # else it will be read from the records, these rows included
+        if self._index is not None:  # otherwise it will be read from the records, with these rows
             self._index.add_rows(rows)
         if structures:
             self.group().add_nodes(list(structures.values()))
         complete_extras(rows, structures)
         state = SearchState.from_dict(state_node.get_dict())
         uuids = {**self.ctx.structures, **{label: node.uuid for label, node in structures.items()}}
-        missing = [label for label in state.labels_needed if label not in uuids]  # a walker went to a known structure
+        missing = [label for label in state.labels_needed if label not in uuids]  # a walker moved to a known structure
         uuids.update(find_structures(self.node.pk, missing))
         self.ctx.structures = {label: uuids[label] for label in state.labels_needed}
         self.ctx.state = state_node.uuid

@@ -1,4 +1,4 @@
-"""From a protocol and what a user changes of it to the inputs of a search.
+"""The inputs of a search from a protocol and the changes of a user.
 
 ``get_builder_from_protocol`` is a class method of ``Fuse2WorkChain``.
 """
@@ -40,19 +40,19 @@ def get_builder_from_protocol(  # noqa: D417 - the class is no argument of the m
 
     Args:
         composition: formula, e.g. ``SrTiO3``.
-        code: the installed command ``aiida-fuse2-worker``.
+        code: installed command ``aiida-fuse2-worker``.
         protocol: ``fast``, ``balanced`` (default) or ``stringent``.
         overrides: nested inputs that win over the protocol, e.g. ``{'settings': {'max_atoms': 10}}``.
-        structures: explicit starting structures in the graph; those that do not fit are left out.
+        structures: explicit starting structures in the graph; those that do not fit are omitted.
         pool: starting structures as a pool node, from files or made by ``fuse2.generate``.
-        weights: of the graph network, where the generator needs them.
+        weights: weights of the graph network, if the generator needs them.
         options: options of both jobs, e.g. ``{'queue_name': 'short'}``.
-        tiers: through which trials go; by default the calculator of ``relax`` is the only one. Overrides have the
-            namespace ``tiers``, too: ``{'tiers': {'chgnet': {'settings': {'fmax': 0.02}}}}``.
+        tiers: tiers that relax trials; by default the calculator of ``relax`` is the only one. Overrides can have the
+            namespace ``tiers``: ``{'tiers': {'chgnet': {'settings': {'fmax': 0.02}}}}``.
         targets: known structures by name.
 
     Raises:
-        InputError: where a setting is wrong, no given structure fits, or a target cannot be found.
+        InputError: if a setting is wrong, no given structure fits, or a target cannot be found.
     """
     changes, of_tiers = split_overrides(overrides)
     inputs = protocol_inputs(protocol, changes)
@@ -100,10 +100,10 @@ def with_text_keys(values: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def split_overrides(overrides: Mapping[str, Any] | None) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Return overrides of a search without those of its tiers, and the latter.
+    """Return the overrides of a search without those of its tiers, and those of its tiers.
 
     Raises:
-        InputError: where they are no mapping.
+        InputError: if they are no mapping.
     """
     if overrides is not None and not isinstance(overrides, Mapping):
         raise InputError("overrides", overrides, "must be a mapping, e.g. {'settings': {'max_atoms': 10}}")

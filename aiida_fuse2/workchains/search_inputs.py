@@ -1,4 +1,4 @@
-"""Inputs of a search: which there are, and what is refused before anything is submitted."""
+"""Inputs of a search, and the checks of them before anything is submitted."""
 
 from __future__ import annotations
 
@@ -51,8 +51,8 @@ def define_inputs(spec: WorkChainSpec) -> None:
         serializer=orm.to_aiida_type,
         required=False,
         validator=_validate_continued,
-        help="UUID of the search that is continued: this one takes its pool. By default that which made `state`; "
-        "they differ where a search ended before it had made a state of its own.",
+        help="UUID of the continued search: this search takes its pool. By default the search that made `state`; "
+        "they differ if a search ended before it had made a state of its own.",
     )
     spec.input_namespace(TARGETS_LINK, dynamic=True, required=False, valid_type=orm.StructureData, help=TARGETS_HELP)
     spec.input(
@@ -98,7 +98,7 @@ def _validate_inputs(inputs: Mapping[str, Any]) -> None:
 
 
 def _validate_continued(node: orm.Str | None, _: object) -> str | None:
-    """Return what is wrong with the search that is continued, or None."""
+    """Return the problem of the continued search, or None."""
     if node is None:
         return None
     if _is_uuid(node.value):  # PostgreSQL does not compare UUIDs with other text
@@ -117,7 +117,7 @@ def _is_uuid(text: str) -> bool:
 
 
 def _check_state(settings: SearchSettings, state: orm.Dict, inputs: Mapping[str, Any]) -> None:
-    """Refuse to continue from what is no state of a search, or one with other energies."""
+    """Refuse to continue from a node that is no state of a search, or from one with other energies."""
     earlier = search_of_state(state.uuid) if state.is_stored else None
     if earlier is None:
         raise InputError("state", state.pk, "must be a state that a search has made; see its output 'state'")
@@ -140,13 +140,13 @@ def fills_pool_by_job(generator: str) -> bool:
 
 
 def ranking_settings(inputs: Mapping[str, Any]) -> orm.Dict | None:
-    """Return the settings of the potential that ranks pools: that of the last tier that the worker computes alone.
+    """Return the settings of the potential that ranks pools: those of the last tier that the worker computes alone.
 
     Args:
-        inputs: of the search.
+        inputs: inputs of the search.
 
     Returns:
-        The node, or None where every tier needs another program or a library.
+        The node, or None if every tier needs another program or a library.
     """
     tiers = [given for given in read_tiers(inputs["tiers"]) if isinstance(given.settings, RelaxSettings)]
     able = [given.settings_node for given in tiers if given.potential is None]

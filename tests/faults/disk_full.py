@@ -82,7 +82,7 @@ class Ballast:
                     os.posix_fallocate(stream.fileno(), os.fstat(stream.fileno()).st_size, int(free - leave))
 
     def hold(self, seconds):
-        """Take everything for a while, and what is given back meanwhile."""
+        """Take everything for a while, and what becomes free meanwhile."""
         end = time.monotonic() + seconds
         while time.monotonic() < end:
             self.take()

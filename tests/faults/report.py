@@ -43,8 +43,7 @@ CAUSED = {
 """What each trial does to a search."""
 
 WAYS = {
-    "once": "all space is taken",
-    "taken": "all space is taken, also what the search gives back",
+    "taken": "all space is taken",
     "nearly": "less is left than `min_free_disk`",
 }
 """How a disk runs full."""
@@ -69,7 +68,7 @@ def line(*cells):
 
 def trials_table(rows):
     """Yield the lines of the table of trials."""
-    yield line("caused", "searches", "struck while", "different", "mended as the doctor says")
+    yield line("caused", "searches", "struck while", "different", "repaired as the doctor says")
     yield line(*["---"] * 5)
     for name, caused in CAUSED.items():
         found = [row for row in rows if kind(row["trial"]) == name]

@@ -1,1 +1,1 @@
-"""The commands, one module each; `registry` names them."""
+"""The commands, one module each; `registry` lists them."""

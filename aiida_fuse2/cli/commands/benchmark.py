@@ -35,7 +35,7 @@ OUT = click.option(
     type=click.Path(path_type=Path),
     required=True,
     metavar="FILE",
-    help="File of results: a line of JSON is added for each, and those that are in it are not made again.",
+    help="File of results: a line of JSON is added for each; measurements that are already in it are not repeated.",
 )
 TABLE = click.option("--table", "only_table", is_flag=True, help="Measure nothing: print the table of FILE.")
 PLOT = click.option(
@@ -49,7 +49,7 @@ PLOT = click.option(
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Report errors in one line, and none of the warnings of the packages underneath."""
+    """Report errors in one line, and suppress the warnings of the underlying packages."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         yield
@@ -111,7 +111,7 @@ def cmd_relax(
 ) -> None:
     """Compare METHODS of relaxation with the reference recipe on the same random starts.
 
-    A method is [CODE/]OPTIMISER[+symmetry]. What computes CHGNet 0.3.0 is native (the default), avx512,
+    A method is [CODE/]OPTIMISER[+symmetry]. CODE computes CHGNet 0.3.0: native (the default), avx512,
     avx2, baseline, torch or stock; the optimiser is JointLBFGS, reference (the three stages of the paper), an optimiser
     of ASE by its name in the settings, or CellAwareBFGS. JointLBFGS+symmetry keeps the symmetry of the start.
     Without METHODS: stock/reference and JointLBFGS.
@@ -141,7 +141,7 @@ def _names(text: str) -> list[str]:
 
 
 def _place(text: str) -> tuple[str, int | None]:
-    """Return formula and most atoms, and say where the formula was divided."""
+    """Return formula and largest number of atoms, and report if the formula was divided."""
     from aiida_fuse2.benchmarks.searches import parse_place
 
     with warnings.catch_warnings(record=True) as said:
@@ -238,7 +238,7 @@ def _print_relaxations(figures: Sequence[MethodFigures], against: str) -> None:
     default=",".join(SEARCH["generators"]),
     show_default=True,
     metavar="NAMES",
-    help="Where starting structures come from; a search for each.",
+    help="Generators of the starting structures; a search for each.",
 )
 @click.option("--protocol", default=SEARCH["protocol"], show_default=True, metavar="NAME")
 @set_option("settings.acceptance.temperature=0.05")
@@ -255,7 +255,7 @@ def _print_relaxations(figures: Sequence[MethodFigures], against: str) -> None:
     default=SEARCH["cpu_seconds"],
     show_default=True,
     metavar="S",
-    help="CPU time of a search. It takes the place of the limits of structures, unless those are set.",
+    help="CPU time of a search. It replaces the limits of structures, unless those are set.",
 )
 @click.option(
     "--targets",
@@ -288,15 +288,15 @@ def cmd_search(
 ) -> None:
     """Measure what searches for COMPOSITIONS find in a given CPU time.
 
-    A composition may come with the most atoms of a structure: SrTiO3:20; else the protocol decides. Without any: the
-    eleven of the paper, and SrTiO3. There is a search for each composition, generator, seed and combination of
+    A composition can include the largest number of atoms of a structure: SrTiO3:20; else the protocol decides. Default:
+    the eleven of the paper, and SrTiO3. There is a search for each composition, generator, seed and combination of
     settings.
 
     A search is at its target when it is at most 1 meV/atom above it. The table gives the lowest energies against the
     targets, CPU time and structures to the target (median of the searches that reached it) and the rate of searches
     that did (exact 95 % interval). The plot shows energies against CPU time.
 
-    With --table or --plot, COMPOSITIONS and --targets choose what is shown, the other options do nothing.
+    With --table or --plot, COMPOSITIONS and --targets select what is shown; the other options have no effect.
     """
     with _quiet():
         from aiida_fuse2.benchmarks.defaults import read_targets
@@ -321,7 +321,7 @@ def cmd_search(
 
 
 def _target_of(targets: Any) -> Any:
-    """Return what gives the target of a row: the user's targets, or those that the searches were made with."""
+    """Return the function that gives the target of a row: of the user's targets, or those of the searches."""
     from aiida_fuse2.benchmarks.search_report import own_target
 
     return own_target if targets is None else lambda row: targets.of(row.composition)
@@ -390,7 +390,7 @@ def _search_news(row: SearchRow) -> str:
 
 
 def _chosen(rows: Sequence[SearchRow], compositions: Sequence[str]) -> list[SearchRow]:
-    """Return the rows of compositions; all where none is named."""
+    """Return the rows of compositions; all rows if none is named."""
     from aiida_fuse2.benchmarks.searches import parse_place
 
     places = [parse_place(text) for text in compositions]

@@ -22,7 +22,9 @@ if TYPE_CHECKING:
 
 @cmd_root.command("compare")
 @opts.SEARCHES
-@click.option("--baseline", metavar="PK", help="Search whose experiment speed is compared with; the first if left out.")
+@click.option(
+    "--baseline", metavar="PK", help="Search with the experiment that speeds are compared with; the first if omitted."
+)
 @opts.HTML_PAGE
 @opts.OVERWRITE_PAGE
 @opts.JSON

@@ -25,9 +25,9 @@ if TYPE_CHECKING:
     "--generation",
     type=click.IntRange(min=0),
     metavar="N",
-    help="Make generation N and all after it anew; by default the search continues after its last one.",
+    help="Make generation N and all later ones again; by default the search continues after its last generation.",
 )
-@click.option("--more", type=click.IntRange(min=1), metavar="N", help="Try N structures more than so far.")
+@click.option("--more", type=click.IntRange(min=1), metavar="N", help="Try N more structures.")
 @opts.BUDGET
 @opts.WALKERS
 @opts.TRIALS_PER_STEP
@@ -35,7 +35,9 @@ if TYPE_CHECKING:
 @opts.PROCESSES
 @opts.JOBS
 @opts.TARGET
-@click.option("--drop-target", "dropped", multiple=True, metavar="NAME", help="Forget a target. Can be repeated.")
+@click.option(
+    "--drop-target", "dropped", multiple=True, metavar="NAME", help="Stop looking for a target. Can be repeated."
+)
 @opts.STOP_AT_TARGET
 @opts.set_option("settings.acceptance.temperature=0.05")
 @click.option("--code", "code_label", metavar="LABEL", help="Another worker.")
@@ -43,8 +45,8 @@ if TYPE_CHECKING:
 @click.option(
     "--trust",
     is_flag=True,
-    help="Run what the search names that has never run in this profile: a calculator, a model, ... Without, it is "
-    "shown and asked for.",
+    help="Run what the search names and has never run in this profile: a calculator, a model, ... Without, it is "
+    "shown and you are asked.",
 )
 @opts.WAIT
 @opts.DRY_RUN
@@ -68,14 +70,14 @@ def cmd_continue(
     as_json: bool,
     **options: Any,
 ) -> None:
-    """Go on with the search PK, after a crash, a stop or its end.
+    """Continue the search PK, after a crash, a stop or its end.
 
-    A new search begins where that one had got to. With the same settings it finds what that one would
-    have found, had it continued; `show` counts the structures of both. Budgets count from the first one's
-    beginning, except that of wall time. Structures that were added to the ended search enter the pool.
-    Targets are kept; for those that are added, the structures found so far count, too.
-    With --tiers, trials go through other tiers from now on; the last one has to stay, since it gives the energies.
-    Of a search that came with an archive, codes and options of jobs are not taken over.
+    A new search begins at the point that the earlier one reached. With the same settings it finds what that one would
+    have found; `show` counts the structures of both. Budgets, except that of wall time, count from the
+    beginning of the first search. Structures that were added to the ended search enter the pool.
+    Targets are kept; new targets are compared with the structures found so far, too.
+    With --tiers, trials go through other tiers from now on; the last tier must stay the same, since it gives the
+    energies. Codes and options of jobs are not taken from a search that came with an archive.
     """
     from aiida_fuse2 import query
     from aiida_fuse2.environment.codes import code_problem, load_code
@@ -113,7 +115,7 @@ def cmd_continue(
 
 
 def _ask_for_trust(search: orm.WorkChainNode) -> bool:
-    """Show what a search would run that has never run in this profile, and ask, where somebody can answer."""
+    """Show what a search would run that has never run in this profile, and ask if the terminal is interactive."""
     from aiida_fuse2.environment.trust import foreign_parts
 
     parts = foreign_parts(search)
@@ -132,8 +134,8 @@ def _ask_for_trust(search: orm.WorkChainNode) -> bool:
 def cmd_add(*, search: str, paths: tuple[Path, ...], as_json: bool) -> None:
     """Add the structures of CIF, POSCAR or extxyz files, or of directories of them, to the search PK.
 
-    They enter its pool, best first and before those that wait there: the initial population and
-    moves that make new structures draw from it. A search that has ended takes them when it is continued.
+    They enter its pool, best first and before those already there: the initial population and
+    moves that make new structures draw from it. In a search that has ended they enter the pool when it is continued.
     """
     from aiida_fuse2 import query
     from aiida_fuse2.launch.adding import add_structures
@@ -148,7 +150,7 @@ def cmd_add(*, search: str, paths: tuple[Path, ...], as_json: bool) -> None:
     if node.is_terminated:
         then = f"the search has ended and takes them with `{hint(f'continue {node.pk} --more N')}`"
     else:
-        then = "they enter the pool when the present generation is done"
+        then = "they enter the pool when the current generation is finished"
     echo(f"{added.kept} structure{plural} added to search {node.pk}; {then}")
     if not added.is_drawn:
         echo("Warning: no move that draws from the pool has a weight in this search", err=True)

@@ -24,15 +24,15 @@ from aiida_fuse2.cli.utils.files import check_absent, reported_writing
     "--best",
     type=click.IntRange(min=1),
     metavar="N",
-    help="Only the N best structures and everything that they were made from. By default the whole search.",
+    help="Only the N best structures and everything that led to them. By default the whole search.",
 )
 @click.option("--force", is_flag=True, help="Overwrite files.")
 @with_profile
 def cmd_export(*, search: str | None, output: Path | None, best: int | None, force: bool) -> None:
-    """Write the search PK, or all its runs, as an archive that others import; the newest one if PK is left out.
+    """Write the search PK, or all its runs, as an archive that others import; the newest one if PK is omitted.
 
-    The search must have ended. Beside the archive are written a description for people (.README.md), with numbers,
-    versions and what to cite, and a configuration (.optimade.yaml) that serves the best structures with OPTIMADE.
+    The search must have ended. Two more files are written: a description (.README.md), with numbers,
+    versions and works to cite, and a configuration (.optimade.yaml) that serves the best structures with OPTIMADE.
     """
     from aiida_fuse2 import query
     from aiida_fuse2.export.archive import export as export_archive

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 @click.option(
     "-o", "--output", type=click.Path(path_type=Path, dir_okay=False), help="Write the pool to this file, too."
 )
-@click.option("--wait/--no-wait", default=True, help="Whether to wait until the pool is there.")
+@click.option("--wait/--no-wait", default=True, help="Whether to wait until the pool is made.")
 @opts.JSON
 @with_profile
 def cmd_generate(
@@ -56,7 +56,7 @@ def cmd_generate(
     from aiida_fuse2.launch.pool import prepare_pool
 
     if output is not None and not wait:
-        raise click.UsageError("--output needs the pool: leave --no-wait out")
+        raise click.UsageError("--output needs the pool: omit --no-wait")
     changes = merge_all(changes_of_options(options), *(parse_assignment(text) for text in assignments))
     code = load_code(code_label)
     require_daemon()

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     multiple=True,
     metavar="FORMULA",
     help="End member that energies of formation refer to, one of the compositions searched; once for each. By default "
-    "the elements, or the ends of the line on which three or more compositions lie; without, there is no hull.",
+    "the elements, or the ends of the line on which three or more compositions lie; without them there is no hull.",
 )
 @opts.HTML_PAGE
 @opts.OVERWRITE_PAGE
@@ -42,7 +42,7 @@ def cmd_hull(
 
     Of several runs of a search, PK stands for all. All searches must have used the same potential at the same
     pressure. A composition that is not on the hull is shown with the mixture that is lower. Searches that have found
-    nothing, or less than another one, are left out, and named.
+    nothing, or only a higher energy than another one, are omitted and named.
     """
     from aiida_fuse2 import query
     from aiida_fuse2.cli.views.tables import make_console
@@ -89,12 +89,12 @@ def _only_potential(found: Sequence[SearchFigures]) -> str:
         used.setdefault(figures.potential, []).append(str(figures.pk))
     if len(used) > 1:
         each = "; ".join(f"{potential}: {', '.join(pks)}" for potential, pks in used.items())
-        raise CommandError(f"the searches used different potentials ({each}): not comparable, leave some out")
+        raise CommandError(f"the searches used different potentials ({each}): not comparable, omit some of them")
     return next(iter(used), "")
 
 
 def _notes(found: Sequence[SearchFigures], kept: Collection[int]) -> list[str]:
-    """Return which searches were left out and why, and which of the others have not ended well.
+    """Return which searches were omitted and why, and which of the others have not ended well.
 
     Args:
         found: all of them.
@@ -116,7 +116,7 @@ def _notes(found: Sequence[SearchFigures], kept: Collection[int]) -> list[str]:
 
 
 def hull_table(rows: Sequence[HullRow]) -> Table:
-    """Return the phases as a table, stable ones first and bold."""
+    """Return the table of phases, stable ones first and bold."""
     from aiida_fuse2.cli.views.tables import coloured, plain_table
 
     numbers = [(title, True) for title in ("E\neV/atom", "formation\neV/atom", "above hull\nmeV/atom")]

@@ -60,7 +60,7 @@ def cmd_list(*, as_json: bool) -> None:
         echo_json(rows)
         return
     if not found:
-        echo(f"No model is installed; `{hint('model install megnet')}` does it")
+        echo(f"No model is installed; `{hint('model install megnet')}` installs one")
     for model in found:
         error = "" if model.mae is None else f", MAE {model.mae:.4f} eV/atom"
         came = "" if model.is_own else f", came with an archive: `{hint(f'model trust {model.node.pk}')}`"
@@ -72,7 +72,7 @@ def cmd_list(*, as_json: bool) -> None:
 @JSON
 @with_profile
 def cmd_trust(*, identifier: str, as_json: bool) -> None:
-    """Make the model PK, which came with an archive, one of yours: by name, and as the default until a newer one."""
+    """Trust the model PK, which came with an archive: it gets a name and is the default until a newer one comes."""
     from aiida_fuse2.launch import models
 
     model = models.trust_model(identifier)
@@ -88,11 +88,11 @@ def cmd_trust(*, identifier: str, as_json: bool) -> None:
 @click.option(
     "--model", metavar="NAME", help="The model to continue from, by name or PK; by default the newest installed."
 )
-@click.option("--from-nothing", is_flag=True, help="Begin with random weights.")
+@click.option("--from-nothing", is_flag=True, help="Begin with random weights instead of those of a model.")
 @CODE
-@click.option("--epochs", type=int, metavar="N", help="How often all structures are gone through.")
-@click.option("--batch-size", type=int, metavar="N", help="Structures of one step.")
-@click.option("--learning-rate", type=float, metavar="X", help="Of Adam.")
+@click.option("--epochs", type=int, metavar="N", help="Number of passes over all structures.")
+@click.option("--batch-size", type=int, metavar="N", help="Structures in one step.")
+@click.option("--learning-rate", type=float, metavar="X", help="Learning rate of Adam.")
 @click.option("--seed", type=int, metavar="N", help="Seed of the training.")
 @click.option("--wait/--no-wait", default=True, help="Whether to wait until the training ends.")
 @JSON
@@ -110,8 +110,8 @@ def cmd_train(
 ) -> None:
     """Train MEGNet on the structures and energies of a file.
 
-    PATH is extended XYZ with the energy of the cell as `energy` (eV) or that of an atom as `energy_per_atom`, or a set
-    of MatBench as JSON; either may be gzipped. TensorFlow and megnet are needed where the code is.
+    PATH is extended XYZ with the energy of the cell as `energy` (eV) or per atom as `energy_per_atom`, or a data set
+    of MatBench as JSON; either can be gzipped. The computer of the code needs TensorFlow and megnet.
     """
     from aiida_fuse2.environment.codes import load_code
     from aiida_fuse2.environment.daemon import require_daemon

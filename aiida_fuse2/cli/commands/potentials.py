@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 @cmd_root.group("potential")
 def cmd_potential() -> None:
-    """Pair potentials: learn them, bring your own, look at them."""
+    """Pair potentials: learn them, store your own, show them."""
 
 
 @cmd_potential.command("learn")
@@ -44,8 +44,8 @@ def cmd_learn(
 ) -> None:
     """Learn pair potentials of COMPOSITION from CHGNet.
 
-    One job relaxes a handful of random structures with CHGNet and fits splines to them. They serve this
-    composition only: to rank and relax random structures of it before CHGNet does.
+    One job relaxes some random structures with CHGNet and fits splines to them. The potentials are for this
+    composition only: they rank and relax random structures before CHGNet does.
     """
     from aiida_fuse2.core.chemistry.composition import parse_composition
     from aiida_fuse2.environment.codes import calculator_problem, load_code
@@ -81,7 +81,7 @@ def cmd_learn(
 @cmd_potential.command("import")
 @click.argument("path", type=click.Path(path_type=Path))
 @click.option(
-    "--for", "composition", metavar="COMPOSITION", help="Take the pairs of this composition; all must be there."
+    "--for", "composition", metavar="COMPOSITION", help="Keep only the pairs of this composition; all must exist."
 )
 @opts.JSON
 @with_profile
@@ -103,7 +103,7 @@ def cmd_import(*, path: Path, composition: str | None, as_json: bool) -> None:
 
 
 def _warn(library: PairLibrary, missing: list[str]) -> None:
-    """Say what the user should know of a library, on the standard error."""
+    """Print warnings about a library on the standard error."""
     if missing:
         shown = ", ".join(missing[:10]) + (f" and {len(missing) - 10} more" if len(missing) > 10 else "")
         echo(f"Warning: no potential for {shown}", err=True)
@@ -120,7 +120,7 @@ def _warn(library: PairLibrary, missing: list[str]) -> None:
 @opts.JSON
 @with_profile
 def cmd_show_potential(*, identifier: str, as_text: bool, as_json: bool) -> None:
-    """Show the library PK: its pairs, and the report where it was learned. PK may be the job that learned it."""
+    """Show the library PK: its pairs and, if it was learned, the report. PK may be the job that learned it."""
     if as_text:
         from aiida_fuse2.launch import potentials
 

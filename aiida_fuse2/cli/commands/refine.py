@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 @cmd_root.command("refine")
 @opts.SEARCHES
-@click.option("--best", type=int, metavar="N", help="How many unique structures, lowest energy first; default 20.")
+@click.option("--best", type=int, metavar="N", help="Number of unique structures, lowest energy first; default 20.")
 @opts.PROTOCOL
 @opts.CODE
 @tier_options
@@ -48,9 +48,9 @@ def cmd_refine(
     dry_run: bool,
     as_json: bool,
 ) -> None:
-    """Relax the best structures of the searches PK... in further tiers, and rank them anew.
+    """Relax the best structures of the searches PK... in further tiers, and rank them again.
 
-    PK may be several runs. All must be for one composition and with one potential. `aiida-fuse2 show PK`
+    PK can be several runs. All must have the same composition and potential. `aiida-fuse2 show PK`
     shows the result again.
     """
     from aiida_fuse2 import query
@@ -89,10 +89,10 @@ def cmd_refine(
 
 
 def watch_refinement(node: orm.WorkChainNode, *, as_json: bool) -> None:
-    """Show what a refinement is doing until it ends, one line for each change, then its table.
+    """Show the progress of a refinement until it ends, one line for each change, then its table.
 
     Raises:
-        CommandError: where it has ended badly.
+        CommandError: if it has ended badly.
     """
     from aiida_fuse2.cli.views.progress import polls, report_interrupt
     from aiida_fuse2.cli.views.tables import make_console
@@ -118,7 +118,7 @@ def watch_refinement(node: orm.WorkChainNode, *, as_json: bool) -> None:
 
 
 def refinement_text(reached: RefinementProgress) -> str:
-    """Return how far a refinement is, for people."""
+    """Return the progress of a refinement as text."""
     notes = ["paused"] if reached.is_paused else []
     state = ", ".join([*notes, reached.phase or reached.process_state])
     plural = "" if reached.n_structures == 1 else "s"
@@ -129,7 +129,7 @@ def show_refinement(node: orm.WorkChainNode, number: int | None = None, *, as_js
     """Show a refinement: how it ended, and its table.
 
     Raises:
-        CommandError: where it has ended badly.
+        CommandError: if it has ended badly.
     """
     from aiida_fuse2 import query
     from aiida_fuse2.cli.views.tables import make_console

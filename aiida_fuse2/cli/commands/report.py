@@ -28,14 +28,14 @@ from aiida_fuse2.cli.utils.files import check_output, write_page
     default=50,
     show_default=True,
     metavar="N",
-    help="Best structures that are drawn and can be had as CIF; the table has all.",
+    help="Number of best structures that are drawn and can be downloaded as CIF; the table has all structures.",
 )
 @click.option(
     "--xrd",
     type=click.Path(path_type=Path),
     multiple=True,
     metavar="FILE",
-    help="Measured powder pattern (Cu Kα): two theta and intensity in two columns. Can be given more than once.",
+    help="Measured powder pattern (Cu Kα): two theta and intensity in two columns. Can be repeated.",
 )
 @click.option(
     "--target",
@@ -43,15 +43,15 @@ from aiida_fuse2.cli.utils.files import check_output, write_page
     type=click.Path(path_type=Path),
     multiple=True,
     metavar="FILE",
-    help="Known structure (CIF, POSCAR or extxyz), beside the targets of the search: it is marked where it was found, "
-    "and its pattern is drawn. Can be given more than once.",
+    help="Known structure (CIF, POSCAR or extxyz), besides the targets of the search: it is marked if it was found, "
+    "and its pattern is drawn. Can be repeated.",
 )
 @OVERWRITE_PAGE
 @with_profile
 def cmd_report(
     *, search: str | None, output: Path, number: int, xrd: tuple[Path, ...], targets: tuple[Path, ...], force: bool
 ) -> None:
-    """Write the search PK (the newest one if left out) as one HTML page with plots, tables and crystals.
+    """Write the search PK (the newest one if omitted) as one HTML page with plots, tables and crystals.
 
     The page opens from disk and needs no network. It can be made while the search runs.
     """

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from aiida_fuse2.launch.inputs import Prepared
 
 MAX_SKIPPED_SHOWN = 10
-"""Structures that cannot be used which are listed one by one."""
+"""Largest number of unusable structures that are listed one by one."""
 
 INPUT_OF_OPTION = {
     "generator": ("settings", "generator"),
@@ -54,10 +54,10 @@ INPUT_OF_OPTION = {
 @click.option(
     "--experiment",
     metavar="NAME",
-    help="Set up an experiment of the paper, its three runs included: fgen-chgnet or mlgen-chgnet. Other options win.",
+    help="Set up an experiment of the paper with its three runs: fgen-chgnet or mlgen-chgnet. Other options win.",
 )
 @click.option(
-    "--generator", metavar="NAME", help="Where starting structures come from: symmetric, gnoa, fgen or provided."
+    "--generator", metavar="NAME", help="Generator of the starting structures: symmetric, gnoa, fgen or provided."
 )
 @opts.GENERATOR_OPTIONS
 @click.option(
@@ -75,7 +75,7 @@ INPUT_OF_OPTION = {
     metavar="LABEL",
     help="Start from the structures of this group, as with --structures; a label comes before PK and UUID.",
 )
-@click.option("--pool", metavar="PK", help="Start from a pool that `generate`, or another search, has made.")
+@click.option("--pool", metavar="PK", help="Start from a pool that `generate` or another search made.")
 @opts.TARGET
 @opts.STOP_AT_TARGET
 @opts.MAX_ATOMS
@@ -96,10 +96,10 @@ INPUT_OF_OPTION = {
     "--concurrent",
     type=click.IntRange(min=1),
     metavar="N",
-    help="Runs at a time; by default as many as the cores and memory of this machine allow, or all of them where jobs "
-    "go elsewhere.",
+    help="Runs at a time; by default as many as the cores and memory of this machine allow, or all of them if jobs "
+    "run elsewhere.",
 )
-@click.option("--device", type=click.Choice(["cpu", "cuda"]), help="Where CHGNet is evaluated.")
+@click.option("--device", type=click.Choice(["cpu", "cuda"]), help="Device that computes CHGNet.")
 @opts.PROCESSES
 @opts.JOBS
 @opts.set_option("settings.acceptance.temperature=0.05 or relax.metadata.options.queue_name=short")
@@ -194,7 +194,7 @@ def changes_of_options(options: dict[str, Any]) -> dict[str, Any]:
 
 
 def check_calculators(prepared: Prepared) -> None:
-    """Refuse a calculator that is not installed where the code is."""
+    """Refuse a calculator that is not installed on the computer of the code."""
     from aiida_fuse2.environment.codes import calculator_problem
     from aiida_fuse2.launch.jobs import worker_jobs
 
@@ -205,7 +205,7 @@ def check_calculators(prepared: Prepared) -> None:
 
 
 def _report(prepared: Prepared) -> None:
-    """Say what the user should know before the search begins, on the standard error."""
+    """Print warnings about the search on the standard error before it begins."""
     for message in prepared.warnings:
         echo(f"Warning: {message}", err=True)
     if prepared.kept:
@@ -215,7 +215,7 @@ def _report(prepared: Prepared) -> None:
 
 
 def list_skipped(skipped: Sequence[tuple[str, str]]) -> None:
-    """Say which of the user's structures cannot be used, on the standard error."""
+    """Print on the standard error which of the user's structures cannot be used."""
     for name, reason in skipped[:MAX_SKIPPED_SHOWN]:
         echo(f"  skipped {printable(name)}: {one_line(reason)}", err=True)
     if len(skipped) > MAX_SKIPPED_SHOWN:
@@ -241,7 +241,7 @@ def print_or_submit(prepared: Prepared, *, dry_run: bool, wait: bool, as_json: b
 
 
 def _what(prepared: Prepared) -> str:
-    """Return what is submitted, for people."""
+    """Return a name for what is submitted."""
     if prepared.runs is None:
         return "Search"
     if prepared.runs == 1:

@@ -20,8 +20,16 @@ if TYPE_CHECKING:
 
 @cmd_root.command("setup")
 @PROFILE
-@click.option("--new-profile", metavar="NAME", help="Make a separate profile of this name, beside those you have.")
-@click.option("--computer", default="localhost", show_default=True, metavar="LABEL", help="Where jobs run.")
+@click.option(
+    "--new-profile", metavar="NAME", help="Make a separate profile of this name, in addition to existing ones."
+)
+@click.option(
+    "--computer",
+    default="localhost",
+    show_default=True,
+    metavar="LABEL",
+    help="Label of the computer on which jobs run.",
+)
 @click.option(
     "--code-label",
     default="fuse2-worker",
@@ -43,7 +51,7 @@ if TYPE_CHECKING:
     help="Workers of the daemon, if it has to be started.",
 )
 @click.option("--daemon/--no-daemon", default=True, help="Whether to start the daemon if it does not run.")
-@click.option("-n", "--non-interactive", is_flag=True, help="Never ask.")
+@click.option("-n", "--non-interactive", is_flag=True, help="Never ask questions.")
 def cmd_setup(
     *,
     profile: str | None,
@@ -57,8 +65,8 @@ def cmd_setup(
 ) -> None:
     """Set up what a search needs: profile, computer, code, daemon.
 
-    A profile (SQLite, ZeroMQ: no service to install) is made only if you have none, or with
-    --new-profile. What is there already is left as it is. Run it again at any time to see what is there.
+    A profile (SQLite, ZeroMQ: no service to install) is made only if there is none, or with
+    --new-profile. Existing parts stay as they are. Run the command again at any time to list them.
     """
     from aiida_fuse2.storage.disk import configuration_folder
 
@@ -92,7 +100,7 @@ def _setup_profile(profile: str | None, new_profile: str | None, *, ask: bool) -
 
 
 def _setup_rest(computer: str, code_label: str, worker: Path | None, daemon_workers: int | None) -> Iterator[Step]:
-    """Set up computer, code and daemon, and yield what was done as it is done."""
+    """Set up computer, code and daemon, and yield each step when it is done."""
     from aiida_fuse2.environment.codes import computer_label, ensure_code, ensure_computer
     from aiida_fuse2.environment.daemon import ensure_daemon, start_command
     from aiida_fuse2.environment.profile import Step

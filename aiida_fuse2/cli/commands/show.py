@@ -22,28 +22,30 @@ if TYPE_CHECKING:
 
 @cmd_root.command("show")
 @NEWEST_SEARCH
-@click.option("-n", "--number", type=click.IntRange(min=1), metavar="N", help="Structures; 20, or all with --json.")
+@click.option(
+    "-n", "--number", type=click.IntRange(min=1), metavar="N", help="Number of structures; 20, or all with --json."
+)
 @click.option(
     "--target",
     "paths",
     type=click.Path(path_type=Path),
     multiple=True,
     metavar="FILE",
-    help="Known structure (CIF, POSCAR or extxyz) to look for among those found, beside the targets of the search. "
+    help="Known structure (CIF, POSCAR or extxyz) to look for, in addition to the targets of the search. "
     "Can be repeated.",
 )
 @JSON
 @with_profile
 def cmd_show(*, search: str | None, number: int | None, paths: tuple[Path, ...], as_json: bool) -> None:
-    """Show what the search PK (the newest one if left out) has found, lowest energy first.
+    """Show what the search PK (the newest one if omitted) has found, lowest energy first.
 
-    Of several runs of a search (`run --runs`), PK shows each run, how far their lowest energies lie apart, and
-    what they have found together. Of a refinement, each structure before and after.
+    For several runs of a search (`run --runs`), PK shows each run, how far their lowest energies lie apart, and
+    what they have found together. For a refinement, PK shows each structure before and after it.
 
-    Targets (`run --target`, or those named here) are marked with their names, and told when they were found; of
-    runs, in how many of them.
+    Targets (`run --target`, or those named here) are marked with their names, with the time when they were found; for
+    runs, with the number of runs that found them.
 
-    Structures that are equal count once; "found" says how often. "space group" is the one at the loose
+    Equal structures count once; "found" says how often they were found. "space group" is the one at the loose
     tolerance (0.1 Å unless set), "tight" that at the tight one (0.01 Å). Works while the search runs.
     """
     from aiida_fuse2 import query
@@ -84,7 +86,7 @@ def _refuse_targets(paths: tuple[Path, ...], what: str) -> None:
 
 
 def print_header(console: Console, settings: SearchSettings, reached: Progress) -> None:
-    """Print what was searched and how far the search is."""
+    """Print the composition and the progress of the search."""
     from aiida_fuse2.cli.views.tables import coloured, counts_text
 
     console.print(
@@ -101,10 +103,10 @@ def print_header(console: Console, settings: SearchSettings, reached: Progress) 
 
 
 def show_runs(node: orm.WorkChainNode, number: int | None, *, as_json: bool) -> None:
-    """Show each run, how far they lie apart, and what they have found together.
+    """Show each run, how far the runs lie apart, and what they have found together.
 
     Args:
-        node: of the runs.
+        node: node of the runs.
         number: structures in the table.
         as_json: whether to print JSON.
     """
@@ -121,7 +123,7 @@ def show_runs(node: orm.WorkChainNode, number: int | None, *, as_json: bool) -> 
         echo_json({**runs_values(settings, reached, rows, uuid=node.uuid), "targets": found})
         return
     limit = number or DEFAULT_ROWS
-    rows = query.combined(query.run_searches(node), limit + 1)  # one more tells that there are more
+    rows = query.combined(query.run_searches(node), limit + 1)  # one more shows that there are more
     console = make_console()
     last_seed = settings.seed + reached.n_runs - 1
     seeds = f"seed {settings.seed}" if reached.n_runs == 1 else f"seeds {settings.seed} to {last_seed}"

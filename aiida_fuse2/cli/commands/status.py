@@ -27,14 +27,14 @@ if TYPE_CHECKING:
     from aiida_fuse2.query.status import BestFound, Progress, RunsProgress
 
 DEFAULT_ENDED = 10
-"""Searches that have ended which are listed."""
+"""Number of ended searches that are listed."""
 
 DEFAULT_INTERVAL = 2.0
 MIN_INTERVAL = 0.5
-"""Time between two looks, s."""
+"""Time between two updates, s."""
 
 CHECK_LOOKS = 10
-"""Daemon and processes are checked once in this many looks."""
+"""Daemon and processes are checked once in this many updates."""
 
 COLOURS = {"ok": "green", "note": "yellow", "problem": "red"}
 
@@ -42,11 +42,11 @@ COLOURS = {"ok": "green", "note": "yellow", "problem": "red"}
 @cmd_root.command("status")
 @click.argument("searches", metavar="[PK]...", nargs=-1)
 @click.option("-n", "--number", type=click.IntRange(min=0), default=DEFAULT_ENDED, show_default=True, metavar="N",
-              help="How many of the searches that have ended.")  # fmt: skip
-@click.option("-a", "--all", "show_all", is_flag=True, help="All searches that have ended.")
-@click.option("-w", "--watch", is_flag=True, help="Show it anew until all of it has ended, or Ctrl-C.")
+              help="Number of ended searches to list.")  # fmt: skip
+@click.option("-a", "--all", "show_all", is_flag=True, help="List all searches that have ended.")
+@click.option("-w", "--watch", is_flag=True, help="Update the list until all of it has ended, or Ctrl-C.")
 @click.option("--interval", type=click.FloatRange(min=MIN_INTERVAL), default=DEFAULT_INTERVAL, show_default=True,
-              metavar="S", help="Seconds between two looks with --watch.")  # fmt: skip
+              metavar="S", help="Seconds between two updates with --watch.")  # fmt: skip
 @JSON
 @with_profile
 def cmd_status(
@@ -54,12 +54,12 @@ def cmd_status(
 ) -> None:
     """List the searches of the profile, or those named: running ones first, then the newest.
 
-    Of one search that is named: its walkers with temperature and melting, what came of each move, failures by
-    reason, structures per CPU hour, and how long it may still take.
+    For one named search: its walkers with temperature and melting, the results of each move, failures by
+    reason, structures per CPU hour, and the longest time that it may still take.
 
-    Several runs of a search (`run --runs`) have a row of their own, with one below it for each that is under way,
-    or for all of them where they are named. Under the table: refinements under way, or named; what holds up the running
-    ones, and the command that mends it.
+    Several runs of a search (`run --runs`) have a row of their own, with one below it for each unfinished run,
+    or for all runs if they are named. Below the table: unfinished or named refinements; problems that hold up the
+    running ones, and the commands that solve them.
     """
     from aiida_fuse2 import query
     from aiida_fuse2.cli.views.tables import make_console
@@ -103,13 +103,13 @@ def cmd_status(
 
 @dataclass(frozen=True, kw_only=True)
 class Look:
-    """What one look at the graph has shown.
+    """The state of the searches at one update.
 
     Attributes:
-        rows: of the table.
-        refinements: those under way, or named.
-        details: of the search, where one was named.
-        damaged: what is wrong with searches that cannot be shown.
+        rows: rows of the table.
+        refinements: unfinished or named refinements.
+        details: details of the search, if one was named.
+        damaged: problems of searches that cannot be shown.
     """
 
     rows: Sequence[Row]
@@ -119,11 +119,11 @@ class Look:
 
     @classmethod
     def of(cls, rows: Sequence[Row], refinements: Sequence[RefinementProgress], *, in_full: bool) -> Look:
-        """Return a look with the details of a search that is the only one asked for.
+        """Return an update with the details of a search if it is the only one.
 
         Args:
-            rows: of the table.
-            refinements: below it.
+            rows: rows of the table.
+            refinements: refinements below it.
             in_full: whether one search was named.
         """
         from aiida_fuse2.cli.views.details import details
@@ -135,20 +135,20 @@ class Look:
 
     @property
     def reached(self) -> list[Progress | RunsProgress | RefinementProgress]:
-        """All of it."""
+        """Everything as plain values."""
         return [*(row.reached for row in self.rows), *self.refinements]
 
     @property
     def is_running(self) -> bool:
-        """Whether any of it still runs."""
+        """Whether anything still runs."""
         return any(not one.is_terminated for one in self.reached)
 
     def values(self, row: Row) -> dict[str, Any]:
-        """Return a row in plain values, with the details of a search that was named."""
+        """Return a row in plain values, with the details of a named search."""
         return row.values() if self.details is None else row.values() | self.details.values(row.state)
 
     def view(self) -> RenderableType:
-        """Return all of it for a terminal."""
+        """Return everything for a terminal."""
         from rich.console import Group
 
         from aiida_fuse2.cli.views.details import details_view
@@ -176,7 +176,7 @@ def _nothing_text() -> str:
 
 
 def _problems(seen: Look) -> list[Finding]:
-    """Return what is wrong with searches that cannot be shown, and what holds up those that run."""
+    """Return the problems of searches that cannot be shown, and of those that run."""
     from aiida_fuse2.environment import diagnosis, processes
     from aiida_fuse2.environment.findings import Severity
 
@@ -188,9 +188,9 @@ def _problems(seen: Look) -> list[Finding]:
 
 
 def _watch(look: Callable[[], Look], interval: float) -> None:
-    """Show looks until nothing runs any more; Ctrl-C ends the display and nothing else.
+    """Show updates until nothing runs any more; Ctrl-C ends only the display.
 
-    Where there is no terminal, a look is printed where it differs from the one before.
+    If there is no terminal, an update is printed only if it differs from the one before.
     """
     from rich.live import Live
 
@@ -219,7 +219,7 @@ def _print_looks(look: Callable[[], Look], interval: float, console: Console) ->
 
 
 def _views(look: Callable[[], Look], interval: float) -> Iterator[RenderableType]:
-    """Yield looks with what holds the searches up, which is asked for more rarely, until nothing runs."""
+    """Yield updates until nothing runs, with the problems that hold searches up; these are checked more rarely."""
     from rich.console import Group
 
     problems: list[Finding] = []
@@ -234,7 +234,7 @@ def _views(look: Callable[[], Look], interval: float) -> Iterator[RenderableType
 
 
 def _chosen(number: int | None) -> list[int]:
-    """Return what runs, and the newest of what has ended."""
+    """Return the running searches, and the newest of those that have ended."""
     from aiida_fuse2 import query
 
     running, ended = query.listed()
@@ -246,11 +246,11 @@ class Row:
     """A search, or several runs of one, in the table.
 
     Attributes:
-        settings: of the search; of runs, those of run 0.
-        reached: how far it is.
-        state: of a search, after its last generation.
-        of_runs: of a search that belongs to runs, their primary key.
-        n_runs: how many runs this stands for, or None for a search.
+        settings: settings of the search; of runs, those of run 0.
+        reached: progress of the search.
+        state: state of a search, after its last generation.
+        of_runs: primary key of the runs that the search belongs to, or None.
+        n_runs: number of runs in this row, or None for a search.
     """
 
     settings: SearchSettings
@@ -261,7 +261,7 @@ class Row:
 
     @property
     def max_structures(self) -> int:
-        """Structures that are to be tried."""
+        """Number of structures to try."""
         return self.settings.max_structures * (self.n_runs or 1)
 
     def values(self) -> dict[str, Any]:
@@ -287,7 +287,7 @@ class Row:
 
 
 def _readable_rows(pks: Sequence[int], *, with_ended: bool) -> tuple[list[Row], list[Finding]]:
-    """Return the rows of searches and runs, and what is wrong with those that cannot be read."""
+    """Return the rows of searches and runs, and the problems of those that cannot be read."""
     from aiida_fuse2.core.errors import Fuse2Error
     from aiida_fuse2.environment.findings import Finding, Severity
 
@@ -303,7 +303,7 @@ def _readable_rows(pks: Sequence[int], *, with_ended: bool) -> tuple[list[Row], 
 
 
 def _rows(pk: int, *, with_ended: bool) -> list[Row]:
-    """Return the row of a search, or those of runs and of their searches, at least those under way."""
+    """Return the row of a search, or those of runs and of their searches, at least the unfinished ones."""
     from aiida import orm
 
     from aiida_fuse2 import query
@@ -357,14 +357,16 @@ def _state_text(reached: Progress | RunsProgress) -> Text:
 
 
 @cmd_root.command("doctor")
-@click.option("--connect", is_flag=True, help="Connect to the machines of codes that are not this one.")
-@click.option("--mend", is_flag=True, help="Seal what kills have left behind in searches that have ended.")
+@click.option("--connect", is_flag=True, help="Connect to the computers of codes on other machines.")
+@click.option(
+    "--mend", is_flag=True, help="Seal unfinished processes that kills have left behind in searches that have ended."
+)
 @JSON
 @with_profile
 def cmd_doctor(*, connect: bool, mend: bool, as_json: bool) -> None:
-    """Look for what keeps searches from advancing, and tell the command that mends it.
+    """Find problems that keep searches from advancing, and show the commands that solve them.
 
-    Looks at disk, daemon, broker, codes and processes. The exit code is 1 where something has to be done.
+    Checks disk, daemon, broker, codes and processes. The exit code is 1 if something has to be done.
     """
     from aiida_fuse2.cli.views.tables import make_console
     from aiida_fuse2.environment import diagnosis
@@ -383,12 +385,12 @@ def cmd_doctor(*, connect: bool, mend: bool, as_json: bool) -> None:
 
 
 def print_finding(console: Console, finding: Finding) -> None:
-    """Print what was found, and what to do about it."""
+    """Print the findings and what to do about them."""
     console.print(finding_text(finding), soft_wrap=True)
 
 
 def finding_text(finding: Finding) -> Text:
-    """Return what was found, and what to do about it, coloured."""
+    """Return the findings and what to do about them, in colour."""
     from aiida_fuse2.cli.views.tables import coloured
 
     command = ("", "") if finding.command is None else (f"\n         {finding.command}", "bold")

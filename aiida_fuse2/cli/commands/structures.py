@@ -17,7 +17,15 @@ FORMATS = ("cif", "poscar", "extxyz")
 
 @cmd_root.command("structures")
 @NEWEST_SEARCH
-@click.option("-n", "--number", type=click.IntRange(min=1), default=5, show_default=True, metavar="N", help="How many.")
+@click.option(
+    "-n",
+    "--number",
+    type=click.IntRange(min=1),
+    default=5,
+    show_default=True,
+    metavar="N",
+    help="Number of structures.",
+)
 @click.option("--format", "file_format", type=click.Choice(FORMATS), default="cif", show_default=True)
 @click.option(
     "-o",
@@ -30,7 +38,7 @@ FORMATS = ("cif", "poscar", "extxyz")
     "--symprec",
     type=click.FloatRange(min=0, min_open=True, max=1),
     metavar="Å",
-    help="Move atoms onto the symmetry found at this tolerance: a CIF then has its space group, a POSCAR or "
+    help="Move atoms to the symmetry found at this tolerance (Å): a CIF then has its space group, a POSCAR or "
     "extxyz the primitive cell. By default the cell is written as it was relaxed, in P1.",
 )
 @click.option("--force", is_flag=True, help="Overwrite files.")
@@ -48,9 +56,9 @@ def cmd_structures(
 ) -> None:
     """Write the best structures of the search PK, or of all its runs, to files.
 
-    The newest search is taken if PK is left out.
+    The newest search is taken if PK is omitted.
 
-    Their names hold composition, rank, space group and energy (eV/atom), as in
+    Their names have composition, rank, space group and energy (eV/atom), as in
     SrTiO3_01_Pm-3m_-8.4236.cif. The space group is the one found at --symprec, or at the loose tolerance of
     the search (0.1 Å unless set).
     """
@@ -80,7 +88,7 @@ def cmd_structures(
 
 
 def _content(formula: str, row: Mapping[str, Any], file_format: str, symprec: float | None) -> tuple[str, str]:
-    """Return name and content of a file; a structure that its symmetry makes another crystal of stays as relaxed."""
+    """Return name and content of a file; a structure that would become another crystal stays as relaxed."""
     from aiida_fuse2.core.crystal.symmetry import SymmetryError
     from aiida_fuse2.export.structures import file_name, to_text
 

@@ -24,10 +24,10 @@ if TYPE_CHECKING:
 @opts.JSON
 @with_profile
 def cmd_watch(*, search: str | None, as_json: bool) -> None:
-    """Show the progress of the search PK (the newest one if left out), of its runs, or of a refinement, until it ends.
+    """Show the progress of the search PK (the newest one if omitted), of its runs, or of a refinement, until it ends.
 
-    Ctrl-C ends the display and leaves the search running. The exit code is 0 where the search
-    finished or was stopped, and 1 where it failed.
+    Ctrl-C ends the display and leaves the search running. The exit code is 0 if the search
+    finished or was stopped, and 1 if it failed.
     """
     from aiida_fuse2.query.loading import load_search_or_runs
     from aiida_fuse2.query.refinements import load_refinement
@@ -42,7 +42,7 @@ def cmd_watch(*, search: str | None, as_json: bool) -> None:
 
 
 def watch_node(node: orm.WorkChainNode, *, as_json: bool) -> None:
-    """Show progress of a search, or of several runs of one, until it ends; exits with 1 where it failed."""
+    """Show progress of a search, or of several runs of one, until it ends; exits with 1 if it failed."""
     from aiida_fuse2 import query
     from aiida_fuse2.cli.views.progress import follow, report_interrupt
     from aiida_fuse2.cli.views.runs import follow_runs
@@ -65,7 +65,7 @@ def watch_node(node: orm.WorkChainNode, *, as_json: bool) -> None:
 def _show_end(
     node: orm.WorkChainNode, settings: SearchSettings, reached: Progress | RunsProgress, *, as_json: bool
 ) -> None:
-    """Show what a search, or several runs of one, have found."""
+    """Show what a search, or several runs of one, found."""
     from aiida_fuse2 import query
     from aiida_fuse2.cli.views.runs import print_runs, runs_values
     from aiida_fuse2.cli.views.tables import make_console
@@ -94,12 +94,12 @@ def _show_end(
 
 @cmd_root.command("stop")
 @opts.SEARCH
-@click.option("--now", is_flag=True, help="Kill the jobs of the present generation and leave it out.")
+@click.option("--now", is_flag=True, help="Kill the jobs of the current generation and omit the generation.")
 @with_profile
 def cmd_stop(*, search: str, now: bool) -> None:
-    """Ask the search PK, or all its runs, to end after the present generation.
+    """Ask the search PK, or all its runs, to end after the current generation.
 
-    It keeps all that it has found, and finishes with exit status 700.
+    It keeps everything that it has found, and finishes with exit status 700.
     """
     from aiida_fuse2 import query
 
@@ -124,7 +124,7 @@ def cmd_stop(*, search: str, now: bool) -> None:
 
 
 def stop_runs(node: orm.WorkChainNode, *, now: bool) -> None:
-    """Ask all runs to end after their present generation, or at once."""
+    """Ask all runs to end after their current generation, or at once."""
     from aiida_fuse2 import query
 
     if node.is_terminated:
@@ -136,23 +136,23 @@ def stop_runs(node: orm.WorkChainNode, *, now: bool) -> None:
         echo(f"The runs {node.pk} end ({killed_text(query.kill_jobs(node))}), {kept}.")
         return
     echo(
-        f"The runs {node.pk} end when their present generations are relaxed, {kept}; no other run begins.\n"
+        f"The runs {node.pk} end when their current generations are relaxed, {kept}; no other run begins.\n"
         f"To end them at once, without these generations: `{hint(f'stop --now {node.pk}')}`"
     )
 
 
 def _stop_left_over(node: orm.WorkChainNode, *, now: bool) -> None:
-    """Ask searches to end that still run although their runs have failed or were killed."""
+    """Ask those searches to end that still run although their runs have failed or were killed."""
     from aiida_fuse2 import query
 
     active = ", ".join(str(search.pk) for search in query.active_searches(node))
     if not active:
         raise CommandError(f"the runs {node.pk} have ended already; see `{hint(f'show {node.pk}')}`")
     query.ask_to_stop(node, now=now)
-    when = f"at once ({killed_text(query.kill_jobs(node))})" if now else "after their present generation"
+    when = f"at once ({killed_text(query.kill_jobs(node))})" if now else "after their current generation"
     echo(f"The runs {node.pk} have ended, but searches of them still run; these end {when}: {active}")
 
 
 def killed_text(killed: int) -> str:
-    """Return how many jobs were killed, for people."""
+    """Return the number of killed jobs as text."""
     return f"{killed} running job{'' if killed == 1 else 's'} killed" if killed else "no job was running"

@@ -25,11 +25,11 @@ BAD_INPUT = 2
 """Exit code for bad input, as click has it."""
 
 PROFILE_KEY = "aiida_fuse2.profile"
-"""Where click's context remembers the profile that was named before the command."""
+"""Key in click's context of the profile that was named before the command."""
 
 
 def together(*options: Callable[[Any], Any]) -> Callable[[C], C]:
-    """Return what adds several options to a command, in this order."""
+    """Return the decorator that adds several options to a command, in this order."""
 
     def decorate(command: C) -> C:
         decorated: C = functools.reduce(lambda f, option: option(f), reversed(options), command)
@@ -48,7 +48,7 @@ def set_option(example: str) -> Callable[[C], C]:
     return click.option("--set", "assignments", multiple=True, metavar="KEY=VALUE", help=text)
 
 
-PROFILE = click.option("-p", "--profile", "profile", metavar="NAME", help="AiiDA profile; the default one if left out.")
+PROFILE = click.option("-p", "--profile", "profile", metavar="NAME", help="AiiDA profile; the default one if omitted.")
 SEARCH = click.argument("search", metavar="PK")
 SEARCHES = click.argument("searches", metavar="PK...", nargs=-1, required=True)
 NEWEST_SEARCH = click.argument("search", metavar="[PK]", required=False)
@@ -58,10 +58,10 @@ TARGET = click.option(
     type=click.Path(path_type=Path),
     multiple=True,
     metavar="FILE",
-    help="Known structure (CIF, POSCAR or extxyz): the search tells when it finds it. Can be repeated.",
+    help="Known structure (CIF, POSCAR or extxyz): the search reports when it finds it. Can be repeated.",
 )
 STOP_AT_TARGET = click.option(
-    "--stop-at-target/--no-stop-at-target", default=None, help="Stop after the generation that finds one."
+    "--stop-at-target/--no-stop-at-target", default=None, help="Stop after the generation that finds a target."
 )
 PROTOCOL = click.option("--protocol", metavar="NAME", help="fast, balanced (default) or stringent.")
 CODE = click.option(
@@ -78,12 +78,12 @@ OVERRIDES = click.option(
     metavar="FILE",
     help="YAML file of inputs that win over the protocol.",
 )
-WALKERS = click.option("--walkers", type=int, metavar="N", help="Basin-hopping chains.")
+WALKERS = click.option("--walkers", type=int, metavar="N", help="Number of walkers: chains of basin hopping.")
 TRIALS_PER_STEP = click.option(
-    "--trials-per-step", type=int, metavar="N", help="Structures that a chain tries in a step."
+    "--trials-per-step", type=int, metavar="N", help="Structures that a walker tries in a step."
 )
-MAX_ATOMS = click.option("--max-atoms", type=int, metavar="N", help="Most atoms of a structure.")
-SEED = click.option("--seed", type=int, metavar="N", help="Seed of every random decision.")
+MAX_ATOMS = click.option("--max-atoms", type=int, metavar="N", help="Largest number of atoms of a structure.")
+SEED = click.option("--seed", type=int, metavar="N", help="Seed of all random decisions.")
 PROCESSES = click.option(
     "--processes", type=int, metavar="N", help="Structures that a job relaxes side by side; default: its cores."
 )
@@ -110,7 +110,7 @@ GENERATOR_OPTIONS = together(
     click.option("--ranking", metavar="HOW", help="Rank a pool by the search's potential: none, single or relaxed."),
     click.option("--pool-processes", type=int, metavar="N", help="Processes of the job that makes a pool."),
 )
-"""Options about pools and generators."""
+"""Options of pools and generators."""
 
 BUDGET = together(
     click.option("--max-structures", type=int, metavar="N", help="Stop after this many structures in all."),
@@ -132,7 +132,7 @@ class CommandError(click.ClickException):
 
 @contextmanager
 def _warnings_for_people() -> Iterator[None]:
-    """Show warnings that are meant for people in one line, without the line of code."""
+    """Show warnings for the user in one line, without the line of code."""
     shown = warnings.showwarning
 
     def show(message: Warning | str, category: type[Warning], *place: Any, **options: Any) -> None:
@@ -148,7 +148,7 @@ def _warnings_for_people() -> Iterator[None]:
 
 @contextmanager
 def reported_errors() -> Iterator[None]:
-    """Show errors that are meant for people in one line, without a traceback."""
+    """Show errors for the user in one line, without a traceback."""
     try:
         with _warnings_for_people():
             yield
@@ -177,7 +177,7 @@ def given_profile(profile: str | None) -> str | None:
 
 
 def hint(command: str, program: str = "aiida-fuse2") -> str:
-    """Return a command to type next, with the profile where one was named."""
+    """Return a command to type next, with the profile if one was named."""
     profile = click.get_current_context().meta.get(PROFILE_KEY)
     return f"{program} {command}" if profile is None else f"{program} -p {profile} {command}"
 
@@ -202,12 +202,12 @@ def with_profile(function: Callable[..., R]) -> Callable[..., R]:
 def log_to_stderr() -> None:
     """Let AiiDA log to standard error: its handler would put warnings in front of the JSON of a command.
 
-    What is logged, and warnings of Python, may name what others have named: it is shown as ``echo`` does.
+    Log messages and warnings of Python can contain names that others chose: they are shown as ``echo`` shows them.
     """
     from aiida.cmdline.utils.log import CliHandler
     from aiida.manage import get_manager
 
-    get_manager().get_profile_storage()  # where it is opened, AiiDA makes all handlers anew
+    get_manager().get_profile_storage()  # AiiDA makes all handlers again when it is opened
     named = [log for log in logging.Logger.manager.loggerDict.values() if isinstance(log, logging.Logger)]
     for handler in {handler for log in named for handler in log.handlers if isinstance(handler, CliHandler)}:
         handler.addFilter(_as_error)
@@ -215,7 +215,7 @@ def log_to_stderr() -> None:
 
 
 def _as_error(record: logging.LogRecord) -> bool:
-    """Mark a record for standard error unless it says where it belongs, as what AiiDA prints does."""
+    """Mark a record for standard error unless it names its stream, as the output of AiiDA does."""
     record.err = getattr(record, "err", True)
     record.msg, record.args = printable_lines(record.getMessage()), ()
     return True
@@ -234,16 +234,16 @@ def echo_json(values: Any) -> None:
 
 
 def echo(text: object, *, err: bool = False) -> None:
-    """Print a text for people, with all that a terminal would obey as escapes; it may name what others have named.
+    """Print a text that can contain names that others chose; control characters are shown as escapes.
 
     Args:
-        text: of one line or several.
+        text: text of one line or several.
         err: whether to print it on the standard error.
     """
     click.echo(printable_lines(text), err=err)
 
 
 def echo_content(content: str) -> None:
-    """Print the content of a file: as it is, but for a terminal with what that would obey as escapes."""
+    """Print the content of a file: as it is, but on a terminal with control characters as escapes."""
     is_seen = click.get_text_stream("stdout").isatty()
     click.echo(printable_lines(content.expandtabs()) if is_seen else content, nl=False)

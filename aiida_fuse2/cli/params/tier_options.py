@@ -24,7 +24,7 @@ tier_options = together(
         "tier_codes",
         multiple=True,
         metavar="TIER=LABEL",
-        help="Code of a tier, e.g. gulp=gulp@cluster; can be repeated. Of a tier with several codes this is its "
+        help="Code of a tier, e.g. gulp=gulp@cluster; can be repeated. For a tier with several codes this is its "
         "program; gulp.worker=LABEL names its worker.",
     ),
     click.option(
@@ -38,7 +38,7 @@ tier_options = together(
 
 
 def tiers_of_options(names: str | None, codes: tuple[str, ...], potential: str | None) -> TierChoice | None:
-    """Return the tiers that options name, or None where they name none.
+    """Return the tiers that options name, or None if they name none.
 
     Args:
         names: separated by commas.
@@ -46,8 +46,8 @@ def tiers_of_options(names: str | None, codes: tuple[str, ...], potential: str |
         potential: identifier of a library.
 
     Raises:
-        InputError: where a text is no assignment, or a node is of another kind.
-        SetupError: where there is no such code.
+        InputError: if a text is no assignment, or a node is of another kind.
+        SetupError: if there is no such code.
     """
     from aiida_fuse2.core.errors import InputError
     from aiida_fuse2.environment.codes import load_tier_code

@@ -1,1 +1,1 @@
-"""What commands do alike."""
+"""Functions that several commands use."""

@@ -1,4 +1,4 @@
-"""Writing files: nothing is overwritten unasked, and what cannot be written is said in one line."""
+"""Writing files: nothing is overwritten without --force, and errors are reported in one line."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ MAX_PATH_SHOWN = 200
 
 @contextmanager
 def reported_writing(target: Path) -> Iterator[None]:
-    """Say in one line that a file, or files in a folder, cannot be written."""
+    """Report in one line that a file, or files in a folder, cannot be written."""
     try:
         yield
     except Fuse2Error:
@@ -26,10 +26,10 @@ def reported_writing(target: Path) -> Iterator[None]:
 
 
 def check_absent(paths: Sequence[Path], *, force: bool) -> None:
-    """Refuse to overwrite files, or what links lead to, without being told to.
+    """Refuse to overwrite files, or the targets of links, without --force.
 
     Raises:
-        CommandError: where one of them is there.
+        CommandError: if one of them exists.
     """
     existing = [path for path in paths if path.exists() or path.is_symlink()]
     if existing and not force:
@@ -38,20 +38,20 @@ def check_absent(paths: Sequence[Path], *, force: bool) -> None:
 
 
 def check_output(path: Path, *, force: bool) -> None:
-    """Look whether a file may be written, before anything is computed for it.
+    """Check that a file can be written, before anything is computed for it.
 
     Raises:
-        CommandError: where it may not.
+        CommandError: if it cannot.
     """
     with reported_writing(path):
         check_absent([path], force=force)
 
 
 def write_page(path: Path, text: str) -> None:
-    """Write a file, and its folder where that is missing.
+    """Write a file, and its folder if it does not exist.
 
     Raises:
-        CommandError: where it cannot be written.
+        CommandError: if it cannot be written.
     """
     with reported_writing(path):
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -17,11 +17,11 @@ if TYPE_CHECKING:
 
 
 POLL_SECONDS = 1.0
-"""Time between two looks at a job, s."""
+"""Time between two checks of a job, s."""
 
 
 def say_composition(unit: FormulaUnit, *, to_stderr: bool) -> None:
-    """Say how a composition was understood, before anything is made of it."""
+    """Print how a composition was understood, before it is used."""
     echo(f"Composition: {unit.description}", err=to_stderr)
 
 
@@ -29,18 +29,18 @@ def submit_inputs(builder: ProcessBuilder) -> Any:
     """Submit a process and return its node.
 
     Raises:
-        CommandError: where AiiDA refuses the inputs.
+        CommandError: if AiiDA refuses the inputs.
     """
     from aiida.engine import submit
 
     try:
         return submit(builder)
-    except (ValueError, TypeError) as error:  # what AiiDA raises for inputs that it refuses
+    except (ValueError, TypeError) as error:  # AiiDA raises these for inputs that it refuses
         raise CommandError(str(error), BAD_INPUT) from error
 
 
 def wait_for(node: orm.CalcJobNode) -> None:
-    """Wait until a job has ended; exits with 1 where it failed."""
+    """Wait until a job has ended; exits with 1 if it failed."""
     try:
         while not node.is_terminated:
             time.sleep(POLL_SECONDS)

@@ -1,4 +1,4 @@
-"""What errors of the database and of the system mean for the user, in one line each."""
+"""Explanations of errors of the database and of the system for the user, in one line each."""
 
 from __future__ import annotations
 
@@ -16,10 +16,12 @@ MAKE_ROOM = (
     "nothing that was stored is lost: make room, then do what `aiida-fuse2 doctor` says; a search that has ended "
     "continues with `aiida-fuse2 continue`"
 )
-"""What mends a full disk."""
+"""What to do about a full disk."""
 
 WAIT = "another program holds it (a backup, a copy, a browser of databases): call the command again when that has ended"
-RESTORE = "stop the daemon, and go back to a backup (`verdi storage backup` makes them), or copy the file and mend that"
+RESTORE = (
+    "stop the daemon, and restore a backup (`verdi storage backup` makes them), or copy the file and repair the copy"
+)
 
 DATABASE = {
     "is locked": f"is locked: {WAIT}; searches keep running",
@@ -28,17 +30,17 @@ DATABASE = {
     "unable to open": "cannot be opened: has it been moved, and may you read and write it and its folder?",
     "readonly": "cannot be written: may you write it and its folder, and is the disk mounted for writing?",
 }
-"""What SQLite says, and what it means."""
+"""Messages of SQLite, and what they mean."""
 
 OF_SYSTEM = frozenset({errno.EACCES, errno.EPERM, errno.EROFS, errno.EIO, errno.ESTALE, errno.EMFILE, errno.ENFILE})
-"""Errors of the system that say something about this machine, whoever runs into them."""
+"""Errors of the system that are due to this machine, not to this package."""
 
 
 def trouble_text(error: BaseException) -> str | None:
-    """Return what is wrong, and what to do; None where an error may be a fault of this package.
+    """Return the problem and what to do; None if an error may be a fault of this package.
 
     Args:
-        error: that ended a command.
+        error: error that ended a command.
     """
     from sqlalchemy.exc import SQLAlchemyError
 
@@ -57,7 +59,7 @@ def trouble_text(error: BaseException) -> str | None:
 
 
 def _database_text(error: SQLAlchemyError) -> str | None:
-    """Return what is wrong with the database; None where the question to it was wrong."""
+    """Return the problem of the database; None if the query was wrong."""
     from sqlalchemy.exc import DatabaseError, InterfaceError, OperationalError
 
     said = str(getattr(error, "orig", None) or error)
@@ -68,7 +70,7 @@ def _database_text(error: SQLAlchemyError) -> str | None:
 
 
 def _place() -> str:
-    """Return where the database of the loaded profile is."""
+    """Return the location of the database of the loaded profile."""
     from aiida.manage import get_manager
 
     profile = get_manager().get_profile()
@@ -89,7 +91,7 @@ def _is_of_profile(path: object) -> bool:
 
 
 def _configuration_text() -> str | None:
-    """Return what is wrong with AiiDA's configuration, where AiiDA itself does not say it."""
+    """Return the problem of AiiDA's configuration if AiiDA itself does not report it."""
     from aiida.manage.configuration.settings import AiiDAConfigDir
 
     path = AiiDAConfigDir.get() / "config.json"
@@ -99,4 +101,4 @@ def _configuration_text() -> str | None:
         return None
     except ValueError:
         is_sound = False
-    return None if is_sound else f"the configuration {path} is not what AiiDA writes: mend it by hand"
+    return None if is_sound else f"the configuration {path} is not what AiiDA writes: repair it by hand"

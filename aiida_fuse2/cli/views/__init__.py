@@ -1,1 +1,1 @@
-"""What commands print."""
+"""The texts and tables that commands print."""

@@ -31,10 +31,10 @@ def _estimate(estimate: Estimate | None, form: str) -> str:
 
 
 def relaxations_table(figures: Sequence[MethodFigures], against: str) -> Table:
-    """Return what methods did: first all their starts, then those of each generator.
+    """Return the results of methods: first for all their starts, then for those of each generator.
 
     Args:
-        figures: of ``compare_methods``.
+        figures: result of ``compare_methods``.
         against: method that they were compared with.
     """
     table = plain_table(
@@ -71,13 +71,13 @@ def relaxations_table(figures: Sequence[MethodFigures], against: str) -> Table:
 
 
 def potentials_text(figures: Sequence[MethodFigures]) -> str:
-    """Return which code computed each method, where the rows say so."""
+    """Return which code computed each method, if the rows say so."""
     known = {f.method: ", ".join(f.potentials) for f in figures if f.potentials}
     return "; ".join(f"{method}: {names}" for method, names in known.items())
 
 
 def searches_table(report: SearchReport) -> Table:
-    """Return what searches found, one row per composition and setting."""
+    """Return the results of searches, one row per composition and setting."""
     table = plain_table(
         (
             ("composition", False),
@@ -119,7 +119,7 @@ def searches_table(report: SearchReport) -> Table:
 
 
 def success_table(report: SearchReport) -> Table:
-    """Return what each setting reached of the compositions that have a target."""
+    """Return the number of targets that each setting reached."""
     table = plain_table(
         (("setting", False), ("compositions at target", True), ("searches at target", True), ("rate (95 %)", True))
     )

@@ -1,4 +1,4 @@
-"""All that `status` tells of one search: walkers, moves, failures, speed, what is left to do."""
+"""The details that `status` shows of one search: walkers, moves, failures, speed, remaining work."""
 
 from __future__ import annotations
 
@@ -23,16 +23,16 @@ from .tables import coloured, counts_text, plain_table, spacegroup_text
 
 @dataclass(frozen=True, kw_only=True)
 class WalkerNow:
-    """One walker as it stands.
+    """The current state of one walker.
 
     Attributes:
-        walker: its index.
-        energy: of its current structure, eV/atom, or None before it has one.
-        spacegroup: of this structure at the loose tolerance, or None.
+        walker: index of the walker.
+        energy: energy of its current structure, eV/atom, or None before it has one.
+        spacegroup: space group of this structure at the loose tolerance, or None.
         spacegroup_symbol: its symbol, or empty.
         temperature: eV/atom.
         stale: structures since its last downhill step.
-        is_melted: whether there were too many of them.
+        is_melted: whether ``stale`` has passed the melting threshold.
         accepted: steps accepted.
         rejected: steps rejected.
     """
@@ -50,14 +50,14 @@ class WalkerNow:
 
 @dataclass(frozen=True, kw_only=True)
 class Details:
-    """What is told of one search beside its progress.
+    """The details of one search besides its progress.
 
     Attributes:
-        walkers: as they stand.
+        walkers: current state of the walkers.
         moves: rows of ``report.data.move_counts``.
         per_cpu_hour: structures per hour of CPU time, or None while unknown.
-        seconds_left: at most, at the present speed, or None where that is not known.
-        cpu_seconds_left: CPU time until ``max_structures``, as the structures before cost, or None.
+        seconds_left: longest remaining time at the current speed, s, or None if it is not known.
+        cpu_seconds_left: CPU time until ``max_structures`` at the cost of the earlier structures, s, or None.
     """
 
     walkers: tuple[WalkerNow, ...]
@@ -76,11 +76,11 @@ class Details:
 
 
 def details(reached: Progress, settings: SearchSettings) -> Details:
-    """Return what is told of a search; projections of its nodes only.
+    """Return the details of a search, from projections of its nodes only.
 
     Args:
-        reached: how far it is.
-        settings: of the search.
+        reached: progress of the search.
+        settings: settings of the search.
     """
     state = reached.state
     if state is None:
@@ -122,9 +122,9 @@ def details_view(found: Details, reached: Progress, settings: SearchSettings) ->
     """Return the details of a search for a terminal.
 
     Args:
-        found: its details.
-        reached: how far it is.
-        settings: of the search.
+        found: details of the search.
+        reached: progress of the search.
+        settings: settings of the search.
     """
     facts = Table.grid(padding=(0, 2))
     facts.add_column(style="dim", no_wrap=True)
@@ -133,7 +133,7 @@ def details_view(found: Details, reached: Progress, settings: SearchSettings) ->
         facts.add_row(title, value)
     tables = [walkers_table(found.walkers, settings)] if found.walkers else []
     tables += [moves_table(found.moves)] if found.moves else []
-    return Group(facts, "", Columns(tables, padding=(1, 4)))  # beside each other where the terminal is wide
+    return Group(facts, "", Columns(tables, padding=(1, 4)))  # side by side if the terminal is wide
 
 
 def _facts(found: Details, reached: Progress, settings: SearchSettings) -> list[tuple[str, str]]:
@@ -183,7 +183,7 @@ def walkers_table(walkers: Sequence[WalkerNow], settings: SearchSettings) -> Tab
 
 
 def moves_table(moves: Sequence[Mapping[str, Any]]) -> Table:
-    """Return what came of each move as a table."""
+    """Return the table of the results of each move."""
     numbers = ("trials", "accepted", "", "new lowest", "failed")
     table = plain_table([("move", False), *((title, True) for title in numbers)], header_style="dim")
     for row in moves:

@@ -25,20 +25,20 @@ from .tables import coloured, counts_text, spacegroup_text
 P = TypeVar("P", bound=ProcessProgress)
 
 POLL_INTERVAL = 1.0
-"""How often the graph is asked, s."""
+"""Time between two queries of the graph, s."""
 
 DAEMON_POLLS = 10
-"""The daemon is asked once in this many polls."""
+"""The daemon is checked once in this many polls."""
 
 BAR_WIDTH = 30
-"""Columns of the bar."""
+"""Width of the bar in columns."""
 
 PANEL_WIDTH = 80
-"""Columns of the panel, where the terminal has as many."""
+"""Width of the panel in columns, if the terminal is wide enough."""
 
 
 def polls(ask: Callable[[], P]) -> Iterator[tuple[P, str | None]]:
-    """Yield progress and what is wrong with the daemon, until what is asked for has ended.
+    """Yield progress and the problem of the daemon, until the process has ended.
 
     Args:
         ask: returns the progress.
@@ -64,17 +64,17 @@ def follow_progress(
     news: Callable[[P], Iterable[Text]],
     stuck: str,
 ) -> P:
-    """Show progress until what is asked for has ended.
+    """Show progress until the process has ended.
 
     Args:
         ask: returns the progress.
-        console: gets a live panel where it is a terminal, else lines.
-        show: returns the panel of progress and of what keeps the daemon from advancing it, or None.
-        news: returns the lines that have come since it was called last.
-        stuck: says that nothing advances, before the reason.
+        console: gets a live panel if it is a terminal, else lines.
+        show: returns the panel of the progress and of the problem of the daemon, or None.
+        news: returns the new lines since its last call.
+        stuck: text before the reason why nothing advances.
 
     Raises:
-        KeyboardInterrupt: where the user has had enough; what is shown continues.
+        KeyboardInterrupt: if the user ends the display; the process continues.
     """
     if console.is_terminal:
         with Live(console=console, auto_refresh=False) as live:
@@ -103,7 +103,7 @@ def follow(search: int, settings: SearchSettings, console: Console) -> Progress:
 
 
 def generation_news(settings: SearchSettings) -> Callable[[Progress], Iterator[Text]]:
-    """Return what yields a line for the last generation of a search with these settings, where it is a new one."""
+    """Return the function that yields a line for the last generation of a search, if it is a new one."""
     shown: dict[int, int] = {}
 
     def news(reached: Progress) -> Iterator[Text]:
@@ -126,7 +126,7 @@ def best_text(best: BestFound | None) -> str:
 
 
 def target_text(name: str, state: SearchState | None) -> str:
-    """Return whether a target was found, and after how many structures."""
+    """Return whether a target was found, and after how many structures, as text."""
     found = None if state is None else state.targets.get(name)
     if found is None:
         return f"{name} not found yet" if state is None or not state.tried else f"{name} not among {state.tried} so far"
@@ -134,7 +134,7 @@ def target_text(name: str, state: SearchState | None) -> str:
 
 
 def targets_text(reached: Progress) -> str:
-    """Return what became of the targets of a search, for people; empty where it has none."""
+    """Return which targets of a search were found, as text; empty if it has none."""
     return "; ".join(target_text(name, reached.state) for name in reached.targets)
 
 
@@ -179,12 +179,12 @@ def generation_line(reached: Progress, state: SearchState, settings: SearchSetti
 
 
 def report_interrupt(node: orm.WorkChainNode, text: str, ways: Mapping[str, str], *, as_json: bool) -> None:
-    """Say that something keeps running after its display has ended, and what can be done about it.
+    """Print that a process keeps running after its display has ended, and the commands for it.
 
     Args:
-        node: what keeps running.
-        text: says so.
-        ways: what each command does, by command.
+        node: process that keeps running.
+        text: text that says so.
+        ways: effect of each command, by command.
         as_json: whether the standard output has JSON.
     """
     echo("\n".join([f"\n{text}", *(f"  {command}: {what}" for command, what in ways.items())]), err=as_json)
@@ -199,9 +199,9 @@ def panel(reached: Progress, settings: SearchSettings, problem: str | None) -> P
     """Return the panel of a search.
 
     Args:
-        reached: how far it is.
-        settings: of the search.
-        problem: what keeps the daemon from advancing it, or None.
+        reached: progress of the search.
+        settings: settings of the search.
+        problem: problem of the daemon that stops it, or None.
     """
     grid = Table.grid(padding=(0, 2))
     grid.add_column(style="dim", no_wrap=True)
@@ -220,15 +220,15 @@ def framed(
     what: str,
     width: int,
 ) -> Panel:
-    """Return a panel with its contents below each other.
+    """Return a panel with its contents one below the other.
 
     Args:
-        contents: of the panel.
-        reached: how far the search is, or the runs.
-        settings: of the search.
-        problem: what keeps the daemon from advancing it, or None.
+        contents: contents of the panel.
+        reached: progress of the search or of the runs.
+        settings: settings of the search.
+        problem: problem of the daemon that stops it, or None.
         what: ``search`` or ``runs``.
-        width: columns, where the terminal has as many.
+        width: columns, if the terminal has as many.
     """
     is_stuck = problem is not None and not reached.is_terminated
     does = "do" if what == "runs" else "does"

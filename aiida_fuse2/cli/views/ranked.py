@@ -1,4 +1,4 @@
-"""What commands print of a search and its ranked structures."""
+"""The texts that commands print on a search and its ranked structures."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ if TYPE_CHECKING:
 
 
 DEFAULT_ROWS = 20
-"""Structures in the table."""
+"""Number of structures in the table."""
 
 
 def print_targets(console: Console, targets: Sequence[Target]) -> None:
-    """Print what became of targets, a line for each."""
+    """Print whether targets were found, a line for each."""
     for target in targets:
         console.print(target_line(target), soft_wrap=True)
 
 
 def target_line(target: Target) -> str:
-    """Return what is known of a target and of the structure that equals it."""
+    """Return a text on a target and on the structure that equals it."""
     from .tables import spacegroup_text
 
     group = spacegroup_text(target.spacegroup_symbol, target.spacegroup)
@@ -60,7 +60,7 @@ def summary_values(settings: SearchSettings, reached: Progress, *, uuid: str) ->
 
 
 def common_values(settings: SearchSettings, reached: Progress | RunsProgress, *, uuid: str) -> dict[str, Any]:
-    """Return what a search, and several runs of one, have in common in plain values."""
+    """Return the plain values that a search and several runs of one have in common."""
     from aiida_fuse2 import query
 
     return {
@@ -77,7 +77,7 @@ def common_values(settings: SearchSettings, reached: Progress | RunsProgress, *,
 
 
 def structure_counts(reached: Progress) -> dict[str, int]:
-    """Return how many structures a search has tried, explored and told apart."""
+    """Return the numbers of tried, explored and unique structures of a search."""
     state = reached.state
     return {
         "structures_tried": state.tried if state else 0,
@@ -87,7 +87,7 @@ def structure_counts(reached: Progress) -> dict[str, int]:
 
 
 def status_text(reached: Progress | RunsProgress) -> Text:
-    """Return how a search, or several runs of one, stand; with the exit message where it has ended."""
+    """Return the status of a search or of several runs of one, with the exit message if it has ended."""
     from .tables import coloured
 
     if not reached.is_terminated:
@@ -101,21 +101,21 @@ def status_text(reached: Progress | RunsProgress) -> Text:
 
 
 def _last_line(text: str) -> str:
-    """Return the last line of a message; that of a traceback says what happened."""
+    """Return the last line of a message; in a traceback it names the error."""
     return text.strip().splitlines()[-1]
 
 
 def print_ranked(
     console: Console, rows: list[dict[str, Any]], limit: int, *, relaxed: str, total_is_known: bool = True
 ) -> None:
-    """Print the ranked table and say what was left out.
+    """Print the ranked table and the number of structures omitted.
 
     Args:
-        console: to print to.
+        console: console to print to.
         rows: lowest energy first.
-        limit: how many to print.
-        relaxed: to what the structures were relaxed.
-        total_is_known: whether these are all rows; otherwise one beyond the limit tells that there are more.
+        limit: largest number of rows to print.
+        relaxed: limits to which the structures were relaxed, as text.
+        total_is_known: whether these are all rows; otherwise one beyond the limit shows that there are more.
     """
     from .tables import ranked_table
 
@@ -131,14 +131,14 @@ def print_ranked(
 
 
 FINAL_ROWS = 10
-"""Structures in the table that is printed at the end."""
+"""Number of structures in the table that is printed at the end."""
 
 
 def ways_on(node: orm.WorkChainNode) -> dict[str, str]:
-    """Return the commands for a search, or several runs of one, that keeps running, and what they do."""
+    """Return the commands for a running search, or several runs of one, with their effects."""
     return {
         hint(f"watch {node.pk}"): "come back",
         hint(f"show {node.pk}"): "see what was found",
-        hint(f"stop {node.pk}"): "end it after the present generation",
+        hint(f"stop {node.pk}"): "end it after the current generation",
         hint(f"process status {node.pk}", "verdi"): "see its processes",
     }

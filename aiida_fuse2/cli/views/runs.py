@@ -1,4 +1,4 @@
-"""What commands print of several runs of a search."""
+"""The texts that commands print on several runs of a search."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from aiida_fuse2.query.targets import Target
 
 PANEL_WIDTH = 88
-"""Columns of the live panel, where the terminal has as many."""
+"""Width of the live panel in columns, if the terminal is wide enough."""
 
 
 # --- values and texts ---------------------------------------------------------------------------
@@ -72,7 +72,7 @@ def _statistics(energies: list[float]) -> dict[str, float | None]:
 
 
 def print_runs(console: Console, settings: SearchSettings, reached: RunsProgress, rows: list[dict[str, Any]]) -> None:
-    """Print a row for each run, and how far they lie apart."""
+    """Print a row for each run, and how far the runs lie apart."""
     console.print()
     console.print(runs_table(reached, settings, width=console.width))
     for line in summary_lines(reached, rows):
@@ -80,7 +80,7 @@ def print_runs(console: Console, settings: SearchSettings, reached: RunsProgress
 
 
 def summary_lines(reached: RunsProgress, rows: list[dict[str, Any]]) -> Iterator[str]:
-    """Yield the lowest of all, in how many runs it was found, and how far the runs lie apart."""
+    """Yield the lowest structure of all, the number of runs that found it, and how far the runs lie apart."""
     from .tables import spacegroup_text
 
     lowest = reached.lowest
@@ -102,10 +102,10 @@ def summary_lines(reached: RunsProgress, rows: list[dict[str, Any]]) -> Iterator
 
 
 def target_lines(looked_for: Sequence[Sequence[Target]]) -> Iterator[str]:
-    """Yield in how many runs each target was found, and when.
+    """Yield the number of runs that found each target, and when.
 
     Args:
-        looked_for: the targets of each run.
+        looked_for: targets of each run.
     """
     by_name: dict[str, list[Target]] = {}
     for target in (target for known in looked_for for target in known):
@@ -121,8 +121,8 @@ def runs_table(reached: RunsProgress, settings: SearchSettings, *, width: int) -
 
     Args:
         reached: how far the runs are.
-        settings: of run 0.
-        width: columns of text; where there are few, how many structures are unique is left out.
+        settings: settings of run 0.
+        width: columns of text; if there are few, the number of unique structures is omitted.
     """
     from .tables import UNBOUNDED_WIDTH, PlainConsole
 
@@ -181,7 +181,7 @@ def _run_cells(run: int, reached: RunsProgress, settings: SearchSettings) -> lis
 
 
 def short_state(search: Progress) -> Text:
-    """Return how a run stands, in a word or two."""
+    """Return the status of a run in one or two words."""
     from aiida_fuse2.query.status import STOPPED_EXIT
 
     from .tables import coloured
@@ -203,9 +203,9 @@ def follow_runs(runs: int, settings: SearchSettings, console: Console) -> RunsPr
     """Show the progress of several runs until all have ended, as ``follow_progress`` does.
 
     Args:
-        runs: primary key.
-        settings: of run 0.
-        console: gets a live panel where it is a terminal, else a line for each generation, and each end, of a run.
+        runs: primary key of the runs.
+        settings: settings of run 0.
+        console: gets a live panel if it is a terminal, else a line for each generation, and each end, of a run.
     """
     from aiida_fuse2.query.status import runs_progress
 
@@ -236,9 +236,9 @@ def runs_panel(reached: RunsProgress, settings: SearchSettings, problem: str | N
     """Return the panel of several runs.
 
     Args:
-        reached: how far they are.
-        settings: of run 0.
-        problem: what keeps the daemon from advancing them, or None.
+        reached: progress of the runs.
+        settings: settings of run 0.
+        problem: problem of the daemon that stops them, or None.
     """
     from rich.console import RenderableType
 

@@ -1,4 +1,4 @@
-"""Tables and numbers as people read them."""
+"""Formatted tables and numbers."""
 
 from __future__ import annotations
 
@@ -15,33 +15,33 @@ from aiida_fuse2.core.errors import printable_lines
 from aiida_fuse2.core.moves import find_move
 
 PIPE_WIDTH = 160
-"""Columns of text where there is no terminal to fit."""
+"""Columns of text if there is no terminal."""
 
 UNBOUNDED_WIDTH = 1000
-"""Columns of text in which every table fits, to measure how many it needs."""
+"""Columns of text in which every table fits, to measure its width."""
 
 
 class PlainConsole(Console):
-    """A console to which every text is text: no marks of rich are read, and control characters are shown as escapes.
+    """A console that prints texts as they are: no markup of rich is read, and control characters are shown as escapes.
 
-    Names, reasons and messages may come from others. What has a style is made by ``coloured``.
+    Names, reasons and messages may come from others. Only ``coloured`` makes text with a style.
     """
 
     def __init__(self, **options: Any) -> None:
         super().__init__(markup=False, emoji=False, highlight=False, **options)
 
     def render_str(self, text: str, **options: Any) -> Text:
-        """Return a text as it is measured and laid out."""
+        """Return a text in the form that is measured and laid out."""
         return super().render_str(printable_lines(text), **options)
 
     def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
-        """Yield what is written; nothing passes unseen, whatever it was made from."""
+        """Yield the written segments, with all control characters as escapes."""
         for segment in super().render(renderable, options):
             yield segment if segment.control else Segment(printable_lines(segment.text), segment.style)
 
 
 def coloured(*parts: str | tuple[str, str]) -> Text:
-    """Return a text of several parts, those with a style in it; what a terminal would obey is in it as escapes.
+    """Return a text of several parts, some with a style; control characters become escapes.
 
     Args:
         parts: texts, or text and style.
@@ -51,7 +51,7 @@ def coloured(*parts: str | tuple[str, str]) -> Text:
 
 
 def make_console(*, stderr: bool = False) -> Console:
-    """Return a console as wide as the terminal, or wide enough for a table where there is none."""
+    """Return a console as wide as the terminal, or wide enough for a table if there is none."""
     console = PlainConsole(stderr=stderr)
     if not console.is_terminal:
         console.width = PIPE_WIDTH
@@ -62,8 +62,8 @@ def plain_table(columns: Iterable[tuple[str, bool]], *, header_style: str = "bol
     """Return an empty table without lines.
 
     Args:
-        columns: title of each, and whether it holds numbers, which stand at the right and are not broken.
-        header_style: of the titles.
+        columns: title of each, and whether it holds numbers, which are aligned at the right and not broken.
+        header_style: style of the titles.
     """
     table = Table(box=None, pad_edge=False, header_style=header_style)
     for title, is_number in columns:
@@ -72,7 +72,7 @@ def plain_table(columns: Iterable[tuple[str, bool]], *, header_style: str = "bol
 
 
 def spacegroup_text(symbol: str | None, number: int | None) -> str:
-    """Return a space group as ``Pm-3m (221)``, or ``?`` where it is not known."""
+    """Return a space group as ``Pm-3m (221)``, or ``?`` if it is not known."""
     if number is None:
         return symbol or "?"
     return f"{symbol or '?'} ({number})"
@@ -85,7 +85,7 @@ def counts_text(counts: Mapping[str, int]) -> str:
 
 
 def numbers_text(numbers: Sequence[int]) -> str:
-    """Return ascending numbers with ranges of three and more shortened: ``0-2 5 6``."""
+    """Return ascending numbers with ranges of three or more shortened: ``0-2 5 6``."""
     spans: list[list[int]] = []
     for number in numbers:
         if spans and number == spans[-1][-1] + 1:
@@ -96,10 +96,10 @@ def numbers_text(numbers: Sequence[int]) -> str:
 
 
 def origin_text(row: Mapping[str, Any], *, short: bool = False) -> str:
-    """Return where a structure came from: its generator, or the move that made it.
+    """Return the origin of a structure: its generator, or the move that made it.
 
     Args:
-        row: of ``query.ranked``.
+        row: row of ``query.ranked``.
         short: whether to give only the name of a move.
     """
     name = row["move"]
@@ -114,7 +114,7 @@ def origin_text(row: Mapping[str, Any], *, short: bool = False) -> str:
 
 
 RUNS_COLUMN = "in runs"
-"""Title of the column that only a table over several runs has."""
+"""Title of the column that only a table of several runs has."""
 
 TARGETS_COLUMN = "target"
 """Title of the column that only a table with targets has."""
@@ -139,12 +139,12 @@ _COLUMNS: tuple[tuple[str, Literal["left", "right"]], ...] = (
 
 @dataclass(frozen=True, kw_only=True)
 class _Layout:
-    """What of the table is shown.
+    """The parts of the table that are shown.
 
     Attributes:
         left_out: titles of columns that are not shown.
         short_origin: whether moves are given by number only.
-        margin: columns of text that columns of numbers are at least wider than their title.
+        margin: least difference between the width of a column of numbers and that of its title.
     """
 
     left_out: frozenset[str] = frozenset()
@@ -161,16 +161,16 @@ _LAYOUTS = (
     _Layout(left_out=frozenset({"label", "tight", "origin"}), margin=0),
     _Layout(left_out=frozenset({"label", "tight", "origin", "Z"}), margin=0),
 )
-"""From wide to narrow; the tight space group goes before the loose one, which is the one to read."""
+"""Layouts from wide to narrow; the tight space group is omitted before the loose one, which matters more."""
 
 
 def ranked_table(rows: Sequence[Mapping[str, Any]], limit: int, *, width: int) -> Table:
     """Return the best rows of ``query.ranked`` as a table.
 
     Args:
-        rows: lowest energy first; where they have ``targets`` or ``runs``, there is a column for these.
-        limit: how many to show.
-        width: columns of text; where there are few, less is shown.
+        rows: lowest energy first; if they have ``targets`` or ``runs``, there is a column for these.
+        limit: largest number of rows.
+        width: columns of text; if there are few, less is shown.
     """
     ruler = PlainConsole(width=UNBOUNDED_WIDTH)
     for layout in _LAYOUTS:

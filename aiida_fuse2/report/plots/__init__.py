@@ -1,7 +1,7 @@
 """The plots of a report: each is a function that returns a figure, and a line here.
 
-A function gets the data of the report and returns a figure of plotly, or None where there is nothing to draw. The page
-gives it its look (``base.THEME``), draws it when it comes into view, and lets no text of it become more than text.
+A function gets the data of the report and returns a figure of plotly, or None if there is nothing to draw. The page
+adds the style (``base.THEME``), draws the figure when it comes into view, and makes all its texts safe.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What all plots share: how one is registered, how it looks, and how texts come into it."""
+"""The common base of all plots: their registration, their style, and safe texts."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ import pandas as pd
 import plotly.graph_objects as go
 
 COLOURS = ("#1f5fa8", "#d1602b", "#2b8a5f", "#8e4fa3", "#c9a227", "#3aa6b9", "#b03a5b", "#6b7f2a")
-"""Of things that are told apart, in this order."""
+"""Colours of curves and points, in this order."""
 
 GREY = "#aab5c0"
-"""Of what stays in the background."""
+"""Colour of what stays in the background."""
 
 ENERGY = "Energy (eV/atom)"
-"""Title of an axis."""
+"""Title of the energy axis."""
 
 LOW = 320
 """Height of a plot that needs less than the usual one, pixels."""
 
 FEW = 200
-"""Fewer points than these are drawn larger."""
+"""Points are drawn larger if there are fewer than this."""
 
 _INK, _EDGE, _GRID = "#1c2733", "#8996a3", "#edf0f3"
 _AXIS = {
@@ -55,7 +55,7 @@ THEME: dict[str, Any] = {
         "ternary": {"bgcolor": "#fff", "aaxis": _CORNER, "baxis": _CORNER, "caxis": _CORNER},
     }
 }
-"""Template of all plots on a page, for what a figure leaves open; the page adds its font."""
+"""Template of all plots on a page, for what a figure does not set; the page adds its font."""
 
 _NO_TAG = re.compile(r"<(?!/?(?:b|i|br|sub|sup|extra)>)")
 _INVISIBLE = {"Cc", "Cf", "Cs", "Zl", "Zp"}
@@ -67,9 +67,9 @@ class Plot:
 
     Attributes:
         name: one word; the address of the plot on the page, and its name in the navigation.
-        draw: returns the figure for what the page is about, or None where there is nothing to draw.
-        title: above the plot. One without a title stands in a section that the page has already.
-        note: below the title.
+        draw: function that returns the figure, or None if there is nothing to draw.
+        title: title above the plot. A plot without a title is in a section that the page already has.
+        note: text below the title.
     """
 
     name: str
@@ -79,27 +79,27 @@ class Plot:
 
 
 def text(value: object) -> str:
-    """Return what comes from data as a text that a plot shows as it is."""
+    """Return a value from data as a text that a plot shows as it is."""
     return visible(re.sub(r"""[&<>"'%]""", lambda found: f"&#{ord(found[0])};", str(value)))
 
 
 def visible(value: str) -> str:
-    """Return a text in which characters that cannot be seen, or turn its direction, are shown by their numbers."""
+    """Return a text in which invisible characters, and those that change its direction, are shown by their numbers."""
     return "".join(f"\\u{{{ord(c):x}}}" if unicodedata.category(c) in _INVISIBLE else c for c in value)
 
 
 def safe(value: str) -> str:
-    """Return a text in which no tags but those of plots, without attributes, are left."""
+    """Return a text that keeps only the tags of plots, without attributes."""
     return visible(_NO_TAG.sub("&lt;", value))
 
 
 def formula(value: object) -> str:
-    """Return a formula with its numbers below the line."""
+    """Return a formula with its numbers as subscripts."""
     return _lowered(value, r"(\d+(?:\.\d+)?)")
 
 
 def group(value: object) -> str:
-    """Return the symbol of a space group, in which ``_`` lowers a digit."""
+    """Return the symbol of a space group with a digit after ``_`` as a subscript."""
     return _lowered(value, r"_(\d)")
 
 
@@ -109,11 +109,11 @@ def _lowered(value: object, pattern: str) -> str:
 
 
 def energy_range(values: Iterable[float], part: float = 0.9) -> list[float]:
-    """Return the range in which nearly all energies lie: a few bad structures must not press the others flat.
+    """Return the range in which nearly all energies lie, so that a few bad structures do not stretch the axis.
 
     Args:
-        values: at least one.
-        part: of the energies that are shown for certain.
+        values: values, at least one.
+        part: fraction of the energies that is always shown.
     """
     ordered = sorted(values)
     low, top, usual = ordered[0], ordered[-1], ordered[int(part * (len(ordered) - 1))]
@@ -131,10 +131,10 @@ def padded(low: float, high: float, pad: float, level: float = 0.1) -> list[floa
     """Return a range with a margin on both sides.
 
     Args:
-        low: its beginning.
-        high: its end.
-        pad: each margin, as a part of the range.
-        level: what counts as the length of a range that has none.
+        low: beginning of the range.
+        high: end of the range.
+        pad: each margin, as a fraction of the range.
+        level: length that is taken for a range of length zero.
     """
     margin = pad * (high - low or level)
     return [float(low - margin), float(high + margin)]

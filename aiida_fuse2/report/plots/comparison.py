@@ -13,7 +13,7 @@ from .base import COLOURS, ENERGY, Plot, energy_range, formula, text
 
 
 def comparison_plots(searches: Sequence[SearchFigures]) -> list[Plot]:
-    """Return one plot for each composition; it draws all searches that are for it."""
+    """Return one plot for each composition, with all its searches."""
     names = dict.fromkeys(search.formula for search in searches)
     return [
         Plot(

@@ -1,4 +1,4 @@
-"""What relaxations cost."""
+"""The costs of relaxations."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from aiida_fuse2.report.data import ReportData
 from .base import COLOURS, LOW, energy_range
 
 HOURS_FROM = 7200
-"""CPU time above which it is shown in hours, s."""
+"""CPU time above which the unit is hours, s."""
 
 
 def cpu(data: ReportData) -> go.Figure | None:
-    """Return how many structures took how long."""
+    """Return the histogram of the CPU times of relaxations."""
     if data.explored.empty:
         return None
     marker = {"color": COLOURS[0], "line": {"color": "#fff", "width": 1}}

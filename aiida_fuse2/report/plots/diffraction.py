@@ -12,7 +12,7 @@ from aiida_fuse2.report.data import ReportData
 from .base import COLOURS, LOW, text
 
 STEP = 110
-"""Between the zeros of two patterns; the highest line of each is 100."""
+"""Distance between the zeros of two patterns; the highest line of each is 100."""
 
 MIN_NAMED = 15
 """Lowest intensity of a reflection whose indices are written."""
@@ -62,7 +62,7 @@ def diffraction(data: ReportData) -> go.Figure | None:
 
 
 def _indices(peaks: Sequence[tuple[float, float, str]], base: float, apart: float) -> list[dict[str, Any]]:
-    """Return the indices of the strongest reflections that do not run into each other, as annotations."""
+    """Return the indices of the strongest reflections that do not overlap, as annotations."""
     named: list[tuple[float, float, str]] = []
     for peak in sorted(peaks, key=lambda peak: -peak[1]):
         if peak[1] > MIN_NAMED and all(abs(peak[0] - other[0]) > apart for other in named):

@@ -39,7 +39,7 @@ def volume(data: ReportData) -> go.Figure | None:
     named = tried.groupby("group", sort=False).energy.min().sort_values(kind="stable").index[: len(COLOURS)]
     colours = dict(zip(named, COLOURS, strict=False))
     figure = go.Figure()
-    for name in ["others", *reversed(named)]:  # the groups of lowest energy lie on top
+    for name in ["others", *reversed(named)]:  # the groups of lowest energy are on top
         rows = tried[tried.group == name if name in colours else ~tried.group.isin(named)]
         if rows.empty:
             continue

@@ -1,4 +1,4 @@
-"""A convex hull: over two end members, over three, or as bars where there is no such plane."""
+"""A convex hull: over two end members, over three, or as bars for any other number."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from aiida_fuse2.report.hull import NEGLIGIBLE, Hull, HullRow
 from .base import COLOURS, GREY, Plot, formula, padded, text
 
 HEIGHT, NARROW_HEIGHT = 560, 470
-"""Of a plot over two or three end members, pixels."""
+"""Height of a plot over two or three end members, pixels."""
 
 SCALE = ((0, "#f2c48d"), (0.5, "#d1602b"), (1, "#7a1f3d"))
-"""Colours of what lies above the hull."""
+"""Colours of phases above the hull."""
 
 BAR = {"thickness": 12, "outlinewidth": 0, "title": {"font": {"size": 12}, "side": "top"}}
 WIDE_BAR = {"len": 0.6, "title_text": "above the hull<br>(meV/atom)"}
@@ -30,7 +30,7 @@ NARROW_BAR = {
     "y": -0.2,
     "yanchor": "top",
 }
-"""Their scale: beside the plot, or below it on a narrow page."""
+"""Colour scale: beside the plot, or below it on a narrow page."""
 
 HOVER = (
     "<b>%{customdata[0]}</b>, search %{customdata[3]}<br>formation %{customdata[1]} meV/atom"
@@ -109,7 +109,7 @@ HULL_PLOTS = {
         "hull",
         ternary,
         "Phases and tie lines",
-        "Phases on tie lines are stable against mixtures of the others; colours tell how far the others lie above the "
+        "Phases on tie lines are stable against mixtures of the others; colours show how far the others lie above the "
         "hull.",
     ),
 }
@@ -126,12 +126,12 @@ HULL_BARS = Plot(
 
 
 def _phases(hull: Hull, kind: type[Any], place: Callable[[HullRow], dict[str, float]]) -> go.Figure:
-    """Return tie lines and phases, those above the hull coloured by how far.
+    """Return tie lines and phases; those above the hull are coloured by their energy above it.
 
     Args:
-        hull: of two or three end members.
-        kind: of the traces.
-        place: returns the coordinates of a phase by the names that the traces have for them.
+        hull: hull of two or three end members.
+        kind: kind of the traces.
+        place: function that returns the coordinates of a phase by the names that the traces use.
     """
 
     def places(rows: Sequence[HullRow | None]) -> dict[str, list[float | None]]:
@@ -181,16 +181,16 @@ def _formation(row: HullRow) -> float:
 
 
 def _known(row: HullRow) -> list[str]:
-    """Return what is told about a phase under the pointer."""
+    """Return the values shown for a phase under the pointer."""
     energies = [f"{energy:.1f}".replace("-", "−") for energy in (_formation(row), 1000 * row.above)]
     return [text(row.formula), *energies, text(row.search)]
 
 
 def tie_lines(rows: Sequence[HullRow]) -> list[list[int]]:
-    """Return the pairs of stable phases that lie beside each other on the hull, by their places.
+    """Return the pairs of stable phases that are neighbours on the hull, by their indices.
 
     Args:
-        rows: with their parts of two or three end members.
+        rows: phases with their parts of two or three end members.
     """
     stable = [place for place, row in enumerate(rows) if row.is_stable and row.parts and row.formation is not None]
     if not stable or len(rows[stable[0]].parts) < 2:
@@ -203,7 +203,7 @@ def tie_lines(rows: Sequence[HullRow]) -> list[list[int]]:
 
 
 def _facets(rows: Sequence[HullRow], stable: Sequence[int]) -> list[tuple[int, ...]]:
-    """Return the lower triangles of the hull over three end members, by the places of their corners."""
+    """Return the lower triangles of the hull over three end members, by the indices of their corners."""
     points = np.array([[*rows[place].parts[:2], float(rows[place].formation or 0.0)] for place in stable])
     scale = np.ptp(points[:, 2])
     if len(stable) <= 3 or scale < NEGLIGIBLE:
@@ -211,7 +211,7 @@ def _facets(rows: Sequence[HullRow], stable: Sequence[int]) -> list[tuple[int, .
     points[:, 2] /= scale
     try:
         hull = ConvexHull(points)
-    except QhullError:  # all in one plane that is not level
+    except QhullError:  # all in one plane that is not horizontal
         return []
-    lower = hull.equations[:, 2] < -NEGLIGIBLE  # its normals point outwards; those of the sides are level
+    lower = hull.equations[:, 2] < -NEGLIGIBLE  # its normals point outwards; those of the sides are horizontal
     return [tuple(stable[corner] for corner in facet) for facet in hull.simplices[lower]]

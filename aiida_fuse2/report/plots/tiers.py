@@ -1,4 +1,4 @@
-"""Tiers of relaxation beside each other."""
+"""Tiers of relaxation side by side."""
 
 from __future__ import annotations
 

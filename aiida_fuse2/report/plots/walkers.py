@@ -1,4 +1,4 @@
-"""The way of the walkers."""
+"""The histories of the walkers."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from aiida_fuse2.report.data import ReportData, best_path, move_name, walk
 from .base import COLOURS, ENERGY, GREY, LOW, energy_range, lowest, padded, text
 
 MAX_NAMED = 8
-"""Most walkers that are named in the legend."""
+"""Largest number of walkers that are named in the legend."""
 
 
 def walkers(data: ReportData) -> go.Figure | None:
