@@ -159,7 +159,7 @@ def test_a_structure_that_kills_its_jobs_is_given_up(search, worker_code):
 
 
 def test_refinements_that_are_refused(call, search, worker_code, daemon_up):
-    assert "must be one of chgnet" in call("refine", search.pk, code=2).output
+    assert "name the tiers" in call("refine", search.pk, code=2).output
     assert "must be at least 1" in call("refine", search.pk, "--tiers", "chgnet", "--best", 0, code=2).output
     assert "no such input" in call("refine", search.pk, "--tiers", "chgnet", "--set", "nonsense=1", code=2).output
     with pytest.raises(InputError, match="must be a mapping"):
