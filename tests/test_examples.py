@@ -15,6 +15,7 @@ from aiida.engine import run_get_node
 from ase import Atoms
 from nbclient import NotebookClient
 
+from aiida_fuse2 import query
 from aiida_fuse2.cli import cmd_root
 from aiida_fuse2.core.search.checks import check_search
 from aiida_fuse2.core.settings import RelaxSettings, SearchSettings, parse_settings
@@ -88,7 +89,7 @@ def test_notebook(worker_code, aiida_config, aiida_profile, monkeypatch):
     outputs = [cell.outputs for cell in notebook.cells if cell.cell_type == "code"]
     assert all(shown["output_type"] != "error" for cell in outputs for shown in cell)
     table = "".join(shown["text"] for cell in outputs for shown in cell if shown.get("name") == "stdout")
-    search = orm.QueryBuilder().append(orm.WorkChainNode).order_by({orm.WorkChainNode: {"id": "desc"}}).first(flat=True)
+    search = query.load_search()
     assert search.is_finished_ok
     assert table.splitlines()[0].startswith(f"{search.outputs.energy.value:9.4f} eV/atom")
 

@@ -78,8 +78,10 @@ def define_inputs(spec: WorkChainSpec) -> None:
 @validator
 def _validate_inputs(inputs: Mapping[str, Any]) -> None:
     """Check the inputs together."""
-    if "settings" not in inputs or not inputs.get("tiers"):
+    if "settings" not in inputs:
         return  # reported as a missing input
+    if not inputs.get("tiers"):
+        raise InputError("tiers", {}, "must have at least one tier, `t00`")
     settings = parse_settings(SearchSettings, inputs["settings"].get_dict())
     if not get_generator(settings.generator).makes_structures and "pool" not in inputs and "state" not in inputs:
         expected = f"the generator {settings.generator!r} needs structures, e.g. --structures FILE"

@@ -21,7 +21,8 @@ DRIVER = """
 import json, os, sys
 from pathlib import Path
 from aiida.manage.configuration.settings import AiiDAConfigDir
-from aiida_fuse2 import diagnosis, launch
+from aiida_fuse2.environment import diagnosis
+from aiida_fuse2.launch import search
 from aiida_fuse2.cli import cmd_root
 
 children = {}

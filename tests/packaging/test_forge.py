@@ -12,7 +12,8 @@ import yaml
 from aiida_fuse2 import query
 from aiida_fuse2.cli import cmd_root
 from aiida_fuse2.core import errors
-from aiida_fuse2.core.generators.registry import GROUP
+from aiida_fuse2.core.generators.registry import GROUP as GENERATORS
+from aiida_fuse2.core.moves.registry import GROUP as MOVES
 
 ROOT = Path(__file__).resolve().parents[2]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
@@ -148,7 +149,7 @@ def test_public_interface_is_there():
     assert set(processes) <= {*points["aiida.calculations"], *points["aiida.workflows"]}
     assert set(points["aiida.workflows"]) <= set(processes)
     for name in re.findall(r"`(aiida_fuse2\.[a-z_.]+)`", text):
-        assert name in {*points, GROUP} or importlib.import_module(name)
+        assert name in {*points, GENERATORS, MOVES} or importlib.import_module(name)
     for name in query.__all__:
         assert getattr(query, name).__doc__
     error = errors.InputError("seed", -1, "must be positive")

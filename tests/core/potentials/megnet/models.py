@@ -27,7 +27,7 @@ import json, sys
 from pathlib import Path
 from ase.build import bulk
 from aiida_fuse2.core.training.megnet import Example, train
-from aiida_fuse2.core.settings import TrainSettings
+from aiida_fuse2.core.training.settings import TrainSettings
 crystals = [bulk("NaCl", "rocksalt", a=5.0 + 0.1 * i) for i in range(16)]
 examples = [Example(a, -2.0 + (5.7 - (4 * a.get_volume()) ** (1 / 3)) ** 2) for a in crystals]
 settings = TrainSettings(
