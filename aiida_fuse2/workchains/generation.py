@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from aiida import orm
 from aiida.common.extendeddicts import AttributeDict
-from aiida.engine import append_
+from aiida.engine import ToContext
 
 from aiida_fuse2.calculations.conversions import candidates_to_dict, recognised
 from aiida_fuse2.calculations.functions import recognise
@@ -93,23 +93,25 @@ class GenerationPart(SearchPart):
         # nothing waits yet if the search was cut short while its first pool was filled
         return self.ctx.failure is None and not self.is_cut_short() and bool(self.ctx.generation.waiting)
 
-    def relax_trials(self) -> None:
+    def relax_trials(self) -> ToContext:
         """Submit the trials that have no result yet, in one job or a few."""
         present, settings, state = self.ctx.generation, self.settings, self.search_state()
         # a structure on which enough jobs have died is tried alone before it is given up: another one may be the cause
         is_last = present.fruitless % settings.job_attempts == settings.job_attempts - 1
         present.asked = present.waiting[:1] if present.fruitless and is_last else present.waiting
         number = number_of_jobs(len(present.asked), state, most=settings.relax_jobs, least_seconds=settings.job_seconds)
-        self.ctx.batch = []
-        for share in _shares(present.asked, number):
+        self.ctx.batch = AttributeDict()
+        jobs = {}
+        for position, share in enumerate(_shares(present.asked, number)):
             link = f"relax_{state.generation:05d}_{present.n_submitted:02d}"
             labels = share if len(share) < present.size else None
-            self.to_context(batch=append_(self.submit_relaxation(orm.load_node(present.trials), link, labels)))
+            jobs[f"batch.job_{position:05d}"] = self.submit_relaxation(orm.load_node(present.trials), link, labels)
             present.n_submitted += 1
+        return ToContext(**jobs)
 
     def inspect_relaxation(self) -> None:
         """Store which trials have their result; the others go into another job, since theirs died."""
-        present, jobs = self.ctx.generation, self.ctx.batch
+        present, jobs = self.ctx.generation, [job for _, job in sorted(self.ctx.batch.items())]
         useful = [job for job in jobs if results_of(job)]
         done = {label for job in useful for label in results_of(job)}
         present.jobs += [job.uuid for job in useful]
