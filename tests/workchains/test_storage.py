@@ -23,7 +23,7 @@ SUBSET = (
     "workchains/test_search_inputs.py::test_contradictory_inputs_are_refused_before_submission",
     "workchains/test_continue.py::test_added_structures_wait_for_the_continuation",
     "workchains/test_continue.py::test_two_add_at_once",
-    "workchains/test_orphans.py",
+    "query/test_orphans.py",
     "cli/test_status.py",
 )
 """What writes and reads every kind of node and asks every kind of question; all others with the variable."""
