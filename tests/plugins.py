@@ -7,17 +7,17 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
-from aiida_fuse2.core.generators import registry as generators
-from aiida_fuse2.core.moves import registry as moves
+from aiida_fuse2.core.generators.registry import GENERATORS
+from aiida_fuse2.core.moves.registry import MOVES
 from aiida_fuse2.tiers import registry as tiers
-
-CACHES = (moves._of_others, moves._load, generators._of_others, generators._load, tiers._points, tiers._load)
 
 
 def forget():
     """Forget which entry points there are, as a new process does."""
     importlib.invalidate_caches()
-    for cache in CACHES:
+    for registry in (GENERATORS, MOVES):
+        registry.forget()
+    for cache in (tiers._points, tiers._load):
         cache.cache_clear()
 
 

@@ -90,7 +90,7 @@ def test_names_versions_and_checks_of_another_package(search_settings):
 def test_what_is_not_installed_is_named(search_settings):
     known = ", ".join(move_names())
     assert known.startswith("1, 2, 3")
-    with pytest.raises(InputError, match=f"no move stretch; must be one of {known}$") as caught:
+    with pytest.raises(InputError, match=f"stretch.: must be one of {known}$") as caught:
         check_search(search_settings("Cu3Au", move_weights=WEIGHTS))
     assert caught.value.field == "settings.move_weights"
     with pytest.raises(InputError, match=f"must be one of {', '.join(generator_names())}$"):

@@ -49,7 +49,7 @@ CORE_ROOMS = (
 )
 """Rooms of the science, each of which imports only those after it."""
 
-CORE_MODULES = {"errors", "rng"}
+CORE_MODULES = {"errors", "plugins", "rng"}
 """Modules of the science that every room may import."""
 
 WITHOUT_AIIDA = {"core", "io", "protocols", "worker", "benchmarks"}

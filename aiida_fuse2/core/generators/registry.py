@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from functools import cache
-from importlib.metadata import EntryPoint, entry_points
+from importlib.metadata import EntryPoint
 
 from aiida_fuse2.core.errors import InputError
+from aiida_fuse2.core.plugins import Registry
 
 from .base import Generator, SingleGenerator
 from .fgen import FGen
@@ -27,24 +27,20 @@ OWN: dict[str, Generator] = {generator.name: generator for generator in _ALL}
 """Every generator of this package by its name."""
 
 
-@cache
-def _of_others() -> dict[str, EntryPoint]:
-    """Return the entry points of other packages by name; this takes milliseconds."""
-    return {point.name: point for point in entry_points(group=GROUP) if point.name not in OWN}
-
-
-@cache
-def _load(name: str) -> Generator:
-    point = _of_others()[name]
+def _load(point: EntryPoint) -> Generator:
+    """Return the generator of another package."""
     loaded = point.load()()
-    if not isinstance(loaded, Generator) or loaded.name != name:
+    if not isinstance(loaded, Generator) or loaded.name != point.name:
         raise ImportError(f"{point.value} must be a Generator with the name of its entry point")
     return loaded
 
 
+GENERATORS = Registry(GROUP, OWN, _load)
+
+
 def generator_names() -> list[str]:
     """Return the names of all generators."""
-    return sorted({*OWN, *_of_others()})
+    return GENERATORS.names()
 
 
 def get_generator(name: str, *, where: str = "generator") -> Generator:
@@ -57,14 +53,7 @@ def get_generator(name: str, *, where: str = "generator") -> Generator:
     Raises:
         InputError: if there is no such generator, or that of another package cannot be imported.
     """
-    if name in OWN:
-        return OWN[name]
-    if name not in _of_others():
-        raise InputError(where, name, f"must be one of {', '.join(generator_names())}")
-    try:
-        return _load(name)
-    except (ImportError, AttributeError) as error:
-        raise InputError(where, name, f"the package that brings it cannot be used ({error})") from error
+    return GENERATORS.get(name, where=where)
 
 
 def single_generator(name: str, *, where: str = "generator") -> SingleGenerator:

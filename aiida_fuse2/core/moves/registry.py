@@ -6,11 +6,11 @@ A move of this package is one line of ``_ALL``. The names of the paper's moves (
 from __future__ import annotations
 
 from collections.abc import Collection
-from functools import cache
-from importlib.metadata import EntryPoint, entry_points
+from importlib.metadata import EntryPoint
 
 from aiida_fuse2.core.crystal.slicing import SlicedStructure
 from aiida_fuse2.core.errors import InputError
+from aiida_fuse2.core.plugins import Registry
 
 from . import atoms, cells, modules, new, supercells
 from .base import WORD, Move, MoveContext
@@ -67,29 +67,25 @@ OWN: dict[str, Move] = {move.name: move for move in _ALL}
 """Every move of this package by its name, in the order in which they are drawn and shown."""
 
 
-@cache
-def _of_others() -> dict[str, EntryPoint]:
-    """Return the entry points of other packages by name; this takes milliseconds."""
-    return {point.name: point for point in entry_points(group=GROUP) if point.name not in OWN}
+def _load(point: EntryPoint) -> Move:
+    """Return the move of another package."""
+    loaded = point.load()
+    if not isinstance(loaded, Move) or loaded.name != point.name or not WORD.fullmatch(point.name):
+        raise ImportError(f"{point.value} must be a Move with the name of its entry point, a word in lower case")
+    return loaded
+
+
+MOVES = Registry(GROUP, OWN, _load)
 
 
 def move_names() -> list[str]:
     """Return the names of all moves: those of this package, then those of others."""
-    return ordered({*OWN, *_of_others()})
+    return MOVES.names()
 
 
 def ordered(names: Collection[str]) -> list[str]:
     """Return names of moves in the order in which they are drawn and shown."""
     return [*(name for name in OWN if name in names), *sorted(set(names) - set(OWN))]
-
-
-@cache
-def _load(name: str) -> Move:
-    point = _of_others()[name]
-    loaded = point.load()
-    if not isinstance(loaded, Move) or loaded.name != name or not WORD.fullmatch(name):
-        raise ImportError(f"{point.value} must be a Move with the name of its entry point, a word in lower case")
-    return loaded
 
 
 def get_move(name: str, *, where: str = "move") -> Move:
@@ -102,14 +98,7 @@ def get_move(name: str, *, where: str = "move") -> Move:
     Raises:
         InputError: if there is no such move, or that of another package cannot be imported.
     """
-    if name in OWN:
-        return OWN[name]
-    if name not in _of_others():
-        raise InputError(where, name, f"there is no move {name}; must be one of {', '.join(move_names())}")
-    try:
-        return _load(name)
-    except (ImportError, AttributeError) as error:
-        raise InputError(where, name, f"the package that brings it cannot be used ({error})") from error
+    return MOVES.get(name, where=where)
 
 
 def find_move(name: str) -> Move | None:

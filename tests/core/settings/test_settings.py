@@ -33,7 +33,7 @@ def test_settings_have_no_defaults():
         ({"pool": {"min_atoms": 19}, "max_atoms": 19}, "settings.pool.min_atoms", "multiple of 5"),
         ({"move_weights": {1: -1.0}}, "settings.move_weights", "greater than or equal to 0"),
         ({"move_weights": {1: 0.0}}, "settings.move_weights", "above 0"),
-        ({"move_weights": {15: 1.0}}, "settings.move_weights", "no move 15"),
+        ({"move_weights": {15: 1.0}}, "settings.move_weights", "must be one of 1, 2, 3"),
         ({"seed": -1}, "settings.seed", "greater than or equal to 0"),
         ({"walkers": 0}, "settings.walkers", "greater than or equal to 1"),
         ({"unknown": 1}, "settings.unknown", "there is no such input"),

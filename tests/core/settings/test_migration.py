@@ -1,0 +1,53 @@
+"""Settings of earlier versions in the form of the present one."""
+
+from __future__ import annotations
+
+import pytest
+
+from aiida_fuse2.core.errors import InputError
+from aiida_fuse2.core.settings import RelaxSettings, SearchSettings, parse_settings
+from aiida_fuse2.core.settings.migration import STEPS, VERSION, migrated
+from aiida_fuse2.protocols import completed_relax_settings, completed_settings, protocol_inputs
+
+
+def stored(part, **more):
+    """Settings as version 1 stored them: without a version, and with what has gone since."""
+    inputs = protocol_inputs("fast")
+    values = dict(inputs["settings"] if part == "search" else inputs["relax"]["settings"])
+    del values["version"]
+    return values | more
+
+
+def test_there_is_a_step_from_every_version():
+    assert sorted(STEPS) == list(range(1, VERSION))
+
+
+def test_settings_of_a_search():
+    values = stored("search", composition="SrTiO3", disk_reserve=0.2, seed=7)
+    with pytest.raises(InputError):  # neither a version nor known keys
+        parse_settings(SearchSettings, values)
+    settings = parse_settings(SearchSettings, completed_settings(values))
+    assert (settings.version, settings.seed, settings.composition) == (VERSION, 7, "SrTiO3")
+
+
+def test_settings_of_a_relaxation():
+    values = stored("relax", prerelax={"enabled": True, "pressure": 1.0}, fmax=0.03)
+    settings = parse_settings(RelaxSettings, completed_relax_settings(values))
+    assert (settings.version, settings.fmax) == (VERSION, 0.03)
+
+
+def test_a_setting_that_a_version_did_not_know_has_its_default():
+    values = stored("search", composition="SrTiO3")
+    del values["job_seconds"]
+    assert completed_settings(values)["job_seconds"] == protocol_inputs()["settings"]["job_seconds"]
+
+
+def test_settings_of_this_version_stay_as_they_are():
+    values = {**stored("relax"), "version": VERSION}
+    assert migrated(values) == values
+
+
+@pytest.mark.parametrize("version", [0, VERSION + 1, "2", None])
+def test_an_unknown_version_is_refused(version):
+    with pytest.raises(InputError, match=r"settings\.version"):
+        migrated({"version": version})
