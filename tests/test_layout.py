@@ -41,6 +41,7 @@ CORE_ROOMS = (
     "search",
     "moves",
     "generators",
+    "prototypes",
     "relaxers",
     "potentials",
     "crystal",

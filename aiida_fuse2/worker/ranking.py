@@ -10,13 +10,12 @@ from typing import Any
 from ase import Atoms
 
 from aiida_fuse2.core.crystal.uniqueness import UniqueIndex, fingerprint, match_reduced, reduce_structure
-from aiida_fuse2.core.relaxers import relax, single_point
+from aiida_fuse2.core.relaxers import evaluator_of, relax, single_point
 from aiida_fuse2.core.relaxers.failures import CONVERGED
 from aiida_fuse2.core.settings import RelaxSettings, SearchSettings, UniquenessSettings
 
 from .checkpoint import Checkpoint, atoms_from_dict, atoms_to_dict
 from .processes import Lost, run_all
-from .relaxing import evaluator_of
 
 RELAXED = "relaxed"
 

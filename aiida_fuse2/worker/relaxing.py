@@ -12,9 +12,8 @@ from typing import Any
 
 from ase import Atoms
 
-from aiida_fuse2.core.potentials.evaluation import Evaluator
 from aiida_fuse2.core.potentials.pair import read_library, write_library
-from aiida_fuse2.core.relaxers import RelaxedStructure, kernel_problem, make_evaluator, relax
+from aiida_fuse2.core.relaxers import RelaxedStructure, evaluator_of, kernel_problem, relax
 from aiida_fuse2.core.search.trials import Trial
 from aiida_fuse2.core.settings import RelaxSettings, parse_settings
 from aiida_fuse2.io.names import POTENTIAL_FILE, RELAXED_FILE, RESULTS_FILE, SOFTWARE_FILE, TRIALS_FILE
@@ -23,23 +22,6 @@ from aiida_fuse2.io.trials import select_trials, to_extxyz, trials_from_text
 from .cores import cores_of_job
 from .processes import Lost, run_all
 from .software import calculator_versions, software_versions
-
-_EVALUATORS: dict[tuple[str, str | None], Evaluator] = {}
-"""The potential of this process; the model is loaded once."""
-
-
-def evaluator_of(settings: RelaxSettings, potential: str | None = None) -> Evaluator:
-    """Return the potential of a tier, loaded once in this process.
-
-    Args:
-        settings: settings of the tier.
-        potential: text of the library if the calculator is ``pair``.
-    """
-    key = settings.model_dump_json(), potential
-    if key not in _EVALUATORS:
-        _EVALUATORS[key] = make_evaluator(settings, potential)
-    return _EVALUATORS[key]
-
 
 def _prepare(work: tuple[Trial, RelaxSettings, str | None]) -> None:
     evaluator_of(*work[1:])

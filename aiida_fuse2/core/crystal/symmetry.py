@@ -98,6 +98,20 @@ def space_group(atoms: Atoms, symprec: float) -> tuple[int, str]:
     return int(dataset.number), str(dataset.international)
 
 
+def conventional_size(atoms: Atoms, symprec: float) -> tuple[int, int]:
+    """Return the number of the space group, and the number of atoms in the conventional cell.
+
+    Args:
+        atoms: the structure; not changed.
+        symprec: tolerance of spglib, Å.
+
+    Raises:
+        SymmetryError: if spglib finds no space group.
+    """
+    dataset = _dataset(atoms, symprec)
+    return int(dataset.number), len(dataset.std_types)
+
+
 def _dataset(atoms: Atoms, symprec: float, hall_number: int = 0) -> spglib.SpglibDataset:
     try:
         dataset = spglib.get_symmetry_dataset(_spglib_cell(atoms), symprec=symprec, hall_number=hall_number)

@@ -12,7 +12,8 @@ import numpy as np
 from ase import Atoms
 
 from aiida_fuse2.core.chemistry.composition import FormulaUnit
-from aiida_fuse2.core.settings import SearchSettings
+from aiida_fuse2.core.prototypes.library import Prototype
+from aiida_fuse2.core.settings import RelaxSettings, SearchSettings
 
 SCORE = "score"
 """Key of ``Atoms.info`` with the energy by which a generator of pools orders its structures, eV/atom."""
@@ -44,11 +45,15 @@ class Generator(ABC):
         name: name for people; the name of the entry point if another package provides it.
         in_process: whether a search needs no job to fill its pool: it makes the structures when it needs them.
         makes_structures: whether it makes structures; if not, the user provides them.
+        needs_library: whether a pool job needs a library of prototypes.
+        needs_tier: whether a pool job uses the potential of the search, if it has one that the job can compute.
     """
 
     name: ClassVar[str]
     in_process: ClassVar[bool] = False
     makes_structures: ClassVar[bool] = True
+    needs_library: ClassVar[bool] = False
+    needs_tier: ClassVar[bool] = False
 
     def check(self, settings: SearchSettings, *, where: str) -> None:  # noqa: B027 - most need nothing
         """Check that something can be generated.
@@ -95,12 +100,16 @@ class PoolContext:
         limit: largest number of atoms of a structure.
         number: number of pools that the search has filled before; part of the random key.
         weights: file of a network's weights, if it needs one.
+        tier: settings of the potential of the search, if the generator uses it and the job can compute it.
+        library: prototypes, if it needs them.
     """
 
     settings: SearchSettings
     limit: int
     number: int
     weights: Path | None = None
+    tier: RelaxSettings | None = None
+    library: tuple[Prototype, ...] = ()
 
 
 class Piece(Protocol):

@@ -10,6 +10,7 @@ from aiida_fuse2.core.plugins import Registry
 from .base import Generator, SingleGenerator
 from .fgen import FGen
 from .gnoa import Gnoa
+from .prototypes import Prototypes
 from .provided import Provided
 from .symmetric import Symmetric
 
@@ -19,6 +20,7 @@ GROUP = "aiida_fuse2.generators"
 _ALL = (
     FGen(),
     Gnoa(),
+    Prototypes(),
     Provided(),
     Symmetric(),
 )

@@ -27,7 +27,7 @@ from aiida_fuse2.core.errors import GenerationError
 
 from .base import GeneratorContext, SingleGenerator
 from .templates import draw_template
-from .wyckoff import compatible_groups
+from aiida_fuse2.core.crystal.wyckoff import compatible_groups
 
 MAX_SAMPLES = 10
 """Lattices and coordinates tried for one space group and Wyckoff assignment."""

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from aiida_fuse2.core.settings.space_groups import P1
 
 from .lattices import LatticeRange
-from .wyckoff import Position, draw_positions, lattice_type, primitive_basis
+from aiida_fuse2.core.crystal.wyckoff import Position, draw_positions, lattice_type, primitive_basis
 
 SPREAD_CANDIDATES = 8
 """Number of random positions, of which each site takes the one furthest from the atoms placed before."""

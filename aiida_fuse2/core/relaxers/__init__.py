@@ -2,7 +2,15 @@
 
 from __future__ import annotations
 
-from .calculators import kernel_problem, make_evaluator
-from .driver import RelaxedStructure, relax, single_point
+from .calculators import evaluator_of, kernel_problem, make_evaluator
+from .driver import RelaxedStructure, potential_energy, relax, single_point
 
-__all__ = ["RelaxedStructure", "kernel_problem", "make_evaluator", "relax", "single_point"]
+__all__ = [
+    "RelaxedStructure",
+    "evaluator_of",
+    "kernel_problem",
+    "make_evaluator",
+    "potential_energy",
+    "relax",
+    "single_point",
+]

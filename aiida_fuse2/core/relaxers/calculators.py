@@ -14,6 +14,10 @@ from aiida_fuse2.core.potentials.pair import PairEvaluator, read_library
 from aiida_fuse2.core.settings import CHGNET, CHGNET_MODELS, PAIR, RelaxSettings
 
 
+_EVALUATORS: dict[tuple[str, str | None], Evaluator] = {}
+"""The potential of this process; the model is loaded once."""
+
+
 def make_evaluator(settings: RelaxSettings, potential: str | None = None) -> Evaluator:
     """Return the potential of a tier; loads the model once, so call it once per process.
 
@@ -45,6 +49,19 @@ def make_evaluator(settings: RelaxSettings, potential: str | None = None) -> Eva
     if settings.relax_cell and "stress" not in calculator.implemented_properties:
         raise _no_stress(settings.calculator)
     return AseEvaluator(calculator, settings.calculator, needs_stress=settings.relax_cell)
+
+
+def evaluator_of(settings: RelaxSettings, potential: str | None = None) -> Evaluator:
+    """Return the potential of a tier, loaded once in this process.
+
+    Args:
+        settings: settings of the tier.
+        potential: text of the library if the calculator is ``pair``.
+    """
+    key = settings.model_dump_json(), potential
+    if key not in _EVALUATORS:
+        _EVALUATORS[key] = make_evaluator(settings, potential)
+    return _EVALUATORS[key]
 
 
 def check_stress(settings: RelaxSettings) -> None:

@@ -10,6 +10,7 @@ import numpy as np
 from ase import Atoms, units
 from numpy.typing import NDArray
 
+from aiida_fuse2.core.crystal.protostructure import protostructure_label
 from aiida_fuse2.core.crystal.symmetry import space_group
 from aiida_fuse2.core.crystal.uniqueness import encode_fingerprint, fingerprint
 from aiida_fuse2.core.crystal.validity import has_sound_cell, isolated_atoms, shortest_contact
@@ -30,6 +31,7 @@ DESCRIBED = (
     "spacegroup_loose",
     "spacegroup_symbol",
     "spacegroup_symbol_loose",
+    "protostructure",
 )
 """Values of a relaxed structure that tables of structures show."""
 
@@ -193,6 +195,7 @@ def describe(atoms: Atoms, energy: float, pressure: float, symprecs: tuple[float
         "n_atoms": len(atoms),
         "volume": volume,
         **_space_groups(atoms, symprecs),
+        "protostructure": protostructure_label(atoms, symprecs[1]) or "",
     }
 
 
@@ -288,6 +291,32 @@ def relax(atoms: Atoms, evaluator: Evaluator, settings: RelaxSettings) -> Relaxe
     return RelaxedStructure(str(status), detail, final, values, vector)
 
 
+def potential_energy(atoms: Atoms, evaluator: Evaluator, settings: RelaxSettings) -> float:
+    """Return the energy of a structure as it is, eV.
+
+    Args:
+        atoms: the structure, without a calculator; not changed.
+        evaluator: from ``make_evaluator``.
+        settings: settings of the tier, of which pressure and shortest distances matter.
+
+    Raises:
+        RelaxationError: if the structure or the energy is not plausible.
+        MemoryError: if memory is lacking.
+    """
+    try:
+        found = _Watched(evaluator, settings, atoms).evaluate(atoms.numbers, atoms.positions, atoms.cell.array)
+    except RelaxationError:
+        raise
+    except (Exception, SystemExit) as error:  # any calculator's failure ends this structure, not the batch
+        raise RelaxationError(Failure.CALCULATOR, _calculator_error(error)) from error
+    if not np.isfinite(found.forces).all():
+        raise RelaxationError(Failure.NOT_FINITE, "forces")
+    check_energy(found.energy / len(atoms), atoms.numbers, settings.calculator)
+    check_contacts(atoms, settings.min_contact)
+    check_bound(found.energy / len(atoms), settings)
+    return float(found.energy)
+
+
 def single_point(atoms: Atoms, evaluator: Evaluator, settings: RelaxSettings) -> RelaxedStructure:
     """Compute the energy of a structure as it is; a failure is an outcome with a name, never an exception.
 
@@ -304,16 +333,9 @@ def single_point(atoms: Atoms, evaluator: Evaluator, settings: RelaxSettings) ->
     status, detail = CONVERGED, ""
     values: dict[str, Any] = {"potential": evaluator.name}
     try:
-        found = _Watched(evaluator, settings, start).evaluate(start.numbers, start.positions, start.cell.array)
-        if not np.isfinite(found.forces).all():
-            raise RelaxationError(Failure.NOT_FINITE, "forces")
-        check_energy(found.energy / len(start), start.numbers, settings.calculator)
-        check_contacts(start, settings.min_contact)
-        check_bound(found.energy / len(start), settings)
-        values |= describe(start, found.energy, settings.pressure, settings.report_symprec)
+        energy = potential_energy(start, evaluator, settings)
+        values |= describe(start, energy, settings.pressure, settings.report_symprec)
     except RelaxationError as error:
         status, detail = error.reason, error.detail
-    except (Exception, SystemExit) as error:  # noqa: BLE001 - any calculator's failure ends this structure, not the batch
-        status, detail = Failure.CALCULATOR, _calculator_error(error)
     values["cpu_seconds"] = round(time.process_time() - started, 4)
     return RelaxedStructure(str(status), detail, start, values, None)

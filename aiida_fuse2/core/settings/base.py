@@ -46,6 +46,9 @@ MEGNET = "megnet"
 GNOA = "gnoa"
 """Name of the generator that makes whole pools, piece by piece: see :mod:`aiida_fuse2.core.generators.gnoa`."""
 
+PROTOTYPES = "prototypes"
+"""Name of the generator of known structure types."""
+
 PROVIDED = "provided"
 """Name instead of a generator if every starting structure comes from the user."""
 

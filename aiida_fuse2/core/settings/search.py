@@ -224,6 +224,24 @@ class GnoaSettings(Settings):
         return value
 
 
+class PrototypeSettings(Settings):
+    """The generator prototypes: the composition in known structure types."""
+
+    screen: TrialCount = Field(
+        description="Largest number of decorated prototypes that are screened; of more, the chemically most similar."
+    )
+    scales: tuple[Annotated[float, Field(ge=0.5, le=2.0, allow_inf_nan=False)], ...] = Field(
+        min_length=1,
+        max_length=20,
+        description="Lengths of the lattice at which the energy is computed, relative to those in which the covalent "
+        "spheres fill as much as in the prototype.",
+    )
+    leave_out: Literal["none", "compound", "type"] = Field(
+        description="Prototypes that are not used, to measure what a library gives without the answer in it: those of "
+        "the same reduced formula (compound), also all that are one type with one of them (type), or none."
+    )
+
+
 class CompositionSettings(Settings):
     """A composition, the radii of its atoms, the size of its structures, and the seed."""
 
@@ -290,6 +308,7 @@ class SearchSettings(CompositionSettings):
     )
     pool: PoolSettings
     gnoa: GnoaSettings
+    prototypes: PrototypeSettings
     move_weights: dict[str, Weight] = Field(
         description="Weight of each move by its name, e.g. {1: 2, 5: 1}; a move that is not named is not used."
     )

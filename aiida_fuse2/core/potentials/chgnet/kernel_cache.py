@@ -1,4 +1,4 @@
-"""The folder of built kernels: owner, integrity, and a lock so that one process at a time builds a kernel.
+"""The folder of built kernels and libraries: owner, integrity, and a lock so that one process at a time builds.
 
 A kernel is code that runs as the user. It is loaded only from a folder and a file that belong to the user and that
 nobody else may write to, and only if it is unchanged: its SHA-256 follows it in the same file. Both are checked through
@@ -75,12 +75,12 @@ def read(directory: int, name: str) -> bytes | None:
     except FileNotFoundError:
         return None
     except OSError as error:
-        raise CacheError(f"the kernel {name} cannot be read: {error}") from error
+        raise CacheError(f"the file {name} cannot be read: {error}") from error
     library, digest = content[:-_DIGEST_SIZE], content[-_DIGEST_SIZE:]
     if problem is None and hashlib.sha256(library).digest() != digest:
         problem = "is damaged: its checksum is different"
     if problem is not None:
-        raise CacheError(f"the kernel {name} {problem}")
+        raise CacheError(f"the file {name} {problem}")
     return library
 
 
@@ -127,7 +127,7 @@ def alone(directory: int) -> Iterator[None]:
             break
         except BlockingIOError:
             if time.monotonic() > until:
-                raise CacheError(f"another process has been building the kernel for {LONGEST_WAIT} s") from None
+                raise CacheError(f"another process has been building for {LONGEST_WAIT} s") from None
             time.sleep(LOOK_SECONDS)
         except OSError:  # a file system without locks: two processes may build the same, and either one is whole
             break

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pyxtal.symmetry import Group
 
-from aiida_fuse2.core.generators.wyckoff import (
+from aiida_fuse2.core.crystal.wyckoff import (
     SPACE_GROUPS,
     can_hold,
     compatible_groups,

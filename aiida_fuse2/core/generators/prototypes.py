@@ -1,0 +1,173 @@
+"""``prototypes``: the composition in known structure types.
+
+Every prototype of its anonymous formula, within the limit of atoms, is decorated with its elements in every way, scaled to
+its volume, and screened by the energy of the search's potential at a few volumes, not relaxed. The structures are the
+pool, lowest energy first; if no potential of the search can screen (DFT alone), the chemically most similar first.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from time import process_time
+from typing import Any
+
+from ase import Atoms, units
+
+from aiida_fuse2.core.chemistry.composition import FormulaUnit
+from aiida_fuse2.core.errors import RelaxationError
+from aiida_fuse2.core.prototypes.decorations import Decoration, candidates
+from aiida_fuse2.core.prototypes.encyclopedia import CITATION
+from aiida_fuse2.core.prototypes.library import Prototype
+from aiida_fuse2.core.prototypes.naming import type_displacement
+from aiida_fuse2.core.relaxers import evaluator_of, potential_energy
+from aiida_fuse2.core.settings import PROTOTYPES
+
+from .base import SCORE, PieceResult, PoolContext, PoolGenerator
+
+NO_TYPE = "no_type"
+"""Reason for an empty pool: the library has no type of this anonymous formula within the limit of atoms."""
+
+
+@dataclass(frozen=True, eq=False)
+class DecoratedPrototype:
+    """All decorations of one prototype: a piece of work."""
+
+    decorations: tuple[Decoration, ...]
+
+    @property
+    def key(self) -> str:
+        """Key of the prototype."""
+        return self.decorations[0].prototype.key
+
+    @property
+    def cost(self) -> float:
+        """Number of atoms to compute."""
+        return float(len(self.decorations) * len(self.decorations[0].prototype.atoms))
+
+
+def usable(prototypes: Sequence[Prototype], unit: FormulaUnit, leave_out: str) -> list[Prototype]:
+    """Return the prototypes that may be used, to measure what a library gives without the answer in it.
+
+    Args:
+        prototypes: a library.
+        unit: the composition.
+        leave_out: ``none``; ``compound``: those of the same reduced formula are left out; ``type``: all prototypes that
+            are one type with one of these are left out as well.
+    """
+    if leave_out == "none":
+        return list(prototypes)
+    own = [prototype for prototype in prototypes if is_of_compound(prototype, unit)]
+    if leave_out == "compound":
+        return [prototype for prototype in prototypes if prototype not in own]
+    return [prototype for prototype in prototypes if not any(_one_type(prototype, other) for other in own)]
+
+
+def is_of_compound(prototype: Prototype, unit: FormulaUnit) -> bool:
+    """Return whether a prototype's compound has the formula of a composition."""
+    return unit.z_of(prototype.atoms) is not None
+
+
+def _one_type(a: Prototype, b: Prototype) -> bool:
+    return a is b or (a.type_label == b.type_label and type_displacement(a.atoms, b.atoms) is not None)
+
+
+class Prototypes(PoolGenerator):
+    """The composition in known structure types."""
+
+    name = PROTOTYPES
+    refills = False
+    needs_library = True
+    needs_tier = True
+
+    def citations(self, settings: Mapping[str, Any]) -> tuple[str, ...]:  # noqa: ARG002 - the same for all settings
+        """Return the work on the packaged library."""
+        return (CITATION,)
+
+    def plan(self, pool: PoolContext) -> Sequence[DecoratedPrototype]:
+        """Return the prototypes with their decorations; of too many decorations the chemically most similar."""
+        settings = pool.settings
+        found = candidates(usable(pool.library, settings.unit, settings.prototypes.leave_out), settings.unit, pool.limit)
+        chosen = sorted(found[: settings.prototypes.screen], key=lambda decoration: decoration.prototype.key)
+        groups = groupby(chosen, key=lambda decoration: decoration.prototype.key)
+        return [DecoratedPrototype(tuple(decorations)) for _, decorations in groups]
+
+    def prepare(self, pool: PoolContext) -> None:
+        """Load the potential."""
+        if pool.tier is not None:
+            evaluator_of(pool.tier)
+
+    def run(self, piece: DecoratedPrototype, pool: PoolContext) -> PieceResult:
+        """Screen the decorations of a prototype."""
+        started = process_time()
+        structures: list[Atoms] = []
+        refused: Counter[str] = Counter()
+        for decoration in piece.decorations:
+            try:
+                structures.append(_screened(decoration, pool))
+            except RelaxationError as error:
+                refused[error.reason] += 1
+        counts = {
+            "tried": len(piece.decorations),
+            "rejected": dict(refused),
+            "cpu_seconds": round(process_time() - started, 4),
+        }
+        return PieceResult(structures, counts)
+
+    def lost(self, reason: str) -> PieceResult:
+        """Return one structure tried, and why there is none."""
+        return PieceResult([], {"tried": 1, "rejected": {reason: 1}, "cpu_seconds": 0.0})
+
+    def summary(self, pool: PoolContext, counts: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+        """Return the numbers of prototypes, decorations and rejected ones."""
+        rejected: Counter[str] = sum((Counter(found["rejected"]) for found in counts.values()), Counter())
+        if not counts:
+            rejected[NO_TYPE] = 1
+        return {
+            "tried": sum(found["tried"] for found in counts.values()),
+            "rejected": dict(sorted(rejected.items())),
+            "prototypes": len(counts),
+            "left_out": pool.settings.prototypes.leave_out,
+        }
+
+
+def _screened(decoration: Decoration, pool: PoolContext) -> Atoms:
+    """Return a decoration in the best of its volumes; without a potential, in that of its covalent spheres.
+
+    Raises:
+        RelaxationError: the reason at the largest volume, if no volume has an energy.
+    """
+    start = decoration.atoms()
+    if pool.tier is None:
+        return _described(start, decoration, decoration.distance)
+    evaluator = evaluator_of(pool.tier)
+    best: tuple[float, Atoms] | None = None
+    for scale in sorted(pool.settings.prototypes.scales):
+        atoms = start.copy()
+        atoms.set_cell(start.cell.array * scale, scale_atoms=True)
+        try:
+            energy = potential_energy(atoms, evaluator, pool.tier)
+        except RelaxationError as error:
+            failure = error
+            continue
+        enthalpy = (energy + pool.tier.pressure * units.GPa * atoms.get_volume()) / len(atoms)
+        if best is None or enthalpy < best[0]:
+            best = enthalpy, atoms
+    if best is None:
+        raise failure
+    return _described(best[1], decoration, best[0])
+
+
+def _described(atoms: Atoms, decoration: Decoration, score: float) -> Atoms:
+    """Return a structure of a pool."""
+    prototype = decoration.prototype
+    atoms.info = {
+        SCORE: round(score, 6),
+        "prototype": prototype.key,
+        "type": prototype.title,
+        "source": prototype.source,
+        "decoration": decoration.text,
+    }
+    return atoms

@@ -1,0 +1,79 @@
+"""Libraries of prototypes as files: extended XYZ, one prototype per structure; and the packaged library."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable
+from functools import cache
+
+from aiida_fuse2.core.potentials.chgnet.build import BuildError, cache_folder
+from aiida_fuse2.core.potentials.chgnet.kernel_cache import CacheError, alone, opened, read, write
+from aiida_fuse2.core.prototypes.encyclopedia import PACKAGE, build_encyclopedia, data_folder
+from aiida_fuse2.core.prototypes.library import Prototype
+
+from .trials import from_extxyz, to_extxyz
+
+FORMAT = 1
+"""Version of the built library; it is part of the name of the file that keeps it."""
+
+LOGGER = logging.getLogger(__name__)
+
+
+def library_to_text(prototypes: Iterable[Prototype]) -> str:
+    """Return a library as text; positions and cells to 1e-8 Å."""
+    return to_extxyz((prototype.atoms, prototype.info()) for prototype in prototypes)
+
+
+def library_from_text(text: str) -> list[Prototype]:
+    """Return the prototypes of ``library_to_text``.
+
+    Raises:
+        PrototypeError: ``not_a_library`` if a structure lacks a value.
+    """
+    return [Prototype.from_atoms(atoms) for atoms in from_extxyz(text)]
+
+
+def packaged_name() -> str:
+    """Return name and version of the packaged library, e.g. ``kim-tools 0.4.15``.
+
+    Raises:
+        PrototypeError: ``not_installed`` if the package with its data is missing.
+    """
+    return f"{PACKAGE} {data_folder()[1]}"
+
+
+@cache
+def packaged_library() -> str:
+    """Return the AFLOW encyclopedia as text; built once for each version of its package, which takes half a minute.
+
+    Raises:
+        PrototypeError: ``not_installed`` if the package with its data is missing.
+    """
+    _, version = data_folder()
+    name = f"prototypes-{PACKAGE}-{version}-{FORMAT}.extxyz"
+    try:
+        with opened(cache_folder()) as directory:
+            kept = _kept(directory, name)
+            if kept is None:
+                with alone(directory):
+                    kept = _kept(directory, name) or _build()
+                    write(directory, name, kept)
+            return kept.decode()
+    except (BuildError, CacheError, OSError) as error:
+        LOGGER.warning("the library of prototypes is not kept: %s", error)
+    return _build().decode()
+
+
+def _kept(directory: int, name: str) -> bytes | None:
+    """Return the library in the cache; None if there is none, or it is damaged."""
+    try:
+        return read(directory, name)
+    except CacheError as error:
+        LOGGER.warning("the library of prototypes is built again: %s", error)
+        return None
+
+
+def _build() -> bytes:
+    prototypes, refused = build_encyclopedia(data_folder()[0])
+    LOGGER.info("%d prototypes; left out: %s", len(prototypes), dict(refused))
+    return library_to_text(prototypes).encode()
