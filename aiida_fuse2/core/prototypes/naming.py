@@ -29,7 +29,7 @@ SYMPRECS = (0.1, 0.05, 0.01)
 
 Relaxed structures are displaced from their symmetry by a few hundredths of an Å."""
 
-PARENT_SYMPRECS = (0.2, 0.3)
+PARENT_SYMPRECS = (0.2, 0.3, 0.4, 0.5)
 """Tolerances for the type that a structure is a distortion of, Å."""
 
 LARGEST_DISPLACEMENT = 0.2
