@@ -44,11 +44,13 @@ class Generator(ABC):
         name: name for people; the name of the entry point if another package provides it.
         in_process: whether a search needs no job to fill its pool: it makes the structures when it needs them.
         makes_structures: whether it makes structures; if not, the user provides them.
+        refills: whether each pool has other structures; if not, a search fills a pool with it once.
     """
 
     name: ClassVar[str]
     in_process: ClassVar[bool] = False
     makes_structures: ClassVar[bool] = True
+    refills: ClassVar[bool] = True
 
     def check(self, settings: SearchSettings, *, where: str) -> None:  # noqa: B027 - most need nothing
         """Check that something can be generated.
@@ -88,16 +90,18 @@ class SingleGenerator(Generator):
 
 @dataclass(frozen=True, kw_only=True)
 class PoolContext:
-    """The pool to make.
+    """The part of a pool that one generator makes.
 
     Attributes:
         settings: settings of the search.
+        size: number of structures to make.
         limit: largest number of atoms of a structure.
         number: number of pools that the search has filled before; part of the random key.
         weights: file of a network's weights, if it needs one.
     """
 
     settings: SearchSettings
+    size: int
     limit: int
     number: int
     weights: Path | None = None
