@@ -87,7 +87,7 @@ def measure(per_generation: int, structures: int) -> dict:
     from aiida_fuse2.workchains.search import Fuse2WorkChain
 
     settings = {
-        "generator": "fgen",
+        "starts": {"fgen": 1},
         "max_atoms": 8,
         "walkers": per_generation,
         "population_size": per_generation,

@@ -61,7 +61,7 @@ def settings_of(composition: str, generator: str, scored: int, relaxed: int, mos
         gnoa["network"] = name.removeprefix("gnoa-").removesuffix("-p1")
     gnoa |= {"space_groups": "1", "keep": P1_KEEP} if is_p1 else {"space_groups": "2-230", "keep": 1}
     changes = {
-        "generator": name.partition("-")[0],
+        "starts": {name.partition("-")[0]: 1},
         "max_atoms": most,
         "seed": SEED,
         "gnoa": gnoa,
@@ -81,7 +81,7 @@ def make_pool(work: tuple[SearchSettings, Path, Path | None]) -> tuple[str, dict
     warnings.filterwarnings("ignore")
     settings, folder, weights = work
     folder.mkdir(parents=True, exist_ok=True)
-    needs = settings.generator == "gnoa" and settings.gnoa.network == "megnet"
+    needs = "gnoa" in settings.starts and settings.gnoa.network == "megnet"
     structures, summary = fill_pool(settings, 0, folder=folder, weights=weights if needs else None)
     return to_extxyz((atoms, atoms.info) for atoms in structures), summary
 

@@ -108,7 +108,7 @@ def main() -> None:
     load_profile()
     orm.load_computer("localhost").set_minimum_job_poll_interval(0.2)
     settings = {
-        "generator": "fgen",
+        "starts": {"fgen": 1},
         "max_atoms": 12,
         "walkers": options.walkers,
         "population_size": options.walkers,

@@ -59,7 +59,7 @@ def learned(task: Task, tier: RelaxSettings, teacher: Evaluator) -> tuple[RelaxS
 def measure(task: Task) -> dict[str, Any]:
     """Run a search and return its row."""
     warnings.filterwarnings("ignore")
-    own = {"max_atoms": task.max_atoms, "seed": task.seed, "generator": task.generator, "pool": {"processes": 1}}
+    own = {"max_atoms": task.max_atoms, "seed": task.seed, "starts": {task.generator: 1}, "pool": {"processes": 1}}
     limits = {"max_structures": NO_LIMIT, "rmax": NO_LIMIT}
     settings, tier = parse(task.composition, "balanced", {"settings": {**own, **limits}})
     course = Course()

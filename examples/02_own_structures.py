@@ -25,7 +25,7 @@ PEROVSKITE = [(0, 0, 0), (0.5, 0.5, 0.5), (0.5, 0.5, 0), (0.5, 0, 0.5), (0, 0.5,
 GUESSES = [Atoms(symbols, scaled_positions=PEROVSKITE, cell=[4.0] * 3, pbc=True) for symbols in ("SrTiO3", "TiSrO3")]
 
 SMALL: dict[str, Any] = {
-    "settings": {"generator": "provided", "max_atoms": 10, "population_size": 4, "walkers": 2, "max_structures": 20}
+    "settings": {"starts": "provided", "max_atoms": 10, "population_size": 4, "walkers": 2, "max_structures": 20}
 }
 """The population is filled up to four structures by the random generator; ``provided`` adds no others."""
 

@@ -125,7 +125,7 @@ def worker_code(aiida_profile, aiida_localhost, worker_path):
 def emt_overrides(**settings):
     """Overrides for a search of a few seconds with EMT: three generations."""
     base = {
-        "generator": "fgen",
+        "starts": "fgen",
         "max_atoms": 8,
         "population_size": 4,
         "walkers": 2,

@@ -159,8 +159,8 @@ def test_names_are_escaped():
         ({"radii": {"Xx": 1.0}}, "settings.radii[Xx]", "not in SrTiO3"),
         ({"radii": {"Sr": 0.0}}, "settings.radii.Sr", "greater"),
         ({"radii": {"Sr": 11.0}}, "settings.radii[Sr]", "between 0.1 and 10"),
-        ({"generator": ["fgen"]}, "settings.generator", "string"),
-        ({"generator": "\x1b[31m"}, "settings.generator", "fgen"),
+        ({"starts": ["fgen"]}, "settings.starts", "dictionary"),
+        ({"starts": "\x1b[31m"}, "settings.starts", "fgen"),
         ({"random_generator": "symmetric"}, "settings.random_generator", "'fgen'"),
     ],
 )
@@ -573,7 +573,7 @@ def test_something_else_for_the_code(aiida_profile, code):
 
 
 def test_element_that_chgnet_does_not_know(worker_code):
-    overrides = {"settings": {"radii": {"Cm": 1.7}, "generator": "fgen"}}
+    overrides = {"settings": {"radii": {"Cm": 1.7}, "starts": "fgen"}}
     with pytest.raises(InputError, match="CHGNet does not know Cm"):
         prepare_search("CmO2", code=worker_code, protocol="fast", overrides=overrides, store=False)
 

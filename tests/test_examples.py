@@ -60,7 +60,7 @@ def test_first_search(worker_code, capsys):
 def test_own_structures(worker_code, capsys):
     ordered = Atoms("AuCu3", scaled_positions=L12, cell=[3.75] * 3, pbc=True)
     wrong = Atoms("Au2Cu2", scaled_positions=L12, cell=[3.9] * 3, pbc=True)
-    overrides = emt_overrides(generator="provided", population_size=2, max_structures=4)
+    overrides = emt_overrides(starts="provided", population_size=2, max_structures=4)
     search = main_of("02_own_structures.py")(COMPOSITION, guesses=[ordered, wrong], overrides=overrides)
     assert search.is_finished_ok, search.exit_message
     summary, best, ancestors = printed_by_example(capsys)

@@ -56,7 +56,7 @@ def test_a_search_with_the_package_of_the_page(worker_code):
 
     from .conftest import emt_overrides
 
-    overrides = emt_overrides(generator="alloy", move_weights=WEIGHTS, seed=3, max_structures=10)
+    overrides = emt_overrides(starts="alloy", move_weights=WEIGHTS, seed=3, max_structures=10)
     del overrides["relax"]["settings"]["calculator"]
     builder = Fuse2WorkChain.get_builder_from_protocol(
         "Cu3Au", worker_code, "fast", overrides, tiers=TierChoice(names=["emt"])
@@ -75,7 +75,7 @@ def test_a_search_with_the_package_of_the_page(worker_code):
     assert "Jacobsen" in cited
     assert search.inputs.settings["move_weights"] == WEIGHTS
     foreign = {str(part.where) for part in parts_of(search)}
-    assert {"settings.generator", "settings.move_weights", "tiers.t00.settings"} <= foreign
+    assert {"settings.starts", "settings.move_weights", "tiers.t00.settings"} <= foreign
 
 
 @pytest.mark.usefixtures("extras")
@@ -84,7 +84,7 @@ def test_names_versions_and_checks_of_another_package(search_settings):
     assert "stretch" not in protocol_inputs()["settings"]["move_weights"]  # a search names what it uses
     assert software_versions()["fuse2-extras"] == "0.0.7"
     assert get_generator("alloy").in_process is False
-    check_search(search_settings("Cu3Au", generator="alloy", move_weights=WEIGHTS))
+    check_search(search_settings("Cu3Au", starts="alloy", move_weights=WEIGHTS))
 
 
 def test_what_is_not_installed_is_named(search_settings):
@@ -94,7 +94,7 @@ def test_what_is_not_installed_is_named(search_settings):
         check_search(search_settings("Cu3Au", move_weights=WEIGHTS))
     assert caught.value.field == "settings.move_weights"
     with pytest.raises(InputError, match=f"must be one of {', '.join(generator_names())}$"):
-        check_search(search_settings("Cu3Au", generator="alloy"))
+        check_search(search_settings("Cu3Au", starts="alloy"))
     assert find_move("stretch") is None
 
 

@@ -27,7 +27,7 @@ from .conftest import emt_overrides
 
 SHA256 = hashlib.sha256(HDF5).hexdigest()
 
-GNOA = {"generator": "gnoa", "gnoa": {"trials_per_z": 20, "history": 5, "keep": 1, "space_groups": "1-230"}}
+GNOA = {"starts": "gnoa", "gnoa": {"trials_per_z": 20, "history": 5, "keep": 1, "space_groups": "1-230"}}
 
 
 @pytest.fixture
@@ -82,7 +82,7 @@ def test_unknown_model_is_named(aiida_profile):
 
 def test_weights_are_asked_for_and_checked_before_submission(worker_code, model_file):
     node, _ = models.install_megnet(str(model_file), sha256=SHA256)
-    overrides = {"settings": {"generator": "gnoa", "gnoa": {"network": "megnet"}, "max_atoms": 8}}
+    overrides = {"settings": {"starts": "gnoa", "gnoa": {"network": "megnet"}, "max_atoms": 8}}
     prepared = prepare_search("Cu3Au", code=worker_code, overrides=overrides, model="mine")
     assert prepared.builder.generate.weights.pk == node.node.pk
     with pytest.raises(InputError, match="does not know Po"):
@@ -136,11 +136,11 @@ def test_pool_job_gives_one_file_and_a_summary(pool_job):
 
 def test_search_starts_from_any_pool(worker_code, pool_job):
     overrides = emt_overrides(max_structures=4, population_size=4)
-    del overrides["settings"]["generator"]
+    del overrides["settings"]["starts"]
     for given in (pool_job.pk, pool_job.outputs.pool.uuid):
         prepared = prepare_search("Cu3Au", code=worker_code, protocol="fast", overrides=overrides, pool=str(given))
         assert prepared.builder.pool.uuid == pool_job.outputs.pool.uuid
-    assert prepared.settings.generator == "provided"
+    assert prepared.settings.starts == {"provided": 1.0}
     with pytest.raises(RefusedInputsError, match="none of the"):
         prepare_search("CuAu", code=worker_code, overrides=overrides, pool=str(pool_job.pk))
     with pytest.raises(InputError, match="no pool"):

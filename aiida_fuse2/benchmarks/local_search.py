@@ -12,7 +12,6 @@ from typing import Any
 from ase import Atoms
 
 from aiida_fuse2.core.crystal.uniqueness import match_structures
-from aiida_fuse2.core.generators import get_generator
 from aiida_fuse2.core.potentials.evaluation import Evaluator
 from aiida_fuse2.core.relaxers import RelaxedStructure, relax
 from aiida_fuse2.core.relaxers.failures import CONVERGED
@@ -21,6 +20,7 @@ from aiida_fuse2.core.search.deciding import Decision, KnownStructure, Relaxatio
 from aiida_fuse2.core.search.pool import PoolReader
 from aiida_fuse2.core.search.proposing import Proposal, propose
 from aiida_fuse2.core.search.recognition import ExploredIndex, known_candidates, recognise
+from aiida_fuse2.core.search.starts import pool_generators
 from aiida_fuse2.core.search.state import SearchState
 from aiida_fuse2.core.search.trials import Trial, TrialInfo
 from aiida_fuse2.core.settings import RelaxSettings, SearchSettings, parse_settings
@@ -93,6 +93,7 @@ class LocalSearch:
     def __post_init__(self) -> None:
         self.state = SearchState.initial(self.settings.walkers, self.settings.acceptance.temperature)
         self._index = ExploredIndex()
+        self._made: tuple[str, ...] = ()
         self._pool, self._n_pools = self.provided, int(self.provided is not None)
 
     def ended(self) -> str | None:
@@ -122,11 +123,18 @@ class LocalSearch:
         """Return the pool, filled again if it is empty."""
         state = self.state
         exhausted = state.generation > 0 and state.pool_remaining == 0
-        if not get_generator(self.settings.generator).in_process and (self._pool is None or exhausted):
+        names = pool_generators(self.settings, self._made)
+        if names and (self._pool is None or exhausted):
             with TemporaryDirectory() as folder:
                 made, summary = fill_pool(
-                    self.settings, self._n_pools, folder=Path(folder), tier=self.tier, stop=self.stop
+                    self.settings,
+                    self._n_pools,
+                    folder=Path(folder),
+                    generators=names,
+                    tier=self.tier,
+                    stop=self.stop,
                 )
+            self._made = tuple(self.settings.starts)
             self.pool_seconds += summary["cpu_seconds"]
             self._pool = from_extxyz(to_extxyz((atoms, atoms.info) for atoms in made))
             self._n_pools += 1

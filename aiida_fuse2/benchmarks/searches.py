@@ -40,7 +40,7 @@ NO_LIMIT = 10**9
 
 OWN_OPTIONS = {
     "seed": "--seeds",
-    "generator": "--generators",
+    "starts": "--generators",
     "max_atoms": "COMPOSITION:ATOMS",
     "max_cpu_hours": "--cpu-seconds",
 }
@@ -93,7 +93,7 @@ class SearchTask:
         if not get_generator(self.generator, where="--generators").makes_structures:
             raise InputError("--generators", self.generator, "a benchmark has no structures of the user")
         limits: dict[str, Any] = {"settings": {"max_structures": NO_LIMIT, "rmax": NO_LIMIT}}
-        own: dict[str, Any] = {"generator": self.generator, "seed": self.seed, "pool": {"processes": 1}}
+        own: dict[str, Any] = {"starts": {self.generator: 1}, "seed": self.seed, "pool": {"processes": 1}}
         if self.max_atoms is not None:
             own["max_atoms"] = self.max_atoms
         changes = merge(merge(limits, self.overrides), {"settings": own})

@@ -8,6 +8,7 @@ from typing import Any
 from ase import Atoms
 
 from aiida_fuse2.core.errors import InputError
+from aiida_fuse2.core.generators import PoolContext, single_generator
 from aiida_fuse2.core.potentials.chgnet.build import NEEDED, BuildError, InstructionSet, processor_flags
 from aiida_fuse2.core.potentials.chgnet.native_backend import NativeChgnet
 from aiida_fuse2.core.potentials.evaluation import Evaluator
@@ -76,7 +77,7 @@ def start_settings(
         InputError: if they are wrong.
     """
     changes = {
-        "generator": generator,
+        "starts": {generator: 1},
         "max_atoms": most,
         "seed": seed,
         "pool": {"size": count, "max_attempts_factor": ATTEMPTS_FACTOR, "min_atoms": least},
@@ -102,4 +103,6 @@ def make_starts(composition: str, most: int, generator: str, *, seed: int, count
     Raises:
         InputError: if an argument is wrong.
     """
-    return generate_pool(start_settings(composition, most, generator, seed=seed, count=count, least=least), 0)[0]
+    settings = start_settings(composition, most, generator, seed=seed, count=count, least=least)
+    pool = PoolContext(settings=settings, size=count, limit=settings.initial_limit, number=0)
+    return generate_pool(single_generator(generator), pool)[0]

@@ -138,7 +138,7 @@ def provided_pool(settings: SearchSettings, structures: Sequence[tuple[str, Atom
         (atoms, {ORIGIN: PROVIDED, POOL_NUMBER: 0, "rank": rank}) for rank, atoms in enumerate(screened.kept)
     )
     rejected = [[structures[index][0], str(reason)] for index, reason in screened.rejected]
-    return text, {"generator": PROVIDED, "kept": len(screened.kept), "rejected": rejected}
+    return text, {"starts": {PROVIDED: 1.0}, "kept": len(screened.kept), "rejected": rejected}
 
 
 def misfit(settings: SearchSettings, atoms: Atoms) -> str | None:

@@ -28,7 +28,7 @@ def validate_search_settings(node: orm.Dict) -> None:
 
 def needs_weights(settings: SearchSettings) -> bool:
     """Return whether a pool job needs the weights of a network as an input."""
-    return get_generator(settings.generator).needs_weights(settings)
+    return any(get_generator(name).needs_weights(settings) for name in settings.starts)
 
 
 def check_weights(settings: SearchSettings, weights: orm.SinglefileData | None) -> None:
@@ -55,6 +55,8 @@ def _validate_inputs(inputs: Mapping[str, Any]) -> None:
     if "settings" not in inputs:
         return  # reported as a missing input
     settings = parse_settings(SearchSettings, inputs["settings"].get_dict())
+    if "generators" in inputs:
+        _check_generators(settings, inputs["generators"].get_list())
     if "tier" in inputs:
         parse_settings(RelaxSettings, inputs["tier"].get_dict(), where="tier")
     elif settings.pool.ranking != "none":
@@ -62,8 +64,14 @@ def _validate_inputs(inputs: Mapping[str, Any]) -> None:
     check_weights(settings, inputs.get("weights"))
 
 
+def _check_generators(settings: SearchSettings, names: list[Any]) -> None:
+    """Refuse generators that are not among the starts of the settings."""
+    if not names or any(names.count(name) > 1 or name not in settings.starts for name in names):
+        raise InputError("generators", names, f"must be some of settings.starts: {', '.join(settings.starts)}")
+
+
 class GenerateCalculation(WorkerCalculation):
-    """Makes a pool of structures with a generator, in one job (``fuse2.generate``)."""
+    """Makes a pool of structures with one or several generators, in one job (``fuse2.generate``)."""
 
     @classmethod
     def define(cls, spec: CalcJobProcessSpec) -> None:
@@ -76,6 +84,13 @@ class GenerateCalculation(WorkerCalculation):
             serializer=orm.to_aiida_type,
             default=lambda: orm.Int(0),
             help="Number of pools that the search has filled before.",
+        )
+        spec.input(
+            "generators",
+            valid_type=orm.List,
+            serializer=orm.to_aiida_type,
+            required=False,
+            help="Names of the generators of `settings.starts` that make this pool; by default all.",
         )
         spec.input(
             "weights",
@@ -107,7 +122,8 @@ class GenerateCalculation(WorkerCalculation):
             "summary",
             valid_type=orm.Dict,
             required=False,
-            help="Numbers of tried, penalised, rejected, dropped, duplicate and kept structures; the best; CPU time.",
+            help="Numbers of tried, penalised, rejected, dropped, duplicate and kept structures, in all and of each "
+            "generator; the best; CPU time.",
         )
         spec.output(
             "checkpoint",
@@ -130,6 +146,7 @@ class GenerateCalculation(WorkerCalculation):
         job = {
             "settings": inputs.settings.get_dict(),
             "pool_number": inputs.pool_number.value,
+            "generators": inputs.generators.get_list() if "generators" in inputs else None,
             "tier": inputs.tier.get_dict() if "tier" in inputs else None,
         }
         return self.job_info(

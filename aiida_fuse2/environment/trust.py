@@ -15,7 +15,7 @@ from aiida import orm
 
 from aiida_fuse2.core import generators, moves
 from aiida_fuse2.core.errors import InputError
-from aiida_fuse2.core.settings import CHGNET, PAIR
+from aiida_fuse2.core.settings import CHGNET, PAIR, stored_starts
 from aiida_fuse2.parsers.memory import (
     FILE,
     OPTIONS,
@@ -96,10 +96,10 @@ def _is_plain_worker(code: orm.AbstractCode) -> bool:
 def _carried_parts(search: orm.WorkChainNode) -> list[Part]:
     """Return the parts that do not belong to a machine."""
     settings = search.inputs.settings.get_dict()
-    named = [(key, settings.get(key)) for key in ("generator", "random_generator")]
+    named = [("starts", name) for name in stored_starts(settings)]
     found = [
         Part(kind=SETTINGS, where=f"settings.{key}", value=name)
-        for key, name in named
+        for key, name in [*named, ("random_generator", settings.get("random_generator"))]
         if name is not None and name not in generators.OWN
     ]
     found += [

@@ -206,7 +206,7 @@ def _readme(
         "## The search" if len(searches) == 1 else f"## {len(searches)} runs of the search",
         _table(_NUMBERS, [_numbers(search) for search in searches]),
         (
-            f"Starting structures: {settings.generator}; at most {settings.max_atoms} atoms in a cell; energies from "
+            f"Starting structures: {settings.starts_text}; at most {settings.max_atoms} atoms in a cell; energies from "
             f"{_potentials(tiers)}. All settings are in the node `settings` of the search."
         ),
         f"## The best structures\n\nThey are in the group `{group.label}`; {query.relaxed_to(node)}.",

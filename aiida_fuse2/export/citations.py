@@ -7,6 +7,7 @@ from typing import Any
 
 from aiida_fuse2.core.errors import InputError
 from aiida_fuse2.core.generators import get_generator
+from aiida_fuse2.core.settings import stored_starts
 from aiida_fuse2.query.relaxation import tier_of
 from aiida_fuse2.query.tiers import UsedTier
 
@@ -49,8 +50,9 @@ def citations(searches: Iterable[Mapping[str, Any]], tiers: Iterable[UsedTier]) 
         tier = tier_of(name, relax)
         found += () if tier is None else tier.citations
     for settings in searches:
-        try:
-            found += get_generator(settings["generator"]).citations(settings)
-        except InputError:  # its package is not installed
-            continue
+        for name in stored_starts(settings):
+            try:
+                found += get_generator(name).citations(settings)
+            except InputError:  # its package is not installed
+                continue
     return list(dict.fromkeys(found))

@@ -11,6 +11,7 @@ from aiida.engine import ProcessBuilder
 
 from aiida_fuse2.core.errors import InputError, RefusedInputsError
 from aiida_fuse2.core.search.checks import check_search
+from aiida_fuse2.core.search.starts import pool_generators
 from aiida_fuse2.core.settings import RelaxSettings, SearchSettings, parse_settings
 from aiida_fuse2.environment.codes import load_code
 from aiida_fuse2.environment.trust import (
@@ -28,7 +29,6 @@ from aiida_fuse2.query.tiers import last_tier, options_of, tier_ports
 from aiida_fuse2.tiers import TierChoice, build_tiers, changes_of_tiers, energy_identity, tier_key
 from aiida_fuse2.workchains.search import Fuse2WorkChain
 from aiida_fuse2.workchains.search_builder import split_overrides, with_text_keys
-from aiida_fuse2.workchains.search_inputs import fills_pool_by_job
 
 from .adding import first_state, joined_files, waiting_files
 from .inputs import Prepared, check_inputs
@@ -180,10 +180,11 @@ def _builder(
     """
     builder: ProcessBuilder = Fuse2WorkChain.get_builder()
     earlier = search.inputs
-    builder.settings = _node_of({**values["settings"], "composition": settings.unit.formula}, earlier.settings)
+    own = {"composition": settings.unit.formula, "starts": settings.starts}
+    builder.settings = _node_of({**values["settings"], **own}, earlier.settings)
     builder.clean_workdir = orm.Bool(values["clean_workdir"])
     builder.tiers = dict(tiers)
-    if fills_pool_by_job(settings.generator):
+    if pool_generators(settings):
         known = own_code(earlier.generate.code, WORKER) if "generate" in earlier else None
         known = known or worker_of(builder)
         if code is None and known is None:

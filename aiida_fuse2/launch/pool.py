@@ -44,7 +44,7 @@ def load_pool(identifier: str) -> orm.SinglefileData:
 
 
 def add_weights(builder: ProcessBuilder, settings: SearchSettings, model: str | None) -> None:
-    """Add the weights that the generator needs.
+    """Add the weights that a generator needs.
 
     Raises:
         InputError: if there are none, or a model is named and not needed.
@@ -52,7 +52,7 @@ def add_weights(builder: ProcessBuilder, settings: SearchSettings, model: str | 
     if needs_weights(settings):
         builder.generate.weights = find_model(model)
     elif model is not None:
-        expected = "the generator needs no weights; --model goes with --generator gnoa --network megnet"
+        expected = "no generator needs weights; --model goes with --starts gnoa --network megnet"
         raise InputError("--model", model, expected)
 
 
@@ -81,12 +81,15 @@ def prepare_pool(
         warnings.simplefilter("ignore", UserWarning)
         search = search_builder(composition, code, protocol, dict(overrides or {}))
     settings = parse_settings(SearchSettings, search.settings.get_dict())
-    if not get_generator(settings.generator).makes_structures:
-        raise InputError("settings.generator", settings.generator, "makes no structures: name another generator")
+    makers = [name for name in settings.starts if get_generator(name).makes_structures]
+    if not makers:
+        raise InputError("settings.starts", settings.starts, "makes no structures: name another generator")
     builder: ProcessBuilder = GenerateCalculation.get_builder()
     builder.code = code
     builder.settings = search.settings
     builder.pool_number = orm.Int(0)
+    if len(makers) < len(settings.starts):
+        builder.generators = makers
     builder.metadata.options = protocol_inputs(protocol, overrides)["generate"]["metadata"]["options"]
     if settings.pool.ranking != "none":
         builder.tier = ranking_settings(search)

@@ -41,7 +41,7 @@ def prepare_search(
 ) -> Prepared:
     """Return the inputs of a search, checked.
 
-    With starting structures the generator is ``provided`` unless the overrides name another: the
+    With starting structures ``starts`` is ``provided`` unless the overrides name others: the
     structures that fit make the initial population, in the given order, filled to its size
     by the random generator; the rest wait for moves that draw from the pool.
 
@@ -130,7 +130,7 @@ def _count_fitting(pool: orm.SinglefileData, settings: SearchSettings) -> int:
 
 
 def _with_provided(changes: Mapping[str, Any]) -> dict[str, Any]:
-    """Return overrides with the generator ``provided``, unless they name one."""
+    """Return overrides with ``provided`` as ``starts``, unless they name some."""
     settings = changes.get("settings", {})
-    is_open = isinstance(settings, Mapping) and "generator" not in settings
-    return merge(changes, {"settings": {"generator": PROVIDED}} if is_open else {})
+    is_open = isinstance(settings, Mapping) and "starts" not in settings
+    return merge(changes, {"settings": {"starts": {PROVIDED: 1}}} if is_open else {})

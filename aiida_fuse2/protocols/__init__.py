@@ -16,7 +16,9 @@ from aiida_fuse2.core.settings.migration import migrated
 
 MOVE_WEIGHTS = "move_weights"
 
-REPLACED = frozenset({MOVE_WEIGHTS, "melted_move_weights", "radii", "oxidation_states", "min_distances", "arguments"})
+REPLACED = frozenset(
+    {"starts", MOVE_WEIGHTS, "melted_move_weights", "radii", "oxidation_states", "min_distances", "arguments"}
+)
 """Settings whose keys are data: an override replaces them as a whole instead of adding to them."""
 
 OPEN = frozenset({"options"})

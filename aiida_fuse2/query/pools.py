@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from aiida import orm
 from aiida.common.exceptions import IntegrityError
 
+from aiida_fuse2.core.settings import stored_starts
+
 from .chain import CyclicSearchError, caller_of_state, continued_search, segments, start_state, state_maker
 from .links import ADD_TO_POOL, ADDED_SUFFIX, EARLIEST_FIRST, GROUP_PREFIX, NEWEST_FIRST
 
@@ -42,6 +44,24 @@ def pool_of_state(state: str, search: int | None = None) -> orm.SinglefileData |
         return _given_pool(state)
     proposal = orm.load_node(made_by[1]).creator.inputs.proposal.creator
     return _pool_of_call(proposal)
+
+
+def generators_before(pool: orm.SinglefileData) -> list[str]:
+    """Return the names of the generators that had made a pool when this one was filled, for this search or by the user.
+
+    Args:
+        pool: a pool, perhaps with structures that were added to it.
+    """
+    seen: set[str] = set()
+    while pool.creator is not None and pool.uuid not in seen:
+        seen.add(pool.uuid)
+        inputs = pool.creator.inputs
+        if isinstance(pool.creator, orm.CalcJobNode) and "settings" in inputs:
+            return sorted(stored_starts(inputs.settings.get_dict()))
+        if pool.creator.process_label != ADD_TO_POOL or "pool" not in inputs:
+            break
+        pool = inputs.pool
+    return []
 
 
 def _owner(state: str, search: int | None) -> int | None:

@@ -11,6 +11,7 @@ from aiida_fuse2.calculations.conversions import history_rows
 from aiida_fuse2.core.chemistry.composition import parse_composition
 from aiida_fuse2.core.errors import InputError
 from aiida_fuse2.core.relaxers.failures import CONVERGED
+from aiida_fuse2.core.settings import shares_text, stored_starts
 
 from .chain import generation_records
 from .links import EARLIEST_FIRST
@@ -115,7 +116,7 @@ def searches(composition: str | None = None) -> DataFrame:
 
     Returns:
         One row per search: ``pk``, ``uuid``, ``ctime``, ``process_state``, ``exit_status``, ``composition``,
-        ``generator``, ``seed``, ``max_atoms``, and once it has ended ``energy`` (lowest, eV/atom), ``tried`` and
+        ``starts`` (text), ``seed``, ``max_atoms``, and once it has ended ``energy`` (lowest, eV/atom), ``tried`` and
         ``cpu_seconds``.
 
     Raises:
@@ -126,11 +127,12 @@ def searches(composition: str | None = None) -> DataFrame:
     builder = orm.QueryBuilder()
     projected = ["id", "uuid", "ctime", "attributes.process_state", "attributes.exit_status"]
     builder.append(orm.WorkChainNode, filters={"process_type": PROCESS_TYPE}, project=projected, tag="search")
-    names = ["composition", "generator", "seed", "max_atoms"]
-    project = [f"attributes.{name}" for name in names]
+    names = ["composition", "starts", "seed", "max_atoms"]
+    project = ["attributes.composition", "attributes", "attributes.seed", "attributes.max_atoms"]
     builder.append(orm.Dict, with_outgoing="search", edge_filters={"label": "settings"}, project=project)
     columns = ["pk", "uuid", "ctime", "process_state", "exit_status", *names]
     frame = pd.DataFrame(builder.order_by({"search": EARLIEST_FIRST}).all(), columns=columns)
+    frame["starts"] = [shares_text(stored_starts(settings)) for settings in frame["starts"]]
     if composition is not None:
         wanted = _formula_counts(composition)
         frame = frame[[_known_counts(text) == wanted for text in frame["composition"]]]

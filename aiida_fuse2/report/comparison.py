@@ -17,7 +17,7 @@ class SearchFigures:
     Attributes:
         pk: primary key of the search.
         formula: formula of the composition, reduced.
-        generator: generator of its starting structures.
+        starts: generators of its starting structures with their shares, for people.
         potential: potential that gave the energies; energies of different potentials are not compared.
         seed: seed of the search.
         tiers_before: potentials of the earlier tiers, in their order.
@@ -30,7 +30,7 @@ class SearchFigures:
 
     pk: int
     formula: str
-    generator: str
+    starts: str
     potential: str
     seed: int
     tried: int
@@ -42,8 +42,8 @@ class SearchFigures:
 
     @property
     def experiment(self) -> str:
-        """Name of the group of searches with the same generator and potentials."""
-        return ", ".join([self.generator, *self.tiers_before, self.potential])
+        """Name of the group of searches with the same starts and potentials."""
+        return ", ".join([self.starts, *self.tiers_before, self.potential])
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,7 +52,7 @@ class ExperimentFigures:
 
     Attributes:
         formula: formula of the composition.
-        experiment: generator and potentials of all tiers.
+        experiment: starts and potentials of all tiers.
         searches: primary keys of the searches.
         tried: number of structures of all of them.
         seconds: CPU time per structure, s, or None if none was tried.
@@ -83,7 +83,7 @@ def figures_of_rows(rows: Sequence[Mapping[str, Any]], **identity: Any) -> Searc
 
     Args:
         rows: rows of ``conversions.history_rows``.
-        identity: ``pk``, ``formula``, ``generator``, ``potential``, ``seed`` and, if there are some,
+        identity: ``pk``, ``formula``, ``starts``, ``potential``, ``seed`` and, if there are some,
             ``tiers_before``.
     """
     steps: list[tuple[int, float]] = []

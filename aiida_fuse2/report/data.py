@@ -95,6 +95,7 @@ class ReportData:
         has_failed: whether it ended without a usable result.
         created: time of its submission, ISO 8601.
         elapsed: wall time, s.
+        starts: generators of its starting structures with their shares, for people.
         settings: settings of the search.
         tiers: name and settings of each tier of relaxation, in their order.
         software: versions of packages by name.
@@ -116,6 +117,7 @@ class ReportData:
     has_failed: bool
     created: str
     elapsed: float
+    starts: str
     settings: Mapping[str, Any]
     tiers: Sequence[tuple[str, Mapping[str, Any]]]
     software: Mapping[str, str]

@@ -88,7 +88,7 @@ def _summary(data: ReportData) -> dict[str, Any]:
         "failed": data.has_failed,
         "created": data.created,
         "elapsed": round(data.elapsed, 1),
-        "generator": data.settings.get("generator"),
+        "starts": data.starts,
         "seed": data.settings.get("seed"),
         "maxAtoms": data.settings.get("max_atoms"),
         "tried": len(rows),

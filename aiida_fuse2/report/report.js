@@ -127,7 +127,7 @@ function step(by) {
 function writeHero() {
   const s = DATA.summary, b = s.best;
   put("title", formula(DATA.formula));
-  put("status", `Search ${s.pk}: ${s.status}. ${s.generator} starts, seed ${s.seed}, at most ${s.maxAtoms} atoms.`);
+  put("status", `Search ${s.pk}: ${s.status}. ${s.starts} starts, seed ${s.seed}, at most ${s.maxAtoms} atoms.`);
   put("relaxed-to", DATA.relaxedTo ? `All were ${DATA.relaxedTo}.` : "");
   byId("status").classList.toggle("failed", s.failed);
   const facts = [

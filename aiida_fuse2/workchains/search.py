@@ -117,7 +117,7 @@ class Fuse2WorkChain(TargetsPart, PoolPart, GenerationPart):
             return
         settings = self.settings
         self.ctx.state = begin(settings=self.inputs.settings, software=self.software()).uuid
-        self.report(f"searching {settings.composition}: {settings.generator} starts, seed {settings.seed}")
+        self.report(f"searching {settings.composition}: {settings.starts_text} starts, seed {settings.seed}")
 
     def _continue_earlier(self) -> None:
         """Continue from a state of an earlier search."""

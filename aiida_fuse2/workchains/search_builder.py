@@ -14,12 +14,11 @@ from aiida.engine import ProcessBuilder, WorkChain
 from aiida_fuse2.calculations.functions import pool_from_structures
 from aiida_fuse2.core.errors import InputError
 from aiida_fuse2.core.search.checks import check_search
+from aiida_fuse2.core.search.starts import pool_generators
 from aiida_fuse2.core.settings import RelaxSettings, SearchSettings, parse_settings
 from aiida_fuse2.protocols import protocol_inputs
 from aiida_fuse2.query.target_checks import check_targets
 from aiida_fuse2.tiers import TierChoice, build_tiers, only_tier
-
-from .search_inputs import fills_pool_by_job
 
 
 def get_builder_from_protocol(  # noqa: D417 - the class is no argument of the method
@@ -67,7 +66,7 @@ def get_builder_from_protocol(  # noqa: D417 - the class is no argument of the m
     if targets:
         check_targets(settings, targets)
         builder.targets = dict(targets)
-    values["composition"] = settings.unit.formula
+    values |= {"composition": settings.unit.formula, "starts": settings.starts}
     builder.settings = orm.Dict(with_text_keys(values))
     builder.clean_workdir = orm.Bool(inputs["clean_workdir"])
     choice = only_tier(inputs["relax"]["settings"]) if tiers is None else tiers
@@ -79,7 +78,7 @@ def get_builder_from_protocol(  # noqa: D417 - the class is no argument of the m
         overrides=of_tiers,
         elements=settings.unit.elements,
     )
-    if fills_pool_by_job(settings.generator):
+    if pool_generators(settings):
         builder.generate.code = code
         builder.generate.metadata.options = inputs["generate"]["metadata"]["options"]
         if weights is not None:

@@ -13,6 +13,7 @@ from aiida_fuse2.calculations.base import validator
 from aiida_fuse2.calculations.generate import GenerateCalculation, check_weights, validate_search_settings
 from aiida_fuse2.core.errors import InputError, shown_value
 from aiida_fuse2.core.generators import get_generator
+from aiida_fuse2.core.search.starts import pool_generators
 from aiida_fuse2.core.settings import RelaxSettings, SearchSettings, parse_settings
 from aiida_fuse2.protocols import completed_settings
 from aiida_fuse2.query.chain import search_of_state
@@ -65,7 +66,7 @@ def define_inputs(spec: WorkChainSpec) -> None:
     spec.expose_inputs(
         GenerateCalculation,
         namespace="generate",
-        exclude=("settings", "pool_number", "software", "tier", "checkpoint"),
+        exclude=("settings", "pool_number", "generators", "software", "tier", "checkpoint"),
         namespace_options={
             "required": False,
             "populate_defaults": False,
@@ -83,12 +84,13 @@ def _validate_inputs(inputs: Mapping[str, Any]) -> None:
     if not inputs.get("tiers"):
         raise InputError("tiers", {}, "must have at least one tier, `t00`")
     settings = parse_settings(SearchSettings, inputs["settings"].get_dict())
-    if not get_generator(settings.generator).makes_structures and "pool" not in inputs and "state" not in inputs:
-        expected = f"the generator {settings.generator!r} needs structures, e.g. --structures FILE"
-        raise InputError("pool", None, expected)
-    if fills_pool_by_job(settings.generator) and "code" not in inputs.get("generate", {}):
-        raise InputError("generate.code", None, f"the generator {settings.generator!r} runs in a job: give a code")
-    if fills_pool_by_job(settings.generator):
+    for name in settings.starts:
+        if not get_generator(name).makes_structures and "pool" not in inputs and "state" not in inputs:
+            raise InputError("pool", None, f"the generator {name!r} needs structures, e.g. --structures FILE")
+    in_job = pool_generators(settings)
+    if in_job and "code" not in inputs.get("generate", {}):
+        raise InputError("generate.code", None, f"the generator {in_job[0]!r} runs in a job: give a code")
+    if in_job:
         check_weights(settings, inputs["generate"].get("weights"))
         if settings.pool.ranking != "none" and ranking_settings(inputs) is None:
             expected = "none of the tiers can rank a pool: the job that makes it has CHGNet or an ASE calculator"
@@ -134,11 +136,6 @@ def _check_state(settings: SearchSettings, state: orm.Dict, inputs: Mapping[str,
             "start a new search from its structures instead"
         )
         raise InputError(f"tiers.{name}", now, expected)
-
-
-def fills_pool_by_job(generator: str) -> bool:
-    """Return whether a generator fills the pool with a job."""
-    return not get_generator(generator).in_process
 
 
 def ranking_settings(inputs: Mapping[str, Any]) -> orm.Dict | None:

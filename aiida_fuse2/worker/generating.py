@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -18,23 +19,25 @@ from aiida_fuse2.core.generators import (
     GeneratorContext,
     PoolContext,
     PoolGenerator,
+    SingleGenerator,
     get_generator,
     single_generator,
 )
 from aiida_fuse2.core.rng import Purpose, keyed_generator
 from aiida_fuse2.core.search.checks import check_pool
 from aiida_fuse2.core.search.pool import ORIGIN, POOL_NUMBER
+from aiida_fuse2.core.search.starts import interleaved, sizes_of_parts
 from aiida_fuse2.core.settings import RelaxSettings, SearchSettings, parse_settings
 from aiida_fuse2.io.names import CHECKPOINT_FILE, POOL_FILE, SUMMARY_FILE, WEIGHTS_FILE
 from aiida_fuse2.io.trials import to_extxyz
 
 from .checkpoint import Checkpoint, signature
-from .pieces import generate_pieces
+from .pieces import Progress, generate_pieces
 from .processes import cpu_seconds
-from .ranking import distinct, rank_pool
+from .ranking import ENERGY, distinct, rank_pool
 from .software import software_versions
 
-CHECKPOINT_FORMAT = 2
+CHECKPOINT_FORMAT = 3
 """Format of the checkpoint; a checkpoint of another format is not resumed."""
 
 
@@ -44,33 +47,33 @@ def limit_of_pool(settings: SearchSettings, pool_number: int) -> int:
 
 
 def generate_pool(
-    settings: SearchSettings, pool_number: int, *, stop: Callable[[], bool] | None = None
+    generator: SingleGenerator, pool: PoolContext, *, stream: int = 0, stop: Callable[[], bool] | None = None
 ) -> tuple[list[Atoms], dict[str, Any]]:
-    """Make the structures of one pool with a generator that makes one at a time.
+    """Make the structures of a generator that makes one at a time.
 
     Args:
-        settings: settings of the search: generator, limits, seed.
-        pool_number: number of pools that the search has filled before; part of the random key.
+        generator: the generator.
+        pool: the part of the pool to make.
+        stream: number of such generators before it in the pool; part of the random key.
         stop: returns whether to stop here; called before each attempt.
 
     Returns:
-        Valid structures in the order they were made, and a summary: tried, kept, rejected by reason.
+        Valid structures in the order they were made, and a summary: tried, rejected by reason.
     """
-    generator = single_generator(settings.generator)
-    limit = limit_of_pool(settings, pool_number)
+    settings = pool.settings
     context = GeneratorContext(
         unit=settings.unit,
         radii=settings.resolved_radii,
         ap=settings.ap,
-        max_atoms=limit,
+        max_atoms=pool.limit,
         min_atoms=settings.pool.min_atoms,
     )
     kept: list[Atoms] = []
     rejected: Counter[str] = Counter()
     tried = 0
-    most = settings.pool.size * settings.pool.max_attempts_factor
-    while len(kept) < settings.pool.size and tried < most and not (stop is not None and stop()):
-        rng = keyed_generator(settings.seed, Purpose.POOL, generation=pool_number, attempt=tried)
+    most = pool.size * settings.pool.max_attempts_factor
+    while len(kept) < pool.size and tried < most and not (stop is not None and stop()):
+        rng = keyed_generator(settings.seed, Purpose.POOL, generation=pool.number, trial=stream, attempt=tried)
         tried += 1
         try:
             atoms = generator(context, rng)
@@ -78,12 +81,12 @@ def generate_pool(
             rejected[error.reason] += 1
             continue
         refusal = check_validity(
-            atoms, unit=settings.unit, radii=context.radii, max_atoms=limit, settings=settings.validity
+            atoms, unit=settings.unit, radii=context.radii, max_atoms=pool.limit, settings=settings.validity
         )
         if refusal is not None:
             rejected[str(refusal)] += 1
             continue
-        atoms.info = {ORIGIN: settings.generator}
+        atoms.info = {ORIGIN: generator.name}
         kept.append(atoms)
     return kept, {"tried": tried, "rejected": dict(sorted(rejected.items()))}
 
@@ -94,56 +97,119 @@ def _number(structures: list[Atoms], pool_number: int) -> None:
         atoms.info = {ORIGIN: atoms.info.pop(ORIGIN), POOL_NUMBER: pool_number, "rank": rank, **atoms.info}
 
 
+@dataclass(frozen=True)
+class _Job:
+    """The parts of a pool by generator, and what they need."""
+
+    parts: dict[str, PoolContext]
+    settings: SearchSettings
+    checkpoint: Checkpoint
+    folder: Path
+    stop: Callable[[], bool] | None
+
+    def generate(self) -> tuple[dict[str, list[Atoms]], dict[str, dict[str, Any]]]:
+        """Return the structures of each generator, best first, and its summary."""
+        generators = {name: get_generator(name) for name in self.parts}
+        plans = {n: g.plan(self.parts[n]) for n, g in generators.items() if isinstance(g, PoolGenerator)}
+        progress = Progress(self.folder, sum(map(len, plans.values())))
+        made: dict[str, list[Atoms]] = {}
+        counts: dict[str, dict[str, Any]] = {}
+        stream = 0
+        for name, generator in generators.items():
+            part = self.parts[name]
+            if isinstance(generator, PoolGenerator):
+                found, counts[name] = generate_pieces(generator, part, plans[name], self.checkpoint, progress)
+                made[name], counts[name]["duplicates"] = distinct(found, SCORE, self.settings.uniqueness, part.size)
+            else:
+                single = single_generator(name)
+                made[name], counts[name] = generate_pool(single, part, stream=stream, stop=self.stop)
+                stream += 1
+        return made, counts
+
+    def rank(
+        self, made: dict[str, list[Atoms]], counts: dict[str, dict[str, Any]], tier: RelaxSettings
+    ) -> dict[str, Any]:
+        """Order the structures of each generator by a potential, without duplicates; return the summary of it."""
+        given = [atoms for structures in made.values() for atoms in structures]
+        ranked, summary = rank_pool(given, self.settings, tier, self.checkpoint)
+        for name, part in self.parts.items():
+            own = [atoms for atoms in ranked if atoms.info[ORIGIN] == name]
+            made[name], again = distinct(own, ENERGY, self.settings.uniqueness, part.size)
+            counts[name]["duplicates"] = counts[name].get("duplicates", 0) + again
+        return summary
+
+    def join(self, made: dict[str, list[Atoms]], counts: dict[str, dict[str, Any]], *, is_ranked: bool) -> list[Atoms]:
+        """Return the structures of all generators in the order of the pool, without those that two have made."""
+        shares = {name: self.settings.starts[name] for name in made}
+        joined = interleaved(made, shares)
+        if len(made) > 1:
+            different, _ = distinct(joined, ENERGY if is_ranked else None, self.settings.uniqueness, len(joined))
+            kept = {name: [atoms for atoms in different if atoms.info[ORIGIN] == name] for name in made}
+            for name, structures in kept.items():
+                again = len(made[name]) - len(structures)
+                counts[name]["duplicates"] = counts[name].get("duplicates", 0) + again
+            made, joined = kept, interleaved(kept, shares)
+        for name, structures in made.items():
+            counts[name]["kept"] = len(structures)
+        return joined
+
+
 def fill_pool(
     settings: SearchSettings,
     pool_number: int,
     *,
     folder: Path,
+    generators: Sequence[str] | None = None,
     tier: RelaxSettings | None = None,
     weights: Path | None = None,
     stop: Callable[[], bool] | None = None,
 ) -> tuple[list[Atoms], dict[str, Any]]:
     """Make, rank and number the structures of a pool.
 
-    Finished work is written to a checkpoint in the folder; a checkpoint of the same inputs is resumed.
+    Each generator makes its share. Those of each are ordered, best first; then they take turns, so that the first
+    structures of any number keep the shares. Finished work is written to a checkpoint in the folder; a checkpoint of
+    the same inputs is resumed.
 
     Args:
         settings: settings of the search.
         pool_number: number of pools that the search has filled before.
         folder: folder of the job.
+        generators: names of the generators of ``settings.starts`` that make this pool; by default all.
         tier: the potential that ranks, if the settings ask for one.
         weights: file of the network's weights, if it needs one.
         stop: returns whether to stop here; called before each attempt of a generator that makes single structures.
 
     Returns:
-        The structures, best first, and a summary.
+        The structures, best first, and a summary: ``starts`` (share of each generator), totals, and ``generators``
+        (summary of each one).
 
     Raises:
         InputError: if a network or a potential cannot be loaded, or is missing.
     """
-    if settings.pool.ranking != "none" and tier is None:
+    is_ranked = settings.pool.ranking != "none"
+    if is_ranked and tier is None:
         raise InputError("settings.pool.ranking", settings.pool.ranking, "needs a potential: give the input `tier`")
     started = cpu_seconds()
+    names = sorted(settings.starts if generators is None else generators)
     digest = "" if weights is None else sha256(weights.read_bytes()).hexdigest()
-    checkpoint = Checkpoint(folder / CHECKPOINT_FILE, _signature(settings, pool_number, tier, digest))
-    summary: dict[str, Any] = {"generator": settings.generator, "pool_number": pool_number, "seed": settings.seed}
+    checkpoint = Checkpoint(folder / CHECKPOINT_FILE, _signature(settings, pool_number, names, tier, digest))
+    shares = {name: settings.starts[name] for name in names}
+    summary: dict[str, Any] = {"starts": shares, "pool_number": pool_number, "seed": settings.seed}
     summary["weights_sha256"] = digest
-    generator = get_generator(settings.generator)
-    if isinstance(generator, PoolGenerator):
-        limit = limit_of_pool(settings, pool_number)
-        pool = PoolContext(settings=settings, limit=limit, number=pool_number, weights=weights)
-        structures, counts = generate_pieces(generator, pool, checkpoint, folder=folder)
-        structures, counts["duplicates"] = distinct(structures, SCORE, settings.uniqueness, settings.pool.size)
-    else:
-        structures, counts = generate_pool(settings, pool_number, stop=stop)
-    summary |= counts
-    if tier is not None and settings.pool.ranking != "none":
-        structures, summary["ranking"] = rank_pool(structures, settings, tier, checkpoint)
-        structures, again = distinct(structures, "energy", settings.uniqueness, settings.pool.size)
-        summary["duplicates"] = summary.get("duplicates", 0) + again
+    limit = limit_of_pool(settings, pool_number)
+    parts = {
+        name: PoolContext(settings=settings, size=size, limit=limit, number=pool_number, weights=weights)
+        for name, size in sizes_of_parts(settings.pool.size, shares).items()
+    }
+    job = _Job(parts, settings, checkpoint, folder, stop)
+    made, counts = job.generate()
+    if tier is not None and is_ranked:
+        summary["ranking"] = job.rank(made, counts, tier)
+    structures = job.join(made, counts, is_ranked=is_ranked)
     _number(structures, pool_number)
     summary |= {
-        "kept": len(structures),
+        **_totals(counts.values()),
+        "generators": counts,
         "best": _best(structures[0]) if structures else None,
         "resumed": checkpoint.n_resumed,
         "cpu_seconds": round(cpu_seconds() - started, 3),
@@ -152,12 +218,29 @@ def fill_pool(
     return structures, summary
 
 
+def _totals(summaries: Collection[Mapping[str, Any]]) -> dict[str, Any]:
+    """Return the counts of several generators together; not all have every one."""
+    numbers = {
+        key: sum(counts.get(key, 0) for counts in summaries)
+        for key in ("tried", "scored", "duplicates", "kept")
+        if any(key in counts for counts in summaries)
+    }
+    reasons: dict[str, Counter[str]] = {}
+    for key in ("rejected", "penalised"):
+        for counts in summaries:
+            if key in counts:
+                reasons.setdefault(key, Counter()).update(counts[key])
+    return numbers | {key: dict(sorted(found.items())) for key, found in reasons.items()}
+
+
 def _best(atoms: Atoms) -> dict[str, Any]:
     """Return the values of the first structure of a pool."""
     return {key: value for key, value in atoms.info.items() if key not in {ORIGIN, POOL_NUMBER, "rank"}}
 
 
-def _signature(settings: SearchSettings, pool_number: int, tier: RelaxSettings | None, digest: str) -> str:
+def _signature(
+    settings: SearchSettings, pool_number: int, names: Sequence[str], tier: RelaxSettings | None, digest: str
+) -> str:
     """Return the signature of everything that decides a pool; the number of processes does not."""
     values = settings.model_dump(mode="json")
     del values["pool"]["processes"]
@@ -166,6 +249,7 @@ def _signature(settings: SearchSettings, pool_number: int, tier: RelaxSettings |
         {
             "settings": values,
             "pool_number": pool_number,
+            "generators": names,
             "tier": tier.model_dump(mode="json") if tier is not None and ranks else None,
             "weights": digest,
             "format": CHECKPOINT_FORMAT,
@@ -178,20 +262,23 @@ def run_generate_job(job: dict[str, Any], folder: Path) -> None:
     """Run a pool job in a folder.
 
     Args:
-        job: ``settings`` of the search, ``pool_number``, and ``tier`` that ranks, or None.
+        job: ``settings`` of the search, ``pool_number``, ``generators`` that make the pool, or None for all, and
+            ``tier`` that ranks, or None.
         folder: where pool and summary are written; may hold weights, and the checkpoint of a job that was killed.
 
     Raises:
         InputError: if settings are wrong, or something that they need is missing.
     """
     settings = parse_settings(SearchSettings, job["settings"])
-    check_pool(settings)
+    generators = job.get("generators")
+    check_pool(settings, generators)
     tier = None if job.get("tier") is None else parse_settings(RelaxSettings, job["tier"], where="tier")
     weights = folder / WEIGHTS_FILE
     structures, summary = fill_pool(
         settings,
         int(job["pool_number"]),
         folder=folder,
+        generators=generators,
         tier=tier,
         weights=weights if weights.exists() else None,
     )

@@ -1,9 +1,9 @@
-"""The structures of a generator that makes whole pools, in one job: pieces side by side, each written when finished."""
+"""The structures of a generator that makes pools, in one job: pieces side by side, each written when finished."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -44,16 +44,46 @@ def _to_dict(result: PieceResult) -> dict[str, Any]:
     return {**result.counts, STRUCTURES: structures}
 
 
+class Progress:
+    """The progress of a job; read it with ``verdi calcjob remotecat PK progress.json``.
+
+    Args:
+        folder: where it is written.
+        total: number of pieces of all generators.
+    """
+
+    def __init__(self, folder: Path, total: int) -> None:
+        self._path = folder / PROGRESS_FILE
+        self._total = total
+        self._found: list[Mapping[str, Any]] = []
+
+    def add(self, results: Iterable[Mapping[str, Any]]) -> None:
+        """Write the progress with more finished pieces."""
+        self._found += results
+        scores = [frame["info"][SCORE] for result in self._found for frame in result[STRUCTURES]]
+        progress = {
+            "units": self._total,
+            "finished": len(self._found),
+            "remaining": self._total - len(self._found),
+            "structures": len(scores),
+            "best": min(scores, default=None),
+        }
+        scratch = self._path.with_name(f"{PROGRESS_FILE}.new")
+        scratch.write_text(json.dumps(progress) + "\n")
+        scratch.replace(self._path)
+
+
 def generate_pieces(
-    generator: PoolGenerator, pool: PoolContext, checkpoint: Checkpoint, *, folder: Path
+    generator: PoolGenerator, pool: PoolContext, pieces: Sequence[Piece], checkpoint: Checkpoint, progress: Progress
 ) -> tuple[list[Atoms], dict[str, Any]]:
-    """Run all pieces of a pool that are missing in the checkpoint.
+    """Run all pieces of a generator that are missing in the checkpoint.
 
     Args:
         generator: generator of the pool.
         pool: the pool to make.
+        pieces: plan of the generator.
         checkpoint: finished pieces.
-        folder: where progress is written.
+        progress: progress of the job.
 
     Returns:
         The structures that the pieces kept, lowest score first, duplicates included, and counts.
@@ -61,35 +91,19 @@ def generate_pieces(
     Raises:
         InputError: if something that the generator needs is missing.
     """
-    pieces = generator.plan(pool)
-    results = {piece.key: checkpoint.entries[piece.key] for piece in pieces if piece.key in checkpoint.entries}
+    names = {piece.key: f"{generator.name}/{piece.key}" for piece in pieces}
+    results = {key: checkpoint.entries[name] for key, name in names.items() if name in checkpoint.entries}
     missing = [_Work(p, generator, pool) for p in sorted(pieces, key=lambda p: -p.cost) if p.key not in results]
-    _write_progress(folder, len(pieces), results.values())
+    progress.add(results.values())
     # each piece is computed apart from this process: TensorFlow must not share one with PyTorch, which ranks
     for work, outcome in run_all(_run, missing, pool.settings.pool.processes, prepare=_prepare):
         result = _to_dict(generator.lost(str(outcome.reason))) if isinstance(outcome, Lost) else outcome
-        checkpoint.add(work.piece.key, result)
+        checkpoint.add(names[work.piece.key], result)
         results[work.piece.key] = result
-        _write_progress(folder, len(pieces), results.values())
+        progress.add([result])
     ordered = {piece.key: results[piece.key] for piece in pieces}
     counts = {key: {name: value for name, value in r.items() if name != STRUCTURES} for key, r in ordered.items()}
     return _structures(generator.name, ordered.values()), generator.summary(pool, counts)
-
-
-def _write_progress(folder: Path, total: int, results: Iterable[Mapping[str, Any]]) -> None:
-    """Write the progress of the job; read it with ``verdi calcjob remotecat PK progress.json``."""
-    found = list(results)
-    scores = [frame["info"][SCORE] for result in found for frame in result[STRUCTURES]]
-    progress = {
-        "units": total,
-        "finished": len(found),
-        "remaining": total - len(found),
-        "structures": len(scores),
-        "best": min(scores, default=None),
-    }
-    scratch = folder / f"{PROGRESS_FILE}.new"
-    scratch.write_text(json.dumps(progress) + "\n")
-    scratch.replace(folder / PROGRESS_FILE)
 
 
 def _structures(name: str, results: Iterable[Mapping[str, Any]]) -> list[Atoms]:

@@ -19,6 +19,9 @@ from .processes import Lost, run_all
 
 RELAXED = "relaxed"
 
+ENERGY = "energy"
+"""Key of ``Atoms.info`` with the energy of a ranked structure, eV/atom."""
+
 
 @dataclass(frozen=True)
 class _Work:
@@ -82,9 +85,9 @@ def rank_pool(
     for index in range(len(structures)):
         if results[index]["status"] == CONVERGED:
             atoms = atoms_from_dict(results[index]["atoms"])
-            atoms.info = {**structures[index].info, "energy": results[index]["energy"]}
+            atoms.info = {**structures[index].info, ENERGY: results[index]["energy"]}
             ranked.append(atoms)
-    ranked.sort(key=lambda atoms: float(atoms.info["energy"]))
+    ranked.sort(key=lambda atoms: float(atoms.info[ENERGY]))
     return ranked, {
         "by": mode,
         "potential": next((r["potential"] for r in results.values() if "potential" in r), ""),
@@ -93,12 +96,14 @@ def rank_pool(
     }
 
 
-def distinct(structures: Sequence[Atoms], key: str, settings: UniquenessSettings, most: int) -> tuple[list[Atoms], int]:
+def distinct(
+    structures: Sequence[Atoms], key: str | None, settings: UniquenessSettings, most: int
+) -> tuple[list[Atoms], int]:
     """Return the first structures of which no two are the same crystal, and how many duplicates were omitted.
 
     Args:
         structures: in order; ``info[key]`` is an energy, eV/atom.
-        key: name of the energy.
+        key: name of the energy; if None, they have none that could be compared, and only their geometries are.
         settings: settings of the comparison.
         most: largest number of structures to return; the rest is not compared.
     """
@@ -109,7 +114,7 @@ def distinct(structures: Sequence[Atoms], key: str, settings: UniquenessSettings
     for atoms in structures:
         if len(kept) == most:
             break
-        vector, energy = fingerprint(atoms), float(atoms.info[key])
+        vector, energy = fingerprint(atoms), 0.0 if key is None else float(atoms.info[key])
         near = index.near(energy, vector, settings.energy_window)
         own = reduce_structure(atoms) if near else None
         if own is not None and any(_equal(own, name, kept, reduced, settings.stol) for name in near):

@@ -57,7 +57,7 @@ def test_the_search_is_that_of_the_package(search_settings, relax_settings):
     """The rows of the course are the lowest energies of the generations."""
     row = run_task(task())
     overrides = {
-        "settings": {**TINY["settings"], "generator": "fgen", "max_atoms": 4, "seed": 1},
+        "settings": {**TINY["settings"], "starts": "fgen", "max_atoms": 4, "seed": 1},
         "relax": TINY["relax"],
     }
     settings, tier = parse("CuAu", "fast", overrides)
@@ -82,7 +82,7 @@ def test_budget_cuts_a_generation(monkeypatch):
 def test_budget_cuts_a_pool():
     """No structure is generated or relaxed when the time is up at once."""
     asked = []
-    settings, tier = parse("CuAu", "fast", emt_overrides(generator="symmetric", max_atoms=4, pool={"size": 1000}))
+    settings, tier = parse("CuAu", "fast", emt_overrides(starts="symmetric", max_atoms=4, pool={"size": 1000}))
 
     def stop():
         asked.append(1)
@@ -97,7 +97,7 @@ def test_budget_cuts_a_pool():
 
 def test_tiers_before_the_last():
     """What comes relaxed from them costs the last one little; what fails in them does not reach it."""
-    small = {"generator": "fgen", "max_atoms": 4, "population_size": 4, "walkers": 2, "max_structures": 4}
+    small = {"starts": "fgen", "max_atoms": 4, "population_size": 4, "walkers": 2, "max_structures": 4}
     settings, tier = parse("CuAu", "fast", emt_overrides(**small))
     evaluator = make_evaluator(tier)
 

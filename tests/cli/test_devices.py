@@ -49,7 +49,7 @@ def asked(monkeypatch):
 
 
 def test_every_way_to_a_job_asks(worker_code, asked):
-    ranked = {**CUDA, "settings": {"pool": {"ranking": "single"}, "generator": "fgen"}}
+    ranked = {**CUDA, "settings": {"pool": {"ranking": "single"}, "starts": "fgen"}}
     with pytest.raises(InputError):
         prepare_pool("SrTiO3", code=worker_code, protocol="fast", overrides=ranked)
     choice = TierChoice(names=["chgnet"])

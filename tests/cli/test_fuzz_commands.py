@@ -49,7 +49,7 @@ run_options = st.one_of(
         ),
         words,
     ),
-    st.tuples(st.sampled_from(["--pressure", "--device", "--generator", "--protocol", "--code", "--group"]), words),
+    st.tuples(st.sampled_from(["--pressure", "--device", "--starts", "--protocol", "--code", "--group"]), words),
     st.tuples(st.sampled_from(["--structures", "--overrides"]), words | st.sampled_from(["/dev/null", "/dev/zero"])),
     st.tuples(st.just("--set"), assignments),
     st.tuples(words),

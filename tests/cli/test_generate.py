@@ -38,7 +38,7 @@ def test_pool_without_a_search(call, worker_code, here, tmp_path):
     ("options", "text"),
     [
         (("--network", "megnet", "--model", "nothing"), "model list"),
-        (("--generator", "provided"), "makes no structures"),
+        (("--starts", "provided"), "makes no structures"),
         (("--space-groups", "500"), "1 to 230"),
         (("--set", "settings.gnoa.formula_units=[40,50]"), "no number of formula units"),
         (("--model", "x"), "needs no weights"),
@@ -74,5 +74,5 @@ def test_experiment_sets_the_papers_numbers(call, worker_code, tmp_path):
     assert (settings["gnoa"]["trials_per_z"], settings["gnoa"]["space_groups"]) == (5000, "1")
     assert settings["pool"]["ranking"] == "single"
     plain = call("run", "Ca3Ti2O7", "--experiment", "fgen-chgnet", "--runs", 1, "--dry-run").stdout
-    assert yaml.safe_load(plain)["search"]["settings"]["generator"] == "fgen"
+    assert yaml.safe_load(plain)["search"]["settings"]["starts"] == {"fgen": 1.0}
     assert "mlgen-chgnet" in call("run", "SrTiO3", "--experiment", "mlgen", "--dry-run", code=2).stderr

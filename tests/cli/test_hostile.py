@@ -99,7 +99,7 @@ COMMANDS = [
     ("continue", "PK", "--more", 2, "--code", "CODE", "--dry-run", "--trust"),
     ("refine", "PK", "--tiers", "chgnet", "--code", "CODE", "--dry-run"),
     ("run", "Cu3Au", "--pool", "POOL", "--code", "CODE", "--dry-run"),
-    ("run", "Cu3Au", "--generator", "gnoa", "--network", "megnet", "--model", "MODEL", "--code", "CODE", "--dry-run"),
+    ("run", "Cu3Au", "--starts", "gnoa", "--network", "megnet", "--model", "MODEL", "--code", "CODE", "--dry-run"),
     ("generate", "Cu3Au", "--network", "megnet", "--model", "MODEL", "--code", "CODE", "--no-wait"),
     ("model", "list"),
     ("model", "list", "--json"),
@@ -215,7 +215,7 @@ def test_harmless_search_of_an_archive_goes_on_without_a_question(hostile):
 def test_model_of_an_archive_is_no_default_and_has_no_name(hostile, worker_code, tmp_path, forgetful):
     hostile("model")
     planted = next(m for m in models.installed_models() if m.name == models.PUBLISHED_NAME)
-    overrides = emt_overrides(generator="gnoa", gnoa={"network": "megnet"})
+    overrides = emt_overrides(starts="gnoa", gnoa={"network": "megnet"})
     for name in (None, models.PUBLISHED_NAME):
         with pytest.raises(InputError, match="model trust"):
             prepare_search("Cu3Au", code=worker_code, overrides=overrides, model=name)

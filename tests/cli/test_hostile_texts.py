@@ -118,7 +118,7 @@ def test_what_was_made_before_it_came_to_the_console():
 @pytest.fixture
 def evil_search(search):
     """A search that has failed with a hostile message, of a composition of that kind."""
-    settings = orm.Dict({**search.inputs.settings.get_dict(), "generator": "fgen"}).store()
+    settings = orm.Dict({**search.inputs.settings.get_dict(), "starts": "fgen"}).store()
     node = orm.WorkChainNode(process_type=query.PROCESS_TYPE)
     node.base.links.add_incoming(settings, LinkType.INPUT_WORK, "settings")
     node.set_process_state("waiting")

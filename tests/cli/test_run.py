@@ -91,8 +91,8 @@ def test_dry_run_as_json(call, worker_code):
         (("Cu3Xx",), "'Xx' is not an element"),
         (("Cu3Au", "--max-atoms", 2), "settings.max_atoms = 2"),
         (("Cu3Au", "--protocol", "nope"), "fast, balanced, stringent"),
-        (("Cu3Au", "--generator", "nope"), "fgen"),
-        (("Cu3Au", "--generator", "provided"), "needs structures"),
+        (("Cu3Au", "--starts", "nope"), "fgen"),
+        (("Cu3Au", "--starts", "provided"), "needs structures"),
         (("Cu3Au", "--set", "setings.seed=1"), "setings"),
         (("Cu3Au", "--set", "settings.sed=1"), "settings.sed"),
         (("Cu3Au", "--set", "settings=1"), "must be a mapping"),
@@ -150,17 +150,17 @@ def test_structures_of_files(worker_code, files):
     prepared = prepare_search("SrTiO3", code=worker_code, protocol="fast", paths=[files], store=False)
     assert prepared.kept == 1
     assert [name for name, _ in prepared.skipped] == [str(files / "c.cif"), str(files / "b.cif")]
-    assert prepared.settings.generator == "provided"
+    assert prepared.settings.starts == {"provided": 1.0}
     assert not prepared.builder.pool.is_stored
     assert "Sr" in prepared.builder.pool.get_content()
 
 
 def test_generator_beside_structures_is_kept(worker_code, files):
-    overrides = {"settings": {"generator": "symmetric"}}
+    overrides = {"settings": {"starts": "symmetric"}}
     prepared = prepare_search(
         "SrTiO3", code=worker_code, protocol="fast", overrides=overrides, paths=[files / "a.cif"], store=False
     )
-    assert prepared.settings.generator == "symmetric"
+    assert prepared.settings.starts == {"symmetric": 1.0}
     assert prepared.builder.generate.code.pk == worker_code.pk
 
 
@@ -199,11 +199,11 @@ def test_empty_group(call, worker_code):
 def test_submission_prints_the_key(call, worker_code, daemon_up, search, monkeypatch):
     submitted = []
     monkeypatch.setattr("aiida.engine.submit", lambda builder: submitted.append(builder) or search)
-    result = call("run", "Cu3Au", *EMT_OPTIONS, "--generator", "fgen", "--no-wait")
+    result = call("run", "Cu3Au", *EMT_OPTIONS, "--starts", "fgen", "--no-wait")
     assert f"PK {search.pk}" in result.stdout
-    result = call("run", "Cu3Au", *EMT_OPTIONS, "--generator", "fgen", "--no-wait", "--json")
+    result = call("run", "Cu3Au", *EMT_OPTIONS, "--starts", "fgen", "--no-wait", "--json")
     assert json.loads(result.stdout) == {"pk": search.pk, "uuid": search.uuid}
-    assert [b.settings["generator"] for b in submitted] == ["fgen", "fgen"]
+    assert [b.settings["starts"] for b in submitted] == [{"fgen": 1.0}] * 2
 
 
 def test_the_composition_is_shown_as_it_was_understood_before_it_is_submitted(
@@ -213,7 +213,7 @@ def test_the_composition_is_shown_as_it_was_understood_before_it_is_submitted(
         raise ValueError("not today")
 
     monkeypatch.setattr("aiida.engine.submit", submit)
-    options, understood = (*EMT_OPTIONS, "--generator", "fgen"), "Composition: Cu3 Au1, formula unit of 4 atoms\n"
+    options, understood = (*EMT_OPTIONS, "--starts", "fgen"), "Composition: Cu3 Au1, formula unit of 4 atoms\n"
     assert call("run", "Cu3Au", *options, code=2).stdout == understood
     assert understood in call("run", "Cu6Au2", *options, "--runs", 2, code=2).stdout
     assert call("generate", "Cu3Au", *options, code=2).stdout == understood
@@ -247,7 +247,7 @@ def test_refused_submission_is_bad_input(call, worker_code, daemon_up, monkeypat
         raise ValueError("no such\nthing")
 
     monkeypatch.setattr("aiida.engine.submit", refuse)
-    result = call("run", "Cu3Au", *EMT_OPTIONS, "--generator", "fgen", code=2)
+    result = call("run", "Cu3Au", *EMT_OPTIONS, "--starts", "fgen", code=2)
     assert result.stderr.strip() == "Error: no such thing"
 
 

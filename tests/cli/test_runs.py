@@ -77,7 +77,7 @@ def test_stop_of_runs_that_have_all_ended(call, make_runs):
     ],
 )
 def test_numbers_out_of_range(call, worker_code, options, message):
-    result = call("run", "Cu3Au", "--set", "settings.generator=fgen", *options, "--dry-run", code=2)
+    result = call("run", "Cu3Au", "--set", "settings.starts=fgen", *options, "--dry-run", code=2)
     assert message in " ".join(result.stderr.split())
 
 

@@ -142,7 +142,7 @@ def test_broker_and_daemon_of_before(shell, newer_source):
 
 
 SEARCH = (
-    "aiida-fuse2 run Cu3Au --protocol fast --generator fgen --max-atoms 4 --population 1 --walkers 1 "
+    "aiida-fuse2 run Cu3Au --protocol fast --starts fgen --max-atoms 4 --population 1 --walkers 1 "
     "--max-structures 1 --set relax.settings.calculator=ase.calculators.emt.EMT --no-wait --json"
 )
 

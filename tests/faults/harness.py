@@ -115,7 +115,7 @@ class Trials:
         from aiida_fuse2.workchains.search import Fuse2WorkChain
 
         settings = {
-            "generator": "fgen",
+            "starts": "fgen",
             "max_atoms": 8,
             "population_size": 4,
             "walkers": 2,

@@ -142,7 +142,7 @@ def test_the_wheel_searches_and_finds_what_a_checkout_finds(wheel, environment, 
     task = SearchTask(
         composition="SrTiO3",
         max_atoms=5,
-        generator="symmetric",
+        starts="symmetric",
         seed=1,
         protocol="fast",
         overrides={"settings": LIMITS},
@@ -164,7 +164,7 @@ def test_worker_installs_by_one_command_and_needs_no_aiida(
     needs.write_text("".join(line for line in lines if not line.startswith("torch==")))
     install(environment, "--no-deps", "-r", needs, wheel)
     assert not (site_of(environment) / "aiida").exists()
-    search = search_settings(generator="symmetric", max_atoms=5, pool={"size": 3})
+    search = search_settings(starts="symmetric", max_atoms=5, pool={"size": 3})
     worker = {"path": environment, "cwd": tmp_path, "HOME": str(tmp_path / "home"), "OMP_NUM_THREADS": "1"}
     (tmp_path / JOB_FILE).write_text(json.dumps({"settings": search.model_dump(mode="json"), "pool_number": 0}))
     run(environment / "aiida-fuse2-worker", "generate", **worker)

@@ -20,15 +20,15 @@ from aiida_fuse2.report.plots.hull import tie_lines
 from .synthetic import rows_of_search
 
 
-def search(pk, *, seed, generator="fgen", count=100, formula="SrTiO3", potential="chgnet 0.3.0"):
-    identity = {"pk": pk, "formula": formula, "generator": generator, "potential": potential, "seed": seed}
+def search(pk, *, seed, starts="fgen", count=100, formula="SrTiO3", potential="chgnet 0.3.0"):
+    identity = {"pk": pk, "formula": formula, "starts": starts, "potential": potential, "seed": seed}
     return figures_of_rows(rows_of_search(count, seed=seed), **identity)
 
 
 SEARCHES = [
     search(1, seed=1),
     search(2, seed=2),
-    search(3, seed=3, generator="symmetric", count=300),
+    search(3, seed=3, starts="symmetric", count=300),
     search(4, seed=4, formula="TiO2", count=50),
 ]
 
@@ -41,7 +41,7 @@ def test_figures_of_one_search():
     assert figures.start_energy == min(row["energy"] for row in rows[:25] if row["energy"] is not None)
     assert figures.cpu_seconds == pytest.approx(sum(row["cpu_seconds"] for row in rows))
     assert [energy for _, energy in figures.steps] == sorted({row["best_energy"] for row in rows}, reverse=True)
-    assert figures_of_rows([], pk=1, formula="X", generator="g", potential="p", seed=0).energy is None
+    assert figures_of_rows([], pk=1, formula="X", starts="g", potential="p", seed=0).energy is None
 
 
 def test_experiments_against_the_baseline():
@@ -64,7 +64,7 @@ def test_energies_of_different_potentials_are_not_compared():
 
 
 def test_search_without_a_structure():
-    empty = figures_of_rows([], pk=9, formula="SrTiO3", generator="fgen", potential="EMT", seed=0)
+    empty = figures_of_rows([], pk=9, formula="SrTiO3", starts="fgen", potential="EMT", seed=0)
     (row,) = compare([empty], baseline="fgen, EMT", tolerance=0.001)
     assert (row.energy, row.seconds, row.speedup, row.reached, row.is_lowest) == (None, None, None, 0, False)
 

@@ -50,7 +50,8 @@ def hostile_report():
         formula=EVIL,
         uuid=EVIL,
         status=EVIL,
-        settings={EVIL: {EVIL: EVIL}, "generator": EVIL, "seed": EVIL, "max_atoms": EVIL},
+        starts=EVIL,
+        settings={EVIL: {EVIL: EVIL}, "seed": EVIL, "max_atoms": EVIL},
         tiers=[(EVIL, {EVIL: EVIL}), (EVIL, {})],
         software={EVIL: EVIL},
         rows=[hostile(row) for row in data.rows],
@@ -64,7 +65,7 @@ def hostile_report():
 
 
 def hostile_comparison():
-    identity = {"formula": EVIL, "generator": EVIL, "potential": EVIL, "seed": EVIL}
+    identity = {"formula": EVIL, "starts": EVIL, "potential": EVIL, "seed": EVIL}
     searches = [figures_of_rows(rows_of_search(30, seed=seed), pk=EVIL, **identity) for seed in (1, 2)]
     baseline = searches[0].experiment
     table = compare(searches, baseline=baseline, tolerance=0.001)

@@ -76,7 +76,7 @@ def test_twice_interrupted(finished):
 @pytest.mark.slow
 def test_pools_go_on(emt_builder, monkeypatch):
     arguments = {
-        "generator": "symmetric",
+        "starts": "symmetric",
         "pool": {"size": 3},
         "population_size": 3,
         "move_weights": {14: 1.0},
@@ -260,7 +260,7 @@ def test_two_add_at_once(first, ordered_file, monkeypatch):
 
 # --- branches ---
 
-POOL_ONLY = {"generator": "fgen", "move_weights": {14: 1.0}, "max_structures": 6}
+POOL_ONLY = {"starts": "fgen", "move_weights": {14: 1.0}, "max_structures": 6}
 
 
 @pytest.fixture
@@ -436,7 +436,7 @@ def test_little_space_ends_a_search_that_goes_on_later(emt_builder, finished, mo
 
 # --- stopped before the first result ---
 
-SYMMETRIC = {"generator": "symmetric", "pool": {"size": 3}, "population_size": 3, "max_structures": 5}
+SYMMETRIC = {"starts": "symmetric", "pool": {"size": 3}, "population_size": 3, "max_structures": 5}
 
 
 def stop_in_generation_0(builder, monkeypatch, *, request, submit):

@@ -341,7 +341,7 @@ def test_combined_refuses_what_cannot_be_compared(finished, emt_builder):
 
 def test_builder_from_protocol(worker_code):
     builder = Fuse2RunsWorkChain.get_builder_from_protocol(
-        "Cu3Au", worker_code, "fast", {"settings": {"seed": 9, "generator": "fgen"}}, concurrent=2
+        "Cu3Au", worker_code, "fast", {"settings": {"seed": 9, "starts": "fgen"}}, concurrent=2
     )
     assert (builder.runs.value, builder.concurrent.value) == (PAPER_RUNS, 2)
     assert builder.search.settings["seed"] == 9

@@ -143,7 +143,7 @@ def test_work_folders_are_removed(finished):
 
 
 def test_symmetric_starts_fill_a_pool_and_refill_it(finished):
-    search = finished(generator="symmetric", pool={"size": 3}, population_size=3, move_weights={14: 1.0})
+    search = finished(starts="symmetric", pool={"size": 3}, population_size=3, move_weights={14: 1.0})
     assert search.is_finished_ok, search.exit_message
     pools = [c for c in search.called_descendants if isinstance(c, orm.CalcJobNode) and "pool" in c.outputs]
     assert len(pools) >= 2
@@ -159,7 +159,7 @@ def test_provided_structures_start_the_search(emt_builder):
     ordered.numbers[0] = 79
     wrong = bulk("Cu", "fcc", a=3.6, cubic=True)
     structures = [orm.StructureData(ase=ordered).store(), orm.StructureData(ase=wrong).store()]
-    builder = emt_builder(structures=structures, generator="provided", max_structures=4, population_size=2)
+    builder = emt_builder(structures=structures, starts="provided", max_structures=4, population_size=2)
     summary = builder.pool.creator.outputs.summary
     assert summary["kept"] == 1
     assert summary["rejected"] == [["s00001", "wrong_composition"]]

@@ -13,7 +13,7 @@ def test_no_fitting_structure_is_refused(emt_builder):
 
     wrong = orm.StructureData(ase=bulk("Cu", "fcc", a=3.6)).store()
     with pytest.raises(InputError, match="wrong_composition"):
-        emt_builder(structures=[wrong], generator="provided")
+        emt_builder(structures=[wrong], starts="provided")
 
 
 @pytest.mark.parametrize(

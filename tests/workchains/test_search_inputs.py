@@ -13,8 +13,8 @@ from aiida_fuse2.workchains.search_inputs import ranking_settings
 @pytest.mark.parametrize(
     ("changes", "hint"),
     [
-        ({"generator": "oracle"}, "must be one of"),
-        ({"generator": "provided"}, "needs structures"),
+        ({"starts": "oracle"}, "must be one of"),
+        ({"starts": "provided"}, "needs structures"),
     ],
 )
 def test_contradictory_inputs_are_refused_before_submission(emt_builder, changes, hint):
@@ -29,8 +29,8 @@ def test_unknown_element_of_the_model_is_refused(emt_builder, symbol):
 
 
 def test_pools_are_ranked_by_the_last_tier_that_can(tiers_builder, worker_code):
-    builder = tiers_builder(generator="symmetric", pool={"size": 6, "ranking": "single"})
+    builder = tiers_builder(starts="symmetric", pool={"size": 6, "ranking": "single"})
     assert ranking_settings(builder).uuid == builder.tiers["t01"]["settings"].uuid
-    builder = tiers_builder(("pair",), tiers={}, generator="symmetric", pool={"size": 6, "ranking": "single"})
+    builder = tiers_builder(("pair",), tiers={}, starts="symmetric", pool={"size": 6, "ranking": "single"})
     with pytest.raises(RefusedInputsError, match="none of the tiers can rank"):
         check_inputs(builder)

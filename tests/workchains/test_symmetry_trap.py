@@ -18,7 +18,7 @@ def test_untilted_parent_is_left(worker_code):
     """I4/mmm Ca3Ti2O7 has 12 atoms; its octahedra can tilt only in a doubled cell."""
     pytest.importorskip("chgnet")
     parent = orm.StructureData(ase=ruddlesden_popper()).store()
-    settings = {"generator": "provided", "max_atoms": 24, "population_size": 1, "walkers": 1, "max_structures": 5}
+    settings = {"starts": "provided", "max_atoms": 24, "population_size": 1, "walkers": 1, "max_structures": 5}
     builder = Fuse2WorkChain.get_builder_from_protocol(
         "Ca3Ti2O7", worker_code, "fast", {"settings": settings}, structures=[parent]
     )

@@ -38,7 +38,7 @@ def job(tmp_path, monkeypatch, search_settings):
 
 @pytest.mark.parametrize("generator", ["symmetric", "fgen"])
 def test_pool_is_valid_and_repeatable(job, tmp_path, generator):
-    code, settings = job(generator=generator)
+    code, settings = job(starts=generator)
     assert code == 0
     text = (tmp_path / POOL_FILE).read_text()
     frames = from_extxyz(text)
@@ -49,19 +49,19 @@ def test_pool_is_valid_and_repeatable(job, tmp_path, generator):
         assert (frame.info[ORIGIN], frame.info[POOL_NUMBER]) == (generator, 0)
         limits = {"unit": settings.unit, "radii": settings.resolved_radii, "max_atoms": 10}
         assert check_validity(frame, **limits, settings=settings.validity) is None
-    job(generator=generator)
+    job(starts=generator)
     assert (tmp_path / POOL_FILE).read_text() == text
 
 
 def test_next_pool_differs(job, tmp_path):
-    job(generator="fgen")
+    job(starts="fgen")
     first = (tmp_path / POOL_FILE).read_text()
-    job(generator="fgen", pool_number=1)
+    job(starts="fgen", pool_number=1)
     assert (tmp_path / POOL_FILE).read_text() != first
 
 
 def test_unknown_generator_is_refused(job, tmp_path):
-    code, _ = job(generator="oracle")
+    code, _ = job(starts="oracle")
     assert code == 2
     assert "symmetric" in json.loads((tmp_path / ERROR_FILE).read_text())["expected"]
 
@@ -85,7 +85,7 @@ def test_worker_runs_in_an_environment_without_aiida(tmp_path, search_settings, 
         return subprocess.run([python, *arguments], cwd=tmp_path, capture_output=True, text=True, check=False)
 
     assert run("-c", "import aiida").returncode != 0
-    settings = search_settings("Cu3Au", generator="symmetric", max_atoms=8, pool={"size": 2}).model_dump(mode="json")
+    settings = search_settings("Cu3Au", starts="symmetric", max_atoms=8, pool={"size": 2}).model_dump(mode="json")
     (tmp_path / JOB_FILE).write_text(json.dumps({"settings": settings, "pool_number": 0}))
     done = run("-m", "aiida_fuse2.worker.main", "generate")
     assert done.returncode == 0, done.stderr

@@ -17,7 +17,7 @@ from tests.conftest import EMT
 
 DRAWS = {"trials_per_z": 20, "history": 5, "keep": 1, "space_groups": "1-230"}
 
-SMALL = {"max_atoms": 8, "generator": "gnoa", "pool": {"size": 6}, "gnoa": DRAWS}
+SMALL = {"max_atoms": 8, "starts": "gnoa", "pool": {"size": 6}, "gnoa": DRAWS}
 
 
 @pytest.fixture
@@ -44,7 +44,9 @@ def test_pool_is_ordered_distinct_and_says_where_it_is_from(fill):
     assert {atoms.info["origin"] for atoms in structures} == {"gnoa"}
     assert summary["tried"] == 40  # Z = 1 and 2
     assert summary["tried"] == summary["scored"] + sum(summary["penalised"].values())
-    assert summary["network"].startswith("chgnet 0.3.0")
+    (own,) = summary["generators"].values()
+    assert own["kept"] == summary["kept"]
+    assert own["network"].startswith("chgnet 0.3.0")
     assert summary["cpu_seconds"] > 0
     assert json.loads((folder / PROGRESS_FILE).read_text())["remaining"] == 0
 
@@ -72,14 +74,14 @@ def test_checkpoint_of_other_inputs_is_not_used(fill):
 @pytest.mark.parametrize("generator", ["gnoa", "symmetric"])
 def test_ranking_orders_by_the_potential(fill, relax_settings, generator):
     tier = relax_settings(**EMT)
-    single, summary, folder = fill(tier=tier, generator=generator, pool={"size": 6, "ranking": "single"})
+    single, summary, folder = fill(tier=tier, starts=generator, pool={"size": 6, "ranking": "single"})
     energies = [atoms.info["energy"] for atoms in single]
     assert energies == sorted(energies)
     assert summary["ranking"]["by"] == "single"
     assert summary["ranking"]["potential"] == EMT["calculator"]
-    relaxed, _, _ = fill(tier=tier, generator=generator, pool={"size": 6, "ranking": "relaxed"})
+    relaxed, _, _ = fill(tier=tier, starts=generator, pool={"size": 6, "ranking": "relaxed"})
     assert relaxed[0].info["energy"] < single[0].info["energy"]
-    again, summary, _ = fill(folder=folder, tier=tier, generator=generator, pool={"size": 6, "ranking": "single"})
+    again, summary, _ = fill(folder=folder, tier=tier, starts=generator, pool={"size": 6, "ranking": "single"})
     assert again == single
     assert summary["resumed"] > 0
 
@@ -99,9 +101,9 @@ class Half:
 
 def test_what_cannot_be_ranked_is_dropped_and_counted(fill, relax_settings, monkeypatch):
     monkeypatch.setattr("aiida_fuse2.worker.ranking.evaluator_of", lambda _: Half())
-    plain, _, _ = fill(generator="symmetric")
+    plain, _, _ = fill(starts="symmetric")
     kept, summary, _ = fill(
-        generator="symmetric", tier=relax_settings(**EMT), pool={"size": 6, "ranking": "single", "processes": 1}
+        starts="symmetric", tier=relax_settings(**EMT), pool={"size": 6, "ranking": "single", "processes": 1}
     )
     dropped = summary["ranking"]["dropped"]
     assert dropped["calculator_error"] == 3

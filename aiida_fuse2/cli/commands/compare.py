@@ -34,7 +34,7 @@ def cmd_compare(
 ) -> None:
     """Compare searches by speed and lowest energy, as tables 1 to 6 of the paper do.
 
-    Of several runs of a search (`run --runs`), PK stands for all. Searches with the same generator and the same
+    Of several runs of a search (`run --runs`), PK stands for all. Searches with the same starts and the same
     potentials in all tiers are one experiment. Energies are compared between searches with the same potential in the
     last tier only; times are CPU times of relaxations.
     """

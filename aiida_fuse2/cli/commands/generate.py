@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 @click.argument("composition")
 @opts.PROTOCOL
 @opts.CODE
-@click.option("--generator", metavar="NAME", default="gnoa", show_default=True, help="gnoa, symmetric or fgen.")
+@opts.starts_option(default="gnoa")
 @opts.GENERATOR_OPTIONS
 @opts.MAX_ATOMS
 @opts.SEED

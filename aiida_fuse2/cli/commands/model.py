@@ -44,7 +44,7 @@ def cmd_install(*, network: str, address: str | None, sha256: str | None, name: 
         return
     done = "installed" if is_new else "is there already"
     echo(f"{network} model {model.name!r} {done}: PK {model.node.pk}")
-    echo(f"Use it with `{hint(f'run SrTiO3 --generator gnoa --network {network}')}`")
+    echo(f"Use it with `{hint(f'run SrTiO3 --starts gnoa --network {network}')}`")
 
 
 @cmd_model.command("list")
@@ -136,4 +136,4 @@ def cmd_train(
         return
     before, after = summary["mae_before"], summary["mae"]
     echo(f"MAE on {summary['structures']['test']} structures of the test: {before:.4f} -> {after:.4f} eV/atom")
-    echo(f"Use it with `{hint(f'run SrTiO3 --generator gnoa --network megnet --model {name}')}`")
+    echo(f"Use it with `{hint(f'run SrTiO3 --starts gnoa --network megnet --model {name}')}`")

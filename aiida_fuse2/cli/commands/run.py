@@ -22,7 +22,7 @@ MAX_SKIPPED_SHOWN = 10
 """Largest number of unusable structures that are listed one by one."""
 
 INPUT_OF_OPTION = {
-    "generator": ("settings", "generator"),
+    "starts": ("settings", "starts"),
     "network": ("settings", "gnoa", "network"),
     "optimizer": ("settings", "gnoa", "optimizer"),
     "space_groups": ("settings", "gnoa", "space_groups"),
@@ -56,9 +56,7 @@ INPUT_OF_OPTION = {
     metavar="NAME",
     help="Set up an experiment of the paper with its three runs: fgen-chgnet or mlgen-chgnet. Other options win.",
 )
-@click.option(
-    "--generator", metavar="NAME", help="Generator of the starting structures: symmetric, gnoa, fgen or provided."
-)
+@opts.starts_option()
 @opts.GENERATOR_OPTIONS
 @click.option(
     "--structures",
@@ -67,8 +65,8 @@ INPUT_OF_OPTION = {
     multiple=True,
     metavar="PATH",
     help="Start from the structures of a CIF, POSCAR or extxyz file, or of a directory of them, best first; can be "
-    "repeated. They enter the initial population first and fgen fills it up; with --generator, that generator makes "
-    "more when they are used up.",
+    "repeated. They enter the initial population first and fgen fills it up; with --starts, its generators make more "
+    "when they are used up.",
 )
 @click.option(
     "--group",

@@ -91,7 +91,8 @@ def print_header(console: Console, settings: SearchSettings, reached: Progress) 
 
     console.print(
         coloured((settings.composition, "bold")),
-        f" search {reached.pk}, {settings.generator} starts, seed {settings.seed}, at most {settings.max_atoms} atoms",
+        f" search {reached.pk}, {settings.starts_text} starts, seed {settings.seed}, "
+        f"at most {settings.max_atoms} atoms",
     )
     console.print(status_text(reached), soft_wrap=True)
     state = reached.state
@@ -129,7 +130,7 @@ def show_runs(node: orm.WorkChainNode, number: int | None, *, as_json: bool) -> 
     seeds = f"seed {settings.seed}" if reached.n_runs == 1 else f"seeds {settings.seed} to {last_seed}"
     console.print(
         coloured((settings.composition, "bold")),
-        f" runs {reached.pk}, {settings.generator} starts, {seeds}, at most {settings.max_atoms} atoms",
+        f" runs {reached.pk}, {settings.starts_text} starts, {seeds}, at most {settings.max_atoms} atoms",
         soft_wrap=True,
     )
     console.print(status_text(reached), soft_wrap=True)

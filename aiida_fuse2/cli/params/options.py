@@ -96,6 +96,19 @@ HTML_PAGE = click.option(
 OVERWRITE_PAGE = click.option("--force", is_flag=True, help="Overwrite the page.")
 JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON for scripts.")
 
+
+def starts_option(default: str | None = None) -> Callable[[C], C]:
+    """Return the option for the generators of the starting structures."""
+    return click.option(
+        "--starts",
+        metavar="NAMES",
+        default=default,
+        show_default=default is not None,
+        help="Generators of the starting structures, with their shares if there are several: symmetric or "
+        "fgen=0.7,gnoa=0.3. They are symmetric, gnoa, fgen, and provided (your own structures).",
+    )
+
+
 GENERATOR_OPTIONS = together(
     click.option("--network", metavar="NAME", help="Graph network of gnoa: chgnet or megnet."),
     click.option(

@@ -45,6 +45,7 @@ class Generator(ABC):
         name: name for people; the name of the entry point if another package provides it.
         in_process: whether a search needs no job to fill its pool: it makes the structures when it needs them.
         makes_structures: whether it makes structures; if not, the user provides them.
+        refills: whether each pool has other structures; if not, a search fills a pool with it once.
         needs_library: whether a pool job needs a library of prototypes.
         needs_tier: whether a pool job uses the potential of the search, if it has one that the job can compute.
     """
@@ -52,6 +53,7 @@ class Generator(ABC):
     name: ClassVar[str]
     in_process: ClassVar[bool] = False
     makes_structures: ClassVar[bool] = True
+    refills: ClassVar[bool] = True
     needs_library: ClassVar[bool] = False
     needs_tier: ClassVar[bool] = False
 
@@ -93,10 +95,11 @@ class SingleGenerator(Generator):
 
 @dataclass(frozen=True, kw_only=True)
 class PoolContext:
-    """The pool to make.
+    """The part of a pool that one generator makes.
 
     Attributes:
         settings: settings of the search.
+        size: number of structures to make.
         limit: largest number of atoms of a structure.
         number: number of pools that the search has filled before; part of the random key.
         weights: file of a network's weights, if it needs one.
@@ -105,6 +108,7 @@ class PoolContext:
     """
 
     settings: SearchSettings
+    size: int
     limit: int
     number: int
     weights: Path | None = None

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from ase.data import atomic_numbers
 
 from aiida_fuse2.core.chemistry.composition import FormulaUnit
 from aiida_fuse2.core.errors import InputError
-from aiida_fuse2.core.generators import get_generator
+from aiida_fuse2.core.generators import get_generator, single_generator
 from aiida_fuse2.core.moves import get_move, ordered
 from aiida_fuse2.core.settings import MAX_TRIALS
 from aiida_fuse2.core.settings.search import SearchSettings
@@ -26,15 +28,23 @@ def check_search(settings: SearchSettings, *, where: str = "settings") -> None:
     _check_weights(settings, settings.unit, where)
 
 
-def check_pool(settings: SearchSettings, *, where: str = "settings") -> None:
-    """Check the settings of a pool; the job that makes it does not need packages with moves.
+def check_pool(settings: SearchSettings, names: Sequence[str] | None = None, *, where: str = "settings") -> None:
+    """Check the settings of a pool; the job that makes it does not need packages with moves or other generators.
+
+    Args:
+        settings: settings of the search.
+        names: names of the generators that make the pool; by default all of the settings.
+        where: path of the settings, for the message.
 
     Raises:
         InputError: for the first contradiction.
     """
     unit = settings.unit
     _ = settings.ap  # radii and oxidation states
-    generator = get_generator(settings.generator, where=f"{where}.generator")
+    chosen = [get_generator(name, where=f"{where}.starts") for name in names or settings.starts]
+    for generator in chosen:
+        if generator.in_process and generator.makes_structures:
+            single_generator(generator.name, where=f"{where}.starts")
     for field, value in (("max_atoms", settings.max_atoms), ("initial_max_atoms", settings.initial_limit)):
         if value < unit.n_atoms:
             raise InputError(f"{where}.{field}", value, f"one formula unit of {unit.formula} has {unit.n_atoms} atoms")
@@ -47,7 +57,8 @@ def check_pool(settings: SearchSettings, *, where: str = "settings") -> None:
     ):
         expected = f"no multiple of {unit.n_atoms} atoms lies between it and {settings.initial_limit}"
         raise InputError(f"{where}.pool.min_atoms", settings.pool.min_atoms, expected)
-    generator.check(settings, where=where)
+    for generator in chosen:
+        generator.check(settings, where=where)
     _check_pairs(settings, unit, where)
 
 

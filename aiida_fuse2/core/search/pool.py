@@ -56,16 +56,26 @@ class PoolReader:
 
     def draw(self, max_atoms: int) -> Atoms | None:
         """Take the best remaining structure with at most ``max_atoms`` atoms, and return it; None if there is none."""
+        head = self._head(max_atoms)
+        if head is None:
+            return None
+        _, atoms, z = head
+        self.positions[z] = self.positions.get(z, 0) + 1
+        return atoms.copy()
+
+    def next_origin(self, max_atoms: int) -> str | None:
+        """Return the origin of the structure that ``draw`` would take, or None if there is none."""
+        head = self._head(max_atoms)
+        return None if head is None else str(head[1].info.get(ORIGIN))
+
+    def _head(self, max_atoms: int) -> tuple[int, Atoms, int] | None:
+        """Return rank, structure and Z of the best remaining structure with at most ``max_atoms`` atoms, or None."""
         heads = []
         for z, waiting in self._structures().items():
             position = self.positions.get(z, 0)
             if z * self.unit.n_atoms <= max_atoms and position < len(waiting):
                 heads.append((*waiting[position], z))
-        if not heads:
-            return None
-        _, atoms, z = min(heads, key=lambda head: head[0])
-        self.positions[z] = self.positions.get(z, 0) + 1
-        return atoms.copy()
+        return min(heads, key=lambda head: head[0], default=None)
 
     def draw_at_random(self, max_atoms: int) -> Atoms | None:
         """Take a random remaining structure with at most ``max_atoms`` atoms, and return it; None if there is none."""

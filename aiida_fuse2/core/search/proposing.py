@@ -28,6 +28,7 @@ from aiida_fuse2.core.rng import Purpose, keyed_generator
 from aiida_fuse2.core.settings import SearchSettings
 
 from .pool import ORIGIN, PoolReader
+from .starts import POOL, next_turn, pool_generators, population_shares
 from .state import FollowUp, SearchState, Walker
 from .trials import RATTLE, Trial, TrialInfo, trial_label
 
@@ -71,15 +72,17 @@ class Proposer:
         self.unit = settings.unit
         self.radii = settings.resolved_radii
         self.ap = settings.ap
-        self._random = single_generator(settings.random_generator)
 
     # --- structures -------------------------------------------------------------------------------
 
     def random_structure(self, max_atoms: int, rng: np.random.Generator) -> Atoms:
         """Return a structure from the random generator of the settings."""
+        return self._generated(self.settings.random_generator, max_atoms, rng)
+
+    def _generated(self, name: str, max_atoms: int, rng: np.random.Generator) -> Atoms:
         context = GeneratorContext(unit=self.unit, radii=self.radii, ap=self.ap, max_atoms=max_atoms)
-        atoms = self._random(context, rng)
-        atoms.info[ORIGIN] = self.settings.random_generator
+        atoms = single_generator(name)(context, rng)
+        atoms.info[ORIGIN] = name
         return atoms
 
     def new_structure(self, max_atoms: int, rng: np.random.Generator) -> Atoms:
@@ -150,19 +153,34 @@ class Proposer:
     # --- initial population -----------------------------------------------------------------------
 
     def add_population(self, size: int) -> None:
-        """Add the initial population: the pool's best, missing ones from the random generator."""
-        for trial in range(size):
-            for attempt in range(self.settings.max_attempts):
-                if self._try_initial(trial, attempt):
-                    break
+        """Add the initial population.
 
-    def _try_initial(self, trial: int, attempt: int) -> bool:
+        Structures of the user come first. The generators follow in turns: the pool's best, and new ones of those that
+        need no job. The random generator makes what the pool lacks.
+        """
+        shares, taken = population_shares(self.settings), Counter[str]()
+        for trial in range(size):
+            source = next_turn(shares, taken)
+            for attempt in range(self.settings.max_attempts):
+                is_given = self._is_given_next()
+                if self._try_initial(trial, attempt, POOL if is_given else source):
+                    break
+            taken[source] += not is_given
+
+    def _is_given_next(self) -> bool:
+        """Return whether the next structure of the pool is one that the user gave, not one of the search's own job."""
+        pool = self.proposal.pool
+        origin = None if pool is None else pool.next_origin(self.settings.initial_limit)
+        return origin is not None and origin not in pool_generators(self.settings)
+
+    def _try_initial(self, trial: int, attempt: int, source: str) -> bool:
         limit = self.settings.initial_limit
         rng = self.stream(Purpose.INITIAL, 0, trial, attempt)
         pool = self.proposal.pool
+        name = self.settings.random_generator if source == POOL else source
         try:
-            atoms = pool.draw(limit) if pool is not None else None
-            start = self.prepare(self.random_structure(limit, rng) if atoms is None else atoms, rng)
+            atoms = pool.draw(limit) if pool is not None and source == POOL else None
+            start = self.prepare(self._generated(name, limit, rng) if atoms is None else atoms, rng)
         except (GenerationError, SymmetryError, MoveError) as error:
             self.proposal.rejections[error.reason] += 1
             return False

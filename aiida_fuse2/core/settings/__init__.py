@@ -47,6 +47,7 @@ from .search import (
     Weight,
 )
 from .space_groups import parse_space_groups
+from .starts import shares_text, stored_starts
 
 __all__ = [
     "CHGNET",
@@ -92,4 +93,6 @@ __all__ = [
     "Weight",
     "parse_settings",
     "parse_space_groups",
+    "shares_text",
+    "stored_starts",
 ]

@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 from aiida_fuse2.core.errors import InputError
 
-VERSION: Literal[2] = 2
+VERSION: Literal[3] = 3
 """Version of the settings of searches and of their relaxation; settings without a version are of version 1."""
 
 Values = dict[str, Any]
@@ -21,7 +21,16 @@ def _without(*names: str) -> Callable[[Values], Values]:
     return lambda values: {name: value for name, value in values.items() if name not in names}
 
 
-STEPS: Mapping[int, Callable[[Values], Values]] = {1: _without("disk_reserve", "prerelax")}
+def _starts(values: Values) -> Values:
+    """Replace the only generator by a mapping of shares; settings of a relaxation have none."""
+    found = dict(values)
+    if "generator" in found:
+        name = found.pop("generator")
+        found["starts"] = {name: 1} if isinstance(name, str) else name
+    return found
+
+
+STEPS: Mapping[int, Callable[[Values], Values]] = {1: _without("disk_reserve", "prerelax"), 2: _starts}
 """Conversions from each version to the next one."""
 
 

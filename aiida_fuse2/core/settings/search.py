@@ -35,11 +35,14 @@ from .base import (
     TrialCount,
 )
 from .space_groups import parse_space_groups
+from .starts import shares_of_text, shares_text
 
 MAX_WEIGHT = 1e6
-"""Largest weight of a move."""
+"""Largest weight of a move, and share of a generator."""
 
 Weight = Annotated[float, Field(ge=0, le=MAX_WEIGHT, allow_inf_nan=False)]
+
+Share = Annotated[float, Field(gt=0, le=MAX_WEIGHT, allow_inf_nan=False)]
 
 
 class ValiditySettings(Settings):
@@ -145,7 +148,9 @@ class TargetSettings(Settings):
 class PoolSettings(Settings):
     """How a generator that runs as a job fills the pool."""
 
-    size: LargeCount = Field(description="Number of structures that a pool job makes.")
+    size: LargeCount = Field(
+        description="Number of structures that a pool job makes; each generator makes its share of them, rounded up."
+    )
     max_attempts_factor: TrialCount = Field(
         description="Largest number of attempts of a pool job, as a multiple of its size."
     )
@@ -280,7 +285,7 @@ class CompositionSettings(Settings):
 class SearchSettings(CompositionSettings):
     """Everything that decides what a search proposes, keeps and accepts."""
 
-    version: Literal[2] = Field(
+    version: Literal[3] = Field(
         description="Version of these settings; settings that an earlier version stored are migrated."
     )
     initial_max_atoms: Annotated[int, Field(ge=1, le=MAX_ATOMS_LIMIT)] | None = Field(
@@ -300,8 +305,9 @@ class SearchSettings(CompositionSettings):
         description="Free disk space for AiiDA's data below which the search ends, GB; checked between generations."
     )
     rmax: Count = Field(description="Number of structures without a new best after which the search ends.")
-    generator: str = Field(
-        description="Generator of the initial population and the pool: symmetric, gnoa, fgen, provided or a plugin's."
+    starts: dict[str, Share] = Field(
+        description="Generators of the initial population and the pool, each with its share, e.g. {fgen: 3, gnoa: 1}: "
+        "symmetric, gnoa, fgen, provided or a plugin's. Shares are relative; a name alone has all of it."
     )
     random_generator: Literal["fgen"] = Field(
         description="Generator of missing structures and, with equal chance as the pool, of moves that draw from it."
@@ -337,6 +343,19 @@ class SearchSettings(CompositionSettings):
     target: TargetSettings
     validity: ValiditySettings
 
+    @field_validator("starts", mode="before")
+    @classmethod
+    def _of_text(cls, starts: Any) -> Any:
+        """Accept names, with their shares, as a text, as people write them."""
+        return shares_of_text(starts) if isinstance(starts, str) else starts
+
+    @field_validator("starts")
+    @classmethod
+    def _at_least_one(cls, starts: dict[str, float]) -> dict[str, float]:
+        if not starts:
+            raise ValueError("name at least one generator, e.g. {fgen: 1}")
+        return starts
+
     @field_validator("move_weights", "melted_move_weights", mode="before")
     @classmethod
     def _named(cls, weights: Any) -> Any:
@@ -351,6 +370,11 @@ class SearchSettings(CompositionSettings):
         if weights is not None and sum(weights.values()) <= 0:
             raise ValueError("at least one weight must be above 0")
         return weights
+
+    @property
+    def starts_text(self) -> str:
+        """The generators of the starting structures with their shares, for people."""
+        return shares_text(self.starts)
 
     @property
     def initial_limit(self) -> int:

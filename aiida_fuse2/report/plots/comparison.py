@@ -27,7 +27,7 @@ def comparison_plots(searches: Sequence[SearchFigures]) -> list[Plot]:
 
 
 def progress(searches: Sequence[SearchFigures], composition: str) -> go.Figure | None:
-    """Return the lowest energies of the searches for a composition, one colour for each generator and potential."""
+    """Return the lowest energies of the searches for a composition, one colour for the same starts and potential."""
     shown = [search for search in searches if search.formula == composition and search.steps]
     if not shown:
         return None
@@ -56,4 +56,4 @@ def progress(searches: Sequence[SearchFigures], composition: str) -> go.Figure |
 
 
 def _kind(search: SearchFigures) -> str:
-    return f"{search.generator}, {search.potential}"
+    return f"{search.starts}, {search.potential}"

@@ -11,6 +11,7 @@ from aiida_fuse2.core.chemistry.composition import parse_composition
 from aiida_fuse2.core.chemistry.molecular import ELEMENT_VOLUMES, LEAST_VOLUME, box_edge, molecular_volume
 from aiida_fuse2.core.chemistry.radii import module_size, resolve_radii
 from aiida_fuse2.core.crystal.validity import check_validity
+from aiida_fuse2.core.generators import PoolContext, single_generator
 from aiida_fuse2.core.generators.gnoa.penalties import Penalties
 from aiida_fuse2.core.generators.lattices import LatticeRange
 from aiida_fuse2.core.settings import SearchSettings, parse_settings
@@ -81,12 +82,14 @@ COMPOUNDS = {"H2O": 10.7, "CO2": 15.7, "NH3": 8.4, "CH4": 10.3, "XeF2": 21.7, "H
 
 def search_settings(composition, generator="fgen", **changes):
     values = protocol_inputs("fast", {})["settings"]
-    values |= {"composition": composition, "generator": generator, "pool": {**values["pool"], "size": 12}}
+    values |= {"composition": composition, "starts": generator, "pool": {**values["pool"], "size": 12}}
     return parse_settings(SearchSettings, values | changes)
 
 
 def starting_volumes(composition, generator):
-    structures, _ = generate_pool(search_settings(composition, generator), 0)
+    settings = search_settings(composition, generator)
+    pool = PoolContext(settings=settings, size=settings.pool.size, limit=settings.max_atoms, number=0)
+    structures, _ = generate_pool(single_generator(generator), pool)
     assert len(structures) == 12
     return np.array([atoms.get_volume() / len(atoms) for atoms in structures])
 

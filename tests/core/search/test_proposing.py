@@ -31,7 +31,7 @@ def pool_with(structures, unit, origin="symmetric"):
 
 
 def test_population_without_a_pool_comes_from_the_random_generator(search_settings):
-    settings = search_settings(generator="fgen", population_size=6, walkers=2, max_atoms=10)
+    settings = search_settings(starts="fgen", population_size=6, walkers=2, max_atoms=10)
     proposal = propose(settings, SearchState.initial(2, 0.02), {}, None)
     assert len(proposal.trials) == 6
     assert {t.info.origin for t in proposal.trials} == {"fgen"}
@@ -54,7 +54,7 @@ def test_population_takes_the_pool_first(search_settings):
 
 
 def test_initial_limit_holds(search_settings):
-    settings = search_settings(generator="fgen", population_size=8, max_atoms=20, initial_max_atoms=5)
+    settings = search_settings(starts="fgen", population_size=8, max_atoms=20, initial_max_atoms=5)
     proposal = propose(settings, SearchState.initial(1, 0.02), {}, None)
     assert {len(t.atoms) for t in proposal.trials} == {5}
 
@@ -139,11 +139,11 @@ def test_budget_cuts_the_generation(search_settings):
 
 @pytest.mark.parametrize(("budget", "is_cut"), [(5, True), (6, False), (7, False)])
 def test_cut_generation_is_known(search_settings, budget, is_cut):
-    settings = search_settings(generator="fgen", max_structures=budget, max_atoms=10, walkers=2, population_size=2)
+    settings = search_settings(starts="fgen", max_structures=budget, max_atoms=10, walkers=2, population_size=2)
     proposal = propose(settings, state_at(), {START: perovskite()}, None)
     assert (len(proposal.trials), proposal.cut) == (min(budget - 4, 2), is_cut)
     first = propose(
-        search_settings(generator="fgen", max_structures=budget, population_size=6),
+        search_settings(starts="fgen", max_structures=budget, population_size=6),
         SearchState.initial(2, 0.02),
         {},
         None,

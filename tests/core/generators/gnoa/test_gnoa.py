@@ -109,7 +109,7 @@ def test_p1_has_nothing_fixed_and_spreads_atoms():
 @pytest.fixture
 def penalties(search_settings):
     def build(**changes):
-        chosen = search_settings("SrTiO3", generator="gnoa", max_atoms=10, **changes)
+        chosen = search_settings("SrTiO3", starts="gnoa", max_atoms=10, **changes)
         return Penalties(chosen.unit, chosen.resolved_radii, 10, chosen.gnoa, chosen.validity)
 
     return build
@@ -186,7 +186,7 @@ def test_optimisers_that_learn_beat_random_search(name):
 
 
 def test_unit_keeps_its_best_and_counts_the_rest(search_settings):
-    chosen = search_settings("SrTiO3", generator="gnoa", max_atoms=10, gnoa={"keep": 3, "space_groups": "2-230"})
+    chosen = search_settings("SrTiO3", starts="gnoa", max_atoms=10, gnoa={"keep": 3, "space_groups": "2-230"})
     network = Springs()
     result = run_assignment(Assignment(1, 0, 30), chosen, 10, 0, network)
     assert result.tried == 30
@@ -206,7 +206,7 @@ def test_unit_keeps_its_best_and_counts_the_rest(search_settings):
 
 
 def test_what_the_network_cannot_score_is_counted(search_settings):
-    chosen = search_settings("SrTiO3", generator="gnoa", max_atoms=5, gnoa={"space_groups": 1})
+    chosen = search_settings("SrTiO3", starts="gnoa", max_atoms=5, gnoa={"space_groups": 1})
     result = run_assignment(Assignment(1, 0, 20), chosen, 5, 0, Springs(blind=True))
     assert result.candidates == []
     assert result.scored == 0
@@ -214,11 +214,11 @@ def test_what_the_network_cannot_score_is_counted(search_settings):
 
 
 def test_plan_covers_every_z_in_short_histories(search_settings):
-    chosen = search_settings("SrTiO3", generator="gnoa", max_atoms=20, gnoa={"trials_per_z": 25, "history": 10})
+    chosen = search_settings("SrTiO3", starts="gnoa", max_atoms=20, gnoa={"trials_per_z": 25, "history": 10})
     units = plan_assignments(chosen, 20)
     assert [(u.z, u.trials) for u in units] == [(z, n) for z in (1, 2, 3, 4) for n in (10, 10, 5)]
     assert len({u.key for u in units}) == len(units)
-    ranged = search_settings("SrTiO3", generator="gnoa", max_atoms=20, gnoa={"formula_units": (2, 3)})
+    ranged = search_settings("SrTiO3", starts="gnoa", max_atoms=20, gnoa={"formula_units": (2, 3)})
     assert z_values(ranged, 20) == [2, 3]
 
 
@@ -251,19 +251,19 @@ def test_no_selection_of_space_groups(text):
 )
 def test_bad_input_names_the_field(search_settings, changes, field, text):
     with pytest.raises(InputError) as caught:
-        check_search(search_settings("SrTiO3", generator="gnoa", max_atoms=15, **changes))
+        check_search(search_settings("SrTiO3", starts="gnoa", max_atoms=15, **changes))
     assert caught.value.field == field
     assert text in str(caught.value)
 
 
 def test_elements_unknown_to_the_network_are_refused(search_settings):
     with pytest.raises(InputError, match="Po"):
-        check_search(search_settings("PoO2", generator="gnoa", max_atoms=6))
-    check_search(search_settings("PoO2", generator="symmetric", max_atoms=6))
+        check_search(search_settings("PoO2", starts="gnoa", max_atoms=6))
+    check_search(search_settings("PoO2", starts="symmetric", max_atoms=6))
 
 
 def test_one_fillable_group_is_enough(search_settings):
-    chosen = search_settings("SrTiO3", generator="gnoa", max_atoms=15, gnoa={"space_groups": "6,225"})
+    chosen = search_settings("SrTiO3", starts="gnoa", max_atoms=15, gnoa={"space_groups": "6,225"})
     check_gnoa(chosen)
     unfillable = replace(Assignment(3, 0, 10), index=1)
     assert run_assignment(unfillable, chosen, 15, 0, Springs()).tried == 10
