@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING, Any, Self
@@ -13,9 +13,11 @@ from aiida import orm
 from ase import Atoms
 
 from aiida_fuse2.core.chemistry.composition import FormulaUnit
+from aiida_fuse2.core.crystal.protostructure import protostructure_label
 from aiida_fuse2.core.crystal.uniqueness import decode_fingerprint, fingerprint, match_reduced, reduce_structure
 from aiida_fuse2.core.crystal.validity import check_validity
 from aiida_fuse2.core.generators.provided import screen_provided
+from aiida_fuse2.core.prototypes.naming import TypeIndex
 from aiida_fuse2.core.relaxers.driver import DESCRIBED
 from aiida_fuse2.core.relaxers.failures import CONVERGED
 from aiida_fuse2.core.relaxers.tiers import TIERS, tier_columns
@@ -28,6 +30,7 @@ from aiida_fuse2.core.search.targets import TARGET_PREFIX, ExploredStructure, Ta
 from aiida_fuse2.core.search.trials import TrialInfo, move_of
 from aiida_fuse2.core.settings import SearchSettings
 from aiida_fuse2.io.names import POOL_FILE
+from aiida_fuse2.io.prototypes import library_from_text
 from aiida_fuse2.io.trials import from_extxyz, to_extxyz, trials_from_text, trials_to_text
 
 if TYPE_CHECKING:
@@ -69,7 +72,18 @@ RELAXED_PREFIX = "relaxed_"
 NOT_SHOWN = frozenset({"fingerprint", "detail", TIERS})
 """Columns of a record that the history omits; it has the results of each tier as separate columns."""
 
-RANKED_COLUMNS = ("label", *DESCRIBED, "origin", "move", "generation", "walker", "parent")
+RANKED_COLUMNS = (
+    "label",
+    *DESCRIBED,
+    "protostructure",
+    "type",
+    "prototype",
+    "origin",
+    "move",
+    "generation",
+    "walker",
+    "parent",
+)
 
 
 # --- proposing --------------------------------------------------------------------------------------
@@ -259,6 +273,22 @@ class Generation:
         """Return the function that compares two structures by label."""
         return _comparison(self.geometries, stol)
 
+    def namer(self, library: orm.SinglefileData | None, symprec: float) -> Callable[[str], dict[str, str]]:
+        """Return the function that names a structure by its label: its protostructure, and with a library its type.
+
+        Args:
+            library: prototypes, or None.
+            symprec: tolerance for the protostructure, Å.
+        """
+        index = None if library is None else TypeIndex(library_from_text(library.get_content()))
+
+        def names(label: str) -> dict[str, str]:
+            atoms = self.geometries[label]
+            found = {"protostructure": protostructure_label(atoms, symprec) or ""}
+            return found if index is None else found | {"type": index.name(atoms).text}
+
+        return names
+
     def target_finder(self, stol: float) -> TargetFinder | None:
         """Return the finder of targets among the relaxed structures, or None if all targets are found."""
         targets = targets_of(self.geometries)
@@ -381,7 +411,7 @@ def rank(rows: Iterable[dict[str, Any]], unit: FormulaUnit) -> list[dict[str, An
     return [
         {
             "rank": number,
-            **{name: row[name] for name in RANKED_COLUMNS},
+            **{name: row[name] for name in RANKED_COLUMNS if name in row},
             "delta": row["energy"] - unique[0]["energy"],
             "z": row["n_atoms"] // unit.n_atoms,
             "found": row["found"],

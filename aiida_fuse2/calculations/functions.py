@@ -16,7 +16,8 @@ from aiida_fuse2.core.search.deciding import decide as decide_core
 from aiida_fuse2.core.search.proposing import propose as propose_core
 from aiida_fuse2.core.search.state import SearchState, fit_state
 from aiida_fuse2.core.settings import SearchSettings, parse_settings
-from aiida_fuse2.io.names import TRIALS_FILE
+from aiida_fuse2.io.names import PROTOTYPES_FILE, TRIALS_FILE
+from aiida_fuse2.io.prototypes import prototypes_of
 
 from . import conversions
 
@@ -94,6 +95,19 @@ def add_to_pool(
 
 
 @calcfunction
+def select_prototypes(settings: orm.Dict, library: orm.SinglefileData) -> orm.SinglefileData:
+    """Return the prototypes of a library that a composition can adopt (``fuse2.select_prototypes``).
+
+    Args:
+        settings: of the search.
+        library: prototypes as extended XYZ.
+    """
+    unit = parse_settings(SearchSettings, settings.get_dict()).unit
+    text = prototypes_of(library.get_content(), list(unit.as_dict().values()))
+    return orm.SinglefileData.from_string(text, filename=PROTOTYPES_FILE)
+
+
+@calcfunction
 def propose(
     settings: orm.Dict,
     state: orm.Dict,
@@ -165,6 +179,7 @@ def decide(
     software: orm.Dict,  # noqa: ARG001 - part of the hash
     candidates: orm.Dict | None = None,
     known: orm.Dict | None = None,
+    prototypes: orm.SinglefileData | None = None,
     **others: orm.Data,
 ) -> dict[str, orm.Data]:
     """Decide on the relaxed trials of a generation (``fuse2.decide``).
@@ -177,6 +192,7 @@ def decide(
         software: versions of the packages that this runs with.
         candidates: for each label, the earlier structures that it may equal.
         known: trials that were not relaxed, from ``fuse2.recognise``.
+        prototypes: structure types by which relaxed structures are named.
         others: ``results_NN`` and ``relaxed_NN`` of each relaxation job, the structures named in
             ``candidates`` by label, and the targets that have not been found, ``target_NAME``.
 
@@ -196,6 +212,7 @@ def decide(
         pool=conversions.pool_of_proposal(proposal.get_dict()),
         known=conversions.known_from_node(known),
         targets=generation.target_finder(parsed.target.stol),
+        name=generation.namer(prototypes, parsed.symmetry.report_symprec[1]),
     )
     return {
         "state": orm.Dict(decision.state.to_dict()),

@@ -15,7 +15,7 @@ from aiida_fuse2.core.generators import get_generator
 from aiida_fuse2.core.potentials.megnet.archive import read_archive
 from aiida_fuse2.core.search.checks import check_search
 from aiida_fuse2.core.settings import RelaxSettings, SearchSettings, parse_settings
-from aiida_fuse2.io.names import CHECKPOINT_FILE, POOL_FILE, PROGRESS_FILE, SUMMARY_FILE, WEIGHTS_FILE
+from aiida_fuse2.io.names import CHECKPOINT_FILE, POOL_FILE, PROGRESS_FILE, PROTOTYPES_FILE, SUMMARY_FILE, WEIGHTS_FILE
 
 from .base import WorkerCalculation, validator
 
@@ -29,6 +29,23 @@ def validate_search_settings(node: orm.Dict) -> None:
 def needs_weights(settings: SearchSettings) -> bool:
     """Return whether a pool job needs the weights of a network as an input."""
     return any(get_generator(name).needs_weights(settings) for name in settings.starts)
+
+
+def needs_tier(settings: SearchSettings) -> bool:
+    """Return whether a pool job uses the potential of the search, if the job can compute it."""
+    return settings.pool.ranking != "none" or any(get_generator(name).needs_tier for name in settings.starts)
+
+
+def check_prototypes(settings: SearchSettings, library: orm.SinglefileData | None) -> None:
+    """Check that there is a library of prototypes if a generator needs one.
+
+    Raises:
+        InputError: if it is missing.
+    """
+    users = [name for name in settings.starts if get_generator(name).needs_library]
+    if users and library is None:
+        expected = f"the generator {users[0]!r} needs a library: pip install aiida-fuse2[prototypes], or --prototypes"
+        raise InputError("prototypes", None, expected)
 
 
 def check_weights(settings: SearchSettings, weights: orm.SinglefileData | None) -> None:
@@ -62,6 +79,7 @@ def _validate_inputs(inputs: Mapping[str, Any]) -> None:
     elif settings.pool.ranking != "none":
         raise InputError("settings.pool.ranking", settings.pool.ranking, "needs a potential: give the input `tier`")
     check_weights(settings, inputs.get("weights"))
+    check_prototypes(settings, inputs.get("prototypes"))
 
 
 def _check_generators(settings: SearchSettings, names: list[Any]) -> None:
@@ -99,10 +117,17 @@ class GenerateCalculation(WorkerCalculation):
             help="Weights of the graph network, if its package has none: see `aiida-fuse2 model`.",
         )
         spec.input(
+            "prototypes",
+            valid_type=orm.SinglefileData,
+            required=False,
+            help="Prototypes for the generators that need them, as extended XYZ: see `aiida-fuse2 prototypes`.",
+        )
+        spec.input(
             "tier",
             valid_type=orm.Dict,
             required=False,
-            help="Settings of the potential that ranks the pool (see `RelaxSettings`), if `pool.ranking` needs one.",
+            help="Settings of the potential that ranks the pool (see `RelaxSettings`), if `pool.ranking` needs one, "
+            "and that screens prototypes.",
         )
         spec.input(
             "checkpoint",
@@ -153,6 +178,10 @@ class GenerateCalculation(WorkerCalculation):
             folder,
             "generate",
             job,
-            files={WEIGHTS_FILE: inputs.get("weights"), CHECKPOINT_FILE: inputs.get("checkpoint")},
+            files={
+                WEIGHTS_FILE: inputs.get("weights"),
+                PROTOTYPES_FILE: inputs.get("prototypes"),
+                CHECKPOINT_FILE: inputs.get("checkpoint"),
+            },
             retrieve=[POOL_FILE, SUMMARY_FILE, CHECKPOINT_FILE, PROGRESS_FILE],
         )

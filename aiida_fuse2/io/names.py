@@ -38,6 +38,9 @@ CHECKPOINT_FILE = "checkpoint.jsonl"
 PROGRESS_FILE = "progress.json"
 """Progress of a pool job, updated while it runs."""
 
+PROTOTYPES_FILE = "prototypes.extxyz"
+"""Prototypes that a composition can adopt."""
+
 WEIGHTS_FILE = "weights.zip"
 """Weights of a graph network."""
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable
+import re
+from collections.abc import Iterable, Sequence
 from functools import cache
 
 from aiida_fuse2.core.potentials.chgnet.build import BuildError, cache_folder
@@ -31,6 +32,23 @@ def library_from_text(text: str) -> list[Prototype]:
         PrototypeError: ``not_a_library`` if a structure lacks a value.
     """
     return [Prototype.from_atoms(atoms) for atoms in from_extxyz(text)]
+
+
+def prototypes_of(text: str, counts: Sequence[int]) -> str:
+    """Return the prototypes of an anonymous formula, as text; the others are not even read.
+
+    Args:
+        text: a library.
+        counts: number of atoms of each element in the formula unit, in any order.
+    """
+    wanted, lines, kept, start = sorted(counts), text.splitlines(keepends=True), [], 0
+    while start < len(lines):
+        end = start + int(lines[start]) + 2
+        label = re.search(r"\blabel=\"?([A-Z0-9]+)_", lines[start + 1])
+        if label is not None and sorted(int(n or 1) for n in re.findall(r"[A-Z](\d*)", label[1])) == wanted:
+            kept += lines[start:end]
+        start = end
+    return "".join(kept)
 
 
 def packaged_name() -> str:

@@ -184,6 +184,8 @@ def _builder(
     builder.settings = _node_of({**values["settings"], **own}, earlier.settings)
     builder.clean_workdir = orm.Bool(values["clean_workdir"])
     builder.tiers = dict(tiers)
+    if "prototypes" in earlier:
+        builder.prototypes = earlier.prototypes
     if pool_generators(settings):
         known = own_code(earlier.generate.code, WORKER) if "generate" in earlier else None
         known = known or worker_of(builder)

@@ -26,7 +26,18 @@ from .reading import read_geometries, read_rows, read_values
 EXTRAS_KEY = "fuse2"
 """Extra of an explored structure with the values that are asked for most."""
 
-EXTRAS = (*DESCRIBED, "label", "generation", "walker", "move", "origin", "parent")
+EXTRAS = (
+    *DESCRIBED,
+    "protostructure",
+    "type",
+    "label",
+    "generation",
+    "walker",
+    "move",
+    "origin",
+    "parent",
+    "prototype",
+)
 
 
 def read_software(folder: Path) -> dict[str, str]:
@@ -45,7 +56,7 @@ def structure_extras(row: Mapping[str, Any]) -> dict[str, Any]:
         row: origin of the trial, result of its relaxation and, if it is known, ``duplicate_of``.
     """
     tier = {TIER: row[TIER]} if row.get(TIER) else {}
-    return {key: row[key] for key in EXTRAS} | tier | {"duplicate_of": row.get("duplicate_of") or ""}
+    return {key: row[key] for key in EXTRAS if key in row} | tier | {"duplicate_of": row.get("duplicate_of") or ""}
 
 
 class RelaxParser(WorkerParser):

@@ -35,11 +35,13 @@ def structures_of(jobs: Sequence[orm.ProcessNode]) -> dict[str, orm.StructureDat
 
 
 def complete_extras(rows: Sequence[Mapping[str, Any]], structures: Mapping[str, orm.StructureData]) -> None:
-    """Mark duplicates, and give extras to structures that came from the cache without them."""
+    """Mark duplicates, add names, and give extras to structures that came from the cache without them."""
     with get_manager().get_profile_storage().transaction():  # one commit for all
         for row in rows:
             node = structures.get(row["label"])
-            if node is not None and (row["duplicate_of"] or EXTRAS_KEY not in node.base.extras.all):
+            if node is not None and (
+                row["duplicate_of"] or row.get("protostructure") or EXTRAS_KEY not in node.base.extras.all
+            ):
                 node.base.extras.set(EXTRAS_KEY, structure_extras(row))
 
 

@@ -7,8 +7,8 @@ from aiida.common.extendeddicts import AttributeDict
 from aiida.engine import ToContext
 
 from aiida_fuse2.calculations.conversions import pool_number
-from aiida_fuse2.calculations.functions import add_to_pool
-from aiida_fuse2.calculations.generate import GenerateCalculation
+from aiida_fuse2.calculations.functions import add_to_pool, select_prototypes
+from aiida_fuse2.calculations.generate import GenerateCalculation, needs_tier
 from aiida_fuse2.core.search.starts import has_other_starts, pool_generators
 from aiida_fuse2.core.search.state import SearchState
 from aiida_fuse2.environment.software import add_worker_software
@@ -30,7 +30,8 @@ class PoolPart(SearchPart):
     In the context, ``pool`` has ``node`` (UUID of the pool, or None), ``left`` (structures left in it; more than
     zero until the first draw), ``number`` (number of the next pool), ``made`` (names of the generators that have made
     one), ``failures`` (jobs in a row that gave none), ``checkpoint`` (UUID of the checkpoint of the last of them, or
-    None), ``taken`` (UUIDs of the files of the user that were put into it) and ``job`` (job that fills it).
+    None), ``taken`` (UUIDs of the files of the user that were put into it), ``prototypes`` (UUID of the prototypes that
+    the composition can adopt, or None) and ``job`` (job that fills it).
     """
 
     def begin_pool(self) -> None:
@@ -39,7 +40,14 @@ class PoolPart(SearchPart):
         number = 0 if given is None else 1
         made = generators_before(self.inputs.pool) if "pool" in self.inputs else []
         self.ctx.pool = AttributeDict({"node": given, "left": number, "number": number, "made": made})
-        self.ctx.pool.update({"failures": 0, "checkpoint": None, "taken": []})
+        library = self.inputs.get("prototypes")
+        own = None if library is None else select_prototypes(settings=self.inputs.settings, library=library).uuid
+        self.ctx.pool.update({"failures": 0, "checkpoint": None, "taken": [], "prototypes": own})
+
+    def own_prototypes(self) -> dict[str, orm.SinglefileData]:
+        """Return the prototypes that the composition can adopt as an input of a process; empty without a library."""
+        found = self.ctx.pool.prototypes
+        return {} if found is None else {"prototypes": orm.load_node(found)}
 
     def continue_pool(self, state: SearchState) -> None:
         """Take the pool of an earlier search, with the given structures before those left in it."""
@@ -94,8 +102,10 @@ class PoolPart(SearchPart):
         names = pool_generators(self.settings, self.ctx.pool.made)
         if set(names) != set(self.settings.starts):
             inputs["generators"] = orm.List(names)
-        if self.settings.pool.ranking != "none":
-            inputs["tier"] = ranking_settings(self.inputs)
+        tier = ranking_settings(self.inputs) if needs_tier(self.settings) else None
+        if tier is not None:
+            inputs["tier"] = tier
+        inputs |= self.own_prototypes()
         if self.ctx.pool.checkpoint is not None:
             inputs["checkpoint"] = orm.load_node(self.ctx.pool.checkpoint)
         inputs["metadata"]["call_link_label"] = f"pool_{self.ctx.pool.number:03d}"

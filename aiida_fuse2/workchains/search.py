@@ -213,6 +213,7 @@ class Fuse2WorkChain(TargetsPart, PoolPart, GenerationPart):
             proposal=orm.load_node(present.proposal),
             software=self.software(),
             **({} if present.known is None else {"known": orm.load_node(present.known)}),
+            **self.own_prototypes(),
             **{f"{RESULTS_PREFIX}{i:02d}": job.outputs.results for i, job in enumerate(jobs)},
             **{f"{RELAXED_PREFIX}{i:02d}": job.outputs.relaxed for i, job in enumerate(jobs)},
             **self._candidates([job.outputs.results for job in jobs]),

@@ -13,9 +13,11 @@ from aiida.engine import ProcessBuilder, WorkChain
 
 from aiida_fuse2.calculations.functions import pool_from_structures
 from aiida_fuse2.core.errors import InputError
+from aiida_fuse2.core.generators import get_generator
 from aiida_fuse2.core.search.checks import check_search
 from aiida_fuse2.core.search.starts import pool_generators
 from aiida_fuse2.core.settings import RelaxSettings, SearchSettings, parse_settings
+from aiida_fuse2.environment.prototypes import packaged_library_node
 from aiida_fuse2.protocols import protocol_inputs
 from aiida_fuse2.query.target_checks import check_targets
 from aiida_fuse2.tiers import TierChoice, build_tiers, only_tier
@@ -34,6 +36,7 @@ def get_builder_from_protocol(  # noqa: D417 - the class is no argument of the m
     options: Mapping[str, Any] | None = None,
     tiers: TierChoice | None = None,
     targets: Mapping[str, orm.StructureData] | None = None,
+    prototypes: orm.SinglefileData | None = None,
 ) -> ProcessBuilder:
     """Return a builder with the inputs of a protocol.
 
@@ -49,6 +52,8 @@ def get_builder_from_protocol(  # noqa: D417 - the class is no argument of the m
         tiers: tiers that relax trials; by default the calculator of ``relax`` is the only one. Overrides can have the
             namespace ``tiers``: ``{'tiers': {'chgnet': {'settings': {'fmax': 0.02}}}}``.
         targets: known structures by name.
+        prototypes: library of prototypes; by default the packaged one, if its data are installed. Without any, a
+            protocol that begins with prototypes begins with its other starts.
 
     Raises:
         InputError: if a setting is wrong, no given structure fits, or a target cannot be found.
@@ -59,6 +64,9 @@ def get_builder_from_protocol(  # noqa: D417 - the class is no argument of the m
         for name in ("relax", "generate"):
             inputs[name]["metadata"]["options"].update(options)
     values = {"composition": composition, **inputs["settings"]}
+    library = packaged_library_node() if prototypes is None else prototypes
+    if library is None and "starts" not in (changes.get("settings") or {}):
+        values["starts"] = without_prototypes(values["starts"])
     settings = parse_settings(SearchSettings, values)
     check_search(settings)
     parse_settings(RelaxSettings, inputs["relax"]["settings"], where="relax.settings")
@@ -66,6 +74,8 @@ def get_builder_from_protocol(  # noqa: D417 - the class is no argument of the m
     if targets:
         check_targets(settings, targets)
         builder.targets = dict(targets)
+    if library is not None:
+        builder.prototypes = library
     values |= {"composition": settings.unit.formula, "starts": settings.starts}
     builder.settings = orm.Dict(with_text_keys(values))
     builder.clean_workdir = orm.Bool(inputs["clean_workdir"])
@@ -88,6 +98,12 @@ def get_builder_from_protocol(  # noqa: D417 - the class is no argument of the m
     if pool is not None:
         builder.pool = pool
     return builder
+
+
+def without_prototypes(starts: Mapping[str, float]) -> dict[str, float]:
+    """Return the starts that need no library of prototypes; all of them if there are no others."""
+    own = {name: share for name, share in starts.items() if not get_generator(name).needs_library}
+    return own or dict(starts)
 
 
 def with_text_keys(values: Mapping[str, Any]) -> dict[str, Any]:

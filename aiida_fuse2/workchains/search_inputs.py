@@ -10,7 +10,12 @@ from aiida import orm
 from aiida.engine.processes.workchains.workchain import WorkChainSpec
 
 from aiida_fuse2.calculations.base import validator
-from aiida_fuse2.calculations.generate import GenerateCalculation, check_weights, validate_search_settings
+from aiida_fuse2.calculations.generate import (
+    GenerateCalculation,
+    check_prototypes,
+    check_weights,
+    validate_search_settings,
+)
 from aiida_fuse2.core.errors import InputError, shown_value
 from aiida_fuse2.core.generators import get_generator
 from aiida_fuse2.core.search.starts import pool_generators
@@ -55,6 +60,12 @@ def define_inputs(spec: WorkChainSpec) -> None:
         help="UUID of the continued search: this search takes its pool. By default the search that made `state`; "
         "they differ if a search ended before it had made a state of its own.",
     )
+    spec.input(
+        "prototypes",
+        valid_type=orm.SinglefileData,
+        required=False,
+        help="Library of prototypes, as extended XYZ: starts of the generator `prototypes`, and names of structures.",
+    )
     spec.input_namespace(TARGETS_LINK, dynamic=True, required=False, valid_type=orm.StructureData, help=TARGETS_HELP)
     spec.input(
         "clean_workdir",
@@ -66,7 +77,7 @@ def define_inputs(spec: WorkChainSpec) -> None:
     spec.expose_inputs(
         GenerateCalculation,
         namespace="generate",
-        exclude=("settings", "pool_number", "generators", "software", "tier", "checkpoint"),
+        exclude=("settings", "pool_number", "generators", "software", "tier", "checkpoint", "prototypes"),
         namespace_options={
             "required": False,
             "populate_defaults": False,
@@ -92,6 +103,7 @@ def _validate_inputs(inputs: Mapping[str, Any]) -> None:
         raise InputError("generate.code", None, f"the generator {in_job[0]!r} runs in a job: give a code")
     if in_job:
         check_weights(settings, inputs["generate"].get("weights"))
+        check_prototypes(settings, inputs.get("prototypes"))
         if settings.pool.ranking != "none" and ranking_settings(inputs) is None:
             expected = "none of the tiers can rank a pool: the job that makes it has CHGNet or an ASE calculator"
             raise InputError("settings.pool.ranking", settings.pool.ranking, expected)

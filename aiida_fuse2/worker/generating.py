@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -28,7 +28,8 @@ from aiida_fuse2.core.search.checks import check_pool
 from aiida_fuse2.core.search.pool import ORIGIN, POOL_NUMBER
 from aiida_fuse2.core.search.starts import interleaved, sizes_of_parts
 from aiida_fuse2.core.settings import RelaxSettings, SearchSettings, parse_settings
-from aiida_fuse2.io.names import CHECKPOINT_FILE, POOL_FILE, SUMMARY_FILE, WEIGHTS_FILE
+from aiida_fuse2.io.names import CHECKPOINT_FILE, POOL_FILE, PROTOTYPES_FILE, SUMMARY_FILE, WEIGHTS_FILE
+from aiida_fuse2.io.prototypes import library_from_text
 from aiida_fuse2.io.trials import to_extxyz
 
 from .checkpoint import Checkpoint, signature
@@ -162,6 +163,7 @@ def fill_pool(
     generators: Sequence[str] | None = None,
     tier: RelaxSettings | None = None,
     weights: Path | None = None,
+    library: Path | None = None,
     stop: Callable[[], bool] | None = None,
 ) -> tuple[list[Atoms], dict[str, Any]]:
     """Make, rank and number the structures of a pool.
@@ -175,8 +177,9 @@ def fill_pool(
         pool_number: number of pools that the search has filled before.
         folder: folder of the job.
         generators: names of the generators of ``settings.starts`` that make this pool; by default all.
-        tier: the potential that ranks, if the settings ask for one.
+        tier: the potential that ranks, and that generators use; needed if the settings ask for a ranking.
         weights: file of the network's weights, if it needs one.
+        library: file of prototypes, if a generator needs them.
         stop: returns whether to stop here; called before each attempt of a generator that makes single structures.
 
     Returns:
@@ -191,16 +194,20 @@ def fill_pool(
         raise InputError("settings.pool.ranking", settings.pool.ranking, "needs a potential: give the input `tier`")
     started = cpu_seconds()
     names = sorted(settings.starts if generators is None else generators)
-    digest = "" if weights is None else sha256(weights.read_bytes()).hexdigest()
-    checkpoint = Checkpoint(folder / CHECKPOINT_FILE, _signature(settings, pool_number, names, tier, digest))
+    digest, library_digest = _digest(weights), _digest(library)
+    signed = _signature(settings, pool_number, names, tier, digest + library_digest)
+    checkpoint = Checkpoint(folder / CHECKPOINT_FILE, signed)
     shares = {name: settings.starts[name] for name in names}
     summary: dict[str, Any] = {"starts": shares, "pool_number": pool_number, "seed": settings.seed}
-    summary["weights_sha256"] = digest
+    summary |= {"weights_sha256": digest, "prototypes_sha256": library_digest}
     limit = limit_of_pool(settings, pool_number)
-    parts = {
-        name: PoolContext(settings=settings, size=size, limit=limit, number=pool_number, weights=weights)
-        for name, size in sizes_of_parts(settings.pool.size, shares).items()
-    }
+    whole = PoolContext(
+        settings=settings, size=settings.pool.size, limit=limit, number=pool_number, weights=weights, tier=tier
+    )
+    if library is not None:
+        whole = replace(whole, library=tuple(library_from_text(library.read_text(encoding="utf-8"))))
+    sizes = sizes_of_parts(settings.pool.size, shares)
+    parts = {name: replace(whole, size=size) for name, size in sizes.items()}
     job = _Job(parts, settings, checkpoint, folder, stop)
     made, counts = job.generate()
     if tier is not None and is_ranked:
@@ -233,6 +240,11 @@ def _totals(summaries: Collection[Mapping[str, Any]]) -> dict[str, Any]:
     return numbers | {key: dict(sorted(found.items())) for key, found in reasons.items()}
 
 
+def _digest(file: Path | None) -> str:
+    """Return the SHA-256 of a file; empty without one."""
+    return "" if file is None else sha256(file.read_bytes()).hexdigest()
+
+
 def _best(atoms: Atoms) -> dict[str, Any]:
     """Return the values of the first structure of a pool."""
     return {key: value for key, value in atoms.info.items() if key not in {ORIGIN, POOL_NUMBER, "rank"}}
@@ -244,7 +256,7 @@ def _signature(
     """Return the signature of everything that decides a pool; the number of processes does not."""
     values = settings.model_dump(mode="json")
     del values["pool"]["processes"]
-    ranks = tier is not None and settings.pool.ranking != "none"
+    ranks = settings.pool.ranking != "none" or any(get_generator(name).needs_tier for name in names)
     return signature(
         {
             "settings": values,
@@ -263,8 +275,9 @@ def run_generate_job(job: dict[str, Any], folder: Path) -> None:
 
     Args:
         job: ``settings`` of the search, ``pool_number``, ``generators`` that make the pool, or None for all, and
-            ``tier`` that ranks, or None.
-        folder: where pool and summary are written; may hold weights, and the checkpoint of a job that was killed.
+            ``tier`` that ranks and that generators use, or None.
+        folder: where pool and summary are written; may hold weights, prototypes, and the checkpoint of a job that was
+            killed.
 
     Raises:
         InputError: if settings are wrong, or something that they need is missing.
@@ -273,7 +286,7 @@ def run_generate_job(job: dict[str, Any], folder: Path) -> None:
     generators = job.get("generators")
     check_pool(settings, generators)
     tier = None if job.get("tier") is None else parse_settings(RelaxSettings, job["tier"], where="tier")
-    weights = folder / WEIGHTS_FILE
+    weights, library = folder / WEIGHTS_FILE, folder / PROTOTYPES_FILE
     structures, summary = fill_pool(
         settings,
         int(job["pool_number"]),
@@ -281,6 +294,7 @@ def run_generate_job(job: dict[str, Any], folder: Path) -> None:
         generators=generators,
         tier=tier,
         weights=weights if weights.exists() else None,
+        library=library if library.exists() else None,
     )
     (folder / POOL_FILE).write_text(to_extxyz((atoms, atoms.info) for atoms in structures))
     (folder / SUMMARY_FILE).write_text(json.dumps(summary))

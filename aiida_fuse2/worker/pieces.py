@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -93,7 +93,8 @@ def generate_pieces(
     """
     names = {piece.key: f"{generator.name}/{piece.key}" for piece in pieces}
     results = {key: checkpoint.entries[name] for key, name in names.items() if name in checkpoint.entries}
-    missing = [_Work(p, generator, pool) for p in sorted(pieces, key=lambda p: -p.cost) if p.key not in results]
+    own = replace(pool, library=())  # a piece has what it needs of the library
+    missing = [_Work(p, generator, own) for p in sorted(pieces, key=lambda p: -p.cost) if p.key not in results]
     progress.add(results.values())
     # each piece is computed apart from this process: TensorFlow must not share one with PyTorch, which ranks
     for work, outcome in run_all(_run, missing, pool.settings.pool.processes, prepare=_prepare):

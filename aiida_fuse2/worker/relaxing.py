@@ -23,6 +23,7 @@ from .cores import cores_of_job
 from .processes import Lost, run_all
 from .software import calculator_versions, software_versions
 
+
 def _prepare(work: tuple[Trial, RelaxSettings, str | None]) -> None:
     evaluator_of(*work[1:])
 

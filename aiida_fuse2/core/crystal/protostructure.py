@@ -1,7 +1,8 @@
-"""Protostructure labels: anonymous formula, Pearson symbol, space group, Wyckoff letters of each element, and the elements.
+"""Protostructure labels: anonymous formula, Pearson symbol, space group, Wyckoff letters of each element, elements.
 
-As pymatgen writes them, e.g. ``A2BC4_cF56_227_d_a_e:Al-Mg-O``; atoms of rhombohedral crystals are counted in the hexagonal
-cell. Without the elements, and in a form that does not depend on which is which, it is the label of the isopointal type.
+They are those of pymatgen, e.g. ``A2BC4_cF56_227_d_a_e:Al-Mg-O``; atoms of rhombohedral crystals are counted in the
+hexagonal cell. Without the elements, and in a form that does not depend on which is which, it is the label of the
+isopointal type.
 """
 
 from __future__ import annotations
@@ -33,7 +34,9 @@ def protostructure_label(atoms: Atoms, symprec: float) -> str | None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # pymatgen warns of its own deprecations
         try:
-            analyzer = SpacegroupAnalyzer(AseAtomsAdaptor.get_structure(bare(atoms)), symprec=symprec, angle_tolerance=-1)
+            analyzer = SpacegroupAnalyzer(
+                AseAtomsAdaptor.get_structure(bare(atoms)), symprec=symprec, angle_tolerance=-1
+            )
             label = get_protostructure_label_from_spg_analyzer(analyzer)
         except Exception:  # noqa: BLE001 - spglib and pymatgen raise many kinds; without a label nothing is lost
             return None

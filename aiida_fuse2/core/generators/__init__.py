@@ -2,11 +2,21 @@
 
 from __future__ import annotations
 
-from .base import SCORE, Generator, GeneratorContext, PieceResult, PoolContext, PoolGenerator, SingleGenerator
+from .base import (
+    PROTOTYPE,
+    SCORE,
+    Generator,
+    GeneratorContext,
+    PieceResult,
+    PoolContext,
+    PoolGenerator,
+    SingleGenerator,
+)
 from .registry import OWN, generator_names, get_generator, single_generator
 
 __all__ = [
     "OWN",
+    "PROTOTYPE",
     "SCORE",
     "Generator",
     "GeneratorContext",

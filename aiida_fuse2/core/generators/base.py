@@ -18,6 +18,9 @@ from aiida_fuse2.core.settings import RelaxSettings, SearchSettings
 SCORE = "score"
 """Key of ``Atoms.info`` with the energy by which a generator of pools orders its structures, eV/atom."""
 
+PROTOTYPE = "prototype"
+"""Key of ``Atoms.info`` of a decorated prototype: key of the prototype, and which element took whose place."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class GeneratorContext:

@@ -1,8 +1,8 @@
 """``prototypes``: the composition in known structure types.
 
-Every prototype of its anonymous formula, within the limit of atoms, is decorated with its elements in every way, scaled to
-its volume, and screened by the energy of the search's potential at a few volumes, not relaxed. The structures are the
-pool, lowest energy first; if no potential of the search can screen (DFT alone), the chemically most similar first.
+Every prototype of its anonymous formula, within the limit of atoms, is decorated with its elements in every way, scaled
+to its volume, and screened by the energy of the search's potential at a few volumes, not relaxed. The structures are
+the pool, lowest energy first; if no potential of the search can screen (DFT alone), the chemically most similar first.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from aiida_fuse2.core.prototypes.naming import type_displacement
 from aiida_fuse2.core.relaxers import evaluator_of, potential_energy
 from aiida_fuse2.core.settings import PROTOTYPES
 
-from .base import SCORE, PieceResult, PoolContext, PoolGenerator
+from .base import PROTOTYPE, SCORE, PieceResult, PoolContext, PoolGenerator
 
 NO_TYPE = "no_type"
 """Reason for an empty pool: the library has no type of this anonymous formula within the limit of atoms."""
@@ -89,7 +89,9 @@ class Prototypes(PoolGenerator):
     def plan(self, pool: PoolContext) -> Sequence[DecoratedPrototype]:
         """Return the prototypes with their decorations; of too many decorations the chemically most similar."""
         settings = pool.settings
-        found = candidates(usable(pool.library, settings.unit, settings.prototypes.leave_out), settings.unit, pool.limit)
+        found = candidates(
+            usable(pool.library, settings.unit, settings.prototypes.leave_out), settings.unit, pool.limit
+        )
         chosen = sorted(found[: settings.prototypes.screen], key=lambda decoration: decoration.prototype.key)
         groups = groupby(chosen, key=lambda decoration: decoration.prototype.key)
         return [DecoratedPrototype(tuple(decorations)) for _, decorations in groups]
@@ -165,9 +167,7 @@ def _described(atoms: Atoms, decoration: Decoration, score: float) -> Atoms:
     prototype = decoration.prototype
     atoms.info = {
         SCORE: round(score, 6),
-        "prototype": prototype.key,
+        PROTOTYPE: f"{prototype.key} {decoration.text}",
         "type": prototype.title,
-        "source": prototype.source,
-        "decoration": decoration.text,
     }
     return atoms

@@ -23,11 +23,11 @@ from ase import Atoms
 
 from aiida_fuse2.core.crystal.symmetry import SymmetryError, primitive_cell
 from aiida_fuse2.core.crystal.validity import shortest_contact
+from aiida_fuse2.core.crystal.wyckoff import compatible_groups
 from aiida_fuse2.core.errors import GenerationError
 
 from .base import GeneratorContext, SingleGenerator
 from .templates import draw_template
-from aiida_fuse2.core.crystal.wyckoff import compatible_groups
 
 MAX_SAMPLES = 10
 """Lattices and coordinates tried for one space group and Wyckoff assignment."""

@@ -13,10 +13,10 @@ from ase import Atoms
 from ase.data import atomic_numbers, covalent_radii
 from numpy.typing import NDArray
 
+from aiida_fuse2.core.crystal.wyckoff import Position, draw_positions, lattice_type, primitive_basis
 from aiida_fuse2.core.settings.space_groups import P1
 
 from .lattices import LatticeRange
-from aiida_fuse2.core.crystal.wyckoff import Position, draw_positions, lattice_type, primitive_basis
 
 SPREAD_CANDIDATES = 8
 """Number of random positions, of which each site takes the one furthest from the atoms placed before."""

@@ -3,8 +3,8 @@
 D. Hicks et al., Comput. Mater. Sci. 2021, 199, 110450, DOI 10.1016/j.commatsci.2021.110450, and the works that it
 continues. The package ``kim-tools`` (CDDL-1.0) has it as labels with parameters, without coordinates.
 
-A label reads anonymous formula, Pearson symbol, space group, and the Wyckoff letters of each species (``h4i``: h once, i
-four times); species are in alphabetical order of their elements. Parameters are numbered over all sites, sorted by
+A label reads anonymous formula, Pearson symbol, space group, and the Wyckoff letters of each species (``h4i``: h once,
+i four times); species are in alphabetical order of their elements. Parameters are numbered over all sites, sorted by
 Wyckoff letter (A after z) first and by species second. Rhombohedral groups have coordinates in rhombohedral axes.
 """
 
@@ -41,8 +41,8 @@ FOLDER = "kim_tools/aflow_util/aflow_prototype_encyclopedia/data"
 LICENCE = "CDDL-1.0"
 
 CITATION = (
-    "D. Hicks, M. J. Mehl, M. Esters, C. Oses, O. Levy, G. L. W. Hart, C. Toher, S. Curtarolo, Comput. Mater. Sci. 2021, "
-    "199, 110450, DOI 10.1016/j.commatsci.2021.110450"
+    "D. Hicks, M. J. Mehl, M. Esters, C. Oses, O. Levy, G. L. W. Hart, C. Toher, S. Curtarolo, Comput. Mater. Sci. "
+    "2021, 199, 110450, DOI 10.1016/j.commatsci.2021.110450"
 )
 """The work to cite for the library."""
 
@@ -79,7 +79,7 @@ _RHOMBOHEDRAL_SITES: Mapping[int, Mapping[str, str]] = MappingProxyType(
         167: {"a": "q,q,q", "b": "0,0,0", "c": "x,x,x", "d": "h,0,0", "e": "x,h-x,q", "f": "x,y,z"},
     }
 )
-"""Representatives of the Wyckoff positions in rhombohedral axes, from the International Tables, vol. A; h = 1/2, q = 1/4."""
+"""Representatives of the Wyckoff positions in rhombohedral axes, from the International Tables; h = 1/2, q = 1/4."""
 
 
 @dataclass(frozen=True)
@@ -160,7 +160,7 @@ GREEK = MappingProxyType(
 
 
 def plain_title(title: str) -> str:
-    """Return the name of a type from its title in TeX, e.g. ``Spinel`` from ``Spinel (Al$_{2}$MgO$_{4}$) Structure``."""
+    """Return the name of a type from its title in TeX, e.g. ``Rutile`` from ``Rutile (TiO$_{2}$, $C4$) Structure``."""
     text = re.sub(r"\\(?:em|it|rm|text|bf)\b\s*|``|''", "", title)
     text = re.sub(r"\\([A-Za-z]+)", lambda found: GREEK.get(found[1], ""), text)
     text = re.sub(r"\\.|[${}_^']", "", text)
@@ -192,7 +192,7 @@ def _representative(number: int, letter: str, rhombohedral: bool, xyz: Mapping[s
 
 
 def _orbit(number: int, place: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return all places that the group makes of one, one primitive cell of them, conventional coordinates, shape (n, 3)."""
+    """Return all places that the group makes of one: of one primitive cell, conventional coordinates, shape (n, 3)."""
     general = positions_of(number)[0]
     places = general.rotations @ place + general.translations
     reduced = places @ np.linalg.inv(primitive_basis(number))
@@ -212,7 +212,8 @@ def build(entry: Entry) -> Atoms:
 
     Raises:
         PrototypeError: ``elements`` if compound and label disagree; ``parameters`` if one is missing; ``space_group``,
-            ``composition`` or ``contact`` if the structure is not what the label says, or has atoms on top of each other.
+            ``composition`` or ``contact`` if the structure is not what the label says, or atoms are on top of each
+            other.
     """
     number, elements = entry.space_group, entry.elements()
     values = entry.parameters
@@ -246,9 +247,7 @@ def _cell(number: int, values: Mapping[str, float]) -> NDArray[np.float64]:
 
 def _check(atoms: Atoms, entry: Entry) -> None:
     """Refuse a structure that is not what its label says."""
-    wanted = {
-        letter: int(count or 1) for letter, count in re.findall(r"([A-Z])(\d*)", entry.label.partition("_")[0])
-    }
+    wanted = {letter: int(count or 1) for letter, count in re.findall(r"([A-Z])(\d*)", entry.label.partition("_")[0])}
     found = Counter(atoms.get_chemical_symbols())
     ratios = {found[element] / count for element, count in zip(entry.elements(), wanted.values(), strict=True)}
     if len(ratios) != 1:
@@ -272,7 +271,9 @@ def data_folder() -> tuple[Path, str]:
     try:
         package = distribution(PACKAGE)
     except PackageNotFoundError as error:
-        raise PrototypeError("not_installed", f"{PACKAGE} is not installed: pip install aiida-fuse2[prototypes]") from error
+        raise PrototypeError(
+            "not_installed", f"{PACKAGE} is not installed: pip install aiida-fuse2[prototypes]"
+        ) from error
     folder = Path(str(package.locate_file(FOLDER)))
     if not folder.is_dir():
         raise PrototypeError("not_installed", f"{PACKAGE} {package.version} has no prototypes")
@@ -302,8 +303,8 @@ def build_encyclopedia(folder: Path) -> tuple[list[Prototype], Counter[str]]:
 def keeps_label(prototype: Prototype) -> bool:
     """Return whether a prototype of the encyclopedia has the label that it was built from.
 
-    pymatgen, unlike AFLOW, counts the atoms of rhombohedral crystals in the hexagonal cell. A label can also differ in the
-    letters of sites that another choice of monoclinic axes exchanges.
+    pymatgen, unlike AFLOW, counts the atoms of rhombohedral crystals in the hexagonal cell. A label can also differ in
+    the letters of sites that another choice of monoclinic axes exchanges.
     """
     elements = prototype.label.partition(":")[2]
     own = re.sub(r"_hR(\d+)_", lambda found: f"_hR{3 * int(found[1])}_", prototype.key.partition("-")[0])

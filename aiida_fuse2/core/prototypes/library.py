@@ -20,6 +20,7 @@ from aiida_fuse2.core.errors import ReasonedError
 LABEL_SYMPREC = 0.01
 """Tolerance for the label of a prototype, Å: files give coordinates with as few as four digits."""
 
+
 class PrototypeError(ReasonedError):
     """A structure cannot be a prototype."""
 
@@ -62,8 +63,10 @@ class Prototype:
     @property
     def title(self) -> str:
         """Name for people, e.g. ``Spinel (MgAl2O4, cF56)``."""
-        return f"{self.name} ({self.pearson})" if _is_formula(self.name, self.compound) else (
-            f"{self.name} ({self.compound}, {self.pearson})"
+        return (
+            f"{self.name} ({self.pearson})"
+            if _is_formula(self.name, self.compound)
+            else (f"{self.name} ({self.compound}, {self.pearson})")
         )
 
     def info(self) -> dict[str, str]:
@@ -80,7 +83,9 @@ class Prototype:
         missing = [name for name in ("key", "name", "compound", "source", "label") if name not in atoms.info]
         if missing:
             raise PrototypeError("not_a_library", f"a structure without {', '.join(missing)}")
-        values: dict[str, Any] = {name: str(atoms.info[name]) for name in ("key", "name", "compound", "source", "label")}
+        values: dict[str, Any] = {
+            name: str(atoms.info[name]) for name in ("key", "name", "compound", "source", "label")
+        }
         return cls(**values, atoms=bare(atoms))
 
 

@@ -1,8 +1,8 @@
 """The structure type of a structure: which prototype of a library it is.
 
-Two structures of one space group with the same number of atoms in the conventional cell can be different types (marcasite
-and CaCl2, anatase and α-ThSi2), even with the same Wyckoff letters. So a type is given only where the geometry matches as
-well, scaled and with any elements; of several that do, the nearest.
+Two structures of one space group with the same number of atoms in the conventional cell can be different types
+(marcasite and CaCl2, anatase and α-ThSi2), even with the same Wyckoff letters. So a type is given only where the
+geometry matches as well, scaled and with any elements; of several that do, the nearest.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from pymatgen.analysis.structure_matcher import StructureMatcher
 
 SYMPRECS = (0.1, 0.05, 0.01)
-"""Tolerances for the space group of a relaxed structure, Å: the loosest in which it is a type of the library gives its name.
+"""Tolerances for the space group of a relaxed structure, Å: the first in which it is a type gives its name.
 
 Relaxed structures are displaced from their symmetry by a few hundredths of an Å."""
 
@@ -139,7 +139,7 @@ def _matcher() -> StructureMatcher:
 
 
 def type_displacement(a: Atoms, b: Atoms) -> float | None:
-    """Return the rms displacement between two structures as types, over (volume per atom)^(1/3); None for different types.
+    """Return the rms displacement of two structures as types, over (volume per atom)^(1/3); None for different types.
 
     Both are scaled to one volume, and any element can stand for any other.
 

@@ -13,7 +13,6 @@ from aiida_fuse2.core.potentials.evaluation import AseEvaluator, Evaluator
 from aiida_fuse2.core.potentials.pair import PairEvaluator, read_library
 from aiida_fuse2.core.settings import CHGNET, CHGNET_MODELS, PAIR, RelaxSettings
 
-
 _EVALUATORS: dict[tuple[str, str | None], Evaluator] = {}
 """The potential of this process; the model is loaded once."""
 

@@ -10,7 +10,6 @@ import numpy as np
 from ase import Atoms, units
 from numpy.typing import NDArray
 
-from aiida_fuse2.core.crystal.protostructure import protostructure_label
 from aiida_fuse2.core.crystal.symmetry import space_group
 from aiida_fuse2.core.crystal.uniqueness import encode_fingerprint, fingerprint
 from aiida_fuse2.core.crystal.validity import has_sound_cell, isolated_atoms, shortest_contact
@@ -31,7 +30,6 @@ DESCRIBED = (
     "spacegroup_loose",
     "spacegroup_symbol",
     "spacegroup_symbol_loose",
-    "protostructure",
 )
 """Values of a relaxed structure that tables of structures show."""
 
@@ -195,7 +193,6 @@ def describe(atoms: Atoms, energy: float, pressure: float, symprecs: tuple[float
         "n_atoms": len(atoms),
         "volume": volume,
         **_space_groups(atoms, symprecs),
-        "protostructure": protostructure_label(atoms, symprecs[1]) or "",
     }
 
 

@@ -93,6 +93,7 @@ class Decider:
         candidates: Mapping[str, Sequence[str]],
         same: Comparison,
         known: Mapping[str, KnownStructure],
+        name: Callable[[str], Mapping[str, str]],
     ) -> None:
         self.settings = settings
         self.state = state
@@ -101,6 +102,7 @@ class Decider:
         self.candidates = candidates
         self.same = same
         self.known = known
+        self.name = name
         self.converged = [t for t in trials if self.relaxations[t.label].is_converged]
         self.converged_labels = {t.label for t in self.converged}
         self.duplicate_of = {label: earlier.label for label, earlier in known.items()}
@@ -250,7 +252,13 @@ class Decider:
                 "duplicate_of": self.duplicate_of.get(trial.label),
                 "fingerprint": None if vector is None else encode_fingerprint(vector),
             }
+            if relaxation.is_converged:
+                rows[trial.label] |= self.name(trial.label)
         return rows
+
+
+def _unnamed(_: str) -> dict[str, str]:
+    return {}
 
 
 def decide(
@@ -265,6 +273,7 @@ def decide(
     pool: tuple[int, dict[int, int], int],
     known: Mapping[str, KnownStructure] | None = None,
     targets: TargetFinder | None = None,
+    name: Callable[[str], Mapping[str, str]] = _unnamed,
 ) -> Decision:
     """Return the next state and the record of a generation.
 
@@ -280,6 +289,7 @@ def decide(
         known: trials that were not relaxed, and the structures that they equal. A walker tests such a
             structure as if it had been relaxed again.
         targets: finds the targets that have not been found.
+        name: returns names of a relaxed structure by its label: ``protostructure``, and ``type`` if there is a library.
 
     Returns:
         The decision; it depends only on the arguments.
@@ -292,6 +302,7 @@ def decide(
         candidates=candidates,
         same=same,
         known=known or {},
+        name=name,
     )
     decider.find_duplicates()
     best, reference, since = decider.progress()

@@ -22,7 +22,7 @@ from aiida_fuse2.core.crystal.symmetry import (
 from aiida_fuse2.core.crystal.uniqueness import are_equal
 from aiida_fuse2.core.crystal.validity import check_validity, has_sound_cell
 from aiida_fuse2.core.errors import GenerationError, MoveError
-from aiida_fuse2.core.generators import GeneratorContext, single_generator
+from aiida_fuse2.core.generators import PROTOTYPE, GeneratorContext, single_generator
 from aiida_fuse2.core.moves import NEW_STRUCTURE, Move, MoveContext, get_move, ordered
 from aiida_fuse2.core.rng import Purpose, keyed_generator
 from aiida_fuse2.core.settings import SearchSettings
@@ -55,11 +55,12 @@ class Proposal:
 
 @dataclass(frozen=True)
 class Start:
-    """A structure before it is relaxed, and whether it keeps its symmetry."""
+    """A structure before it is relaxed, whether it keeps its symmetry, and the decorated prototype that it is."""
 
     atoms: Atoms
     origin: str
     symmetric: bool
+    prototype: str = ""
 
 
 class Proposer:
@@ -117,7 +118,8 @@ class Proposer:
         bare = Atoms(numbers=atoms.numbers, positions=atoms.positions, cell=atoms.cell, pbc=True)
         if origin not in {"move", self.settings.random_generator}:
             kept = primitive_cell(bare, SYMMETRIC_SYMPREC)
-            return Start(kept, origin, find_symmetry(kept, SYMMETRIC_SYMPREC).n_rotations > 1)
+            symmetric = find_symmetry(kept, SYMMETRIC_SYMPREC).n_rotations > 1
+            return Start(kept, origin, symmetric, str(atoms.info.get(PROTOTYPE, "")))
         symmetry = self.settings.symmetry
         if symmetry.symmetrise and not keep_lattice:
             bare = symmetrise(bare, symmetry.symprec)
@@ -136,6 +138,7 @@ class Proposer:
             origin=start.origin,
             parent=parent,
             symmetric_start=start.symmetric,
+            prototype=start.prototype,
         )
         self.proposal.trials.append(Trial(info, start.atoms))
 

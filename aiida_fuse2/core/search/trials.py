@@ -41,6 +41,8 @@ class TrialInfo:
         origin: generator of a new structure, ``move`` or ``rattle``.
         parent: label of the structure that it was made from, or empty.
         symmetric_start: whether it is relaxed with the symmetry it has.
+        prototype: for a start that is a decorated prototype, key of the prototype, and which element took whose place,
+            e.g. ``AB2_oP6_58_a_g-003 Fe>Co, S>As``; otherwise empty.
     """
 
     label: str
@@ -52,6 +54,7 @@ class TrialInfo:
     origin: str
     parent: str
     symmetric_start: bool
+    prototype: str = ""
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values."""
@@ -61,7 +64,7 @@ class TrialInfo:
     def from_dict(cls, values: dict[str, Any]) -> Self:
         """Return the information of ``to_dict``, or of an earlier version; other keys are ignored."""
         names = cls.__dataclass_fields__
-        found = {name: _as_declared(values[name], names[name].type) for name in names}
+        found = {name: _as_declared(values[name], names[name].type) for name in names if name in values}
         return cls(**{**found, "move": move_of(found["move"])})
 
 

@@ -9,10 +9,10 @@ from pyxtal.symmetry import Group
 
 from aiida_fuse2.core.chemistry.composition import parse_composition
 from aiida_fuse2.core.chemistry.radii import module_size, resolve_radii
+from aiida_fuse2.core.crystal.wyckoff import compatible_groups
 from aiida_fuse2.core.errors import GenerationError
 from aiida_fuse2.core.generators import GeneratorContext, get_generator, symmetric
 from aiida_fuse2.core.generators.symmetric import Symmetric
-from aiida_fuse2.core.crystal.wyckoff import compatible_groups
 
 
 def context_of(formula, max_atoms, min_atoms=1):

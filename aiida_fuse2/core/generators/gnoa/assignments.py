@@ -17,10 +17,10 @@ from numpy.typing import NDArray
 
 from aiida_fuse2.core.chemistry.composition import FormulaUnit
 from aiida_fuse2.core.crystal.symmetry import SymmetryError, primitive_cell
+from aiida_fuse2.core.crystal.wyckoff import can_hold
 from aiida_fuse2.core.errors import InputError
 from aiida_fuse2.core.generators.symmetric import PRIMITIVE_SYMPREC
 from aiida_fuse2.core.generators.templates import Template, draw_template
-from aiida_fuse2.core.crystal.wyckoff import can_hold
 from aiida_fuse2.core.rng import Purpose, keyed_generator
 from aiida_fuse2.core.settings import SearchSettings
 from aiida_fuse2.core.settings.space_groups import P1, parse_space_groups

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from pyxtal.symmetry import Group
 
 from aiida_fuse2.core.crystal.validity import check_validity
+from aiida_fuse2.core.crystal.wyckoff import can_hold, primitive_basis
 from aiida_fuse2.core.errors import InputError
 from aiida_fuse2.core.generators.gnoa.assignments import (
     Assignment,
@@ -23,7 +24,6 @@ from aiida_fuse2.core.generators.gnoa.optimisers import OPTIMISERS, minimise
 from aiida_fuse2.core.generators.gnoa.penalties import PENALTY, Penalties, Penalty, widest_gap
 from aiida_fuse2.core.generators.lattices import N_SHAPE, LatticeRange
 from aiida_fuse2.core.generators.templates import draw_template, p1_template
-from aiida_fuse2.core.crystal.wyckoff import can_hold, primitive_basis
 from aiida_fuse2.core.search.checks import check_search
 from aiida_fuse2.core.settings.space_groups import parse_space_groups
 
