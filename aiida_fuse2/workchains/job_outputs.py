@@ -8,6 +8,7 @@ from typing import Any
 from aiida import orm
 from aiida.common.links import LinkType
 from aiida.manage import get_manager
+from aiida.orm.entities import EntityTypes
 
 from aiida_fuse2.core.relaxers.failures import Failure
 from aiida_fuse2.parsers.relax import EXTRAS_KEY, structure_extras
@@ -32,6 +33,24 @@ def structures_of(jobs: Sequence[orm.ProcessNode]) -> dict[str, orm.StructureDat
         links = job.base.links.get_outgoing(node_class=orm.StructureData, link_type=(LinkType.CREATE, LinkType.RETURN))
         found.update({link.link_label.removeprefix(STRUCTURE_LINK): link.node for link in links.all()})
     return found
+
+
+def link_structures(process: orm.WorkChainNode, structures: Mapping[str, orm.StructureData]) -> None:
+    """Link structures to the process that returns them, all at once; links that exist already are kept.
+
+    AiiDA adds the missing links of outputs one by one after the step, and makes several queries for each.
+
+    Args:
+        process: process that returns the structures.
+        structures: stored structures by label.
+    """
+    links = process.base.links.get_outgoing(link_type=LinkType.RETURN, only_uuid=True).all_link_labels()
+    rows = [
+        {"input_id": process.pk, "output_id": node.pk, "label": STRUCTURE_LINK + label, "type": LinkType.RETURN.value}
+        for label, node in structures.items()
+        if STRUCTURE_LINK + label not in links
+    ]
+    get_manager().get_profile_storage().bulk_insert(EntityTypes.LINK, rows)
 
 
 def complete_extras(rows: Sequence[Mapping[str, Any]], structures: Mapping[str, orm.StructureData]) -> None:
