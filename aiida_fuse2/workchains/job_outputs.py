@@ -8,7 +8,6 @@ from typing import Any
 from aiida import orm
 from aiida.common.links import LinkType
 from aiida.manage import get_manager
-from aiida.orm.entities import EntityTypes
 
 from aiida_fuse2.core.relaxers.failures import Failure
 from aiida_fuse2.parsers.relax import EXTRAS_KEY, structure_extras
@@ -50,7 +49,7 @@ def link_structures(process: orm.WorkChainNode, structures: Mapping[str, orm.Str
         for label, node in structures.items()
         if STRUCTURE_LINK + label not in links
     ]
-    get_manager().get_profile_storage().bulk_insert(EntityTypes.LINK, rows)
+    get_manager().get_profile_storage().bulk_insert(orm.EntityTypes.LINK, rows)
 
 
 def complete_extras(rows: Sequence[Mapping[str, Any]], structures: Mapping[str, orm.StructureData]) -> None:
