@@ -23,7 +23,7 @@ from . import postgres
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"  # AiiDA looks for `verdi` there
 
-pytest_plugins = ["aiida.tools.pytest_fixtures", "tests.tiered"]
+pytest_plugins = ["aiida.tools.pytest_fixtures", "tests.kernels", "tests.tiered"]
 
 EMT = {"calculator": "ase.calculators.emt.EMT", "fmax": 0.1, "max_steps": 200, "processes": 1}
 """A cheap potential for Al, Cu, Ag, Au, Ni, Pd and Pt."""
