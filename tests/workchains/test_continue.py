@@ -28,7 +28,7 @@ from .comparing import comparable, rows_of
 _FINISHED: dict[str, int] = {}
 
 
-SYMMETRIC = {"generator": "symmetric", "pool": {"size": 3}, "population_size": 3, "max_structures": 5}
+SYMMETRIC = {"starts": "symmetric", "pool": {"size": 3}, "population_size": 3, "max_structures": 5}
 
 POOLS = {**SYMMETRIC, "max_structures": 7, "move_weights": {14: 1.0}, "symmetry": {"max_followups": 0}}
 """What is not in the first generation is drawn from pools."""

@@ -102,8 +102,8 @@ def test_a_request_to_stop_ends_it(begun, request_):
 
 
 def test_only_generators_with_a_job_fill_the_pool(begun):
-    assert begun(generator="symmetric").should_fill_pool()
-    assert not begun(generator="fgen").should_fill_pool()
+    assert begun(starts="symmetric").should_fill_pool()
+    assert not begun(starts="fgen").should_fill_pool()
 
 
 def test_a_request_before_anything_is_done_ends_it(begun, monkeypatch):
