@@ -101,6 +101,17 @@ def logging_of_commands_ends():
         log.configure_logging(with_orm=True)
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _no_packaged_library():
+    """Searches have no library of prototypes unless a test gives one: not everybody has the packaged one installed.
+
+    Commands and daemons in processes of their own have it.
+    """
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("aiida_fuse2.workchains.search_builder.packaged_library_node", lambda: None)
+        yield
+
+
 @pytest.fixture(scope="session")
 def worker_path():
     """The installed command of the worker."""
@@ -141,11 +152,11 @@ def emt_builder(worker_code):
     """A factory of builders for cheap searches."""
     from aiida_fuse2.workchains.search import Fuse2WorkChain
 
-    def build(composition="Cu3Au", *, structures=None, pool_node=None, relax=None, **settings):
+    def build(composition="Cu3Au", *, structures=None, pool_node=None, relax=None, library=None, **settings):
         overrides = emt_overrides(**settings)
         overrides["relax"]["settings"].update(relax or {})
         return Fuse2WorkChain.get_builder_from_protocol(
-            composition, worker_code, "fast", overrides, structures=structures, pool=pool_node
+            composition, worker_code, "fast", overrides, structures=structures, pool=pool_node, prototypes=library
         )
 
     return build
