@@ -94,7 +94,7 @@ class FoundStructure(Row):
     """One of the lowest different structures of a search.
 
     Attributes:
-        energy: eV/atom.
+        energy: eV/atom; the lowest of its copies. The other values are those of the most symmetric copy in the basin.
         spacegroup: number of the space group at the tight tolerance.
         spacegroup_loose: number at the loose tolerance.
         protostructure: protostructure label at the loose tolerance, or empty.

@@ -343,8 +343,8 @@ def _lowest(
     """Return the lowest different structures with their types, if there is a library."""
     library = read_library(task.prototypes)
     index = None if library is None else TypeIndex(library_from_text(library.of(settings)))
-    kept = lowest_structures(found, settings.uniqueness)
-    return [describe(one, index, tier.report_symprec[1]) for one in kept]
+    symprec = tier.report_symprec[1]
+    return [describe(one, index, symprec) for one in lowest_structures(found, settings, symprec)]
 
 
 @contextmanager
