@@ -229,8 +229,8 @@ def _figures(label: str, category: str, found: Sequence[Prediction]) -> Category
         structures=len(matches),
         matched_first=_rate(matches, 1) if matches else None,
         matched_top=_rate(matches, TOP) if matches else None,
-        missed_first=Counter(p.missed_first for p in found if p.missed_first is not None),
-        missed=Counter(p.missed for p in found if p.missed is not None),
+        missed_first=dict(Counter(p.missed_first for p in found if p.missed_first is not None)),
+        missed=dict(Counter(p.missed for p in found if p.missed is not None)),
         above=float(np.median(above)) if above else None,
         cpu_seconds=float(np.mean(seconds)) if seconds else None,
     )
