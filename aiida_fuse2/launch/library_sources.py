@@ -14,8 +14,7 @@ from typing import Any
 
 from aiida import orm
 from aiida.common.exceptions import AiidaException, CorruptStorage, IncompatibleStorageSchema, NotExistent
-from aiida.tools.archive import get_format
-from aiida.tools.archive.abstract import ArchiveReaderAbstract
+from aiida.tools.archive.abstract import ArchiveReaderAbstract, get_format
 
 from aiida_fuse2.core.crystal.validity import Rejection
 from aiida_fuse2.core.errors import BROKEN_ZIP, InputError, one_line, printable

@@ -112,7 +112,8 @@ def _prototype(given: Given, key: str) -> Prototype:
         raise PrototypeError(Rejection.CELL, "has a cell or positions that are no numbers, flat or gigantic")
     if len(neighbour_list("i", bare(atoms), SHORTEST_DISTANCE)):
         raise PrototypeError(Rejection.CONTACT, f"has atoms nearer than {SHORTEST_DISTANCE} Å")
-    made = make_prototype(atoms, key=key, source=given.source)
+    source = given.source.replace("\\", "/")  # extended XYZ has no backslash
+    made = make_prototype(atoms, key=key, source=source)
     if len(made.atoms) > MAX_ATOMS_LIMIT:
         raise PrototypeError(
             Rejection.SIZE, f"has {len(made.atoms)} atoms in its primitive cell; at most {MAX_ATOMS_LIMIT}"
