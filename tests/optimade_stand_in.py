@@ -48,7 +48,7 @@ ENTRIES = [
     perovskite("0012"),
     perovskite("0013", ("Sr", "Ti", "O", "O", "O")),
     perovskite("0014", species=MIXED),
-    perovskite("0015", a=0.5),
+    perovskite("0015", a=1.2),
     perovskite("0016", lattice_vectors="nonsense"),
 ]
 

@@ -66,7 +66,7 @@ def _frames(text: str) -> Iterator[tuple[tuple[int, ...], str]]:
     lines, start = text.splitlines(keepends=True), 0
     while start < len(lines):
         label = re.search(r"\blabel=\"?([A-Z0-9]+)_", lines[start + 1]) if start + 1 < len(lines) else None
-        size = int(lines[start]) if lines[start].strip().isdecimal() else 0
+        size = int(lines[start]) if re.fullmatch(r"\d{1,6}\s*", lines[start], re.ASCII) else 0
         if label is None or size < 1 or start + 2 + size > len(lines):
             raise PrototypeError("not_a_library", f"line {start + 1} begins no prototype")
         end = start + size + 2

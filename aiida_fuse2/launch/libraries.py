@@ -103,7 +103,7 @@ def find_library(identifier: str, say: Say = silent) -> Library:
     named = libraries(identifier) if identifier else []
     if named:
         return Library(node=named[-1])
-    node = None if exists(Path(identifier)) else _library_node(identifier)
+    node = None if identifier and exists(Path(identifier)) else _library_node(identifier)
     return make_library(source_of(identifier, OPTION), option=OPTION, say=say) if node is None else Library(node=node)
 
 

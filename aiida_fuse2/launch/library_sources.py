@@ -70,7 +70,9 @@ def source_of(text: str, option: str) -> LibrarySource:
         InputError: if there are none.
     """
     path = Path(text)
-    if exists(path):
+    if text and exists(path):
+        if not (path.is_file() or path.is_dir()):
+            raise InputError(option, text, "is not a regular file")
         return _of_archive(path, option) if path.suffix.lower() == ARCHIVE_SUFFIX else _of_files(path, option)
     try:
         group = load_group(text)

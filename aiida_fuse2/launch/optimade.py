@@ -7,10 +7,12 @@ OPTIMADE: M. L. Evans et al., Digital Discovery 2024, 3, 1509, DOI 10.1039/D4DD0
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import threading
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import redirect_stderr
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
@@ -92,8 +94,9 @@ def structures_of_server(address: str, query: str, limit: int = DEFAULT_LIMIT) -
     _check(address, query, limit)
     results: dict[str, Any] = {}
     asking = threading.Thread(target=_ask, args=(address, query, limit, results), daemon=True)
-    asking.start()
-    asking.join(TOTAL_SECONDS)  # a server that sends a byte now and then would go on for ever
+    with redirect_stderr(io.StringIO()):  # the client prints errors even if it is to be silent
+        asking.start()
+        asking.join(TOTAL_SECONDS)  # a server that sends a byte now and then would go on for ever
     if asking.is_alive():
         raise InputError("ADDRESS", address, f"has not answered in full within {TOTAL_SECONDS:.0f} s")
     for name in ("info", "structures"):
@@ -128,6 +131,7 @@ def _check(address: str, query: str, limit: int) -> None:
         raise InputError("--limit", limit, f"must be between 1 and {MAX_LIMIT}")
     try:
         import optimade.client  # noqa: F401 - whether it is there
+        from optimade.exceptions import BadRequest
         from optimade.filterparser import LarkParser, ParserError
     except ImportError as error:
         expected = f"needs a package: pip install 'aiida-fuse2[optimade]' ({one_line(error)})"
@@ -136,7 +140,7 @@ def _check(address: str, query: str, limit: int) -> None:
         raise InputError("--filter", query, f"must be one line without the characters {IN_URLS}")
     try:
         LarkParser().parse(query)
-    except (ParserError, RecursionError) as error:
+    except (BadRequest, ParserError, RecursionError) as error:
         expected = f'must be a filter of OPTIMADE, e.g. elements HAS "O" AND nelements=2 ({one_line(error, 200)})'
         raise InputError("--filter", query, expected) from error
 

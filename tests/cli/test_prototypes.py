@@ -22,12 +22,13 @@ from ase.build import bulk
 from ase.io import write
 from ase.spacegroup import crystal
 
-from aiida_fuse2.core.errors import InputError
+from aiida_fuse2.core.errors import InputError, RefusedInputsError
 from aiida_fuse2.core.prototypes.library import PrototypeError, make_prototype
 from aiida_fuse2.environment import prototypes as nodes
 from aiida_fuse2.io import prototypes as texts
 from aiida_fuse2.io.prototypes import formulas_of, library_from_text, library_to_text, prototypes_of
 from aiida_fuse2.launch import libraries, library_sources, optimade
+from aiida_fuse2.launch.inputs import check_inputs
 from aiida_fuse2.launch.libraries import find_library, make_library
 from aiida_fuse2.launch.library_sources import source_of
 from tests.optimade_stand_in import perovskite, serving
@@ -365,15 +366,15 @@ def test_pool_has_the_types_of_the_composition(call, worker_code, daemon_up, mon
     (node,) = ran
     own = node.inputs.prototypes
     assert keys_of(own) == ["au_cu3.cif", "two.xyz"]  # rutile is of another anonymous formula
-    (library,) = own.creator.get_incoming(link_label_filter="library").all_nodes()
+    (library,) = own.creator.base.links.get_incoming(link_label_filter="library").all_nodes()
     assert library.pk == find_library(str(folder)).node.pk
 
 
 def test_library_from_python_that_is_none_is_refused(emt_builder):
     builder = emt_builder()
-    builder.prototypes = orm.SinglefileData(io.BytesIO(b"\xff no text"))
-    problem = builder.process_class.spec().inputs.validate(dict(builder))
-    assert "is no library of prototypes" in problem.message
+    builder.prototypes = orm.SinglefileData(io.BytesIO(b"no library"))
+    with pytest.raises(RefusedInputsError, match="is no library of prototypes"):
+        check_inputs(builder)
 
 
 # --- the packaged library -------------------------------------------------------------------------
