@@ -19,7 +19,7 @@ import aiida_fuse2
 ROOT = Path(__file__).resolve().parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 MAX_FILE_SIZE = 1_000_000
-TESTED_EXTRAS = ("chgnet", "dev", "megnet", "qe", "vasp")
+TESTED_EXTRAS = ("chgnet", "dev", "megnet", "optimade", "prototypes", "qe", "vasp")
 
 ENTRY_POINTS = [
     pytest.param(value, id=f"{group}:{name}")
@@ -121,7 +121,13 @@ def make(tmp_path):
         (tmp_path / name).touch()
         os.utime(tmp_path / name, (0, 0))
     # The settings of a `make test` around this one are in the environment: its VENV must not be cleaned.
-    settings = ["PYTHON=python3", "VENV=.venv", "EXTRAS=chgnet,dev,qe,vasp", "PIP_ARGS=", "PYTEST_ARGS="]
+    settings = [
+        "PYTHON=python3",
+        "VENV=.venv",
+        "EXTRAS=chgnet,dev,optimade,prototypes,qe,vasp",
+        "PIP_ARGS=",
+        "PYTEST_ARGS=",
+    ]
     return lambda *arguments: run("make", *settings, *arguments, cwd=tmp_path, MAKEFLAGS="")
 
 
@@ -164,7 +170,7 @@ def test_make_installs_again_when_the_pins_change(make, tmp_path):
     (stamp,) = (tmp_path / ".venv").glob(".installed*")
     os.utime(stamp, (1, 1))
     os.utime(tmp_path / "constraints.txt", (2, 2))
-    assert "-c constraints.txt -e .[chgnet,dev,qe,vasp]" in make("setup").stdout
+    assert "-c constraints.txt -e .[chgnet,dev,optimade,prototypes,qe,vasp]" in make("setup").stdout
     assert "-m pip install" not in make("setup").stdout
     assert "-e .[dev]" in make("setup", "EXTRAS=dev").stdout
 

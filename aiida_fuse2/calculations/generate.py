@@ -10,12 +10,13 @@ from aiida.common.datastructures import CalcInfo
 from aiida.common.folders import Folder
 from aiida.engine import CalcJobProcessSpec
 
-from aiida_fuse2.core.errors import InputError
+from aiida_fuse2.core.errors import InputError, one_line
 from aiida_fuse2.core.generators import get_generator
 from aiida_fuse2.core.potentials.megnet.archive import read_archive
 from aiida_fuse2.core.search.checks import check_search
 from aiida_fuse2.core.settings import RelaxSettings, SearchSettings, parse_settings
 from aiida_fuse2.io.names import CHECKPOINT_FILE, POOL_FILE, PROGRESS_FILE, PROTOTYPES_FILE, SUMMARY_FILE, WEIGHTS_FILE
+from aiida_fuse2.io.prototypes import library_from_text, prototypes_of
 
 from .base import WorkerCalculation, validator
 
@@ -37,15 +38,22 @@ def needs_tier(settings: SearchSettings) -> bool:
 
 
 def check_prototypes(settings: SearchSettings, library: orm.SinglefileData | None) -> None:
-    """Check that there is a library of prototypes if a generator needs one.
+    """Check the library of prototypes of a search or a pool job.
 
     Raises:
-        InputError: if it is missing.
+        InputError: if it is missing where a generator needs one, or is none.
     """
     users = [name for name in settings.starts if get_generator(name).needs_library]
     if users and library is None:
-        expected = f"the generator {users[0]!r} needs a library: pip install aiida-fuse2[prototypes], or --prototypes"
+        expected = f"the generator {users[0]!r} needs a library: pip install 'aiida-fuse2[prototypes]', or --prototypes"
         raise InputError("prototypes", None, expected)
+    if library is not None:
+        try:
+            text = library.get_content()
+            library_from_text(prototypes_of(text, list(settings.unit.as_dict().values())))
+        except Exception as error:  # whatever the content of a file can raise in ASE
+            expected = f"is no library of prototypes; `aiida-fuse2 prototypes list` shows them ({one_line(error, 200)})"
+            raise InputError("prototypes", library.pk or library.filename, expected) from error
 
 
 def check_weights(settings: SearchSettings, weights: orm.SinglefileData | None) -> None:

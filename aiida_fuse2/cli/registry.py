@@ -11,6 +11,7 @@ COMMANDS = (
     "hull",
     "model",
     "potentials",
+    "prototypes",
     "refine",
     "report",
     "run",

@@ -57,12 +57,22 @@ def libraries(name: str | None = None) -> list[orm.SinglefileData]:
 def packaged_library_node() -> orm.SinglefileData | None:
     """Return the node of the packaged library, stored if necessary; None if its data are not installed."""
     try:
-        name = packaged_name()
-        known = libraries(name)
-        if known:
-            return known[-1]
-        text = packaged_library()
+        known = libraries(packaged_name())
+        return known[-1] if known else store_library(packaged_library(), packaged_source())
     except PrototypeError:
         return None
-    title = "AFLOW Encyclopedia of Crystallographic Prototypes"
-    return store_library(text, {"name": name, "title": title, "licence": LICENCE, "citation": CITATION})
+
+
+def packaged_source() -> dict[str, str]:
+    """Return what is stored with the packaged library.
+
+    Raises:
+        PrototypeError: ``not_installed`` if the package with its data is missing.
+    """
+    return {
+        "name": packaged_name(),
+        "kind": "package",
+        "title": "AFLOW Encyclopedia of Crystallographic Prototypes",
+        "licence": LICENCE,
+        "citation": CITATION,
+    }

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Iterable, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
 from functools import cache
 
 from aiida_fuse2.core.potentials.chgnet.build import BuildError, cache_folder
 from aiida_fuse2.core.potentials.chgnet.kernel_cache import CacheError, alone, opened, read, write
 from aiida_fuse2.core.prototypes.encyclopedia import PACKAGE, build_encyclopedia, data_folder
-from aiida_fuse2.core.prototypes.library import Prototype
+from aiida_fuse2.core.prototypes.library import Prototype, PrototypeError
 
 from .trials import from_extxyz, to_extxyz
 
@@ -40,15 +41,37 @@ def prototypes_of(text: str, counts: Sequence[int]) -> str:
     Args:
         text: a library.
         counts: number of atoms of each element in the formula unit, in any order.
+
+    Raises:
+        PrototypeError: ``not_a_library`` if the text is none.
     """
-    wanted, lines, kept, start = sorted(counts), text.splitlines(keepends=True), [], 0
+    wanted = tuple(sorted(counts))
+    return "".join(frame for found, frame in _frames(text) if found == wanted)
+
+
+def formulas_of(text: str) -> Counter[tuple[int, ...]]:
+    """Return the number of prototypes of each anonymous formula, as number of atoms of each element, fewest first.
+
+    Args:
+        text: a library.
+
+    Raises:
+        PrototypeError: ``not_a_library`` if the text is none.
+    """
+    return Counter(counts for counts, _ in _frames(text))
+
+
+def _frames(text: str) -> Iterator[tuple[tuple[int, ...], str]]:
+    """Yield the anonymous formula and the text of each prototype of a library."""
+    lines, start = text.splitlines(keepends=True), 0
     while start < len(lines):
-        end = start + int(lines[start]) + 2
-        label = re.search(r"\blabel=\"?([A-Z0-9]+)_", lines[start + 1])
-        if label is not None and sorted(int(n or 1) for n in re.findall(r"[A-Z](\d*)", label[1])) == wanted:
-            kept += lines[start:end]
+        label = re.search(r"\blabel=\"?([A-Z0-9]+)_", lines[start + 1]) if start + 1 < len(lines) else None
+        size = int(lines[start]) if re.fullmatch(r"\d{1,6}\s*", lines[start], re.ASCII) else 0
+        if label is None or size < 1 or start + 2 + size > len(lines):
+            raise PrototypeError("not_a_library", f"line {start + 1} begins no prototype")
+        end = start + size + 2
+        yield tuple(sorted(int(n or 1) for n in re.findall(r"[A-Z](\d*)", label[1]))), "".join(lines[start:end])
         start = end
-    return "".join(kept)
 
 
 def packaged_name() -> str:
@@ -67,19 +90,55 @@ def packaged_library() -> str:
     Raises:
         PrototypeError: ``not_installed`` if the package with its data is missing.
     """
-    _, version = data_folder()
-    name = f"prototypes-{PACKAGE}-{version}-{FORMAT}.extxyz"
+    name = _packaged_file()
     try:
         with opened(cache_folder()) as directory:
             kept = _kept(directory, name)
             if kept is None:
                 with alone(directory):
-                    kept = _kept(directory, name) or _build()
+                    kept = _kept(directory, name) or _build()[0]
                     write(directory, name, kept)
             return kept.decode()
     except (BuildError, CacheError, OSError) as error:
         LOGGER.warning("the library of prototypes is not kept: %s", error)
-    return _build().decode()
+    return _build()[0].decode()
+
+
+def packaged_is_built() -> bool:
+    """Return whether the packaged library has been built for this version of its package, and is kept.
+
+    Raises:
+        PrototypeError: ``not_installed`` if the package with its data is missing.
+    """
+    name = _packaged_file()
+    try:
+        with opened(cache_folder()) as directory:
+            return _kept(directory, name) is not None
+    except (BuildError, CacheError, OSError):
+        return False
+
+
+def build_packaged_library() -> tuple[str, Counter[str]]:
+    """Build the packaged library, even where there is one, and keep it.
+
+    Returns:
+        The library as text, and the number of entries that were left out, by reason.
+
+    Raises:
+        PrototypeError: ``not_installed`` if the package with its data is missing.
+    """
+    name = _packaged_file()
+    built, refused = _build()
+    try:
+        with opened(cache_folder()) as directory, alone(directory):
+            write(directory, name, built)
+    except (BuildError, CacheError, OSError) as error:
+        LOGGER.warning("the library of prototypes is not kept: %s", error)
+    return built.decode(), refused
+
+
+def _packaged_file() -> str:
+    return f"prototypes-{PACKAGE}-{data_folder()[1]}-{FORMAT}.extxyz"
 
 
 def _kept(directory: int, name: str) -> bytes | None:
@@ -91,7 +150,7 @@ def _kept(directory: int, name: str) -> bytes | None:
         return None
 
 
-def _build() -> bytes:
+def _build() -> tuple[bytes, Counter[str]]:
     prototypes, refused = build_encyclopedia(data_folder()[0])
     LOGGER.info("%d prototypes; left out: %s", len(prototypes), dict(refused))
-    return library_to_text(prototypes).encode()
+    return library_to_text(prototypes).encode(), refused

@@ -6,7 +6,9 @@ A file or a structure that cannot be used is reported with its reason, and readi
 from __future__ import annotations
 
 import codecs
+import hashlib
 import io
+import os
 import stat
 import warnings
 from collections.abc import Callable, Iterable, Iterator
@@ -270,8 +272,30 @@ def read_structures(paths: Iterable[Path]) -> list[ReadStructure]:
         One entry for each structure, and one for each file, structure or directory that cannot be used,
         in the order of the paths.
     """
-    found: list[ReadStructure] = []
+    return list(iter_structures(paths))
+
+
+def iter_structures(paths: Iterable[Path]) -> Iterator[ReadStructure]:
+    """Yield what ``read_structures`` returns, one after the other."""
     for path in paths:
         for item in _files_of(Path(path)):
-            found.extend([item] if isinstance(item, ReadStructure) else _read_file(item))
-    return found
+            if isinstance(item, ReadStructure):
+                yield item
+            else:
+                yield from _read_file(item)
+
+
+def digest_of(path: Path) -> str:
+    """Return the SHA-256 of a file, or of the names and the content of the files of a directory, that can be read.
+
+    Raises:
+        OSError: if one cannot be opened.
+    """
+    if _is_directory(path):
+        whole = hashlib.sha256()
+        for item in _files_of(path):
+            if isinstance(item, Path) and _file_problem(item) is None:
+                whole.update(os.fsencode(item.name) + b"\0" + digest_of(item).encode())
+        return whole.hexdigest()
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()

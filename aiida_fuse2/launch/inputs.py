@@ -57,11 +57,19 @@ def search_builder(
     *,
     tiers: TierChoice | None = None,
     targets: Mapping[str, orm.StructureData] | None = None,
+    prototypes: orm.SinglefileData | None = None,
 ) -> ProcessBuilder:
     """Return the inputs of a search from a protocol and changes to it."""
     try:
         return Fuse2WorkChain.get_builder_from_protocol(
-            composition, code, protocol, overrides, structures=structures, tiers=tiers, targets=targets
+            composition,
+            code,
+            protocol,
+            overrides,
+            structures=structures,
+            tiers=tiers,
+            targets=targets,
+            prototypes=prototypes,
         )
     except InputError:
         raise

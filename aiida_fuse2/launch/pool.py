@@ -10,7 +10,8 @@ from aiida import orm
 from aiida.common.exceptions import AiidaException
 from aiida.engine import ProcessBuilder
 
-from aiida_fuse2.calculations.generate import GenerateCalculation, needs_weights
+from aiida_fuse2.calculations.functions import select_prototypes
+from aiida_fuse2.calculations.generate import GenerateCalculation, needs_tier, needs_weights
 from aiida_fuse2.core.errors import InputError, one_line
 from aiida_fuse2.core.generators import get_generator
 from aiida_fuse2.core.settings import SearchSettings, parse_settings
@@ -63,6 +64,7 @@ def prepare_pool(
     protocol: str | None = None,
     overrides: Mapping[str, Any] | None = None,
     model: str | None = None,
+    prototypes: orm.SinglefileData | None = None,
 ) -> ProcessBuilder:
     """Return the inputs of a job that makes a pool without a search, checked.
 
@@ -72,6 +74,8 @@ def prepare_pool(
         protocol: name of the protocol; the default one if None.
         overrides: nested inputs of a search that win over the protocol.
         model: weights of a graph network, as for ``prepare_search``.
+        prototypes: library of prototypes; by default the packaged one. The job has those that the composition can
+            adopt.
 
     Raises:
         InputError: for the first wrong input.
@@ -79,7 +83,7 @@ def prepare_pool(
     """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)
-        search = search_builder(composition, code, protocol, dict(overrides or {}))
+        search = search_builder(composition, code, protocol, dict(overrides or {}), prototypes=prototypes)
     settings = parse_settings(SearchSettings, search.settings.get_dict())
     makers = [name for name in settings.starts if get_generator(name).makes_structures]
     if not makers:
@@ -91,7 +95,7 @@ def prepare_pool(
     if len(makers) < len(settings.starts):
         builder.generators = makers
     builder.metadata.options = protocol_inputs(protocol, overrides)["generate"]["metadata"]["options"]
-    if settings.pool.ranking != "none":
+    if needs_tier(settings):
         builder.tier = ranking_settings(search)
     if settings.pool.ranking == "relaxed":
         check_calculators(search)
@@ -99,5 +103,10 @@ def prepare_pool(
         builder.weights = find_model(model)
     elif model is not None:
         add_weights(search, settings, model)  # which reports that it is not needed
+    uses_library = any(get_generator(name).needs_library for name in makers)
+    if uses_library and "prototypes" in search:
+        builder.prototypes = search.prototypes
     check_inputs(builder)
+    if uses_library:
+        builder.prototypes = select_prototypes(settings=builder.settings, library=builder.prototypes)
     return builder

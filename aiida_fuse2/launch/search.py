@@ -38,6 +38,7 @@ def prepare_search(
     store: bool = True,
     tiers: TierChoice | None = None,
     targets: Sequence[Path] = (),
+    prototypes: orm.SinglefileData | None = None,
 ) -> Prepared:
     """Return the inputs of a search, checked.
 
@@ -58,6 +59,7 @@ def prepare_search(
         store: whether the graph may be written to; if not, structures of a group become an unstored pool.
         tiers: tiers that relax trials; by default there is one.
         targets: files of known structures.
+        prototypes: library of prototypes; by default the packaged one.
 
     Raises:
         InputError: for the first wrong input.
@@ -72,11 +74,12 @@ def prepare_search(
         raise InputError(field, value, "give starting structures by one of --structures, --group and --pool, not both")
     if paths or group is not None or pool is not None:
         changes = _with_provided(changes)
+    given: dict[str, Any] = {"tiers": tiers, "prototypes": prototypes}
     nodes = [] if group is None else structures_of_group(group)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", UserWarning)
         known = _read_targets(composition, protocol, changes, targets)
-        builder = search_builder(composition, code, protocol, changes, tiers=tiers, targets=known)
+        builder = search_builder(composition, code, protocol, changes, targets=known, **given)
         starts = Starts.from_paths(paths) if paths else Starts.from_nodes(nodes)
     messages = tuple(dict.fromkeys(str(w.message) for w in caught if w.category is UserWarning))
     with warnings.catch_warnings():
@@ -90,7 +93,7 @@ def prepare_search(
         if nodes and store:  # the same, with its provenance
             readable = {name for name, _ in starts.structures}
             usable = [node for node in nodes if name_of(node) in readable]
-            builder = search_builder(composition, code, protocol, changes, usable, tiers=tiers, targets=known)
+            builder = search_builder(composition, code, protocol, changes, usable, targets=known, **given)
             add_weights(builder, settings, model)
     share_cores(builder, 1)
     check_inputs(builder)

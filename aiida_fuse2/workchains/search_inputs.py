@@ -101,9 +101,9 @@ def _validate_inputs(inputs: Mapping[str, Any]) -> None:
     in_job = pool_generators(settings)
     if in_job and "code" not in inputs.get("generate", {}):
         raise InputError("generate.code", None, f"the generator {in_job[0]!r} runs in a job: give a code")
+    check_prototypes(settings, inputs.get("prototypes"))
     if in_job:
         check_weights(settings, inputs["generate"].get("weights"))
-        check_prototypes(settings, inputs.get("prototypes"))
         if settings.pool.ranking != "none" and ranking_settings(inputs) is None:
             expected = "none of the tiers can rank a pool: the job that makes it has CHGNet or an ASE calculator"
             raise InputError("settings.pool.ranking", settings.pool.ranking, expected)

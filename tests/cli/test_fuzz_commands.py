@@ -49,7 +49,10 @@ run_options = st.one_of(
         ),
         words,
     ),
-    st.tuples(st.sampled_from(["--pressure", "--device", "--starts", "--protocol", "--code", "--group"]), words),
+    st.tuples(
+        st.sampled_from(["--pressure", "--device", "--starts", "--protocol", "--code", "--group", "--prototypes"]),
+        words,
+    ),
     st.tuples(st.sampled_from(["--structures", "--overrides"]), words | st.sampled_from(["/dev/null", "/dev/zero"])),
     st.tuples(st.just("--set"), assignments),
     st.tuples(words),
@@ -94,6 +97,11 @@ def as_words(option):
 formulas = compositions.filter(lambda text: "\x00" not in text).map(lambda text: [text])
 verbs = st.sampled_from(["show", "structures", "watch", "stop"]).map(lambda verb: [verb])
 keys = st.lists(words | st.just(PK), max_size=1)
+verbs_of_libraries = st.sampled_from(["list", "show", "build", "fetch"]).map(lambda verb: [verb])
+library_options = st.one_of(
+    st.tuples(st.sampled_from(["--from", "--composition", "--max-atoms", "--filter", "--limit", "--name"]), words),
+    st.tuples(st.just("--json")),
+)
 files = st.lists(words | st.sampled_from(["good.cif", "bad.cif", ".", "/dev/zero"]), max_size=2)
 
 commands = st.one_of(
@@ -101,6 +109,7 @@ commands = st.one_of(
     flat(verbs, keys, st.lists(other_options, max_size=2)),
     flat("continue", st.just([PK]) | keys, st.lists(continue_options, max_size=3)),
     flat("add", st.just([PK]) | keys, files, st.lists(st.tuples(words | st.just("--json")), max_size=1)),
+    flat("prototypes", verbs_of_libraries, words.map(lambda word: [word]), st.lists(library_options, max_size=2)),
     flat("status", st.lists(words | st.just(PK), max_size=2), st.lists(status_options, max_size=2)),
     flat("doctor", st.lists(doctor_options, max_size=2)),
     flat("setup", "-n", "--no-daemon", "--computer", "none", st.lists(setup_options, max_size=2)),

@@ -10,6 +10,7 @@ import click
 from aiida_fuse2.cli.params import options as opts
 from aiida_fuse2.cli.params.options import CommandError, echo, echo_json, hint, with_profile
 from aiida_fuse2.cli.root import cmd_root
+from aiida_fuse2.cli.utils.libraries import library_of
 from aiida_fuse2.cli.utils.submitting import say_composition, submit_inputs, wait_for
 
 from .run import changes_of_options
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 @opts.CODE
 @opts.starts_option(default="gnoa")
 @opts.GENERATOR_OPTIONS
+@opts.PROTOTYPES
 @opts.MAX_ATOMS
 @opts.SEED
 @opts.set_option("settings.gnoa.keep=20")
@@ -39,6 +41,7 @@ def cmd_generate(
     protocol: str | None,
     code_label: str,
     model: str | None,
+    prototypes: str | None,
     assignments: tuple[str, ...],
     output: Path | None,
     wait: bool,
@@ -60,7 +63,10 @@ def cmd_generate(
     changes = merge_all(changes_of_options(options), *(parse_assignment(text) for text in assignments))
     code = load_code(code_label)
     require_daemon()
-    builder = prepare_pool(composition, code=code, protocol=protocol, overrides=changes, model=model)
+    library = library_of(prototypes, composition, protocol=protocol, overrides=changes)
+    builder = prepare_pool(
+        composition, code=code, protocol=protocol, overrides=changes, model=model, prototypes=library
+    )
     say_composition(parse_composition(builder.settings["composition"]), to_stderr=as_json)
     node = submit_inputs(builder)
     echo(f"Pool of {composition} submitted: PK {node.pk}", err=as_json)

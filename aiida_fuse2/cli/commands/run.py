@@ -12,6 +12,7 @@ from aiida_fuse2.cli.params import options as opts
 from aiida_fuse2.cli.params.options import CommandError, echo, echo_json, hint, with_profile
 from aiida_fuse2.cli.params.tier_options import tier_options, tiers_of_options
 from aiida_fuse2.cli.root import cmd_root
+from aiida_fuse2.cli.utils.libraries import library_of
 from aiida_fuse2.cli.utils.submitting import print_inputs, say_composition, submit_inputs
 from aiida_fuse2.core.errors import one_line, printable
 
@@ -74,6 +75,7 @@ INPUT_OF_OPTION = {
     help="Start from the structures of this group, as with --structures; a label comes before PK and UUID.",
 )
 @click.option("--pool", metavar="PK", help="Start from a pool that `generate` or another search made.")
+@opts.PROTOTYPES
 @opts.TARGET
 @opts.STOP_AT_TARGET
 @opts.MAX_ATOMS
@@ -116,6 +118,7 @@ def cmd_run(
     targets: tuple[Path, ...],
     group: str | None,
     pool: str | None,
+    prototypes: str | None,
     model: str | None,
     experiment: str | None,
     runs: int | None,
@@ -157,6 +160,7 @@ def cmd_run(
     code = load_code(code_label)
     if not dry_run:
         require_daemon()
+    library = library_of(prototypes, composition, protocol=protocol, overrides=changes)
     prepared = prepare_search(
         composition,
         code=code,
@@ -169,6 +173,7 @@ def cmd_run(
         store=not dry_run,
         tiers=tiers_of_options(tiers, tier_codes, potential),
         targets=targets,
+        prototypes=library,
     )
     check_calculators(prepared)
     _report(prepared)

@@ -82,6 +82,13 @@ WALKERS = click.option("--walkers", type=int, metavar="N", help="Number of walke
 TRIALS_PER_STEP = click.option(
     "--trials-per-step", type=int, metavar="N", help="Structures that a walker tries in a step."
 )
+PROTOTYPES = click.option(
+    "--prototypes",
+    metavar="GROUP|ARCHIVE|FOLDER|PK",
+    help="Library of structure types for the generator prototypes and for names: a library by name or PK (see "
+    "`prototypes list`), or structures to make one of: a group, an AiiDA archive, a file or folder. By default the "
+    "packaged one.",
+)
 MAX_ATOMS = click.option("--max-atoms", type=int, metavar="N", help="Largest number of atoms of a structure.")
 SEED = click.option("--seed", type=int, metavar="N", help="Seed of all random decisions.")
 PROCESSES = click.option(
@@ -105,7 +112,7 @@ def starts_option(default: str | None = None) -> Callable[[C], C]:
         default=default,
         show_default=default is not None,
         help="Generators of the starting structures, with their shares if there are several: symmetric or "
-        "fgen=0.7,gnoa=0.3. They are symmetric, gnoa, fgen, and provided (your own structures).",
+        "fgen=0.7,gnoa=0.3. They are prototypes, symmetric, gnoa, fgen, and provided (your own structures).",
     )
 
 

@@ -86,6 +86,10 @@ class Prototype:
         values: dict[str, Any] = {
             name: str(atoms.info[name]) for name in ("key", "name", "compound", "source", "label")
         }
+        if not isinstance(atoms.info["compound"], str):  # extended XYZ reads InF as infinite and NaN as no number
+            values["compound"] = _compound(atoms)
+        if not isinstance(atoms.info["name"], str):
+            values["name"] = values["compound"]
         return cls(**values, atoms=bare(atoms))
 
 
@@ -97,6 +101,12 @@ def _is_formula(name: str, compound: str) -> bool:
         return bool(Composition(name).reduced_composition == Composition(compound).reduced_composition)
     except ValueError:
         return False
+
+
+def _compound(atoms: Atoms) -> str:
+    from pymatgen.core import Composition
+
+    return str(Composition(atoms.get_chemical_formula()).reduced_formula)
 
 
 def anonymous_counts(atoms: Atoms) -> tuple[int, ...]:
@@ -118,8 +128,6 @@ def make_prototype(atoms: Atoms, *, key: str, source: str, name: str = "") -> Pr
     Raises:
         PrototypeError: ``no_symmetry`` if spglib cannot read it.
     """
-    from pymatgen.core import Composition
-
     try:
         primitive = primitive_cell(bare(atoms), LABEL_SYMPREC)
     except SymmetryError as error:
@@ -127,7 +135,7 @@ def make_prototype(atoms: Atoms, *, key: str, source: str, name: str = "") -> Pr
     label = protostructure_label(primitive, LABEL_SYMPREC)
     if label is None:
         raise PrototypeError("no_symmetry", f"{key} has no protostructure label")
-    compound = Composition(primitive.get_chemical_formula()).reduced_formula
+    compound = _compound(primitive)
     return Prototype(key=key, name=name or compound, compound=compound, source=source, label=label, atoms=primitive)
 
 
