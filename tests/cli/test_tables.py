@@ -9,7 +9,7 @@ from rich.console import Console
 
 from aiida_fuse2.cli.commands.compare import experiments_table
 from aiida_fuse2.cli.commands.hull import hull_table
-from aiida_fuse2.cli.views.tables import counts_text, origin_text, ranked_table, spacegroup_text
+from aiida_fuse2.cli.views.tables import counts_text, origin_text, ranked_table, spacegroup_text, type_text
 from aiida_fuse2.query.status import duration_text
 from aiida_fuse2.report.comparison import ExperimentFigures
 from aiida_fuse2.report.hull import HullRow
@@ -46,6 +46,27 @@ def rendered(width, **values):
 )
 def test_duration(seconds, text):
     assert duration_text(seconds) == text
+
+
+@pytest.mark.parametrize(
+    ("name", "short"),
+    [
+        ("Spinel (MgAl2O4, cF56)", "Spinel"),
+        ("Li2WO4 (IV) (Li2WO4, mC28)", "Li2WO4 (IV)"),
+        ("Ca(BeGe)2 (Ca(BeGe)2, tP10)", "Ca(BeGe)2"),
+        (
+            "Rhombohedral BaTiO3 (BaTiO3, hR15), distorted Cubic Perovskite",
+            "Rhombohedral BaTiO3, distorted Cubic Perovskite",
+        ),
+        ("isopointal with CdAs2 (tI12)", "isopointal with CdAs2"),
+        ("unknown type", "unknown type"),
+    ],
+)
+def test_types_in_wide_and_narrow_tables(name, short):
+    assert type_text(name, short=False) == name
+    assert type_text(name, short=True) == short
+    assert name in rendered(300, type=name)
+    assert "type" not in rendered(300)
 
 
 def test_counts_most_frequent_first():

@@ -171,8 +171,8 @@ _LAYOUTS = (
 
 
 def type_text(name: str, *, short: bool) -> str:
-    """Return the structure type for a table; short, without its compound and what it is a distortion of."""
-    return re.sub(r" \([^()]*\)(, distorted .*)?$", "", name) if short else name
+    """Return the structure type for a table; short, without its compound and Pearson symbol."""
+    return re.sub(r" \((?:[^()]*(?:\([^()]*\)[^()]*)*, )?[a-z][A-Z]\d+\)", "", name) if short else name
 
 
 def ranked_table(rows: Sequence[Mapping[str, Any]], limit: int, *, width: int) -> Table:
