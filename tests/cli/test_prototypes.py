@@ -491,6 +491,9 @@ def test_only_so_many_structures_are_taken(call):
         ("huge", "more than 1 MB"),
         ("bomb", "more than 1 MB"),
         ("slow", "within 2 s"),
+        ("http://localhost:9/other", "leads to another server"),
+        ("file:///etc/passwd", "leads to another server"),
+        ("/round", "in a circle"),
     ],
 )
 def test_server_that_misbehaves(call, monkeypatch, fault, text):
@@ -503,6 +506,14 @@ def test_server_that_misbehaves(call, monkeypatch, fault, text):
     assert f"ADDRESS = '{server.address}'" in result.stderr
     assert len(result.stderr.strip().splitlines()) == 1
     assert "\x1b" not in result.output
+
+
+@needs_client
+def test_server_that_names_another_one_for_the_next_page(call):
+    with serving() as other, serving(elsewhere=other.address.replace("127.0.0.1", "localhost")) as server:
+        result = call("prototypes", "fetch", server.address, "--filter", FILTER, code=2)
+    assert "leads to another server" in result.stderr
+    assert other.asked == []
 
 
 @needs_client
