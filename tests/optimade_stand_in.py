@@ -86,7 +86,8 @@ class Handler(BaseHTTPRequestHandler):
     def page(self, query):
         begin = int(query.get("page_offset", ["0"])[0])
         found = self.server.entries
-        following = f"{self.server.elsewhere or self.server.address}/v1/structures?page_offset={begin + PAGE}&filter={query['filter'][0]}"
+        base = self.server.elsewhere or self.server.address
+        following = f"{base}/v1/structures?page_offset={begin + PAGE}&filter={query['filter'][0]}"
         return {
             "data": found[begin : begin + PAGE],
             "meta": {**META, "data_returned": len(found), "data_available": 100},
