@@ -23,7 +23,7 @@ from . import postgres
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"  # AiiDA looks for `verdi` there
 
-pytest_plugins = ["aiida.tools.pytest_fixtures", "tests.tiered"]
+pytest_plugins = ["aiida.tools.pytest_fixtures", "tests.kernels", "tests.tiered"]
 
 EMT = {"calculator": "ase.calculators.emt.EMT", "fmax": 0.1, "max_steps": 200, "processes": 1}
 """A cheap potential for Al, Cu, Ag, Au, Ni, Pd and Pt."""
@@ -101,6 +101,17 @@ def logging_of_commands_ends():
         log.configure_logging(with_orm=True)
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _no_packaged_library():
+    """Searches have no library of prototypes unless a test gives one: not everybody has the packaged one installed.
+
+    Commands and daemons in processes of their own have it.
+    """
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("aiida_fuse2.workchains.search_builder.packaged_library_node", lambda: None)
+        yield
+
+
 @pytest.fixture(scope="session")
 def worker_path():
     """The installed command of the worker."""
@@ -141,11 +152,11 @@ def emt_builder(worker_code):
     """A factory of builders for cheap searches."""
     from aiida_fuse2.workchains.search import Fuse2WorkChain
 
-    def build(composition="Cu3Au", *, structures=None, pool_node=None, relax=None, **settings):
+    def build(composition="Cu3Au", *, structures=None, pool_node=None, relax=None, library=None, **settings):
         overrides = emt_overrides(**settings)
         overrides["relax"]["settings"].update(relax or {})
         return Fuse2WorkChain.get_builder_from_protocol(
-            composition, worker_code, "fast", overrides, structures=structures, pool=pool_node
+            composition, worker_code, "fast", overrides, structures=structures, pool=pool_node, prototypes=library
         )
 
     return build

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from aiida_fuse2.core.generators.registry import GENERATORS
 from aiida_fuse2.core.moves.registry import MOVES
+from aiida_fuse2.environment.software import engine_software
 from aiida_fuse2.tiers import registry as tiers
 
 
@@ -17,7 +18,7 @@ def forget():
     importlib.invalidate_caches()
     for registry in (GENERATORS, MOVES):
         registry.forget()
-    for cache in (tiers._points, tiers._load):
+    for cache in (tiers._points, tiers._load, engine_software):
         cache.cache_clear()
 
 

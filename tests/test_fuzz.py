@@ -27,6 +27,8 @@ from aiida_fuse2.core.settings import SearchSettings, parse_settings
 from aiida_fuse2.io.structures import read_structures
 from aiida_fuse2.protocols import REPLACED, protocol_inputs
 
+from .io.test_structure_files import cif
+
 WANTED = int(os.environ.get("FUSE2_FUZZ", "0"))
 """Examples of each test; 0 for the few of an ordinary run."""
 
@@ -217,26 +219,7 @@ def test_composition_is_read_or_refused(text):
 
 # --- files --------------------------------------------------------------------------------------
 
-CIF = """data_a
-_cell_length_a 3.905
-_cell_length_b 3.905
-_cell_length_c 3.905
-_cell_angle_alpha 90
-_cell_angle_beta 90
-_cell_angle_gamma 90
-_symmetry_space_group_name_H-M 'P m -3 m'
-_symmetry_Int_Tables_number 221
-loop_
-_atom_site_label
-_atom_site_type_symbol
-_atom_site_fract_x
-_atom_site_fract_y
-_atom_site_fract_z
-_atom_site_occupancy
-Sr1 Sr 0 0 0 1
-Ti1 Ti 0.5 0.5 0.5 1
-O1 O 0.5 0.5 0 1
-"""
+CIF = cif("a")
 
 POSCAR = """SrTiO3
 1.0

@@ -168,7 +168,7 @@ def test_explored_structure_leads_back_to_pool_network_and_seed(emt_builder, dra
     assert job.process_class is GenerateCalculation
     settings = job.inputs.settings.get_dict()
     assert (settings["seed"], settings["gnoa"]["network"], settings["gnoa"]["model"]) == (11, "chgnet", "0.3.0")
-    assert job.outputs.summary["network"].startswith("chgnet 0.3.0")
+    assert job.outputs.summary["generators"]["gnoa"]["network"].startswith("chgnet 0.3.0")
     assert job.inputs.tier.uuid == search.inputs.tiers["t00"]["settings"].uuid  # what ranked it
 
 
@@ -190,7 +190,7 @@ def test_explored_structure_leads_back_to_the_weights(emt_builder, worker_code, 
     assert search.is_finished_ok, search.exit_message
     job = walk_to_pool_job(search)
     assert job.inputs.weights.uuid == weights.uuid
-    assert job.outputs.summary["network"] == f"megnet {archive.digest[:12]}"
+    assert job.outputs.summary["generators"]["gnoa"]["network"] == f"megnet {archive.digest[:12]}"
     path = tmp_path / "set.extxyz"
     crystals = [bulk("Cu", a=3.4 + 0.03 * i) for i in range(12)]
     for i, atoms in enumerate(crystals):

@@ -24,6 +24,7 @@ from aiida_fuse2.core.search.starts import pool_generators
 from aiida_fuse2.core.search.state import SearchState
 from aiida_fuse2.core.search.trials import Trial, TrialInfo
 from aiida_fuse2.core.settings import RelaxSettings, SearchSettings, parse_settings
+from aiida_fuse2.io.names import PROTOTYPES_FILE
 from aiida_fuse2.io.trials import from_extxyz, to_extxyz, trials_from_text, trials_to_text
 from aiida_fuse2.protocols import protocol_inputs
 from aiida_fuse2.worker.generating import fill_pool
@@ -70,6 +71,7 @@ class LocalSearch:
         tier: tier of the relaxation.
         evaluator: the potential.
         provided: pool to start from, best first.
+        library: prototypes of the composition's anonymous formula as text, for generators that need them.
         before: cheaper tiers that relax each structure first, in this order.
         observe: function that is called with each relaxed structure.
         stop: returns whether to end; called before each structure that is generated for a pool or relaxed. Structures
@@ -83,6 +85,7 @@ class LocalSearch:
     tier: RelaxSettings
     evaluator: Evaluator
     provided: list[Atoms] | None = None
+    library: str | None = None
     before: Sequence[tuple[RelaxSettings, Evaluator]] = ()
     observe: Observer = _ignore
     stop: Callable[[], bool] = _never
@@ -126,12 +129,16 @@ class LocalSearch:
         names = pool_generators(self.settings, self._made)
         if names and (self._pool is None or exhausted):
             with TemporaryDirectory() as folder:
+                library = None if self.library is None else Path(folder, PROTOTYPES_FILE)
+                if library is not None:
+                    library.write_text(str(self.library), encoding="utf-8")
                 made, summary = fill_pool(
                     self.settings,
                     self._n_pools,
                     folder=Path(folder),
                     generators=names,
                     tier=self.tier,
+                    library=library,
                     stop=self.stop,
                 )
             self._made = tuple(self.settings.starts)

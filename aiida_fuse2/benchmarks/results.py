@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 from typing import Annotated, Generic, TypeVar
 
+from ase import Atoms
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from aiida_fuse2.core.errors import Fuse2Error, InputError, one_line
@@ -89,13 +90,47 @@ class BestStructure(Row):
     origin: str
 
 
+class FoundStructure(Row):
+    """One of the lowest different structures of a search.
+
+    Attributes:
+        energy: eV/atom; the lowest of its copies. The other values are those of the most symmetric copy in the basin.
+        spacegroup: number of the space group at the tight tolerance.
+        spacegroup_loose: number at the loose tolerance.
+        protostructure: protostructure label at the loose tolerance, or empty.
+        type: structure type in a library of prototypes; empty if there was no library.
+        move: move that made it; empty if none did.
+        origin: generator of a start, ``move`` or ``rattle``.
+        prototype: the prototype and its decoration, if it is a start that was one; otherwise empty.
+        symbols: chemical symbols in the order of the atoms, e.g. ``Ti2O4``.
+        cell: cell vectors, Å, shape (3, 3).
+        positions: fractional coordinates, shape (n, 3).
+    """
+
+    energy: Finite
+    spacegroup: int
+    spacegroup_loose: int
+    protostructure: str
+    type: str
+    move: str
+    origin: str
+    prototype: str
+    symbols: str
+    cell: list[list[Finite]]
+    positions: list[list[Finite]]
+
+    def atoms(self) -> Atoms:
+        """Return the structure, to 1e-4 of its cell."""
+        return Atoms(self.symbols, cell=self.cell, scaled_positions=self.positions, pbc=True)
+
+
 class SearchRow(Row):
     """One search.
 
     Attributes:
         composition: formula unit.
         max_atoms: largest number of atoms of a structure.
-        generator: generator of the pool.
+        generator: generator of the starts; if there are several, with their shares: ``fgen=0.5+prototypes=0.5``.
         seed: seed of the search.
         protocol: name of the protocol.
         overrides: settings that win over the protocol, as JSON.
@@ -114,6 +149,10 @@ class SearchRow(Row):
         reached: when it first reached the target, or None.
         potential: code that computed it, with its instruction set.
         software: versions, and the processor's instruction set.
+        library: name of the library of prototypes that the search began with; empty for none.
+        prototypes: number of prototypes that it may have begun with, by space group; None without a library.
+        space_groups: lowest energy found in each space group at the loose tolerance, eV/atom.
+        lowest: the lowest different structures, lowest first; empty in rows of earlier versions.
     """
 
     composition: str
@@ -137,6 +176,10 @@ class SearchRow(Row):
     reached: Improvement | None
     potential: str
     software: dict[str, str]
+    library: str = ""
+    prototypes: dict[int, int] | None = None
+    space_groups: dict[int, Finite] = {}
+    lowest: list[FoundStructure] = []
 
 
 RowType = TypeVar("RowType", bound=Row)

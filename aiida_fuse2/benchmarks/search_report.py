@@ -16,8 +16,8 @@ from .statistics import Estimate, success_rate
 Place = tuple[str, int]
 """Composition and largest number of atoms."""
 
-Setting = tuple[str, str, str, float]
-"""Generator, protocol, overrides as JSON, and budget in CPU seconds."""
+Setting = tuple[str, str, str, float, str]
+"""Starts, protocol, overrides as JSON, budget in CPU seconds, and library of prototypes."""
 
 TargetOf = Callable[[SearchRow], float | None]
 """Function that returns the target of a search, eV/atom."""
@@ -107,17 +107,18 @@ class SearchReport:
 
 def setting_of(row: SearchRow) -> Setting:
     """Return the setting of a search."""
-    return row.generator, row.protocol, row.overrides, row.budget
+    return row.generator, row.protocol, row.overrides, row.budget, row.library
 
 
 def setting_labels(rows: Sequence[SearchRow]) -> dict[Setting, str]:
     """Return a label for each setting: its generator, and the values that differ between settings."""
     settings = sorted({setting_of(row) for row in rows})
     varied = [len({setting[k] for setting in settings}) > 1 for k in range(4)]
+    libraries = {setting[4] for setting in settings if setting[4]}
     overrides = {setting: dict(_flat(json.loads(setting[2]))) for setting in settings}
     labels = {}
     for setting in settings:
-        generator, protocol, _, budget = setting
+        generator, protocol, _, budget, library = setting
         parts = [generator]
         if varied[1]:
             parts.append(protocol)
@@ -127,6 +128,8 @@ def setting_labels(rows: Sequence[SearchRow]) -> dict[Setting, str]:
             parts += [f"{key}={own[key]}" for key in differing] or ["as the protocol"]
         if varied[3]:
             parts.append(f"{budget:g} s")
+        if len(libraries) > 1 and library:
+            parts.append(library)
         labels[setting] = ", ".join(parts)
     return labels
 

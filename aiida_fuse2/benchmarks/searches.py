@@ -11,22 +11,28 @@ from concurrent.futures import ProcessPoolExecutor, as_completed
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from importlib import import_module
+from pathlib import Path
 from typing import Any
 
 from aiida_fuse2.core.chemistry.composition import parse_composition
 from aiida_fuse2.core.errors import InputError
 from aiida_fuse2.core.generators import get_generator
+from aiida_fuse2.core.prototypes.naming import TypeIndex
 from aiida_fuse2.core.relaxers import RelaxedStructure, make_evaluator
 from aiida_fuse2.core.relaxers.failures import CONVERGED
 from aiida_fuse2.core.search.trials import TrialInfo
 from aiida_fuse2.core.settings import CHGNET, RelaxSettings, SearchSettings
+from aiida_fuse2.core.settings.starts import shares_of_text
+from aiida_fuse2.io.prototypes import library_from_text
 from aiida_fuse2.protocols import check_overrides, merge
 from aiida_fuse2.worker.processes import cpu_seconds
 from aiida_fuse2.worker.software import software_versions
 
 from .defaults import Targets
+from .libraries import Library, count_by_space_group, needs_library, read_library
 from .local_search import LocalSearch, parse
-from .results import BestStructure, Improvement, SearchRow
+from .lowest import Found, describe, energy_by_space_group, lowest_structures
+from .results import BestStructure, FoundStructure, Improvement, SearchRow
 from .starts import check_elements
 
 TARGET_TOLERANCE = 0.001
@@ -39,9 +45,9 @@ NO_LIMIT = 10**9
 """Replaces the limits of structures, so that CPU time ends a search."""
 
 OWN_OPTIONS = {
-    "seed": "--seeds",
-    "starts": "--generators",
-    "max_atoms": "COMPOSITION:ATOMS",
+    "seed": "--seeds or --seed",
+    "starts": "--generators or --starts",
+    "max_atoms": "COMPOSITION:ATOMS or --max-atoms",
     "max_cpu_hours": "--cpu-seconds",
 }
 """Settings that have an option of the benchmark."""
@@ -58,6 +64,13 @@ MAX_DIGITS = 19
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 
 
+STARTS = "starts"
+"""Name of the generators in messages: options of different commands give them."""
+
+Key = tuple[str, int, str, int, str, str, float, str]
+"""Composition, most atoms, starts, seed, protocol, overrides as JSON, budget, and library: what decides a row."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class SearchTask:
     """A search to be measured.
@@ -65,12 +78,13 @@ class SearchTask:
     Attributes:
         composition: formula.
         max_atoms: largest number of atoms of a structure; as in the protocol if None.
-        generator: generator of the pool.
+        generator: generators of the starts, with their shares if there are several: ``prototypes=0.5+fgen=0.5``.
         seed: seed of the search.
         protocol: name of the protocol.
         overrides: nested inputs that win over the protocol.
         budget: CPU time, s.
         target: energy that it should reach, eV/atom, or None.
+        prototypes: file of the library of prototypes; the packaged library if None.
     """
 
     composition: str
@@ -81,6 +95,7 @@ class SearchTask:
     overrides: Mapping[str, Any] = field(default_factory=dict)
     budget: float
     target: float | None = None
+    prototypes: Path | None = None
 
     def settings(self) -> tuple[SearchSettings, RelaxSettings]:
         """Return the settings of search and relaxation.
@@ -90,29 +105,68 @@ class SearchTask:
         """
         check_overrides(self.overrides)
         check_meaning(self.overrides)
-        if not get_generator(self.generator, where="--generators").makes_structures:
-            raise InputError("--generators", self.generator, "a benchmark has no structures of the user")
+        starts = starts_of(self.generator)
+        if not all(get_generator(name, where=STARTS).makes_structures for name in starts):
+            raise InputError(STARTS, self.generator, "a benchmark has no structures of the user")
         limits: dict[str, Any] = {"settings": {"max_structures": NO_LIMIT, "rmax": NO_LIMIT}}
-        own: dict[str, Any] = {"starts": {self.generator: 1}, "seed": self.seed, "pool": {"processes": 1}}
+        own: dict[str, Any] = {"starts": starts, "seed": self.seed, "pool": {"processes": 1}}
         if self.max_atoms is not None:
             own["max_atoms"] = self.max_atoms
         changes = merge(merge(limits, self.overrides), {"settings": own})
         settings, tier = parse(self.composition, self.protocol, changes)
         if tier.calculator == CHGNET:
             check_elements(settings)
+        self.library(settings)
         return settings, tier
 
+    def library(self, settings: SearchSettings) -> Library | None:
+        """Return the library that the search begins with; None if none of its generators needs one.
+
+        Raises:
+            InputError: if it is needed and cannot be read or is not installed.
+        """
+        if not needs_library(settings.starts):
+            return None
+        library = read_library(self.prototypes)
+        if library is None:
+            expected = "need a library: pip install 'aiida-fuse2[prototypes]', or --prototypes FILE"
+            raise InputError(STARTS, self.generator, expected)
+        return library
+
     @property
-    def key(self) -> tuple[str, int, str, int, str, str, float]:
+    def key(self) -> Key:
         """Key of its row."""
         settings, _ = self.settings()
-        formula, text = settings.unit.formula, overrides_text(self.overrides)
-        return formula, settings.max_atoms, self.generator, self.seed, self.protocol, text, self.budget
+        library, starts = self.library(settings), canonical_starts(settings.starts)
+        name, text = "" if library is None else library.name, overrides_text(self.overrides)
+        return settings.unit.formula, settings.max_atoms, starts, self.seed, self.protocol, text, self.budget, name
 
 
-def row_key(row: SearchRow) -> tuple[str, int, str, int, str, str, float]:
+def row_key(row: SearchRow) -> Key:
     """Return the key of the row of a search."""
-    return row.composition, row.max_atoms, row.generator, row.seed, row.protocol, row.overrides, row.budget
+    limit, starts = row.max_atoms, row.generator
+    return row.composition, limit, starts, row.seed, row.protocol, row.overrides, row.budget, row.library
+
+
+def starts_of(text: str) -> dict[str, str]:
+    """Return the shares in a text such as ``fgen`` or ``prototypes=0.5+fgen=0.5``.
+
+    Raises:
+        InputError: if a name is empty or given twice.
+    """
+    try:
+        return shares_of_text(text.replace("+", ","))
+    except ValueError as error:
+        expected = "must be names of generators, each once, with their shares, e.g. prototypes=0.5+fgen=0.5"
+        raise InputError(STARTS, text, expected) from error
+
+
+def canonical_starts(shares: Mapping[str, float]) -> str:
+    """Return shares as text; equal shares give equal text, and a single generator only its name."""
+    if len(shares) == 1:
+        return next(iter(shares))
+    total = sum(shares.values())
+    return "+".join(f"{name}={share / total:.6g}" for name, share in sorted(shares.items()))
 
 
 def overrides_text(overrides: Mapping[str, Any]) -> str:
@@ -159,14 +213,17 @@ def reached_at(course: Sequence[Improvement], target: float | None, budget: floa
 
 
 class Course:
-    """Counts the structures of a search and keeps each new lowest energy.
+    """Counts the structures of a search, and keeps each new lowest energy and what was found in time.
 
     Attributes:
         started: reading of the CPU clock when the search began, s.
+        found: structures whose relaxation ended within the budget.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, budget: float) -> None:
         self.started = cpu_seconds()
+        self.budget = budget
+        self.found: list[Found] = []
         self.tried = self.evaluations = 0
         self.failures: Counter[str] = Counter()
         self.improvements: list[Improvement] = []
@@ -184,6 +241,8 @@ class Course:
         if result.status != CONVERGED:
             self.failures[result.status] += 1
             return
+        if self.seconds <= self.budget:
+            self.found.append(Found(info, result))
         energy = float(result.values["energy"])
         if self.best is not None and energy > self.best.energy - IMPROVEMENT:
             return
@@ -205,28 +264,45 @@ class Course:
         )
 
 
+IMPORTED_LATE = (
+    "ase.build.tools",
+    "ase.io",
+    "pymatgen.analysis.prototypes",
+    "pymatgen.analysis.structure_matcher",
+    "pymatgen.io.ase",
+    "pymatgen.symmetry.analyzer",
+    "pyxtal",
+)
+"""Packages that a search imports when it first needs them; together they take seconds."""
+
+
 def _import_all() -> None:
     """Import all packages that would be imported later, so that their import does not count in a search."""
-    for name in ("ase.build.tools", "ase.io", "pymatgen.analysis.structure_matcher", "pymatgen.io.ase", "pyxtal"):
+    for name in IMPORTED_LATE:
         import_module(name)
 
 
 def run_task(task: SearchTask) -> SearchRow:
     """Run one search and return its row.
 
-    The time is that of this process from the loading of the model on, without the import of packages. It
-    is checked before each structure; a structure that is being made or relaxed is finished.
+    The time is that of this process, and of those that it starts, from the loading of the model on: the prototypes of
+    the composition are read, decorated and screened in it. Not counted are the import of packages, the reading of the
+    whole library, and the comparison and naming of the lowest structures afterwards. The time is checked before each
+    structure; a structure that is being made or relaxed is finished, and so is the screening of prototypes.
 
     Raises:
         InputError: if a setting is wrong.
     """
     settings, tier = task.settings()
+    library = task.library(settings)
+    prototypes = None if library is None else library.of(settings)
     _import_all()
-    course = Course()
+    course = Course(task.budget)
     search = LocalSearch(
         settings=settings,
         tier=tier,
         evaluator=make_evaluator(tier),
+        library=prototypes,
         observe=course.observe,
         stop=lambda: course.seconds >= task.budget,
     )
@@ -235,7 +311,7 @@ def run_task(task: SearchTask) -> SearchRow:
     return SearchRow(
         composition=settings.unit.formula,
         max_atoms=settings.max_atoms,
-        generator=task.generator,
+        generator=canonical_starts(settings.starts),
         seed=task.seed,
         protocol=task.protocol,
         overrides=overrides_text(task.overrides),
@@ -254,7 +330,21 @@ def run_task(task: SearchTask) -> SearchRow:
         reached=reached_at(course.improvements, task.target, task.budget),
         potential=search.evaluator.name,
         software=software_versions(),
+        library="" if library is None else library.name,
+        prototypes=None if prototypes is None else count_by_space_group(prototypes, settings),
+        space_groups=energy_by_space_group(course.found),
+        lowest=_lowest(course.found, task, settings, tier),
     )
+
+
+def _lowest(
+    found: Sequence[Found], task: SearchTask, settings: SearchSettings, tier: RelaxSettings
+) -> list[FoundStructure]:
+    """Return the lowest different structures with their types, if there is a library."""
+    library = read_library(task.prototypes)
+    index = None if library is None else TypeIndex(library_from_text(library.of(settings)))
+    symprec = tier.report_symprec[1]
+    return [describe(one, index, symprec) for one in lowest_structures(found, settings, symprec)]
 
 
 @contextmanager

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shlex
 from collections.abc import Mapping, Sequence
+from functools import cache
 from typing import Any
 
 from aiida import orm
@@ -26,8 +27,12 @@ ANSWER_TIMEOUT = 60
 """Longest time that the worker may take to print its versions, s."""
 
 
+@cache
 def engine_software() -> dict[str, str]:
-    """Return the versions of the packages that decide the results of calcfunctions, by name."""
+    """Return the versions of the packages that decide the results of calcfunctions, by name.
+
+    They are read once in a process, since it imports each package once, and reading them takes 0.1 s.
+    """
     versions = software_versions()
     return {name: number for name, number in versions.items() if name not in OF_JOBS}
 

@@ -239,7 +239,7 @@ _BEST_ONLY = (
 
 _NUMBERS = ("search", "seed", "structures tried", "explored", "unique", "CPU time (h)", "lowest energy (eV/atom)")
 
-_BEST = ("rank", "energy (eV/atom)", "ΔE (meV/atom)", "space group", "atoms", "volume (Å³/atom)", "UUID")
+_BEST = ("rank", "energy (eV/atom)", "ΔE (meV/atom)", "space group", "type", "atoms", "volume (Å³/atom)", "UUID")
 
 
 def _numbers(search: orm.WorkChainNode) -> tuple[str, ...]:
@@ -256,7 +256,14 @@ def _numbers(search: orm.WorkChainNode) -> tuple[str, ...]:
 def _best_row(row: Mapping[str, Any]) -> tuple[str, ...]:
     group = f"{row['spacegroup_symbol_loose'] or '?'} ({row['spacegroup_loose']})"
     volume = f"{row['volume'] / row['n_atoms']:.3f}"
-    numbers = (f"{row['energy']:.5f}", f"{1000 * row['delta']:.2f}", group, str(row["n_atoms"]), volume)
+    numbers = (
+        f"{row['energy']:.5f}",
+        f"{1000 * row['delta']:.2f}",
+        group,
+        row.get("type") or "",
+        str(row["n_atoms"]),
+        volume,
+    )
     return (str(row["rank"]), *numbers, f"`{row['uuid']}`")
 
 

@@ -26,6 +26,9 @@ _UNSAFE = re.compile(r"[^A-Za-z0-9_.-]")
 _VALUES = ("label", "rank", "found", "uuid")
 """Values of a row that are written into the comment of an extended XYZ file."""
 
+_NAMES = ("protostructure", "type", "prototype")
+"""The same, of searches that have named it."""
+
 _SPACE_GROUPS = ("spacegroup", "spacegroup_symbol", "spacegroup_loose", "spacegroup_symbol_loose")
 """The same, if the structure is written as relaxed."""
 
@@ -72,7 +75,8 @@ def to_text(row: Mapping[str, Any], file_format: str, *, symprec: float | None =
         return cif_text(relaxed, symprec=symprec)
     atoms = relaxed if symprec is None else primitive_cell(standard_cell(relaxed, symprec).atoms, _ROUNDED)
     if file_format == "extxyz":
-        values = {key: row[key] for key in _VALUES} | _space_groups(row, relaxed, symprec)
+        values = {key: row[key] for key in _VALUES} | {key: row[key] for key in _NAMES if row.get(key)}
+        values |= _space_groups(row, relaxed, symprec)
         text = to_extxyz([(atoms, {**values, "energy_per_atom": row["energy"]})])
     else:
         structure = AseAtomsAdaptor.get_structure(atoms).get_sorted_structure()

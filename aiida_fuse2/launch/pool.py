@@ -53,7 +53,7 @@ def add_weights(builder: ProcessBuilder, settings: SearchSettings, model: str | 
     if needs_weights(settings):
         builder.generate.weights = find_model(model)
     elif model is not None:
-        expected = "no generator needs weights; --model goes with --starts gnoa --network megnet"
+        expected = "the search needs no weights; --model goes with --starts gnoa --network megnet"
         raise InputError("--model", model, expected)
 
 

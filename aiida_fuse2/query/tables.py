@@ -34,6 +34,7 @@ def explored(search: orm.WorkChainNode | int | str) -> DataFrame:
     Returns:
         One row per structure: ``number``, ``label``, ``energy`` (eV/atom), ``n_atoms``, ``volume`` (Å³ of the cell),
         ``spacegroup`` and ``spacegroup_symbol`` at the tight and, with ``_loose``, the loose tolerance,
+        ``protostructure`` (label at the loose tolerance), ``type`` (structure type, if the search had a library),
         ``generation``, ``walker``, ``move``, ``origin``, ``parent``, ``outcome``, ``duplicate_of``, ``cpu_seconds``,
         ``pk``, ``uuid``, and all other columns of the records of the search.
 

@@ -110,6 +110,7 @@ def _facts(row: Mapping[str, Any]) -> dict[str, Any]:
         "energy": round(row["energy"], ENERGY_DIGITS),
         "group": row["spacegroup_symbol_loose"] or "?",
         "groupNumber": row["spacegroup_loose"],
+        "type": row.get("type") or None,
         "atoms": row["n_atoms"],
         "volume": round(row["volume"] / row["n_atoms"], 3),
     }
@@ -141,6 +142,7 @@ def _ranked(data: ReportData) -> list[list[Any]]:
             move_name(row),
             row["label"],
             row["pk"],
+            row.get("type") or None,
         ]
         for row in data.ranked
     ]

@@ -1,7 +1,7 @@
 const structures = new Map(Object.entries(DATA.structures));
 
 function caption(facts, lead) {
-  return html`<b>${lead}</b>: structure ${number(facts.number)}, <b>${signed(facts.energy, 4)} eV/atom</b>, ${group(facts.group)} (${facts.groupNumber}), ${plural(facts.atoms, "atom")}`;
+  return html`<b>${lead}</b>: structure ${number(facts.number)}, <b>${signed(facts.energy, 4)} eV/atom</b>, ${group(facts.group)} (${facts.groupNumber}), ${facts.type ? `${facts.type}, ` : ""}${plural(facts.atoms, "atom")}`;
 }
 function writePath() {
   const p = DATA.path, fall = 1000 * (p.start.energy - p.best.energy);
@@ -18,7 +18,7 @@ function writePath() {
 
 const ROW = 34, SPARE = 10;
 const columns = [
-  ["#", 0, true], [html`E<br>eV/atom`, 1, true, v => signed(v, 4)], [html`ΔE<br>meV/atom`, 2, true, v => signed(v, 1)], ["Space group", 4, false, (v, r) => html`${group(r[3])} (${v})`],
+  ["#", 0, true], [html`E<br>eV/atom`, 1, true, v => signed(v, 4)], [html`ΔE<br>meV/atom`, 2, true, v => signed(v, 1)], ["Space group", 4, false, (v, r) => html`${group(r[3])} (${v})`], ["Type", 13, false],
   ["Atoms", 6, true], ["Z", 7, true], [html`V/atom<br>Å³`, 8, true, v => signed(v, 2)], ["Found", 9, true], ["CIF", null, false], ["Made by", 10, false], ["Label", 11, false], ["PK", 12, true],
 ];
 const table = { rows: DATA.ranked, sorted: 0, descending: false, chosen: null };
@@ -40,7 +40,7 @@ function sortTable(column) {
 }
 function fillTable() {
   const key = columns[table.sorted][1], sign = table.descending ? -1 : 1, wanted = byId("filter").value.trim().toLowerCase();
-  table.rows = DATA.ranked.filter(r => !wanted || [r[3], r[5], r[4], r[10], r[11], r[12]].some(v => String(v).toLowerCase().includes(wanted)));
+  table.rows = DATA.ranked.filter(r => !wanted || [r[3], r[5], r[4], r[10], r[11], r[12], r[13]].some(v => String(v).toLowerCase().includes(wanted)));
   table.rows.sort((a, b) => sign * (a[key] < b[key] ? -1 : a[key] > b[key] ? 1 : 0) || a[0] - b[0]);
   put("count", plural(table.rows.length, "structure"));
   byId("table-body").style.height = `${table.rows.length * ROW}px`;
@@ -51,7 +51,7 @@ function rowHtml(r, index) {
   const shown = structures.get(r[11]);
   const cif = shown?.cif ? html`<a href="#" class="cif" data-label="${r[11]}">CIF</a>` : "–";
   const cells = columns.map(([title, key, isNumber, format]) => title === "CIF" ? html`<span role="cell">${cif}</span>`
-    : html`<span role="cell" class="${isNumber ? "n" : ""}" title="${key === 10 ? r[key] : ""}">${format ? format(r[key], r) : r[key] ?? "–"}</span>`);
+    : html`<span role="cell" class="${isNumber ? "n" : ""}" title="${key === 10 || key === 13 ? r[key] ?? "" : ""}">${format ? format(r[key], r) : r[key] ?? "–"}</span>`);
   const classes = ["row", shown ? "drawn" : "", shown && shown.targets.length ? "target" : "", table.chosen === r[11] ? "chosen" : ""].join(" ");
   return html`<div class="${classes}" role="row" data-label="${r[11]}" style="top:${index * ROW}px">${cells}</div>`;
 }

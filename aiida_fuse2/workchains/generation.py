@@ -112,17 +112,17 @@ class GenerationPart(SearchPart):
     def inspect_relaxation(self) -> None:
         """Store which trials have their result; the others go into another job, since theirs died."""
         present, jobs = self.ctx.generation, [job for _, job in sorted(self.ctx.batch.items())]
-        useful = [job for job in jobs if results_of(job)]
-        done = {label for job in useful for label in results_of(job)}
-        present.jobs += [job.uuid for job in useful]
-        present.refused += [job.uuid for job in jobs if "results" in job.outputs and job not in useful]
+        results = {job.uuid: results_of(job) for job in jobs}
+        done = {label: row for rows in results.values() for label, row in rows.items()}
+        present.jobs += [job.uuid for job in jobs if results[job.uuid]]
+        present.refused += [job.uuid for job in jobs if not results[job.uuid] and "results" in job.outputs]
         present.waiting = [label for label in present.waiting if label not in done]
-        present.fruitless = 0 if useful else present.fruitless + 1
-        self._count_died([row["status"] for job in useful for row in results_of(job).values()])
+        present.fruitless = 0 if done else present.fruitless + 1
+        self._count_died([row["status"] for row in done.values()])
         if not present.waiting or self.ctx.failure is not None:
             return
         shares = zip(jobs, _shares(present.asked, len(jobs)), strict=True)
-        died = [job for job, share in shares if not done.issuperset(share)]
+        died = [job for job, share in shares if not done.keys() >= set(share)]
         if self.is_cut_short() or not died:
             return
         refused = [job for job in died if job.exit_status == INPUT_REFUSED]

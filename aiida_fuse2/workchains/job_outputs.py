@@ -34,6 +34,24 @@ def structures_of(jobs: Sequence[orm.ProcessNode]) -> dict[str, orm.StructureDat
     return found
 
 
+def link_structures(process: orm.WorkChainNode, structures: Mapping[str, orm.StructureData]) -> None:
+    """Link structures to the process that returns them, all at once; links that exist already are kept.
+
+    AiiDA adds the missing links of outputs one by one after the step, and makes several queries for each.
+
+    Args:
+        process: process that returns the structures.
+        structures: stored structures by label.
+    """
+    links = process.base.links.get_outgoing(link_type=LinkType.RETURN, only_uuid=True).all_link_labels()
+    rows = [
+        {"input_id": process.pk, "output_id": node.pk, "label": STRUCTURE_LINK + label, "type": LinkType.RETURN.value}
+        for label, node in structures.items()
+        if STRUCTURE_LINK + label not in links
+    ]
+    get_manager().get_profile_storage().bulk_insert(orm.EntityTypes.LINK, rows)
+
+
 def complete_extras(rows: Sequence[Mapping[str, Any]], structures: Mapping[str, orm.StructureData]) -> None:
     """Mark duplicates, add names, and give extras to structures that came from the cache without them."""
     with get_manager().get_profile_storage().transaction():  # one commit for all

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import cached_property
 from typing import Any
 
 from aiida import orm
@@ -20,6 +21,7 @@ from aiida_fuse2.calculations.tier_functions import (
 )
 from aiida_fuse2.core.errors import InputError
 from aiida_fuse2.core.relaxers.failures import CONVERGED, Failure
+from aiida_fuse2.core.search.trials import Trial
 from aiida_fuse2.environment.software import add_worker_software
 from aiida_fuse2.io.trials import select_trials, trials_from_text
 from aiida_fuse2.parsers.memory import WORKER
@@ -31,7 +33,7 @@ from aiida_fuse2.tiers.gathering import RESULTS_PREFIX as GATHERED_RESULTS
 from aiida_fuse2.tiers.gathering import STRUCTURE_PREFIX, collected, gather, load_single_tier
 from aiida_fuse2.tiers.registry import tier_key
 
-from .job_outputs import problem_of
+from .job_outputs import link_structures, problem_of
 
 INPUT_REFUSED = 311
 """Exit status of a job, and of this WorkChain, after which another attempt is useless."""
@@ -109,7 +111,7 @@ class RelaxTiersWorkChain(WorkChain):
         self.ctx.relaxed = []
         self.ctx.problem = "asked to stop"
         self.ctx.is_refused = False
-        self.ctx.n_left = len(self._first_labels())
+        self.ctx.n_left = len(self._trials)
 
     def should_continue(self) -> bool:
         """Return whether there is another tier, and a structure left for it."""
@@ -237,13 +239,14 @@ class RelaxTiersWorkChain(WorkChain):
         if len(refused) == len(rows):
             label, row = next(iter(refused.items()))
             return self.exit_codes.ERROR_TIER_WITHOUT_RESULTS.format(reason=f"{label}: {row['detail']}")
-        for label, node in self._mark_structures(rows).items():
+        structures = self._mark_structures(rows)
+        for label, node in structures.items():
             self.out(f"structures.{label}", node)
-        missing = len(self._first_labels()) - len(rows)
-        if missing:
-            total = len(self._first_labels())
+        link_structures(self.node, structures)
+        total = len(self._trials)
+        if len(rows) < total:
             return self.exit_codes.ERROR_RESULTS_INCOMPLETE.format(
-                missing=missing, total=total, reason=self.ctx.problem
+                missing=total - len(rows), total=total, reason=self.ctx.problem
             )
         return None
 
@@ -258,7 +261,7 @@ class RelaxTiersWorkChain(WorkChain):
 
     def _mark_structures(self, rows: Mapping[str, Any]) -> dict[str, orm.StructureData]:
         """Return the structures that the last tier has relaxed by label, with the most queried values as an extra."""
-        infos = {trial.info.label: trial.info for trial in trials_from_text(self.inputs.trials.get_content())}
+        infos = {trial.info.label: trial.info for trial in self._trials}
         structures = self._last_structures({label for label, row in rows.items() if row["status"] == CONVERGED})
         with get_manager().get_profile_storage().transaction():  # one commit for all
             for label, node in structures.items():
@@ -301,9 +304,11 @@ class RelaxTiersWorkChain(WorkChain):
         """Return the input ``labels`` for the first tier; later tiers get only these structures."""
         return self.inputs.labels if self.ctx.position == 0 and "labels" in self.inputs else None
 
-    def _first_labels(self) -> list[str]:
+    @cached_property
+    def _trials(self) -> list[Trial]:
+        """The trials to relax."""
         labels = self.inputs.labels.get_list() if "labels" in self.inputs else None
-        return [t.info.label for t in select_trials(trials_from_text(self.inputs.trials.get_content()), labels)]
+        return select_trials(trials_from_text(self.inputs.trials.get_content()), labels)
 
     def _called_singles(self, position: int | None = None) -> dict[str, tuple[int, str | None]]:
         """Return primary key and state of the processes of a tier by label of the structure."""

@@ -206,6 +206,7 @@ class Fuse2WorkChain(TargetsPart, PoolPart, GenerationPart):
         if self.ctx.failure is not None or self.ctx.is_cut_short:
             return
         jobs, present = self.jobs_of_generation(), self.ctx.generation
+        results = [job.outputs.results for job in jobs]
         outputs = decide(
             settings=self.inputs.settings,
             state=orm.load_node(self.ctx.state),
@@ -214,9 +215,9 @@ class Fuse2WorkChain(TargetsPart, PoolPart, GenerationPart):
             software=self.software(),
             **({} if present.known is None else {"known": orm.load_node(present.known)}),
             **self.own_prototypes(),
-            **{f"{RESULTS_PREFIX}{i:02d}": job.outputs.results for i, job in enumerate(jobs)},
+            **{f"{RESULTS_PREFIX}{i:02d}": node for i, node in enumerate(results)},
             **{f"{RELAXED_PREFIX}{i:02d}": job.outputs.relaxed for i, job in enumerate(jobs)},
-            **self._candidates([job.outputs.results for job in jobs]),
+            **self._candidates(results),
             **self.targets_left(),
         )
         self._take_over(outputs["state"], outputs["record"].get_dict(), structures_of(jobs))

@@ -20,7 +20,7 @@ SMALL = {"max_atoms": 8, "population_size": 4, "walkers": 2, "trials_per_step": 
 PLAIN = {
     **SMALL,
     "seed": 7,
-    "generator": "symmetric",
+    "starts": {"symmetric": 1},
     "max_structures": 10,
     "disk_reserve": 0.02,
     "min_free_disk": 0.1,
@@ -32,11 +32,11 @@ PLAIN = {
 }
 """A pool by a job, two jobs side by side, and settings that differ from those of the protocols."""
 
-RUNS = {**SMALL, "seed": 3, "generator": "fgen", "max_structures": 6, "disk_reserve": 0.0, "target": {"stol": 0.2}}
+RUNS = {**SMALL, "seed": 3, "starts": {"fgen": 1}, "max_structures": 6, "disk_reserve": 0.0, "target": {"stol": 0.2}}
 
 PRERELAX = {"enabled": True, "max_evaluations": 50}
 
-TIERS = {**SMALL, "seed": 5, "generator": "fgen", "max_atoms": 4, "max_structures": 6, "disk_reserve": 0.01}
+TIERS = {**SMALL, "seed": 5, "starts": {"fgen": 1}, "max_atoms": 4, "max_structures": 6, "disk_reserve": 0.01}
 
 MORE = 4
 """Structures by which the plain search and that in two tiers go on, as the tests let them."""

@@ -33,8 +33,14 @@ def told(archive):
 
 
 def in_words_of_now(value, key=""):
-    """Return what an earlier version said in the words of the present one: since 0.2.0 moves have names."""
+    """Return what an earlier version said in the words of the present one.
+
+    Since 0.2.0 moves have names, and the generators of the starting structures shares.
+    """
     if isinstance(value, dict):
+        if "process_state" in value and "generator" in value:
+            value = {**value, "starts": {value["generator"]: 1.0}}
+            del value["generator"]
         kept = {k: v for k, v in value.items() if key != "moves" or k not in NO_MOVES}
         return {k: in_words_of_now(v, k) for k, v in kept.items()}
     if isinstance(value, list):

@@ -1,6 +1,11 @@
-"""Rows of results made by hand."""
+"""Rows of results made by hand, and files for benchmarks."""
+
+from ase import Atoms
+from ase.build import bulk
 
 from aiida_fuse2.benchmarks.results import Improvement, RelaxationRow, SearchRow
+from aiida_fuse2.core.prototypes.library import make_prototype
+from aiida_fuse2.io.prototypes import library_to_text
 
 RELAXATION = {
     "method": "base",
@@ -47,3 +52,28 @@ def relaxation(**changes):
 def search(*course, **changes):
     improvements = [Improvement(cpu_seconds=t, structures=n, energy=e, spacegroup="P1") for t, n, e in course]
     return SearchRow(**{**SEARCH, "course": improvements, **changes})
+
+
+HEADER = "material_id,pretty_formula,nsites,spacegroup,category"
+
+
+def entries_file(folder, *lines, header=HEADER):
+    path = folder / "entries.csv"
+    path.write_text("\n".join([header, *lines]) + "\n")
+    return path
+
+
+def layered():
+    """L1_0, the structure of CuAu: space group 123, two atoms."""
+    return Atoms("CuAu", cell=[2.8, 2.8, 3.6], scaled_positions=[[0, 0, 0], [0.5, 0.5, 0.5]], pbc=True)
+
+
+def library_file(folder):
+    """Write a library of rock salt and the type of CuAu, and return its path."""
+    prototypes = [
+        make_prototype(bulk("NaCl", "rocksalt", a=5.6), key="rocksalt", source="test", name="Rock salt"),
+        make_prototype(layered(), key="layered", source="test", name="Layered"),
+    ]
+    path = folder / "library.extxyz"
+    path.write_text(library_to_text(prototypes))
+    return path

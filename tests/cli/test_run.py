@@ -93,6 +93,10 @@ def test_dry_run_as_json(call, worker_code):
         (("Cu3Au", "--protocol", "nope"), "fast, balanced, stringent"),
         (("Cu3Au", "--starts", "nope"), "fgen"),
         (("Cu3Au", "--starts", "provided"), "needs structures"),
+        (("Cu3Au", "--starts", "provided,fgen"), "needs structures"),
+        (("Cu3Au", "--starts", "fgen=0.5,symmetric=-1"), "settings.starts.symmetric"),
+        (("Cu3Au", "--starts", "fgen,fgen"), "each once"),
+        (("Cu3Au", "--set", "settings.starts={}"), "at least one generator"),
         (("Cu3Au", "--set", "setings.seed=1"), "setings"),
         (("Cu3Au", "--set", "settings.sed=1"), "settings.sed"),
         (("Cu3Au", "--set", "settings=1"), "must be a mapping"),
@@ -292,3 +296,13 @@ def target_files(perovskite, tmp_path, monkeypatch):
     large = perovskite.repeat((3, 1, 1))
     large.positions[0] += 0.3
     write("large.cif", large)
+
+
+def test_several_starts_with_their_shares(call, worker_code):
+    shown = call("run", "Cu3Au", *EMT_OPTIONS, "--starts", "symmetric=0.25,fgen=0.75", "--dry-run").stdout
+    inputs = yaml.safe_load(shown)
+    assert inputs["settings"]["starts"] == {"symmetric": 0.25, "fgen": 0.75}
+    assert inputs["generate"]["code"]
+    alone = call("run", "Cu3Au", *EMT_OPTIONS, "--set", "settings.starts=fgen", "--dry-run").stdout
+    assert yaml.safe_load(alone)["settings"]["starts"] == {"fgen": 1.0}
+    assert "No such option" in call("run", "Cu3Au", "--generator", "fgen", code=2).stderr

@@ -20,9 +20,9 @@ def perovskite() -> Atoms:
 
 
 def quartz() -> Atoms:
-    """α-quartz, P3_121."""
-    sites = [(0.4697, 0, 0), (0.4135, 0.2669, 0.1191)]
-    return crystal(["Si", "O"], sites, spacegroup=152, cellpar=[4.916, 4.916, 5.405, 90, 90, 120])
+    """α-quartz, P3_221 (Levien, Prewitt and Weidner 1980, Am. Mineral. 65, 920)."""
+    sites = [(0.4697, 0, 2 / 3), (0.4135, 0.2669, 2 / 3 + 0.1191)]
+    return crystal(["Si", "O"], sites, spacegroup=154, cellpar=[4.916, 4.916, 5.405, 90, 90, 120])
 
 
 def spinel() -> Atoms:

@@ -3,38 +3,14 @@
 import subprocess
 
 import pytest
-from ase import Atoms
 
 from aiida_fuse2.core.potentials.chgnet import build, native_backend
 from aiida_fuse2.core.potentials.chgnet.build import BuildError, InstructionSet
 from aiida_fuse2.core.potentials.chgnet.native_backend import NativeChgnet
 from aiida_fuse2.worker import main
+from tests.kernels import BASELINE, CRYSTAL, need_compiler
 
-pytest.importorskip("chgnet")
-try:
-    build.find_compiler()
-except BuildError as error:
-    pytest.skip(str(error), allow_module_level=True)
-
-BASELINE = InstructionSet.BASELINE
-CRYSTAL = Atoms("Cu", cell=[2.5] * 3, pbc=True)
-
-
-@pytest.fixture(scope="module")
-def kernel():
-    """A real kernel, compiled once."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(build, "FLAGS", tuple("-O0" if flag == "-O3" else flag for flag in build.FLAGS))
-        return build._compile(build.find_compiler(), BASELINE)
-
-
-@pytest.fixture
-def compiled(monkeypatch, tmp_path, kernel):
-    """Compile nothing, and keep what was asked for; the cache is a folder that is not there yet."""
-    asked = []
-    monkeypatch.setattr(build, "_compile", lambda _, instruction_set: asked.append(instruction_set) or kernel)
-    monkeypatch.setenv(build.CACHE_VARIABLE, str(tmp_path / "cache"))
-    return asked
+need_compiler()
 
 
 @pytest.fixture

@@ -25,7 +25,36 @@ from aiida_fuse2.workchains.search import Fuse2WorkChain
 
 from .comparing import comparable, rows_of
 
-_CONTINUED: dict[str, int] = {}
+_FINISHED: dict[str, int] = {}
+
+
+SYMMETRIC = {"starts": "symmetric", "pool": {"size": 3}, "population_size": 3, "max_structures": 5}
+
+POOLS = {**SYMMETRIC, "max_structures": 7, "move_weights": {14: 1.0}, "symmetry": {"max_followups": 0}}
+"""What is not in the first generation is drawn from pools."""
+
+
+def made_once(key, make):
+    """Return a search that several tests look at; ``make`` runs it if that has not been done yet."""
+    if key not in _FINISHED:
+        _FINISHED[key] = make().pk
+    return orm.load_node(_FINISHED[key])
+
+
+def after_generation(patch, number, act):
+    """Let a search do something when it has taken over a generation; ``number`` counts them from one."""
+    original = Fuse2WorkChain._take_over
+
+    def take_over(self, *values):
+        original(self, *values)
+        if self.search_state().generation == number:
+            act(self)
+
+    patch.setattr(Fuse2WorkChain, "_take_over", take_over)
+
+
+def ask_to_stop(search):
+    search.node.base.extras.set(STOP_EXTRA, True)
 
 
 def go_on(search, **arguments):
@@ -38,19 +67,63 @@ def state_of(search):
     return SearchState.from_dict(search.outputs.state.get_dict())
 
 
-@pytest.mark.parametrize("budget", [6, pytest.param(5, marks=pytest.mark.slow)])  # of 4 + 2 + 2: 4 + 2, and 4 + 1 of 2
-def test_extended_search_equals_the_longer_one(finished, budget):
-    whole, short = finished(), finished(max_structures=budget)
-    longer = go_on(short, overrides={"settings": {"max_structures": 8}})
+@pytest.fixture
+def stopped(emt_builder):
+    """A search that was asked to stop after a generation."""
+
+    def make():
+        with pytest.MonkeyPatch.context() as patch:
+            after_generation(patch, 1, ask_to_stop)
+            return run_get_node(emt_builder(max_structures=6))[1]
+
+    return made_once("stopped", make)
+
+
+def test_stop_request_keeps_results(stopped, finished):
+    assert stopped.exit_status == 700
+    assert len(generation_records(stopped.pk)) == 1
+    assert stopped.outputs.energy.value == stopped.outputs.ranked["structures"][0]["energy"]
+    assert comparable(rows_of(stopped)) == comparable(rows_of(finished())[:4])
+
+
+def check_extended(longer, whole, searches):
+    """Check that a search that was continued equals the one that was not interrupted."""
     assert comparable(rows_of(longer)) == comparable(rows_of(whole))
     assert longer.outputs.energy.value == whole.outputs.energy.value
     assert [r["label"] for r in query.ranked(longer)] == [r["label"] for r in query.ranked(whole)]
     assert longer.outputs.history.get_array("number").tolist() == list(range(1, 9))
-    assert [s.search for s in segments(longer.pk)] == [short.pk, longer.pk]
+    assert [s.search for s in segments(longer.pk)] == [*searches, longer.pk]
     group = orm.Group.collection.get(label=GROUP_PREFIX + longer.uuid)
     labels = {row["label"] for row in rows_of(longer) if row["status"] == "converged"}
     assert len(group.nodes) == len(labels)
     assert {node.label for node in group.nodes} == labels
+
+
+@pytest.mark.slow  # the next test continues twice
+@pytest.mark.parametrize("budget", [6, 5])  # of 4 + 2 + 2: 4 + 2, and 4 + 1 of 2
+def test_extended_search_equals_the_longer_one(finished, budget):
+    whole, short = finished(), finished(max_structures=budget)
+    longer = go_on(short, overrides={"settings": {"max_structures": 8}})
+    check_extended(longer, whole, [short.pk])
+
+
+def test_crashed_search_goes_on(stopped, finished, monkeypatch):
+    """It is a longer one itself, so that the last one is the third."""
+    prepared = continuation.prepare_continuation(stopped, overrides={"settings": {"max_structures": 8}})
+    original = Fuse2WorkChain._take_over
+
+    def take_over(self, *values):
+        if self.search_state().generation == 1:
+            raise RuntimeError("out of order")
+        original(self, *values)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Fuse2WorkChain, "_take_over", take_over)
+        with pytest.raises(RuntimeError, match="out of order"):
+            run_get_node(prepared.builder)
+    crashed = query.load_search()
+    assert crashed.is_excepted
+    check_extended(go_on(crashed), finished(), [stopped.pk, crashed.pk])
 
 
 @pytest.mark.slow
@@ -75,44 +148,12 @@ def test_twice_interrupted(finished):
 
 @pytest.mark.slow
 def test_pools_go_on(emt_builder, monkeypatch):
-    arguments = {
-        "starts": "symmetric",
-        "pool": {"size": 3},
-        "population_size": 3,
-        "move_weights": {14: 1.0},
-        "max_structures": 7,
-        "symmetry": {"max_followups": 0},
-    }
-    _, whole = run_get_node(emt_builder(**arguments))
-    original = Fuse2WorkChain._take_over
-
-    def take_over(self, *values):
-        original(self, *values)
-        if self.search_state().generation == 2:
-            self.node.base.extras.set(STOP_EXTRA, True)
-
-    monkeypatch.setattr(Fuse2WorkChain, "_take_over", take_over)
-    _, stopped = run_get_node(emt_builder(**arguments))
+    _, whole = run_get_node(emt_builder(**POOLS))
+    with monkeypatch.context() as patch:
+        after_generation(patch, 2, ask_to_stop)
+        _, stopped = run_get_node(emt_builder(**POOLS))
     assert stopped.exit_status == 700
-    monkeypatch.setattr(Fuse2WorkChain, "_take_over", original)
     assert comparable(rows_of(go_on(stopped))) == comparable(rows_of(whole))
-
-
-def test_crashed_search_goes_on(emt_builder, finished, monkeypatch):
-    original = Fuse2WorkChain._take_over
-
-    def take_over(self, *values):
-        if self.search_state().generation == 1:
-            raise RuntimeError("out of order")
-        original(self, *values)
-
-    monkeypatch.setattr(Fuse2WorkChain, "_take_over", take_over)
-    with pytest.raises(RuntimeError, match="out of order"):
-        run_get_node(emt_builder())
-    crashed = query.load_search()
-    assert crashed.is_excepted
-    monkeypatch.setattr(Fuse2WorkChain, "_take_over", original)
-    assert comparable(rows_of(go_on(crashed))) == comparable(rows_of(finished()))
 
 
 @pytest.mark.slow
@@ -191,7 +232,7 @@ def test_running_search_is_not_continued_by_mistake(finished):
         continuation.prepare_continuation(running)
 
 
-# --- structures that are added ---
+# --- pools, and structures that are added ---
 
 
 @pytest.fixture
@@ -206,33 +247,56 @@ def ordered_file(tmp_path):
     return tmp_path
 
 
-def test_added_structures_enter_a_running_search(emt_builder, ordered_file, monkeypatch):
-    original = Fuse2WorkChain._take_over
+@pytest.fixture
+def pooled(emt_builder, ordered_file):
+    """A search that draws from pools of symmetric structures, to which one was added after its first generation."""
 
-    def take_over(self, *values):
-        original(self, *values)
-        if self.search_state().generation == 1:
-            added = adding.add_structures(self.node, [ordered_file])
-            assert added.kept == 1
-            assert [reason for _, reason in added.skipped] == ["wrong_composition"]
-            assert added.is_drawn
+    def add(search):
+        added = adding.add_structures(search.node, [ordered_file])
+        assert added.kept == 1
+        assert [reason for _, reason in added.skipped] == ["wrong_composition"]
+        assert added.is_drawn
 
-    monkeypatch.setattr(Fuse2WorkChain, "_take_over", take_over)
-    _, search = run_get_node(emt_builder(move_weights={14: 1.0}))
-    assert search.is_finished_ok, search.exit_message
-    provided = [row for row in rows_of(search) if row["origin"] == "provided"]
+    def make():
+        with pytest.MonkeyPatch.context() as patch:
+            after_generation(patch, 1, add)
+            return run_get_node(emt_builder(**POOLS))[1]
+
+    return made_once("pooled", make)
+
+
+def test_symmetric_starts_fill_a_pool_and_refill_it(pooled):
+    assert pooled.is_finished_ok, pooled.exit_message
+    pools = [c for c in pooled.called_descendants if isinstance(c, orm.CalcJobNode) and "pool" in c.outputs]
+    assert len(pools) >= 2
+    assert {"symmetric", "fgen"} <= set(origins(pooled))
+    added = [c for c in pooled.called if c.process_label == "add_to_pool"]
+    numbers = [node.inputs.pool_number.value for node in sorted([*pools, *added], key=lambda node: node.pk)]
+    assert numbers == list(range(len(pools) + 1))
+
+
+def test_added_structures_enter_a_running_search(pooled):
+    provided = [row for row in rows_of(pooled) if row["origin"] == "provided"]
     assert [row["spacegroup_symbol"] for row in provided] == ["I4/mmm"]
-    (file,) = added_files(search.uuid)
-    (call,) = [node for node in search.called if node.process_label == "add_to_pool"]
+    (file,) = added_files(pooled.uuid)
+    (call,) = [node for node in pooled.called if node.process_label == "add_to_pool"]
     assert call.inputs.added.uuid == file.uuid
-    assert adding.added_and_waiting(search) == []
+    assert adding.added_and_waiting(pooled) == []
 
 
-def test_added_structures_wait_for_the_continuation(first, ordered_file):
-    assert adding.add_structures(first, [ordered_file / "ordered.cif"]).kept == 1
-    assert len(adding.added_and_waiting(first)) == 1
-    longer = gone_on(first, is_added=True)
-    assert "provided" in {row["origin"] for row in rows_of(longer)}
+def test_added_structures_wait_for_the_continuation(pooled, tmp_path):
+    cubic = bulk("Cu", "fcc", a=3.75, cubic=True)
+    cubic.numbers[0] = 79
+    write(tmp_path / "cubic.cif", cubic)
+    before = added_files(pooled.uuid)
+    assert adding.add_structures(pooled, [tmp_path / "cubic.cif"]).kept == 1
+    (waiting,) = adding.added_and_waiting(pooled)
+    assert waiting.uuid not in {node.uuid for node in before}
+    longer = go_on(pooled, more=2)
+    orm.Group.collection.get(label=f"{GROUP_PREFIX}{pooled.uuid}/added").remove_nodes([waiting])
+    assert rows_of(longer)[:7] == rows_of(pooled)
+    provided = [row for row in rows_of(longer)[7:] if row["origin"] == "provided"]
+    assert [row["spacegroup_symbol"] for row in provided] == ["Pm-3m"]
     assert np.isclose(longer.outputs.energy.value, min(r["energy"] for r in query.ranked(longer)))
 
 
@@ -243,19 +307,37 @@ def test_structures_that_do_not_fit_are_refused(finished, ordered_file):
     assert added_files(search.uuid) == []
 
 
-def test_two_add_at_once(first, ordered_file, monkeypatch):
+@pytest.fixture
+def lent(finished):
+    """A factory of finished searches; what a test adds to them is taken away afterwards."""
+    made = []
+
+    def make(**settings):
+        search = finished(**settings)
+        assert added_files(search.uuid) == []
+        made.append(search)
+        return search
+
+    yield make
+    labels = [f"{GROUP_PREFIX}{search.uuid}/added" for search in made]
+    for group in orm.QueryBuilder().append(orm.Group, filters={"label": {"in": labels}}).all(flat=True):
+        orm.Group.collection.delete(group.pk)
+
+
+def test_two_add_at_once(lent, ordered_file, monkeypatch):
     """Both find nothing added yet before either writes."""
+    search = lent()
     collection = type(orm.Group.collection)
     find = collection.get_or_create
 
     def add_in_between(self, label):
         monkeypatch.setattr(collection, "get_or_create", find)
-        adding.add_structures(first, [ordered_file / "ordered.cif"])
+        adding.add_structures(search, [ordered_file / "ordered.cif"])
         return self.entity_type(label).store(), True  # as if none had been found
 
     monkeypatch.setattr(collection, "get_or_create", add_in_between)
-    adding.add_structures(first, [ordered_file / "ordered.cif"])
-    assert len(adding.added_and_waiting(first)) == 2
+    adding.add_structures(search, [ordered_file / "ordered.cif"])
+    assert len(adding.added_and_waiting(search)) == 2
 
 
 # --- branches ---
@@ -264,22 +346,15 @@ POOL_ONLY = {"starts": "fgen", "move_weights": {14: 1.0}, "max_structures": 6}
 
 
 @pytest.fixture
-def first(finished):
-    """A search that draws from the pool only; what a test adds to it is taken away afterwards."""
-    search = finished(**POOL_ONLY)
-    assert added_files(search.uuid) == []
-    yield search
-    for group in orm.QueryBuilder().append(orm.Group, filters={"label": f"{GROUP_PREFIX}{search.uuid}/added"}).all():
-        orm.Group.collection.delete(group[0].pk)
+def first(lent):
+    """A search that draws from the pool only."""
+    return lent(**POOL_ONLY)
 
 
 def gone_on(search, *, is_added, walkers=2):
     """Return a search that has gone on to 8 structures; made once for several tests."""
-    key = f"gone on, {is_added}, {walkers}"
-    if key not in _CONTINUED:
-        overrides = {"settings": {"max_structures": 8, "walkers": walkers}}
-        _CONTINUED[key] = go_on(search, overrides=overrides).pk
-    return orm.load_node(_CONTINUED[key])
+    overrides = {"settings": {"max_structures": 8, "walkers": walkers}}
+    return made_once(f"gone on, {is_added}, {walkers}", lambda: go_on(search, overrides=overrides))
 
 
 def origins(search):
@@ -400,22 +475,17 @@ def test_file_of_a_call_that_was_cut_off_still_waits(first, ordered_file, monkey
 # --- budgets ---
 
 
-def test_budget_of_cpu_time(emt_builder):
-    _, search = run_get_node(emt_builder(max_cpu_hours=1e-9))
-    assert search.is_finished_ok, search.exit_message
-    state = state_of(search)
-    assert (state.generation, state.tried) == (1, 4)
-    assert state.cpu_seconds == pytest.approx(sum(row["cpu_seconds"] for row in rows_of(search)), abs=0.01)
-
-
-def test_budget_of_wall_time(emt_builder):
+def test_budgets_of_time(emt_builder):
+    """The second search continues the first, which had no time for anything, and ends by its own budget."""
     _, search = run_get_node(emt_builder(max_wall_hours=1e-6))
     assert search.exit_status == 701
     assert search.exit_message == "max_wall_hours = 1e-06 was reached before any structure had been relaxed."
     assert not query.progress(search.pk).has_failed
     assert generation_records(search.pk) == []
-    longer = go_on(search, overrides={"settings": {"max_wall_hours": 1.0, "max_structures": 4}})
-    assert state_of(longer).tried == 4
+    longer = go_on(search, overrides={"settings": {"max_wall_hours": 1.0, "max_cpu_hours": 1e-9}})
+    state = state_of(longer)
+    assert (state.generation, state.tried) == (1, 4)
+    assert state.cpu_seconds == pytest.approx(sum(row["cpu_seconds"] for row in rows_of(longer)), abs=0.01)
 
 
 @pytest.mark.slow
@@ -435,8 +505,6 @@ def test_little_space_ends_a_search_that_goes_on_later(emt_builder, finished, mo
 
 
 # --- stopped before the first result ---
-
-SYMMETRIC = {"starts": "symmetric", "pool": {"size": 3}, "population_size": 3, "max_structures": 5}
 
 
 def stop_in_generation_0(builder, monkeypatch, *, request, submit):
@@ -482,13 +550,3 @@ def test_stop_at_once_kills_the_job_of_the_first_pool(emt_builder, worker_code, 
     assert (search.exit_status, search.exit_message) == (700, "Stopped on request after 0 structures.")
     assert [call.process_label for call in search.called] == ["begin", "GenerateCalculation"]
     assert state_of(go_on(search, code=worker_code)).tried == 5
-
-
-def test_stop_before_anything_is_done(emt_builder, monkeypatch):
-    def begin_and_ask(**inputs):
-        query.ask_to_stop(query.load_search())
-        return begin(**inputs)
-
-    monkeypatch.setattr("aiida_fuse2.workchains.search.begin", begin_and_ask)
-    _, search = run_get_node(emt_builder())
-    assert (search.exit_status, search.exit_message) == (700, "Stopped on request after 0 structures.")

@@ -47,14 +47,23 @@ def runs_builder(emt_builder):
     return build
 
 
+PROVIDED = {"starts": "provided", "max_structures": 4, "population_size": 2}
+
+
+@cache
+def starts():
+    """The ordered crystal, and a structure that does not fit."""
+    return [ordered(), orm.StructureData(ase=bulk("Cu", "fcc", a=3.6, cubic=True)).store()]
+
+
 @pytest.fixture
 def finished(runs_builder):
-    """Finished runs of one generation; made once for several tests."""
+    """Finished runs of two generations from given structures; made once for several tests."""
 
-    def make(**arguments):
-        key = repr(sorted(arguments.items()))
+    def make(*, runs=2, **arguments):
+        key = repr((runs, sorted(arguments.items())))
         if key not in _FINISHED:
-            _, node = run_get_node(runs_builder(**{"max_structures": 4, **arguments}))
+            _, node = run_get_node(runs_builder(runs=runs, structures=starts(), **PROVIDED, **arguments))
             _FINISHED[key] = node.pk
         return orm.load_node(_FINISHED[key])
 
@@ -71,7 +80,7 @@ def test_outputs(finished):
     assert set(runs.outputs) == {"structure", "energy", "summary"}
     energies = [search.outputs.energy.value for search in searches(runs)]
     summary = runs.outputs.summary.get_dict()
-    assert len(energies) == 3
+    assert len(energies) == 2
     assert runs.outputs.energy.value == min(energies) == summary["lowest"]["energy"]
     first = summary["lowest"]["run"]
     assert runs.outputs.structure.uuid == searches(runs)[first].outputs.structure.uuid
@@ -110,9 +119,25 @@ def test_settings_of_a_run_have_their_provenance(finished):
     assert compared.inputs.structure_01.uuid == searches(runs)[1].outputs.structure.uuid
 
 
+def test_provided_structures_start_every_run(finished):
+    runs = finished()
+    pool = runs.inputs.search.pool
+    summary = pool.creator.outputs.summary
+    assert summary["kept"] == 1
+    assert summary["rejected"] == [["s00001", "wrong_composition"]]
+    assert pool.creator.inputs.s00000.uuid == starts()[0].uuid
+    for search in searches(runs):
+        assert search.is_finished_ok, search.exit_message
+        rows = rows_of(search)
+        assert [row["origin"] for row in rows[:2]] == ["provided", "fgen"]
+        assert rows[0]["spacegroup_symbol"] == "Pm-3m"
+        assert {row["move"] for row in rows[2:]} <= {"", *map(str, range(1, 15))}
+        assert "rattle" in {row["origin"] for row in rows[2:]}  # the symmetric start is rattled
+
+
 @pytest.mark.slow
 def test_run_equals_the_single_search_with_its_seed(finished, emt_builder):
-    _, single = run_get_node(emt_builder(max_structures=4, seed=SEED + 1, structures=[ordered()]))
+    _, single = run_get_node(emt_builder(seed=SEED + 1, structures=starts(), **PROVIDED))
     second = searches(finished())[1]
     assert comparable(rows_of(second)) == comparable(rows_of(single))
     assert second.inputs.settings.get_dict() == single.inputs.settings.get_dict()
@@ -120,7 +145,7 @@ def test_run_equals_the_single_search_with_its_seed(finished, emt_builder):
 
 @pytest.mark.slow
 def test_number_at_a_time_changes_nothing(finished):
-    together, in_turn = finished(), finished(concurrent=1)
+    together, in_turn = finished(runs=3), finished(runs=3, concurrent=1)
     assert in_turn.outputs.summary.get_dict() == together.outputs.summary.get_dict()
     for a, b in zip(searches(together), searches(in_turn), strict=True):
         assert comparable(rows_of(a)) == comparable(rows_of(b))
@@ -132,11 +157,11 @@ def life(search):
 
 @pytest.mark.slow
 def test_at_most_as_many_at_a_time(finished):
-    first, second, third = searches(finished(concurrent=1))
+    first, second, third = searches(finished(runs=3, concurrent=1))
     assert life(first)[1] < life(second)[0]
     assert life(second)[1] < life(third)[0]
-    begun = [search.ctime for search in searches(finished())]
-    assert max(begun) < min(search.mtime for search in searches(finished()))
+    begun = [search.ctime for search in searches(finished(runs=3))]
+    assert max(begun) < min(search.mtime for search in searches(finished(runs=3)))
 
 
 @pytest.mark.slow
@@ -151,7 +176,7 @@ def test_next_run_begins_when_one_has_ended(runs_builder):
 
 @pytest.mark.slow
 def test_one_run(finished):
-    runs = finished(runs=1, max_structures=4)
+    runs = finished(runs=1)
     assert runs.is_finished_ok
     summary = runs.outputs.summary.get_dict()
     assert (summary["spread"], summary["standard_deviation"], summary["hits"]) == (0, None, 1)

@@ -166,7 +166,7 @@ def test_stop_after_the_end_of_all_changes_nothing(make, search):
 
 
 def test_failed_run_does_not_spoil_the_others(make, search, finished):
-    other = finished(seed=2, max_structures=4)
+    other = finished()
     process = make(runs=3)
     process.submit_searches()
     end_run(process, 0, outputs=search)

@@ -1,4 +1,4 @@
-"""The search WorkChain, run in this process with EMT: outputs, provenance, failures, repeatability."""
+"""The search WorkChain, run in this process with EMT: outputs, provenance, repeatability."""
 
 from __future__ import annotations
 
@@ -16,9 +16,7 @@ from aiida_fuse2.io.trials import to_extxyz, trials_from_text
 from aiida_fuse2.parsers.relax import EXTRAS_KEY
 from aiida_fuse2.query.chain import generation_records
 from aiida_fuse2.query.links import GROUP_PREFIX
-from aiida_fuse2.query.stopping import STOP_EXTRA, STOP_NOW
 from aiida_fuse2.query.structures import find_structures
-from aiida_fuse2.workchains.search import Fuse2WorkChain
 
 from .comparing import comparable, rows_of
 
@@ -81,6 +79,7 @@ def test_state_follows_from_state(finished):
         assert orm.load_node(later.state).creator.inputs.state.uuid == earlier.state
 
 
+@pytest.mark.slow  # `test_targets.py` compares two of a seed too
 def test_same_seed_same_search(finished):
     again = finished(max_structures=6)
     assert comparable(rows_of(again)) == comparable(rows_of(finished())[:6])
@@ -140,85 +139,3 @@ def test_work_folders_are_removed(finished):
     for job in finished().called_descendants:
         if isinstance(job, orm.CalcJobNode):
             assert job.outputs.remote_folder.is_empty
-
-
-def test_symmetric_starts_fill_a_pool_and_refill_it(finished):
-    search = finished(starts="symmetric", pool={"size": 3}, population_size=3, move_weights={14: 1.0})
-    assert search.is_finished_ok, search.exit_message
-    pools = [c for c in search.called_descendants if isinstance(c, orm.CalcJobNode) and "pool" in c.outputs]
-    assert len(pools) >= 2
-    assert [p.inputs.pool_number.value for p in pools] == list(range(len(pools)))
-    origins = {row["origin"] for row in rows_of(search)}
-    assert {"symmetric", "fgen"} <= origins
-
-
-def test_provided_structures_start_the_search(emt_builder):
-    from ase.build import bulk
-
-    ordered = bulk("Cu", "fcc", a=3.7, cubic=True)
-    ordered.numbers[0] = 79
-    wrong = bulk("Cu", "fcc", a=3.6, cubic=True)
-    structures = [orm.StructureData(ase=ordered).store(), orm.StructureData(ase=wrong).store()]
-    builder = emt_builder(structures=structures, starts="provided", max_structures=4, population_size=2)
-    summary = builder.pool.creator.outputs.summary
-    assert summary["kept"] == 1
-    assert summary["rejected"] == [["s00001", "wrong_composition"]]
-    assert builder.pool.creator.inputs.s00000.uuid == structures[0].uuid
-    _, search = run_get_node(builder)
-    assert search.is_finished_ok, search.exit_message
-    rows = rows_of(search)
-    assert [row["origin"] for row in rows[:2]] == ["provided", "fgen"]
-    assert rows[0]["spacegroup_symbol"] == "Pm-3m"
-    assert {row["move"] for row in rows[2:]} <= {"", *map(str, range(1, 15))}
-    assert "rattle" in {row["origin"] for row in rows[2:]}  # the symmetric start is rattled
-
-
-def test_stop_request_keeps_results(emt_builder, monkeypatch):
-    asked = {"n": 0}
-    original = Fuse2WorkChain._take_over
-
-    def take_over(self, *arguments):
-        original(self, *arguments)
-        asked["n"] += 1
-        if asked["n"] == 2:
-            self.node.base.extras.set(STOP_EXTRA, True)
-
-    monkeypatch.setattr(Fuse2WorkChain, "_take_over", take_over)
-    _, search = run_get_node(emt_builder())
-    assert search.exit_status == 700
-    assert len(generation_records(search.pk)) == 2
-    assert search.outputs.energy.value == search.outputs.ranked["structures"][0]["energy"]
-
-
-def test_stop_at_once_leaves_the_generation_out(emt_builder, monkeypatch):
-    original = Fuse2WorkChain.submit_relaxation
-    stopped = []
-
-    def submit(self, *arguments):
-        state = self.search_state()
-        if state.generation > 0:  # not each has a structure to relax: all may be known before
-            stopped.append(state)
-            self.node.base.extras.set(STOP_EXTRA, STOP_NOW)
-            monkeypatch.setattr("aiida_fuse2.workchains.generation.results_of", lambda _: {})  # as of a killed job
-        return original(self, *arguments)
-
-    monkeypatch.setattr(Fuse2WorkChain, "submit_relaxation", submit)
-    _, search = run_get_node(emt_builder())
-    assert search.exit_status == 700
-    assert len(generation_records(search.pk)) == stopped[0].generation
-    assert SearchState.from_dict(search.outputs.state.get_dict()) == stopped[0]
-
-
-def test_failed_relaxations_are_counted_not_fatal(emt_builder):
-    _, search = run_get_node(emt_builder(relax={"max_steps": 1, "fmax": 1e-9}, max_structures=4))
-    assert search.exit_status == 401
-    assert SearchState.from_dict(search.outputs.state.get_dict()).failures == {"step_limit": 4}
-    assert search.outputs.ranked["structures"] == []
-    assert "structure" not in search.outputs
-
-
-def test_broken_worker_ends_the_search_with_its_words(emt_builder):
-    _, search = run_get_node(emt_builder(relax={"calculator": "no.such.Thing"}))
-    assert search.exit_status == 301
-    assert "no.such" in search.exit_message
-    assert "no such module" in search.exit_message

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 from aiida import orm
+from aiida.common.links import LinkType
 from aiida.engine import run_get_node
 from aiida.engine.utils import instantiate_process
 from aiida.manage import get_manager
@@ -26,6 +27,7 @@ from aiida_fuse2.query.structures import explored_structures
 from aiida_fuse2.query.targets import search_targets
 from aiida_fuse2.report.collect import collect, search_figures
 from aiida_fuse2.tiers import SingleTier, TierChoice, TierResult, build_tiers, registry
+from aiida_fuse2.workchains.job_outputs import link_structures, structures_of
 from aiida_fuse2.workchains.relax import RelaxTiersWorkChain
 from aiida_fuse2.workchains.search import Fuse2WorkChain
 from tests.conftest import emt_overrides
@@ -87,6 +89,8 @@ def test_two_tiers_give_what_the_job_of_one_gives(build, trials):
         assert row["evaluations"] == pair["evaluations"] + ase["evaluations"]
         assert row["cpu_seconds"] == pytest.approx(pair["cpu_seconds"] + ase["cpu_seconds"])
     assert sorted(node.outputs.structures) == list(rows)
+    returned = node.base.links.get_outgoing(link_type=LinkType.RETURN).all_link_labels()
+    assert sorted(returned) == ["relaxed", "results", *(f"structures__{name}" for name in rows)]
     for name, structure in node.outputs.structures.items():
         assert structure.label == name
         assert structure.base.extras.get("fuse2")["tier"] == "ase"
@@ -101,6 +105,18 @@ def test_two_tiers_give_what_the_job_of_one_gives(build, trials):
     assert begun[label(1)].info["parent"] == "p"
     last = {f.info["label"]: f for f in from_extxyz(node.outputs.relaxed.get_content())}
     assert last[label(2)].cell.array == pytest.approx(node.outputs.structures[label(2)].get_ase().cell.array, abs=1e-6)
+
+
+def test_a_step_that_runs_twice_links_no_structure_twice(aiida_profile):
+    process = orm.WorkChainNode().store()
+    structures = {label(i): orm.StructureData(ase=bulk("Cu", a=3.6 + i)).store() for i in range(3)}
+    link_structures(process, {label(1): structures[label(1)]})
+    link_structures(process, structures)
+    links = process.base.links.get_outgoing().all()
+    assert sorted(link.link_label for link in links) == [f"structures__{name}" for name in structures]
+    assert {link.link_type for link in links} == {LinkType.RETURN}
+    assert structures_of([process]) == structures
+    link_structures(process, {})
 
 
 @pytest.mark.slow

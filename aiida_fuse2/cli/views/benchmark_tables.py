@@ -10,6 +10,7 @@ from .tables import counts_text, plain_table
 if TYPE_CHECKING:
     from rich.table import Table
 
+    from aiida_fuse2.benchmarks.csp_report import CspReport
     from aiida_fuse2.benchmarks.relaxation_report import MethodFigures
     from aiida_fuse2.benchmarks.search_report import SearchReport
     from aiida_fuse2.benchmarks.statistics import Estimate
@@ -130,4 +131,83 @@ def success_table(report: SearchReport) -> Table:
             f"{s.successes} of {s.searches}",
             _estimate(s.success, ".2f"),
         )
+    return table
+
+
+def csp_table(report: CspReport) -> Table:
+    """Return how many known space groups and structures each setting found, of all entries and by category."""
+    from aiida_fuse2.benchmarks.csp_report import TOP
+
+    has_structures = any(f.structures for f in report.figures)
+    matched = (("structure,\nlowest", True), (f"structure,\nlowest {TOP}", True)) if has_structures else ()
+    table = plain_table(
+        (
+            ("setting", False),
+            ("category", False),
+            ("entries", True),
+            ("space group,\nlowest", True),
+            (f"space group,\nlowest {TOP}", True),
+            *matched,
+            ("CPU s,\nmean", True),
+            (f"causes of misses,\nlowest {TOP}", False),
+        )
+    )
+    setting = None
+    for f in report.figures:
+        table.add_row(
+            f.setting if f.setting != setting else "",
+            f.category,
+            str(f.entries),
+            _percent(f.first),
+            _percent(f.top),
+            *((_percent(f.matched_first), _percent(f.matched_top)) if has_structures else ()),
+            _number(f.cpu_seconds, ".1f"),
+            counts_text({str(cause): number for cause, number in f.missed.items()}),
+        )
+        setting = f.setting
+    return table
+
+
+def _percent(estimate: Estimate | None) -> str:
+    """Return a rate with its interval in percent: ``50 (12 to 88)``."""
+    if estimate is None or estimate.low is None or estimate.high is None:
+        return NOTHING
+    return f"{100 * estimate.value:.0f} ({100 * estimate.low:.0f} to {100 * estimate.high:.0f})"
+
+
+def misses_table(report: CspReport) -> Table:
+    """Return each search whose lowest structure is not of the known space group, with the causes."""
+    from aiida_fuse2.benchmarks.csp_report import TOP
+
+    table = plain_table(
+        (
+            ("setting", False),
+            ("entry", False),
+            ("composition", False),
+            ("space\ngroup", True),
+            ("lowest\nfound", True),
+            ("type of the lowest", False),
+            ("place", True),
+            ("above lowest\nmeV/atom", True),
+            ("cause,\nlowest", False),
+            (f"cause,\nlowest {TOP}", False),
+        )
+    )
+    setting = None
+    for p in report.predictions:
+        if p.missed_first is None:
+            continue
+        table.add_row(
+            p.setting if p.setting != setting else "",
+            p.key,
+            p.composition,
+            str(p.spacegroup),
+            _number(p.lowest_spacegroup, "d"),
+            p.lowest_type or NOTHING,
+            _number(p.rank, "d"),
+            _number(p.above, ".1f"),
+            p.missed_first,
+            p.missed or "",
+        )
+        setting = p.setting
     return table

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -119,12 +120,16 @@ RUNS_COLUMN = "in runs"
 TARGETS_COLUMN = "target"
 """Title of the column that only a table with targets has."""
 
+TYPE_COLUMN = "type"
+"""Title of the column that only a table of a search with a library of prototypes has."""
+
 _COLUMNS: tuple[tuple[str, Literal["left", "right"]], ...] = (
     ("", "right"),
     ("E\neV/atom", "right"),
     ("ΔE\nmeV/atom", "right"),
     ("space group", "left"),
     ("tight", "left"),
+    (TYPE_COLUMN, "left"),
     ("atoms", "right"),
     ("Z", "right"),
     ("V/atom\nÅ³", "right"),
@@ -143,25 +148,31 @@ class _Layout:
 
     Attributes:
         left_out: titles of columns that are not shown.
-        short_origin: whether moves are given by number only.
+        short: whether moves are given by number only, and types by name only.
         margin: least difference between the width of a column of numbers and that of its title.
     """
 
     left_out: frozenset[str] = frozenset()
-    short_origin: bool = False
+    short: bool = False
     margin: int = 1
 
 
 _LAYOUTS = (
     _Layout(),
     _Layout(left_out=frozenset({"label"})),
-    _Layout(left_out=frozenset({"label"}), short_origin=True),
-    _Layout(left_out=frozenset({"label", "tight"}), short_origin=True),
-    _Layout(left_out=frozenset({"label", "tight"}), short_origin=True, margin=0),
-    _Layout(left_out=frozenset({"label", "tight", "origin"}), margin=0),
-    _Layout(left_out=frozenset({"label", "tight", "origin", "Z"}), margin=0),
+    _Layout(left_out=frozenset({"label"}), short=True),
+    _Layout(left_out=frozenset({"label", "tight"}), short=True),
+    _Layout(left_out=frozenset({"label", "tight"}), short=True, margin=0),
+    _Layout(left_out=frozenset({"label", "tight", "origin"}), short=True, margin=0),
+    _Layout(left_out=frozenset({"label", "tight", "origin", "Z"}), short=True, margin=0),
+    _Layout(left_out=frozenset({"label", "tight", "origin", "Z", TYPE_COLUMN}), margin=0),
 )
 """Layouts from wide to narrow; the tight space group is omitted before the loose one, which matters more."""
+
+
+def type_text(name: str, *, short: bool) -> str:
+    """Return the structure type for a table; short, without its compound and what it is a distortion of."""
+    return re.sub(r" \([^()]*\)(, distorted .*)?$", "", name) if short else name
 
 
 def ranked_table(rows: Sequence[Mapping[str, Any]], limit: int, *, width: int) -> Table:
@@ -182,7 +193,7 @@ def ranked_table(rows: Sequence[Mapping[str, Any]], limit: int, *, width: int) -
 
 def _table(rows: Sequence[Mapping[str, Any]], layout: _Layout) -> Table:
     table = Table(box=None, pad_edge=False, header_style="bold")
-    optional = {RUNS_COLUMN: "runs", TARGETS_COLUMN: "targets"}
+    optional = {RUNS_COLUMN: "runs", TARGETS_COLUMN: "targets", TYPE_COLUMN: "type"}
     hidden = layout.left_out | {title for title, key in optional.items() if not any(row.get(key) for row in rows)}
     for title, justify in _COLUMNS:
         if title not in hidden:
@@ -190,7 +201,7 @@ def _table(rows: Sequence[Mapping[str, Any]], layout: _Layout) -> Table:
             least = _width(title) + layout.margin if number else None
             table.add_column(title, justify=justify, no_wrap=number, min_width=least)
     for row in rows:
-        cells = zip(_COLUMNS, _cells(row, short_origin=layout.short_origin), strict=True)
+        cells = zip(_COLUMNS, _cells(row, short=layout.short), strict=True)
         table.add_row(*(cell for (title, _), cell in cells if title not in hidden))
     return table
 
@@ -199,20 +210,21 @@ def _width(title: str) -> int:
     return max(len(line) for line in title.split("\n"))
 
 
-def _cells(row: Mapping[str, Any], *, short_origin: bool) -> tuple[str, ...]:
+def _cells(row: Mapping[str, Any], *, short: bool) -> tuple[str, ...]:
     return (
         str(row["rank"]),
         f"{row['energy']:.4f}",
         f"{1000 * row['delta']:.1f}",
         spacegroup_text(row["spacegroup_symbol_loose"], row["spacegroup_loose"]),
         spacegroup_text(row["spacegroup_symbol"], row["spacegroup"]),
+        type_text(row.get("type") or "", short=short),
         str(row["n_atoms"]),
         str(row["z"]),
         f"{row['volume'] / row['n_atoms']:.2f}",
         str(row["found"]),
         ", ".join(row.get("targets", ())),
         numbers_text(row.get("runs", ())),
-        origin_text(row, short=short_origin),
+        origin_text(row, short=short),
         row["label"],
         str(row["pk"]),
     )

@@ -23,7 +23,7 @@ from aiida_fuse2.core.prototypes.encyclopedia import CITATION
 from aiida_fuse2.core.prototypes.library import Prototype
 from aiida_fuse2.core.prototypes.naming import type_displacement
 from aiida_fuse2.core.relaxers import evaluator_of, potential_energy
-from aiida_fuse2.core.settings import PROTOTYPES
+from aiida_fuse2.core.settings import PROTOTYPES, RelaxSettings
 
 from .base import PROTOTYPE, SCORE, PieceResult, PoolContext, PoolGenerator
 
@@ -138,28 +138,45 @@ class Prototypes(PoolGenerator):
 def _screened(decoration: Decoration, pool: PoolContext) -> Atoms:
     """Return a decoration in the best of its volumes; without a potential, in that of its covalent spheres.
 
+    The middle volume is tried first, then larger and smaller ones as long as the energy falls.
+
     Raises:
-        RelaxationError: the reason at the largest volume, if no volume has an energy.
+        RelaxationError: the reason at the last volume, if none has an energy.
     """
     start = decoration.atoms()
     if pool.tier is None:
         return _described(start, decoration, decoration.distance)
-    evaluator = evaluator_of(pool.tier)
+    scales = sorted(pool.settings.prototypes.scales)
+    middle = len(scales) // 2
     best: tuple[float, Atoms] | None = None
-    for scale in sorted(pool.settings.prototypes.scales):
-        atoms = start.copy()
-        atoms.set_cell(start.cell.array * scale, scale_atoms=True)
-        try:
-            energy = potential_energy(atoms, evaluator, pool.tier)
-        except RelaxationError as error:
-            failure = error
-            continue
-        enthalpy = (energy + pool.tier.pressure * units.GPa * atoms.get_volume()) / len(atoms)
-        if best is None or enthalpy < best[0]:
+    failure: RelaxationError | None = None
+    for way in (range(middle, len(scales)), range(middle - 1, -1, -1)):
+        for index in way:
+            atoms = start.copy()
+            atoms.set_cell(start.cell.array * scales[index], scale_atoms=True)
+            try:
+                enthalpy = _enthalpy(atoms, pool.tier)
+            except RelaxationError as error:
+                failure = error
+                if best is None:
+                    continue
+                break
+            if best is not None and enthalpy >= best[0]:
+                break
             best = enthalpy, atoms
     if best is None:
-        raise failure
+        raise failure or RelaxationError("no_volume")
     return _described(best[1], decoration, best[0])
+
+
+def _enthalpy(atoms: Atoms, tier: RelaxSettings) -> float:
+    """Return the enthalpy of a structure as it is, eV/atom.
+
+    Raises:
+        RelaxationError: if it cannot be computed.
+    """
+    energy = potential_energy(atoms, evaluator_of(tier), tier)
+    return (energy + tier.pressure * units.GPa * atoms.get_volume()) / len(atoms)
 
 
 def _described(atoms: Atoms, decoration: Decoration, score: float) -> Atoms:

@@ -85,8 +85,9 @@ class TypeIndex:
         """
         found = {symprec: self._candidates(atoms, symprec) for symprec in (*SYMPRECS, *PARENT_SYMPRECS)}
         own = _first_match(atoms, (found[symprec] for symprec in SYMPRECS))
-        parent = _first_match(atoms, (found[symprec] for symprec in PARENT_SYMPRECS))
-        if own is not None and parent is not None and parent is not own:
+        groups = (found[symprec] for symprec in PARENT_SYMPRECS)
+        parent = _first_match(atoms, (group for group in groups if own not in group))
+        if own is not None and parent is not None:
             return TypeName(f"{own.title}, distorted {parent.name}", own.key)
         matched = own if own is not None else parent
         if matched is not None:

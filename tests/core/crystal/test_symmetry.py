@@ -25,7 +25,7 @@ SYMPREC = 0.01
     [
         (perovskite(), 221, "Pm-3m"),
         (garnet(), 230, "Ia-3d"),
-        (quartz(), 152, "P3_121"),
+        (quartz(), 154, "P3_221"),
         (ruddlesden_popper(), 139, "I4/mmm"),
     ],
 )

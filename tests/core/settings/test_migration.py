@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from aiida_fuse2.core.errors import InputError
-from aiida_fuse2.core.settings import RelaxSettings, SearchSettings, parse_settings
+from aiida_fuse2.core.settings import RelaxSettings, SearchSettings, parse_settings, stored_starts
 from aiida_fuse2.core.settings.migration import STEPS, VERSION, migrated
 from aiida_fuse2.protocols import completed_relax_settings, completed_settings, protocol_inputs
 
@@ -34,6 +34,18 @@ def test_settings_of_a_relaxation():
     values = stored("relax", prerelax={"enabled": True, "pressure": 1.0}, fmax=0.03)
     settings = parse_settings(RelaxSettings, completed_relax_settings(values))
     assert (settings.version, settings.fmax) == (VERSION, 0.03)
+
+
+@pytest.mark.parametrize("version", [{}, {"version": 2}])
+def test_the_generator_of_earlier_versions_has_all_shares(version):
+    values = stored("search", composition="SrTiO3", generator="gnoa", **version)
+    del values["starts"]
+    completed = completed_settings(values)
+    assert completed["starts"] == {"gnoa": 1}  # not those of the protocol, too
+    assert parse_settings(SearchSettings, completed).starts == {"gnoa": 1.0}
+    assert stored_starts(values) == {"gnoa": 1.0}
+    with pytest.raises(InputError, match=r"settings\.starts"):
+        parse_settings(SearchSettings, completed_settings({**values, "generator": ["gnoa"]}))
 
 
 def test_a_setting_that_a_version_did_not_know_has_its_default():

@@ -13,10 +13,9 @@ import time
 from pathlib import Path
 
 import pytest
-from ase import Atoms
 
 from aiida_fuse2.core.potentials.chgnet import build, kernel_cache, native_backend
-from aiida_fuse2.core.potentials.chgnet.build import BuildError, InstructionSet
+from aiida_fuse2.core.potentials.chgnet.build import BuildError
 from aiida_fuse2.core.potentials.chgnet.native_backend import NativeChgnet
 from aiida_fuse2.core.relaxers import make_evaluator
 from aiida_fuse2.core.settings import RelaxSettings, parse_settings
@@ -24,29 +23,15 @@ from aiida_fuse2.io.names import JOB_FILE, RESULTS_FILE, SOFTWARE_FILE, TRIALS_F
 from aiida_fuse2.io.trials import trials_to_text
 from aiida_fuse2.protocols import protocol_inputs
 from aiida_fuse2.worker import main
+from tests.kernels import BASELINE, CRYSTAL, need_compiler
 from tests.trials import make_trial
 
 from .agreement import evaluate
 
-pytest.importorskip("chgnet")
-try:
-    build.find_compiler()
-except BuildError as error:
-    pytest.skip(str(error), allow_module_level=True)
+need_compiler()
 
-BASELINE = InstructionSet.BASELINE
 STRANGER = 54321
 """A user who is not there."""
-
-CRYSTAL = Atoms("Cu", cell=[2.5] * 3, pbc=True)
-
-
-@pytest.fixture(scope="session")
-def kernel():
-    """A real kernel, compiled once."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(build, "FLAGS", tuple("-O0" if flag == "-O3" else flag for flag in build.FLAGS))
-        return build._compile(build.find_compiler(), BASELINE)
 
 
 @pytest.fixture
@@ -56,14 +41,6 @@ def cache(monkeypatch, tmp_path):
     monkeypatch.setattr(native_backend, "best_instruction_set", lambda: BASELINE)
     monkeypatch.setattr("aiida_fuse2.core.relaxers.calculators.best_instruction_set", lambda: BASELINE)
     return tmp_path / "cache"
-
-
-@pytest.fixture
-def builds(monkeypatch, kernel):
-    """Compile nothing, and count how often it was asked for."""
-    asked = []
-    monkeypatch.setattr(build, "_compile", lambda *_: asked.append(1) or kernel)
-    return asked
 
 
 def planted(folder, marker):
@@ -143,23 +120,23 @@ DAMAGES = (
 
 
 @pytest.mark.parametrize("damage", DAMAGES)
-def test_a_kernel_that_is_not_as_it_was_written_is_built_again(damage, cache, builds, caplog):
+def test_a_kernel_that_is_not_as_it_was_written_is_built_again(damage, cache, compiled, caplog):
     path = build.library(BASELINE)
     damage(path)
     assert build.library_problem() is not None
     model = NativeChgnet("0.3.0")
     assert -5 < evaluate(model, CRYSTAL).energy < -2
-    assert len(builds) == 2
+    assert len(compiled) == 2
     assert "it is built again" in caplog.text
     assert path.is_file()
     assert not path.is_symlink()
     assert path.stat().st_mode & 0o777 == 0o600
     assert build.library_problem() is None
     NativeChgnet("0.3.0")
-    assert len(builds) == 2
+    assert len(compiled) == 2
 
 
-def test_planted_code_does_not_run(cache, builds, tmp_path):
+def test_planted_code_does_not_run(cache, compiled, tmp_path):
     path = build.library(BASELINE)
     path.write_bytes(planted(tmp_path, tmp_path / "ran"))
     NativeChgnet("0.3.0")
@@ -167,14 +144,14 @@ def test_planted_code_does_not_run(cache, builds, tmp_path):
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files away")
-def test_a_kernel_of_somebody_else_is_built_again(cache, builds, tmp_path):
+def test_a_kernel_of_somebody_else_is_built_again(cache, compiled, tmp_path):
     path = build.library(BASELINE)
     code = planted(tmp_path, tmp_path / "ran")
     path.write_bytes(code + hashlib.sha256(code).digest())
     os.chown(path, STRANGER, STRANGER)
     NativeChgnet("0.3.0")
     assert not (tmp_path / "ran").exists()
-    assert len(builds) == 2
+    assert len(compiled) == 2
     assert path.stat().st_uid == os.geteuid()
 
 
@@ -200,12 +177,12 @@ def a_file(folder, monkeypatch):
 
 
 @pytest.mark.parametrize("spoil", [written_by_others, written_by_the_group, of_somebody_else, a_file])
-def test_a_folder_that_is_not_the_users_own_is_not_used(spoil, cache, builds, monkeypatch, caplog):
+def test_a_folder_that_is_not_the_users_own_is_not_used(spoil, cache, compiled, monkeypatch, caplog):
     build.library(BASELINE)
     expected = spoil(cache, monkeypatch)
     with pytest.raises(BuildError, match=expected):
         NativeChgnet("0.3.0")
-    assert len(builds) == 1
+    assert len(compiled) == 1
     assert build.library_problem() is not None
     settings = parse_settings(RelaxSettings, protocol_inputs("fast", {})["relax"]["settings"])
     assert make_evaluator(settings).name == "chgnet 0.3.0 torch"
@@ -213,7 +190,7 @@ def test_a_folder_that_is_not_the_users_own_is_not_used(spoil, cache, builds, mo
 
 
 @pytest.mark.parametrize("spoil", [empty, cut, garbage])
-def test_a_kernel_in_use_does_not_change_with_its_file(spoil, cache, builds):
+def test_a_kernel_in_use_does_not_change_with_its_file(spoil, cache, compiled):
     model = NativeChgnet("0.3.0")
     before = evaluate(model, CRYSTAL).energy
     spoil(build.library(BASELINE))
@@ -221,7 +198,7 @@ def test_a_kernel_in_use_does_not_change_with_its_file(spoil, cache, builds):
     assert evaluate(model, CRYSTAL).energy == before  # and not a bus error
 
 
-def test_two_kernels_in_one_process_are_two(cache, builds, kernel, monkeypatch):
+def test_two_kernels_in_one_process_are_two(cache, compiled, kernel, monkeypatch):
     first = native_backend.load_kernel(BASELINE)
     assert native_backend.load_kernel(BASELINE) is first
     monkeypatch.setattr(build, "_compile", lambda *_: kernel + b"\0")
@@ -229,7 +206,7 @@ def test_two_kernels_in_one_process_are_two(cache, builds, kernel, monkeypatch):
     assert native_backend.load_kernel(BASELINE)._handle != first._handle
 
 
-def test_without_memory_files(cache, builds, monkeypatch):
+def test_without_memory_files(cache, compiled, monkeypatch):
     native_backend._load.cache_clear()
     monkeypatch.delattr(os, "memfd_create")
     assert evaluate(NativeChgnet("0.3.0"), CRYSTAL).energy < 0
@@ -241,14 +218,14 @@ def test_a_library_that_does_not_load(cache, monkeypatch):
         NativeChgnet("0.3.0")
 
 
-def test_other_c_library_is_another_kernel(cache, builds, monkeypatch):
+def test_other_c_library_is_another_kernel(cache, compiled, monkeypatch):
     build.library(BASELINE)
     monkeypatch.setattr(build, "_c_library", lambda: ["glibc 2.17"])
     build.library(BASELINE)
-    assert len(builds) == len(list(cache.iterdir())) == 2
+    assert len(compiled) == len(list(cache.iterdir())) == 2
 
 
-def test_disk_that_fills_up(cache, builds, monkeypatch):
+def test_disk_that_fills_up(cache, compiled, monkeypatch):
     def full(_):
         raise OSError(28, "No space left on device")
 
@@ -258,7 +235,7 @@ def test_disk_that_fills_up(cache, builds, monkeypatch):
     assert list(cache.iterdir()) == []
 
 
-def test_what_a_killed_process_left_is_removed(cache, builds):
+def test_what_a_killed_process_left_is_removed(cache, compiled):
     path = build.library(BASELINE)
     (cache / f".{path.name}.0123").write_bytes(b"unfinished")
     path.unlink()
@@ -359,15 +336,15 @@ def test_a_compiler_that_makes_nothing(cache, monkeypatch):
         build.library(BASELINE)
 
 
-def test_waiting_has_an_end(cache, builds, monkeypatch):
+def test_waiting_has_an_end(cache, compiled, monkeypatch):
     monkeypatch.setattr(kernel_cache, "LONGEST_WAIT", 0)
     busy = pytest.raises(BuildError, match="another process has been building")
     with kernel_cache.opened(cache) as place, kernel_cache.alone(place), busy:
         build.library(BASELINE)
-    assert builds == []
+    assert compiled == []
 
 
-def test_results_and_log_say_that_there_is_no_kernel(cache, builds, tmp_path, monkeypatch, capsys):
+def test_results_and_log_say_that_there_is_no_kernel(cache, compiled, tmp_path, monkeypatch, capsys):
     cache.mkdir()
     cache.chmod(0o777)
     settings = protocol_inputs("fast", {})["relax"]["settings"] | {"max_steps": 1}

@@ -12,9 +12,9 @@ from .agreement import MODELS, case, evaluate, stock
 torch = pytest.importorskip("torch")
 pytest.importorskip("chgnet")
 
-STEP = 1e-6
+STEP = 1e-7
 """Displacement and strain of numerical derivatives in float64, Å and 1; where atoms clash, the force changes by a
-fiftieth within 1e-4 Å."""
+twentieth within 1e-5 Å."""
 
 NUMERICAL_TOLERANCE = 1e-5
 """Of numerical derivatives, relative to the largest one."""

@@ -1,0 +1,69 @@
+"""``aiida-fuse2 benchmark csp``: tables, going on, and bad input; and searches with several generators."""
+
+import json
+
+import pytest
+from ase.io import write
+
+from aiida_fuse2.benchmarks.results import ResultsFile, SearchRow
+from tests.benchmarks.rows import entries_file, layered, library_file
+from tests.conftest import EMT
+
+EMT_OPTIONS = [f"--set=relax.settings.{key}={value}" for key, value in EMT.items() if key != "processes"]
+SMALL = ["--set=settings.population_size=3", "--set=settings.max_structures=3"]
+
+
+@pytest.fixture
+def arguments(tmp_path):
+    lines = ("x-1,CuAu,2,123,ordered", "x-2,Cu3Au,4,221,ordered", "x-3,Cu3Au,32,139,large")
+    path, library = entries_file(tmp_path, *lines), library_file(tmp_path)
+    limits = ["--max-atoms", 4, *EMT_OPTIONS, *SMALL]
+    return ["benchmark", "csp", path, "--out", tmp_path / "rows", "--prototypes", library, *limits]
+
+
+def test_predictions_are_made_once_and_shown(call, arguments, tmp_path):
+    first = call(*arguments)
+    assert first.stderr.count("3 structures") == 2
+    assert "limit of atoms" in first.stdout
+    assert "Potential: ase.calculators.emt.EMT" in first.stdout
+    again = call(*arguments)
+    assert (again.stderr, again.stdout) == ("", first.stdout)
+    lines = (tmp_path / "rows").read_text().splitlines()
+    (tmp_path / "rows").write_text(f"{lines[0]}\n{lines[1][:100]}")  # killed while it wrote
+    assert call(*arguments).stderr.count("3 structures") == 1
+    values = json.loads(call(*arguments, "--table", "--json").stdout)
+    assert values["figures"][0]["entries"] == 3
+    assert [p["missed"] for p in values["predictions"]][::2] == [None, "limit of atoms"]
+    strict = call(*arguments, "--leave-out", "compound").stdout
+    assert "leave_out=compound" in strict
+    folder = tmp_path / "known"
+    folder.mkdir()
+    write(folder / "CuAu.cif", layered())
+    assert "structure," in call(*arguments, "--table", "--structures", folder).stdout
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (("--starts", "gnu"), "starts"),
+        (("--starts", "fgen", "--leave-out", "type"), "needs starts from prototypes"),
+        (("--set", "settings.starts=fgen"), "--starts"),
+        (("--set", "relax.settings.report_symprec=[0.01, 0.2]"), "tolerance of the known space groups"),
+        (("--prototypes", "none.extxyz"), "--prototypes"),
+        (("--structures", "none"), "--structures"),
+        (("--table",), "there are no results"),
+    ],
+)
+def test_bad_options(call, arguments, options, message):
+    assert message in call(*arguments, *options, code=2).stderr
+
+
+def test_searches_compare_mixtures_of_generators(call, tmp_path):
+    generators = "prototypes=0.5+fgen=0.5,fgen"
+    options = ["--generators", generators, "--protocol", "fast", "--prototypes", library_file(tmp_path)]
+    arguments = ["benchmark", "search", "CuAu:4", *options, *EMT_OPTIONS, *SMALL, "--out", tmp_path / "rows"]
+    first = call(*arguments)
+    assert [r.generator for r in ResultsFile(tmp_path / "rows", SearchRow).rows] == ["fgen=0.5+prototypes=0.5", "fgen"]
+    assert "fgen=0.5+prototypes=0.5" in first.stdout
+    assert call(*arguments).stderr == ""
+    assert "starts" in call(*arguments, "--generators", "fgen=0.5+", code=2).stderr
