@@ -70,6 +70,8 @@ class Handler(BaseHTTPRequestHandler):
             self.send(b'{"data": "' + b"x" * 3_000_000 + b'"}')
         elif fault == "bomb":
             self.send(gzip.compress(b" " * 3_000_000), encoding="gzip")
+        elif isinstance(fault, str):
+            self.send(b"", status=302, location=fault)
         elif isinstance(fault, int):
             self.send(b'{"errors": [{"title": "no", "detail": "\x1b[31m"}]}', status=fault)
         elif isinstance(fault, bytes):
@@ -84,18 +86,21 @@ class Handler(BaseHTTPRequestHandler):
     def page(self, query):
         begin = int(query.get("page_offset", ["0"])[0])
         found = self.server.entries
-        following = f"{self.server.address}/v1/structures?page_offset={begin + PAGE}&filter={query['filter'][0]}"
+        base = self.server.elsewhere or self.server.address
+        following = f"{base}/v1/structures?page_offset={begin + PAGE}&filter={query['filter'][0]}"
         return {
             "data": found[begin : begin + PAGE],
             "meta": {**META, "data_returned": len(found), "data_available": 100},
             "links": {"next": following if begin + PAGE < len(found) else None},
         }
 
-    def send(self, content, status=200, encoding=None):
+    def send(self, content, status=200, encoding=None, location=None):
         self.send_response(status)
         self.send_header("Content-Length", str(len(content)))
         if encoding:
             self.send_header("Content-Encoding", encoding)
+        if location:
+            self.send_header("Location", location)
         self.end_headers()
         self.wfile.write(content)
 
@@ -104,10 +109,10 @@ class Handler(BaseHTTPRequestHandler):
 
 
 @contextmanager
-def serving(entries=ENTRIES, fault=None):
+def serving(entries=ENTRIES, fault=None, elsewhere=None):
     """Yield a server that runs; ``address`` is its base address, ``asked`` what it was asked."""
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    server.daemon_threads = True
+    server.daemon_threads, server.elsewhere = True, elsewhere
     server.entries, server.fault, server.asked, server.stopping = list(entries), fault, [], threading.Event()
     server.address = f"http://127.0.0.1:{server.server_address[1]}"
     thread = threading.Thread(target=server.serve_forever, daemon=True)

@@ -15,7 +15,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import redirect_stderr
 from dataclasses import dataclass
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import urljoin, urlsplit
 
 import numpy as np
 from ase import Atoms
@@ -149,9 +149,10 @@ def _ask(address: str, query: str, limit: int, results: dict[str, Any]) -> None:
     """Ask a server for its description and its structures; what went wrong is among the results."""
     from optimade.client import OptimadeClient
 
+    session = _bounded_session(urlsplit(address).hostname)
     try:
         client = OptimadeClient(
-            [address], max_results_per_provider=limit, http_client=_bounded_session(), use_async=False, silent=True
+            [address], max_results_per_provider=limit, http_client=session, use_async=False, silent=True
         )
         for name, options in (("info", {"paginate": False}), ("structures", {"response_fields": list(FIELDS)})):
             found = client.get_one(name, query if name == "structures" else "", address, **options)[address]
@@ -169,8 +170,8 @@ def _ask(address: str, query: str, limit: int, results: dict[str, Any]) -> None:
         results["structures_error"] = one_line(f"{type(error).__name__}: {error}", 300)
 
 
-def _bounded_session() -> type[Any]:
-    """Return a class of sessions whose answers are bounded: the client's own read whatever comes."""
+def _bounded_session(host: str | None) -> type[Any]:
+    """Return a class of sessions that ask one host, and whose answers are bounded: others read whatever comes."""
     import requests
 
     class Session(requests.Session):
@@ -182,15 +183,20 @@ def _bounded_session() -> type[Any]:
             """Return the answer of an address.
 
             Raises:
-                OSError: if it is too large, or cannot be had.
+                OSError: if it is too large, leads to another server, or cannot be had.
             """
             for attempt in range(RETRIES + 1):
-                with super().get(url, stream=True, timeout=ANSWER_SECONDS) as answer:
+                if urlsplit(str(url)).hostname != host:
+                    raise OSError(f"leads to another server, which you can name instead: {printable(url, 200)}")
+                with super().get(url, stream=True, timeout=ANSWER_SECONDS, allow_redirects=False) as answer:
                     content = self._read(answer)
-                if answer.status_code != requests.codes.too_many_requests:
+                if answer.is_redirect:
+                    url = urljoin(answer.url, answer.headers["Location"])
+                elif answer.status_code == requests.codes.too_many_requests:
+                    time.sleep(attempt)
+                else:
                     return _Answer(answer.status_code, answer.url, content)
-                time.sleep(attempt)
-            raise OSError("has too many requests of others; try again later")
+            raise OSError("has too many requests of others, or leads round in a circle; try again later")
 
         def _read(self, answer: requests.Response) -> bytes:
             content = bytearray()

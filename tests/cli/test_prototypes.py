@@ -415,6 +415,7 @@ def small_package(monkeypatch, tmp_path):
     monkeypatch.setattr(texts, "build_encyclopedia", lambda _: ([made], Counter(contact=2)))
     for module in (nodes, libraries):
         monkeypatch.setattr(module, "packaged_name", lambda: f"kim-tools of {tmp_path}")
+    monkeypatch.setattr("aiida_fuse2.workchains.search_builder.packaged_library_node", nodes.packaged_library_node)
     texts.packaged_library.cache_clear()
     yield library_to_text([made])
     texts.packaged_library.cache_clear()
@@ -491,6 +492,9 @@ def test_only_so_many_structures_are_taken(call):
         ("huge", "more than 1 MB"),
         ("bomb", "more than 1 MB"),
         ("slow", "within 2 s"),
+        ("http://localhost:9/other", "leads to another server"),
+        ("file:///etc/passwd", "leads to another server"),
+        ("/round", "in a circle"),
     ],
 )
 def test_server_that_misbehaves(call, monkeypatch, fault, text):
@@ -503,6 +507,14 @@ def test_server_that_misbehaves(call, monkeypatch, fault, text):
     assert f"ADDRESS = '{server.address}'" in result.stderr
     assert len(result.stderr.strip().splitlines()) == 1
     assert "\x1b" not in result.output
+
+
+@needs_client
+def test_server_that_names_another_one_for_the_next_page(call):
+    with serving() as other, serving(elsewhere=other.address.replace("127.0.0.1", "localhost")) as server:
+        result = call("prototypes", "fetch", server.address, "--filter", FILTER, code=2)
+    assert "leads to another server" in result.stderr
+    assert other.asked == []
 
 
 @needs_client
