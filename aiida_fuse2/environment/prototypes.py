@@ -55,10 +55,12 @@ def libraries(name: str | None = None) -> list[orm.SinglefileData]:
 
 
 def packaged_library_node() -> orm.SinglefileData | None:
-    """Return the node of the packaged library, stored if necessary; None if its data are not installed."""
+    """Return the node of the packaged library, stored if necessary; None if its data are not installed.
+
+    A node with its name and another content, as an archive may bring one, is not taken for it.
+    """
     try:
-        known = libraries(packaged_name())
-        return known[-1] if known else store_library(packaged_library(), packaged_source())
+        return store_library(packaged_library(), packaged_source())
     except PrototypeError:
         return None
 

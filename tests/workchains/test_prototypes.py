@@ -7,7 +7,7 @@ from aiida.engine import run_get_node
 from aiida_fuse2 import query
 from aiida_fuse2.core.errors import InputError
 from aiida_fuse2.core.prototypes.naming import UNKNOWN
-from aiida_fuse2.environment.prototypes import SOURCE, libraries, store_library
+from aiida_fuse2.environment.prototypes import SOURCE, libraries, packaged_library_node, store_library
 from aiida_fuse2.io.prototypes import library_to_text
 from aiida_fuse2.io.trials import from_extxyz
 from aiida_fuse2.parsers.relax import EXTRAS_KEY
@@ -110,3 +110,13 @@ def test_one_library_is_stored_once(library):
     assert [node.uuid for node in libraries("alloys")] == [library.uuid]
     other = store_library(library_to_text(LIBRARY[:1]), {"name": "alloys"})
     assert other.uuid != library.uuid
+
+
+def test_what_has_the_name_of_the_packaged_library_is_not_taken_for_it(library, monkeypatch):
+    text, source = library_to_text(LIBRARY[1:]), {"name": "alloys", "kind": "package"}
+    monkeypatch.setattr("aiida_fuse2.environment.prototypes.packaged_library", lambda: text)
+    monkeypatch.setattr("aiida_fuse2.environment.prototypes.packaged_source", lambda: source)
+    found = packaged_library_node()
+    assert found.uuid != library.uuid
+    assert found.get_content() == text
+    assert packaged_library_node().uuid == found.uuid
