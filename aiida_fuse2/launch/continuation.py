@@ -10,10 +10,12 @@ from aiida import orm
 from aiida.engine import ProcessBuilder
 
 from aiida_fuse2.core.errors import InputError, RefusedInputsError
+from aiida_fuse2.core.generators import get_generator
 from aiida_fuse2.core.search.checks import check_search
 from aiida_fuse2.core.search.starts import pool_generators
 from aiida_fuse2.core.settings import RelaxSettings, SearchSettings, parse_settings
 from aiida_fuse2.environment.codes import load_code
+from aiida_fuse2.environment.prototypes import packaged_library_node
 from aiida_fuse2.environment.trust import (
     UntrustedError,
     foreign_parts,
@@ -184,8 +186,10 @@ def _builder(
     builder.settings = _node_of({**values["settings"], **own}, earlier.settings)
     builder.clean_workdir = orm.Bool(values["clean_workdir"])
     builder.tiers = dict(tiers)
-    if "prototypes" in earlier:
-        builder.prototypes = earlier.prototypes
+    needs_library = any(get_generator(name).needs_library for name in settings.starts)
+    library = earlier.prototypes if "prototypes" in earlier else packaged_library_node() if needs_library else None
+    if library is not None:
+        builder.prototypes = library
     if pool_generators(settings):
         known = own_code(earlier.generate.code, WORKER) if "generate" in earlier else None
         known = known or worker_of(builder)

@@ -112,6 +112,12 @@ def test_one_library_is_stored_once(library):
     assert other.uuid != library.uuid
 
 
+def test_a_search_continues_with_its_library(mixed, library):
+    from aiida_fuse2.launch.continuation import prepare_continuation
+
+    assert prepare_continuation(mixed, more=2).builder.prototypes.uuid == library.uuid
+
+
 def test_what_has_the_name_of_the_packaged_library_is_not_taken_for_it(library, monkeypatch):
     text, source = library_to_text(LIBRARY[1:]), {"name": "alloys", "kind": "package"}
     monkeypatch.setattr("aiida_fuse2.environment.prototypes.packaged_library", lambda: text)
