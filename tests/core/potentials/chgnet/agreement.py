@@ -244,21 +244,27 @@ def _skewed_cases(seeds: Iterable[int], rng: np.random.Generator) -> Iterator[Ca
                 yield Case(f"{formula} skewed {seed} {hand}-handed", skewed)
 
 
+def _generators_of_kinds(seed: int) -> list[np.random.Generator]:
+    """Return one random generator for each kind of case, so that another crystal changes no case of another kind."""
+    return [np.random.default_rng([seed, kind]) for kind in range(5)]
+
+
 @cache
 def quick_cases() -> tuple[Case, ...]:
     """Return a few structures of each kind; generated ones alternate between the generators."""
-    rng = np.random.default_rng(7)
+    crystals, clashes, dimers, tiny, skewed = _generators_of_kinds(7)
     cases = [*list(_generated_cases([0]))[::2], *list(_generated_cases([1]))[1:16:4]]
-    cases += [*list(_crystal_cases(rng))[1::3], *_clash_cases([0], rng), *_dimer_cases(2, rng)]
-    return (*cases, *_tiny_cases([2.0], rng), *_skewed_cases([0], rng))
+    cases += [*list(_crystal_cases(crystals))[1::3], *_clash_cases([0], clashes), *_dimer_cases(2, dimers)]
+    return (*cases, *_tiny_cases([2.0], tiny), *_skewed_cases([0], skewed))
 
 
 @cache
 def all_cases() -> tuple[Case, ...]:
     """Return more than 200 structures."""
-    rng = np.random.default_rng(8)
-    cases = [*_generated_cases(range(2, 7)), *_crystal_cases(rng), *_clash_cases(range(1, 5), rng)]
-    return (*cases, *_dimer_cases(9, rng), *_tiny_cases([2.0, 2.3, 2.9], rng), *_skewed_cases(range(1, 5), rng))
+    crystals, clashes, dimers, tiny, skewed = _generators_of_kinds(8)
+    cases = [*_generated_cases(range(2, 7)), *_crystal_cases(crystals), *_clash_cases(range(1, 5), clashes)]
+    cases += [*_dimer_cases(9, dimers), *_tiny_cases([2.0, 2.3, 2.9], tiny)]
+    return (*cases, *_skewed_cases(range(1, 5), skewed))
 
 
 def some_cases() -> tuple[Case, ...]:
