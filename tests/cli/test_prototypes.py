@@ -415,6 +415,7 @@ def small_package(monkeypatch, tmp_path):
     monkeypatch.setattr(texts, "build_encyclopedia", lambda _: ([made], Counter(contact=2)))
     for module in (nodes, libraries):
         monkeypatch.setattr(module, "packaged_name", lambda: f"kim-tools of {tmp_path}")
+    monkeypatch.setattr(libraries, "packaged_is_built", texts.packaged_is_built)
     monkeypatch.setattr("aiida_fuse2.workchains.search_builder.packaged_library_node", nodes.packaged_library_node)
     texts.packaged_library.cache_clear()
     yield library_to_text([made])
