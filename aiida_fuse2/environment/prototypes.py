@@ -54,6 +54,12 @@ def libraries(name: str | None = None) -> list[orm.SinglefileData]:
     return found
 
 
+def citation_of(library: orm.SinglefileData) -> str:
+    """Return the work to cite for a library; empty if it names none."""
+    source = library.base.attributes.get(SOURCE, None)
+    return str(source.get("citation", "")) if isinstance(source, Mapping) else ""
+
+
 def packaged_library_node() -> orm.SinglefileData | None:
     """Return the node of the packaged library, stored if necessary; None if its data are not installed.
 

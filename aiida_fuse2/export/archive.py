@@ -18,6 +18,7 @@ from aiida.tools.archive.create import EXPORT_LOGGER, create_archive
 from aiida_fuse2 import __version__, query
 from aiida_fuse2.core.errors import Fuse2Error
 from aiida_fuse2.core.settings import CHGNET as CHGNET_NAME
+from aiida_fuse2.environment.prototypes import citation_of
 from aiida_fuse2.environment.software import engine_software
 from aiida_fuse2.query.chain import segments
 from aiida_fuse2.query.links import GROUP_PREFIX
@@ -222,12 +223,15 @@ def works_to_cite(node: orm.WorkChainNode) -> list[str]:
     """Return the works to cite for a search, or runs of one, and for the searches that they continue from."""
     settings: list[dict[str, Any]] = []
     tiers: list[UsedTier] = []
+    libraries: list[str] = []
     for search in map(orm.load_node, _chain(node)):
         if search.process_type == PROCESS_TYPE:
             with suppress(KeyError, NotExistent):  # missing in an archive
                 settings.append(search.inputs.settings.get_dict())
                 tiers += tiers_of_search(search.inputs)
-    return citations(settings, tiers)
+            if "prototypes" in search.inputs:
+                libraries.append(citation_of(search.inputs.prototypes))
+    return list(dict.fromkeys([*citations(settings, tiers), *filter(None, libraries)]))
 
 
 _WHOLE = "It holds every structure, energy and decision of the search with its provenance."

@@ -8,6 +8,7 @@ from aiida_fuse2 import query
 from aiida_fuse2.core.errors import InputError
 from aiida_fuse2.core.prototypes.naming import UNKNOWN
 from aiida_fuse2.environment.prototypes import SOURCE, libraries, packaged_library_node, store_library
+from aiida_fuse2.export.archive import works_to_cite
 from aiida_fuse2.io.prototypes import library_to_text
 from aiida_fuse2.io.trials import from_extxyz
 from aiida_fuse2.parsers.relax import EXTRAS_KEY
@@ -18,7 +19,8 @@ MIXED = {"starts": {"prototypes": 1, "fgen": 1}, "population_size": 4, "max_stru
 
 @pytest.fixture
 def library(aiida_profile):
-    return store_library(library_to_text(LIBRARY), {"name": "alloys", "licence": "public domain"})
+    source = {"name": "alloys", "licence": "public domain", "citation": "A. Founder, J. Alloys 1, 1"}
+    return store_library(library_to_text(LIBRARY), source)
 
 
 @pytest.fixture
@@ -71,6 +73,12 @@ def test_from_a_structure_to_its_prototype_and_its_source(mixed, library):
     assert selected.creator.process_label == "select_prototypes"
     assert selected.creator.inputs.library.uuid == library.uuid == mixed.inputs.prototypes.uuid
     assert library.base.attributes.get(SOURCE)["licence"] == "public domain"
+
+
+def test_the_library_that_was_used_is_cited(mixed):
+    cited = works_to_cite(mixed)
+    assert cited.count("A. Founder, J. Alloys 1, 1") == 1
+    assert "Hicks" not in " ".join(cited)
 
 
 def test_a_search_without_prototypes_names_what_it_finds(library, emt_builder):

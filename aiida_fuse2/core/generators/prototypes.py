@@ -19,7 +19,6 @@ from ase import Atoms, units
 from aiida_fuse2.core.chemistry.composition import FormulaUnit
 from aiida_fuse2.core.errors import RelaxationError
 from aiida_fuse2.core.prototypes.decorations import Decoration, candidates
-from aiida_fuse2.core.prototypes.encyclopedia import CITATION
 from aiida_fuse2.core.prototypes.library import Prototype
 from aiida_fuse2.core.prototypes.naming import type_displacement
 from aiida_fuse2.core.relaxers import evaluator_of, potential_energy
@@ -81,10 +80,6 @@ class Prototypes(PoolGenerator):
     refills = False
     needs_library = True
     needs_tier = True
-
-    def citations(self, settings: Mapping[str, Any]) -> tuple[str, ...]:  # noqa: ARG002 - the same for all settings
-        """Return the work on the packaged library."""
-        return (CITATION,)
 
     def plan(self, pool: PoolContext) -> Sequence[DecoratedPrototype]:
         """Return the prototypes with their decorations; of too many decorations the chemically most similar."""

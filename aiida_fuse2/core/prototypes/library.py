@@ -5,7 +5,6 @@ A library is a list of prototypes.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import reduce
 from math import gcd
@@ -137,14 +136,3 @@ def make_prototype(atoms: Atoms, *, key: str, source: str, name: str = "") -> Pr
         raise PrototypeError("no_symmetry", f"{key} has no protostructure label")
     compound = _compound(primitive)
     return Prototype(key=key, name=name or compound, compound=compound, source=source, label=label, atoms=primitive)
-
-
-def of_counts(prototypes: Iterable[Prototype], counts: Sequence[int]) -> list[Prototype]:
-    """Return the prototypes of an anonymous formula.
-
-    Args:
-        prototypes: a library.
-        counts: number of atoms of each element in the formula unit, in any order.
-    """
-    wanted = tuple(sorted(counts))
-    return [prototype for prototype in prototypes if prototype.counts == wanted]

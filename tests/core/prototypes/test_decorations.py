@@ -11,7 +11,7 @@ from aiida_fuse2.core.chemistry.composition import parse_composition
 from aiida_fuse2.core.crystal.protostructure import protostructure_label
 from aiida_fuse2.core.crystal.uniqueness import are_equal
 from aiida_fuse2.core.prototypes.decorations import candidates, decorated_label, decorations, mendeleev_number
-from aiida_fuse2.core.prototypes.library import make_prototype, of_counts
+from aiida_fuse2.core.prototypes.library import make_prototype
 from tests.core.crystals import perovskite
 
 from . import entries
@@ -80,10 +80,6 @@ def test_candidates_are_ordered_by_chemistry_and_limited():
     assert [d.distance for d in found] == sorted(d.distance for d in found)
     assert any(d.prototype.name == "Pyrite" for d in candidates(LIBRARY, parse_composition("CoAs2"), max_atoms=12))
     assert candidates(LIBRARY, parse_composition("Si6Al6B3Fe3NaO30F"), max_atoms=100) == []
-
-
-def test_prototypes_of_an_anonymous_formula():
-    assert {p.name for p in of_counts(LIBRARY, (3, 1, 1))} == {"Cubic Perovskite", "Calcite"}
 
 
 def test_a_type_without_its_own_name_has_that_of_its_compound():
