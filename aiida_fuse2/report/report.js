@@ -21,7 +21,7 @@ const columns = [
   ["#", 0, true], [html`E<br>eV/atom`, 1, true, v => signed(v, 4)], [html`ΔE<br>meV/atom`, 2, true, v => signed(v, 1)], ["Space group", 4, false, (v, r) => html`${group(r[3])} (${v})`], ["Type", 13, false],
   ["Atoms", 6, true], ["Z", 7, true], [html`V/atom<br>Å³`, 8, true, v => signed(v, 2)], ["Found", 9, true], ["CIF", null, false], ["Made by", 10, false], ["Label", 11, false], ["PK", 12, true],
 ];
-const table = { rows: DATA.ranked, sorted: 0, descending: false, chosen: null };
+const table = { rows: DATA.ranked, sorted: 0, descending: false, chosen: null, first: 0, last: 0 };
 
 function tableHead() {
   put("table-head", columns.map(([title, , isNumber], c) =>
@@ -57,9 +57,21 @@ function rowHtml(r, index) {
 }
 // Only the rows in view are in the page, so that ten thousand scroll like ten.
 function showRows() {
-  const box = byId("table"), first = Math.max(0, Math.floor(box.scrollTop / ROW) - SPARE);
-  const last = Math.min(table.rows.length, Math.ceil((box.scrollTop + box.clientHeight) / ROW) + SPARE);
+  const [first, last] = rowsInView(SPARE);
+  Object.assign(table, { first, last });
   put("table-body", table.rows.slice(first, last).map((r, i) => rowHtml(r, first + i)));
+}
+function rowsInView(spare) {
+  const box = byId("table");
+  return [Math.max(0, Math.floor(box.scrollTop / ROW) - spare), Math.min(table.rows.length, Math.ceil((box.scrollTop + box.clientHeight) / ROW) + spare)];
+}
+// Rows that are in the page stay: a row that is replaced between press and release of a mouse button loses the click.
+function scrolled() {
+  const [first, last] = rowsInView(0);
+  if (first < table.first || last > table.last) showRows();
+}
+function markChosen() {
+  for (const row of byId("table-body").children) row.classList.toggle("chosen", row.dataset.label === table.chosen);
 }
 function startTable() {
   tableHead();
@@ -67,7 +79,7 @@ function startTable() {
   byId("table").addEventListener("scroll", () => {
     if (waiting) return;
     waiting = true;
-    requestAnimationFrame(() => { waiting = false; showRows(); });
+    requestAnimationFrame(() => { waiting = false; scrolled(); });
   }, { passive: true });
   byId("filter").addEventListener("input", fillTable);
   byId("table-body").addEventListener("click", event => {
@@ -94,7 +106,7 @@ function choose(label) {
   const shown = structures.get(label);
   if (!shown) return;
   table.chosen = label;
-  showRows();
+  markChosen();
   drawCrystal("crystal-view", shown, true);
   const r = DATA.ranked.find(row => row[11] === label), found = DATA.lineage.find(x => x.label === label) ?? (DATA.path && [DATA.path.start].find(x => x.label === label));
   const match = shown.targets.map(([name, rms]) => ` Equals the target ${name} (rms ${signed(rms, 3)} Å).`).join("");

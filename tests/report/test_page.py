@@ -103,6 +103,22 @@ def test_table_sorts_filters_and_scrolls(opened, page_of_2000):
 
 
 @pytest.mark.slow
+def test_rows_outlive_scrolling_and_a_choice(opened, page_of_2000):
+    """A row that is replaced between press and release of a mouse button loses the click."""
+    open_page, _, _ = opened
+    page = open_page(page_of_2000, width=500)
+    rows = page.locator("#table-body .row")
+    page.evaluate("document.querySelector('#table-body .row a.cif').id = 'same'")
+    page.evaluate("document.getElementById('table').scrollTo(100, 60)")
+    page.wait_for_timeout(300)
+    rows.nth(3).click()
+    assert page.locator("#same").count() == 1
+    assert rows.evaluate_all("rows => rows.map(r => r.classList.contains('chosen')).indexOf(true)") == 3
+    page.evaluate("document.getElementById('table').scrollTop = 1e7")
+    wait_until(page, "document.getElementById('same') === null")
+
+
+@pytest.mark.slow
 def test_cif_files_are_those_of_the_structures(opened, tmp_path):
     open_page, _, _ = opened
     data = report_data(60, drawn=5)
