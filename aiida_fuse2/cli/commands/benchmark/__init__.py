@@ -1,0 +1,7 @@
+"""``aiida-fuse2 benchmark``: one module for each of its commands."""
+
+from __future__ import annotations
+
+from . import csp, relax, search
+
+__all__ = ["csp", "relax", "search"]
