@@ -96,7 +96,7 @@ def structures_of_server(address: str, query: str, limit: int = DEFAULT_LIMIT) -
     asking = threading.Thread(target=_ask, args=(address, query, limit, results), daemon=True)
     with redirect_stderr(io.StringIO()):  # the client prints errors even if it is to be silent
         asking.start()
-        asking.join(TOTAL_SECONDS)  # a server that sends a byte now and then would go on for ever
+        asking.join(TOTAL_SECONDS)  # a server that sends a byte now and then would never end
     if asking.is_alive():
         raise InputError("ADDRESS", address, f"has not answered in full within {TOTAL_SECONDS:.0f} s")
     for name in ("info", "structures"):
