@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from itertools import permutations, product
@@ -17,6 +17,15 @@ from aiida_fuse2.core.crystal.protostructure import bare
 from aiida_fuse2.core.crystal.uniqueness import are_equal
 
 from .library import Prototype
+
+COMPARED_VOLUME = 12.0
+"""Volume in which decorations are compared, Å³ per atom."""
+
+EQUAL_TYPES = 0.05
+"""Largest rms displacement of two decorations that are one type, over (volume per atom)^(1/3).
+
+Relaxed structures that count as equal may differ by twice as much; but FeSi with its elements exchanged lies within
+that of FeSi."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -78,14 +87,27 @@ def decorations(prototype: Prototype, unit: FormulaUnit) -> list[Decoration]:
         prototype: a prototype of the composition's anonymous formula.
         unit: the composition.
     """
-    kept: list[tuple[str, Decoration, Atoms]] = []
-    for elements in _assignments(prototype, unit.as_dict()):
-        decoration = Decoration(prototype, elements)
-        label, atoms = decorated_label(prototype.label, elements), decoration.atoms()
-        # equal letters are not yet equal places: two elements on one kind of site may differ in their coordinates
-        if not any(label == other and are_equal(atoms, made, stol=0.05) for other, _, made in kept):
-            kept.append((label, decoration, atoms))
-    return [decoration for _, decoration, _ in kept]
+    return distinct([Decoration(prototype, elements) for elements in _assignments(prototype, unit.as_dict())])
+
+
+def distinct(found: Iterable[Decoration]) -> list[Decoration]:
+    """Return the decorations of one composition that are no earlier one in another volume.
+
+    Equal letters are not yet equal places, so geometries are compared as well. They are compared in one volume.
+
+    Args:
+        found: decorations; of equal ones the first is kept.
+    """
+    kept: dict[str, list[Atoms]] = defaultdict(list)
+    new = []
+    for decoration in found:
+        atoms = decoration.atoms()
+        atoms.set_cell(atoms.cell.array * np.cbrt(COMPARED_VOLUME * len(atoms) / atoms.get_volume()), scale_atoms=True)
+        same_label = kept[decorated_label(decoration.prototype.label, decoration.elements)]
+        if not any(are_equal(atoms, made, stol=EQUAL_TYPES) for made in same_label):
+            same_label.append(atoms)
+            new.append(decoration)
+    return new
 
 
 def _assignments(prototype: Prototype, counts: Mapping[str, int]) -> Iterator[dict[str, str]]:
@@ -144,6 +166,8 @@ def _with_ones(letters: str) -> str:
 def candidates(prototypes: Sequence[Prototype], unit: FormulaUnit, max_atoms: int) -> list[Decoration]:
     """Return what a composition can become in the prototypes of a library, chemically most similar first.
 
+    Of prototypes that are one type the chemically most similar stands for all.
+
     Args:
         prototypes: a library.
         unit: the composition.
@@ -156,4 +180,4 @@ def candidates(prototypes: Sequence[Prototype], unit: FormulaUnit, max_atoms: in
         if len(prototype.atoms) <= max_atoms and prototype.counts == wanted
         for decoration in decorations(prototype, unit)
     ]
-    return sorted(found, key=lambda decoration: decoration.distance)
+    return distinct(sorted(found, key=lambda decoration: decoration.distance))

@@ -82,6 +82,25 @@ def test_candidates_are_ordered_by_chemistry_and_limited():
     assert candidates(LIBRARY, parse_composition("Si6Al6B3Fe3NaO30F"), max_atoms=100) == []
 
 
+def test_copies_of_a_type_are_one_candidate():
+    compounds = [("Ca", "Ti", "O"), ("K", "Mg", "F"), ("Ba", "Zr", "O"), ("Cs", "Pb", "I"), ("La", "Al", "O")]
+    copies = []
+    for number, (a, b, x) in enumerate(compounds):
+        atoms = perovskite()
+        atoms.symbols = [{"Sr": a, "Ti": b, "O": x}[symbol] for symbol in atoms.get_chemical_symbols()]
+        atoms.set_cell(atoms.cell.array * (1 + 0.1 * number), scale_atoms=True)
+        copies.append(make_prototype(atoms, key=f"copy-{number}", source=""))
+    found = candidates(copies, parse_composition("SrTiO3"), max_atoms=5)
+    assert [d.text for d in found] == ["Ca>Sr, O>O, Ti>Ti", "Ca>Ti, O>O, Ti>Sr"]
+    assert {d.prototype.key for d in found} == {"copy-0"}  # the most similar of the five
+
+
+def test_geometries_of_one_label_are_candidates_of_their_own():
+    library = [prototype(entry) for entry in (entries.MARCASITE, entries.HYDROPHILITE)]
+    assert len({made.type_label for made in library}) == 1
+    assert len(candidates(library, parse_composition("CoAs2"), max_atoms=6)) == 2
+
+
 def test_a_type_without_its_own_name_has_that_of_its_compound():
     made = prototype(replace(entries.RUTILE, title="O$_{2}$Ti Structure"))
     assert made.title == "O2Ti (tP6)"
