@@ -79,14 +79,14 @@ class NewStructures:
             taken[source] += not is_given
 
     def add_start(self, walker: int, trial: int) -> None:
-        """Add a new structure as a trial of a walker; it has no move and no parent."""
+        """Add a new structure as a trial of a walker; it has no move and no parent. Those of the user come first."""
         source = self.choices.source(self.draft.stream(Purpose.CHOOSE, walker, trial, 1))
-        self._add(source, walker, trial)
+        self._add(POOL if self._is_given_next() else source, walker, trial)
 
     def _is_given_next(self) -> bool:
         """Return whether the next structure of the pool is one that the user gave, not one of the search's own job."""
         pool = self.draft.proposal.pool
-        origin = None if pool is None else pool.next_origin(self.settings.initial_limit)
+        origin = None if pool is None else pool.next_origin(self._limit)
         return origin is not None and origin not in pool_generators(self.settings)
 
     @property
