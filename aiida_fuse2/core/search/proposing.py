@@ -20,7 +20,7 @@ from aiida_fuse2.core.crystal.symmetry import (
     symmetrise,
 )
 from aiida_fuse2.core.crystal.uniqueness import are_equal
-from aiida_fuse2.core.crystal.validity import check_validity, has_sound_cell
+from aiida_fuse2.core.crystal.validity import check_validity, contact_thresholds, has_sound_cell
 from aiida_fuse2.core.errors import GenerationError, MoveError
 from aiida_fuse2.core.generators import PROTOTYPE, GeneratorContext, single_generator
 from aiida_fuse2.core.moves import NEW_STRUCTURE, Move, MoveContext, get_move, ordered
@@ -29,11 +29,14 @@ from aiida_fuse2.core.settings import SearchSettings
 
 from .pool import ORIGIN, PoolReader
 from .starts import POOL, next_turn, pool_generators, population_shares
-from .state import FollowUp, SearchState, Walker
+from .state import FollowUp, SearchState
 from .trials import RATTLE, Trial, TrialInfo, trial_label
 
 SYMMETRIC_SYMPREC = 1e-3
 """Tolerance for the symmetry that a generated structure was built with, Å."""
+
+ROOM = 2.0
+"""Room for the rattling that moves leave between atoms, in units of its width."""
 
 
 @dataclass
@@ -66,9 +69,12 @@ class Start:
 class Proposer:
     """Makes the trials of one generation; every random number comes from a keyed generator."""
 
-    def __init__(self, settings: SearchSettings, state: SearchState, pool: PoolReader | None) -> None:
+    def __init__(
+        self, settings: SearchSettings, state: SearchState, pool: PoolReader | None, structures: Mapping[str, Atoms]
+    ) -> None:
         self.settings = settings
         self.state = state
+        self.structures = structures
         self.proposal = Proposal(pool=pool)
         self.unit = settings.unit
         self.radii = settings.resolved_radii
@@ -227,11 +233,10 @@ class Proposer:
 
     def add_walker_trial(self, index: int, trial: int, current: Atoms | None) -> None:
         """Add one trial of a walker; after ``max_attempts`` failures a new structure takes its place."""
-        walker = self.state.walkers[index]
         sliced = None if current is None else self._slice(current)
         for attempt in range(self.settings.max_attempts):
             rng = self.stream(Purpose.MOVE, index, trial, attempt)
-            move = NEW_STRUCTURE if sliced is None else self._draw_move(walker, sliced, rng)
+            move = NEW_STRUCTURE if sliced is None else self._draw_move(index, sliced, rng)
             if self._try_move(move, sliced, current, walker=index, trial=trial, attempt=attempt, rng=rng):
                 return
         attempt = self.settings.max_attempts
@@ -245,20 +250,28 @@ class Proposer:
             cell = current
         return slice_structure(cell, self.ap)
 
-    def _context(self) -> MoveContext:
+    def _context(self, index: int) -> MoveContext:
+        """Return the context of the moves of a walker."""
+        room = ROOM * self.settings.symmetry.rattle
+        least = contact_thresholds(list(self.unit.elements), self.radii, self.settings.validity)
+        others = [walker.current for k, walker in enumerate(self.state.walkers) if k != index]
         return MoveContext(
             unit=self.unit,
             ap=self.ap,
             max_atoms=self.settings.max_atoms,
             exclusion=self.settings.exclusion,
+            contacts={pair: distance + room for pair, distance in least.items()},
+            symprec=self.settings.symmetry.symprec,
             new_structure=self.new_structure,
+            others=[self.structures[label] for label in others if label is not None],
         )
 
-    def _draw_move(self, walker: Walker, sliced: SlicedStructure, rng: np.random.Generator) -> Move:
+    def _draw_move(self, index: int, sliced: SlicedStructure, rng: np.random.Generator) -> Move:
+        walker = self.state.walkers[index]
         weights = self.settings.move_weights
         if walker.thermostat.is_melted(self.settings.acceptance):
             weights = self.settings.melted_move_weights or weights
-        context = self._context()
+        context = self._context(index)
         weighted = [get_move(name) for name in ordered(weights) if weights[name] > 0]
         usable = [move for move in weighted if move.applicable(sliced, context)]
         if not usable:
@@ -282,7 +295,7 @@ class Proposer:
             if sliced is None:
                 made = self.new_structure(self.settings.max_atoms, rng)
             else:
-                made = move.function(sliced, self._context(), rng)
+                made = move.function(sliced, self._context(walker), rng)
             start = self.prepare(
                 made, self.stream(Purpose.PREPARE, walker, trial, attempt), keep_lattice=move.keeps_lattice
             )
@@ -318,7 +331,7 @@ def propose(
         At most as many trials as the budget allows: in generation 0 the initial population; later
         the rattled copies first, then the walkers' trials in turn.
     """
-    proposer = Proposer(settings, state, pool)
+    proposer = Proposer(settings, state, pool, structures)
     proposal = proposer.proposal
     budget = settings.max_structures - state.tried
     if state.generation == 0:

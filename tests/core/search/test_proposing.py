@@ -169,7 +169,7 @@ def test_followups_are_rattled_in_cell_and_doubled_cells(search_settings):
 
 def test_doubled_cells_need_room(search_settings):
     settings = search_settings("Ca3Ti2O7", max_atoms=12, walkers=1)
-    proposer = Proposer(settings, state_at(n_walkers=1), None)
+    proposer = Proposer(settings, state_at(n_walkers=1), None, {})
     from aiida_fuse2.core.crystal.symmetry import primitive_cell
 
     proposer.add_followups((FollowUp(START, -8.0, 0),), {START: primitive_cell(ruddlesden_popper(), 0.01)})
