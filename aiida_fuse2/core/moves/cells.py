@@ -20,23 +20,18 @@ from aiida_fuse2.core.crystal.families import (
     families_for,
     grids,
 )
-from aiida_fuse2.core.crystal.slicing import SlicedStructure, assemble
+from aiida_fuse2.core.crystal.slicing import SlicedStructure, assemble, slice_structure
 from aiida_fuse2.core.crystal.uniqueness import FINGERPRINT_STOL, are_equal
 from aiida_fuse2.core.errors import MoveError
 
 from .base import MoveContext, make_crystal
+from .supercells import Extension, doubled, has_room
 
 SAME_SITE = 1e-3
 """An atom this close to a motif site, as a fraction of the box, is on it already."""
 
-LEAST_STRAIN = 0.2
-"""Smallest logarithm of the largest stretch of the boxes of move 9, at equal volume."""
-
 DRAWS = 10
 """Number of shapes that are drawn until one is another lattice."""
-
-AXES = np.arange(3)
-"""The axes of a box in their order."""
 
 _SITES = np.array([(x, y, MID_HEIGHT) for x, y in MOTIF_SITES])
 
@@ -48,41 +43,44 @@ def new_cell_shape(sliced: SlicedStructure, context: MoveContext, rng: np.random
     """Move 9: nominal boxes with the angles of a random Bravais family, on a new grid of as many boxes.
 
     Every box keeps its contents, as fractions of the box, and its number (x fastest, then y, then z). Beyond the paper:
-    the contents are turned onto other axes of their box, and the boxes are deformed by at least ``LEAST_STRAIN``, since
-    trials with less relax back.
+    the contents of each box are turned onto other axes of it, and a structure of one box is doubled first where there
+    is room, since most crystals relax back from a new shape alone.
     """
     if context.plain:
-        return _reshaped(sliced, context, AXES, rng)[0]
-    parent = assemble(sliced)
+        return _reshaped(sliced, context, np.tile(np.arange(3), (sliced.n_boxes, 1)), rng)
+    boxes = sliced
+    if sliced.n_boxes == 1 and has_room(sliced, context, 2):
+        axis = int(rng.integers(3))
+        grid = tuple(1 + (k == axis) for k in range(3))
+        boxes = slice_structure(
+            doubled(sliced, axis=axis, kind=Extension.REPEAT), context.ap, (grid[0], grid[1], grid[2])
+        )
     for _ in range(DRAWS):
-        trial, strain = _reshaped(sliced, context, rng.permutation(3), rng)
-        if strain >= LEAST_STRAIN and not _is_scaled(trial, parent):
+        turns = np.array([rng.permutation(3) for _ in range(boxes.n_boxes)])
+        trial = _reshaped(boxes, context, turns, rng)
+        if not _is_scaled(trial, assemble(sliced)):
             return trial
     raise MoveError("equal_to_parent")
 
 
 def _reshaped(
-    sliced: SlicedStructure, context: MoveContext, axes: NDArray[np.intp], rng: np.random.Generator
-) -> tuple[Atoms, float]:
-    """Return a crystal of new boxes, and the largest strain of the contents beside a change of volume.
+    sliced: SlicedStructure, context: MoveContext, turns: NDArray[np.intp], rng: np.random.Generator
+) -> Atoms:
+    """Return a crystal of new boxes.
 
     Args:
         sliced: the structure.
         context: with the module size.
-        axes: axis of the old box that lies along each axis of the new one, shape (3,).
+        turns: for each box, the axis of the old one that lies along each of its axes, shape (n_boxes, 3).
         rng: random generator.
     """
     families = families_for(sliced.n_boxes)
     family = families[rng.integers(len(families))]
     compact = compact_grids(sliced.n_boxes, family)
     grid = compact[rng.integers(len(compact))]
-    places = (_box_indices(sliced.box_numbers, grid) + sliced.offsets[:, axes]) / np.asarray(grid)
-    cell = box_cell(grid, context.ap, draw_angles(family, rng))
-    old_box = sliced.cell / np.array(sliced.grid)[:, None]
-    stretches = np.linalg.svd(np.linalg.solve(old_box[axes], cell / np.array(grid)[:, None]), compute_uv=False)
-    return make_crystal(sliced.numbers, places, cell), float(
-        np.abs(np.log(stretches / np.cbrt(stretches.prod()))).max()
-    )
+    offsets = np.take_along_axis(sliced.offsets, turns[sliced.box_numbers], axis=1)
+    places = (_box_indices(sliced.box_numbers, grid) + offsets) / np.asarray(grid)
+    return make_crystal(sliced.numbers, places, box_cell(grid, context.ap, draw_angles(family, rng)))
 
 
 def _is_scaled(trial: Atoms, parent: Atoms) -> bool:

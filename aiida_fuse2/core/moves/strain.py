@@ -9,9 +9,6 @@ from aiida_fuse2.core.crystal.slicing import SlicedStructure
 
 from .base import MoveContext, make_crystal
 
-WIDTH = 0.1
-"""Standard deviation of each component of the strain."""
-
 LARGEST = 0.15
 """Largest component of the strain."""
 
@@ -28,7 +25,7 @@ def strain_cell(sliced: SlicedStructure, context: MoveContext, rng: np.random.Ge
     Not among the paper's; the lattice mutation of USPEX (Glass, Oganov and Hansen 2006, Comput. Phys. Commun. 175,
     713).
     """
-    components = np.clip(WIDTH * rng.standard_normal((3, 3)), -LARGEST, LARGEST)
+    components = rng.uniform(-LARGEST, LARGEST, size=(3, 3))
     strained = sliced.cell @ (np.eye(3) + np.triu(components) + np.triu(components, 1).T)
     volume = rng.uniform(*VOLUMES) * abs(np.linalg.det(sliced.cell))
     strained *= np.cbrt(volume / abs(np.linalg.det(strained)))

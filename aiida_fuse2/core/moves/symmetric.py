@@ -36,10 +36,13 @@ NEGLIGIBLE = 1e-6
 def move_orbits(sliced: SlicedStructure, context: MoveContext, rng: np.random.Generator) -> Atoms:
     """Two orbits of equal multiplicity swap their species, or one moves along its free coordinates.
 
-    The space group is kept, and with it the number of atoms of each species.
+    The orbits are those of the space group, or with equal chance of a random subgroup: most sites of simple crystals
+    have no free coordinate, and their orbits no equals.
     """
     atoms = assemble(sliced)
     operations = _operations(atoms, context)
+    if rng.random() < 0.5:
+        operations = operations.subgroup(rng)
     orbits = operations.orbits
     pairs = [
         (a, b) for a, b in combinations(orbits, 2) if len(a) == len(b) and atoms.numbers[a[0]] != atoms.numbers[b[0]]

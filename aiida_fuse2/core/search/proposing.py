@@ -35,7 +35,7 @@ from .trials import RATTLE, Trial, TrialInfo, trial_label
 SYMMETRIC_SYMPREC = 1e-3
 """Tolerance for the symmetry that a generated structure was built with, Å."""
 
-ROOM = 2.0
+ROOM = 3.0
 """Room for the rattling that moves leave between atoms, in units of its width."""
 
 
