@@ -11,7 +11,7 @@ from typing import Any
 import yaml
 
 from aiida_fuse2.core.errors import InputError
-from aiida_fuse2.core.moves import OWN
+from aiida_fuse2.core.moves import PAPER
 from aiida_fuse2.core.settings.migration import migrated
 
 MOVE_WEIGHTS = "move_weights"
@@ -36,8 +36,8 @@ def _load(name: str) -> dict[str, Any]:
     text = (files(__package__) / f"{name}.yaml").read_text()
     loaded: dict[str, Any] = yaml.safe_load(text)
     settings = loaded["default_inputs"].get("settings", {})
-    if MOVE_WEIGHTS in settings:  # one number for all, so that a new move needs no line here
-        settings[MOVE_WEIGHTS] = dict.fromkeys(OWN, settings[MOVE_WEIGHTS])
+    if MOVE_WEIGHTS in settings:  # one number for all of the paper
+        settings[MOVE_WEIGHTS] = dict.fromkeys(PAPER, settings[MOVE_WEIGHTS])
     return loaded
 
 

@@ -53,7 +53,7 @@ def real_crystals() -> dict[str, Atoms]:
         "quartz": quartz(),
         "spinel": spinel(),
         "fluorite": bulk("CaF2", "fluorite", a=5.463),
-        "antifluorite": bulk("Li2O", "fluorite", a=4.62),
+        "antifluorite": bulk("OLi2", "fluorite", a=4.62),
         "hcp": bulk("Mg", "hcp", a=3.209, c=5.211),
         "alpha_manganese": alpha_manganese(),
         "ruddlesden_popper": ruddlesden_popper(),

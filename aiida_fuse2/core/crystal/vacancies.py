@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from itertools import product
+
 import numpy as np
 from ase.geometry import minkowski_reduce
 from numpy.typing import NDArray
@@ -12,61 +15,75 @@ bond, so that no hole is missed; a relaxation moves the atom to the middle of it
 
 
 class VacancyMap:
-    """The points of a grid over a cell, and which of them are vacant.
+    """The points of a grid over a cell, and for each species which of them are vacant.
 
-    A site is vacant when it is further than ``exclusion`` from every atom, periodic images included
-    (paper section 2.2, move 2). The grid is laid over the reduced cell of the same lattice, so it is
-    as even in a very skewed cell as in a cubic one; its sites are given in the cell as passed.
+    A site is vacant for a species when it is further from every occupant, periodic images included, than the
+    distance of that pair, and no lattice vector is shorter than the distance of the species from itself. The grid
+    is laid over the reduced cell of the same lattice, so it is as even in a very skewed cell as in a cubic one; its
+    sites are given in the cell as passed.
 
     Args:
         cell: lattice vectors as rows, Å, shape (3, 3); any shape of positive volume.
-        fractional: fractional coordinates of the atoms, shape (n, 3).
-        exclusion: smallest distance of a vacant site from any atom, Å.
+        least: distance of each pair (species to place, species of an occupant), Å, by atomic number.
     """
 
-    def __init__(self, cell: NDArray[np.float64], fractional: NDArray[np.float64], exclusion: float) -> None:
+    def __init__(self, cell: NDArray[np.float64], least: Mapping[tuple[int, int], float]) -> None:
         reduced, _ = minkowski_reduce(cell)
         lengths = np.linalg.norm(reduced, axis=1)
-        self._exclusion = exclusion
+        self._least = least
         self._counts = np.ceil(lengths / GRID_SPACING).astype(np.int64)
         self._voxel = reduced / self._counts[:, None]
         self._to_grid = cell @ np.linalg.inv(self._voxel)
-        self._stencil = _stencil(self._voxel, exclusion)
+        # vectors of the lattice among which is the shortest way between two sites of the reduced cell
+        self._lattice = np.array(list(product((-1, 0, 1), repeat=3))) * self._counts
+        self._occupants: list[tuple[NDArray[np.float64], int]] = []
         # an atom in a lattice with a shorter vector would touch its own image wherever it went
-        self._vacant = np.full(self._counts, bool(lengths.min() > exclusion))
-        for place in fractional:
-            self.occupy(place)
+        self._open = {n: bool(lengths.min() > least[n, n]) for n in sorted({placed for placed, _ in least})}
+        self._vacant = {n: np.full(self._counts, is_open) for n, is_open in self._open.items()}
 
-    def __len__(self) -> int:
-        """Number of vacant sites."""
-        return int(np.count_nonzero(self._vacant))
+    def places(self, number: int) -> NDArray[np.float64]:
+        """Return fractional coordinates of the sites vacant for a species, in the cell as passed, in [0, 1), (m, 3)."""
+        return self._in_cell(np.argwhere(self._vacant[number]))
 
-    @property
-    def places(self) -> NDArray[np.float64]:
-        """Fractional coordinates of the vacant sites in the cell as passed, shape (m, 3), in [0, 1)."""
-        return self._in_cell(np.argwhere(self._vacant))
+    def is_vacant(self, place: NDArray[np.float64], number: int) -> bool:
+        """Return whether any site, fractional, shape (3,), on the grid or not, is vacant for a species."""
+        return self._open[number] and all(
+            self._distance(place, where) > self._least[number, occupant] for where, occupant in self._occupants
+        )
 
-    def occupy(self, place: NDArray[np.float64]) -> None:
-        """Put an atom at fractional coordinates ``place``, shape (3,): sites near it are no longer vacant."""
-        centre = place @ self._to_grid
-        points = np.floor(centre).astype(np.int64) + self._stencil
-        near = np.linalg.norm((points - centre) @ self._voxel, axis=1) <= self._exclusion
-        # points beyond the cell are sites inside it: this is where the periodic images come in
-        taken = points[near] % self._counts
-        self._vacant[taken[:, 0], taken[:, 1], taken[:, 2]] = False
+    def occupy(self, place: NDArray[np.float64], number: int) -> None:
+        """Put an occupant at fractional coordinates ``place``, shape (3,): sites near it are no longer vacant."""
+        self._occupants.append((place, number))
+        self._close(place, {placed: self._least[placed, number] for placed in self._vacant})
 
-    def draw(self, count: int, rng: np.random.Generator) -> NDArray[np.float64]:
-        """Draw sites that are also further than ``exclusion`` from each other, and occupy them.
+    def close(self, place: NDArray[np.float64], radius: float) -> None:
+        """Let no species have a vacant site within ``radius`` (Å) of ``place``, fractional, shape (3,).
 
-        Returns:
-            Fractional coordinates, shape (m, 3) with m <= count: fewer if there is no room for more.
+        For a site that an atom has left; ``is_vacant`` takes no notice.
         """
-        drawn = np.empty((0, 3))
-        while len(drawn) < count and len(self):
-            place = self.places[rng.integers(len(self))]
-            drawn = np.vstack([drawn, place])
-            self.occupy(place)
-        return drawn
+        self._close(place, dict.fromkeys(self._vacant, radius))
+
+    def draw(self, number: int, rng: np.random.Generator) -> NDArray[np.float64] | None:
+        """Return a random site that is vacant for a species, fractional, shape (3,), or None if there is none."""
+        points = np.flatnonzero(self._vacant[number])
+        if not len(points):
+            return None
+        chosen = np.unravel_index(points[rng.integers(len(points))], tuple(self._counts))
+        return self._in_cell(np.array(chosen, dtype=np.int64)[None])[0]
+
+    def _close(self, place: NDArray[np.float64], radii: Mapping[int, float]) -> None:
+        centre = place @ self._to_grid
+        points = np.floor(centre).astype(np.int64) + _stencil(self._voxel, max(radii.values()))
+        distances = np.linalg.norm((points - centre) @ self._voxel, axis=1)
+        for number, radius in radii.items():
+            # points beyond the cell are sites inside it: this is where the periodic images come in
+            taken = points[distances <= radius] % self._counts
+            self._vacant[number][taken[:, 0], taken[:, 1], taken[:, 2]] = False
+
+    def _distance(self, a: NDArray[np.float64], b: NDArray[np.float64]) -> float:
+        between = (a - b) @ self._to_grid
+        between -= np.round(between / self._counts) * self._counts
+        return float(np.linalg.norm((between + self._lattice) @ self._voxel, axis=1).min())
 
     def _in_cell(self, points: NDArray[np.int64]) -> NDArray[np.float64]:
         scaled = points @ np.linalg.inv(self._to_grid)

@@ -1,12 +1,13 @@
-"""The moves of basin hopping (paper section 2.2): one small function each, and their registry."""
+"""The moves of basin hopping (paper section 2.2, and others): one small function each, and their registry."""
 
 from __future__ import annotations
 
 from .base import Move, MoveContext, MoveFunction, make_crystal
-from .registry import OWN, find_move, get_move, move_names, ordered
+from .registry import OWN, PAPER, find_move, get_move, move_names, ordered
 
 __all__ = [
     "OWN",
+    "PAPER",
     "Move",
     "MoveContext",
     "MoveFunction",

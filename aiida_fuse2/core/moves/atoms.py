@@ -15,6 +15,16 @@ from .base import MoveContext, make_crystal
 MIN_PERMUTED = 3
 """Smallest number of atoms of a partial permutation (moves 3 and 4: 2 < i < n)."""
 
+ANY = 0
+"""Number of every atom where vacancies are the same for all species."""
+
+OWN_SITE = 1.0
+"""A vacant site is further than this from every site that an atom has left, Å, as in the paper: nearer ones
+relax back."""
+
+SCATTERINGS = 4
+"""Number of attempts to find a site for every atom; each allows half as many new vacant sites as the one before."""
+
 
 def has_species(sliced: SlicedStructure) -> bool:
     """Return whether there are atoms of different species."""
@@ -36,9 +46,21 @@ def swap_atoms(sliced: SlicedStructure, context: MoveContext, rng: np.random.Gen
 
 
 def move_to_vacancy(sliced: SlicedStructure, context: MoveContext, rng: np.random.Generator) -> Atoms:
-    """Move 2: one atom goes to a vacant site."""
-    chosen = rng.integers(len(sliced), size=1)
-    return _placed(sliced, chosen, _vacancies(sliced, context, 1, rng))
+    """Move 2: one atom goes to a vacant site.
+
+    Beyond the paper: vacant is where the atom keeps its distances from all others; if there is no such site for the
+    atom, another atom is drawn.
+    """
+    if context.plain:
+        chosen = rng.integers(len(sliced), size=1)
+        return _placed(sliced, chosen, _vacancies(sliced, context, 1, rng))
+    for atom in rng.permutation(len(sliced)):
+        chosen = np.array([atom])
+        vacancies = _without(sliced, chosen, context)
+        place = vacancies.draw(int(sliced.numbers[atom]), rng)
+        if place is not None:
+            return _placed(sliced, chosen, place[None])
+    raise MoveError("no_vacancy")
 
 
 def permute_some(sliced: SlicedStructure, context: MoveContext, rng: np.random.Generator) -> Atoms:  # noqa: ARG001
@@ -115,20 +137,78 @@ def _choose_mixed(numbers: NDArray[np.int64], size: int, rng: np.random.Generato
 def _scattered(
     sliced: SlicedStructure, chosen: NDArray[np.intp], context: MoveContext, rng: np.random.Generator
 ) -> Atoms:
-    """Put the chosen atoms (in random order) on vacant sites, at least one, and on their own sites."""
-    vacancies = _vacancies(sliced, context, int(rng.integers(1, len(chosen) + 1)), rng)
-    own = rng.permutation(chosen)[len(vacancies) :]
-    return _placed(sliced, chosen, np.vstack([vacancies, sliced.fractional[own]]))
+    """Put the chosen atoms (in random order) on vacant sites, at least one, and on their own sites.
+
+    Beyond the paper: each atom gets a site where it keeps its distances from those placed before it.
+    """
+    most = int(rng.integers(1, len(chosen) + 1))
+    if context.plain:
+        vacancies = _vacancies(sliced, context, most, rng)
+        own = rng.permutation(chosen)[len(vacancies) :]
+        return _placed(sliced, chosen, np.vstack([vacancies, sliced.fractional[own]]))
+    for attempt in range(SCATTERINGS):
+        places = _fitting(sliced, rng.permutation(chosen) if attempt else chosen, max(1, most >> attempt), context, rng)
+        if places is not None:
+            order = np.array(sorted(places))
+            return _placed(sliced, order, np.array([places[int(atom)] for atom in order]))
+    raise MoveError("no_vacancy", "no arrangement of the atoms keeps their distances")
+
+
+def _fitting(
+    sliced: SlicedStructure, chosen: NDArray[np.intp], most: int, context: MoveContext, rng: np.random.Generator
+) -> dict[int, NDArray[np.float64]] | None:
+    """Return a fractional position for each chosen atom, with 1 to ``most`` of them on vacant sites, or None.
+
+    The other atoms, and those for which no site is vacant, take sites that atoms have left; where none fits, a vacant
+    one.
+    """
+    vacancies = _without(sliced, chosen, context)
+    left = [sliced.fractional[atom] for atom in rng.permutation(chosen)]
+    places: dict[int, NDArray[np.float64]] = {}
+    for atom in chosen:
+        number = int(sliced.numbers[atom])
+        place = vacancies.draw(number, rng) if len(places) < most else None
+        if place is None:
+            index = next((k for k, site in enumerate(left) if vacancies.is_vacant(site, number)), None)
+            place = vacancies.draw(number, rng) if index is None else left.pop(index)
+        if place is None:
+            return None
+        places[int(atom)] = place
+        vacancies.occupy(place, number)
+    return places if _any_new(sliced, chosen, places) else None
+
+
+def _any_new(sliced: SlicedStructure, chosen: NDArray[np.intp], places: dict[int, NDArray[np.float64]]) -> bool:
+    """Return whether a position is none of those that the chosen atoms had."""
+    old = {tuple(place) for place in sliced.fractional[chosen]}
+    return any(tuple(place) not in old for place in places.values())
+
+
+def _without(sliced: SlicedStructure, removed: NDArray[np.intp], context: MoveContext) -> VacancyMap:
+    """Return the vacancies of a structure without some atoms; the sites that they left are not vacant."""
+    vacancies = VacancyMap(sliced.cell, context.least)
+    for atom in np.setdiff1d(np.arange(len(sliced)), removed):
+        vacancies.occupy(sliced.fractional[atom], int(sliced.numbers[atom]))
+    for atom in removed:
+        vacancies.close(sliced.fractional[atom], OWN_SITE)
+    return vacancies
 
 
 def _vacancies(
     sliced: SlicedStructure, context: MoveContext, most: int, rng: np.random.Generator
 ) -> NDArray[np.float64]:
-    """Return 1 to ``most`` vacant sites, fractional, shape (m, 3); fewer than ``most`` where full."""
-    places = VacancyMap(sliced.cell, sliced.fractional, context.exclusion).draw(most, rng)
-    if not len(places):
-        raise MoveError("no_vacancy", f"no site is further than {context.exclusion} Å from every atom")
-    return places
+    """Return 1 to ``most`` of the paper's vacant sites, fractional, shape (m, 3); fewer than ``most`` where full."""
+    radius = context.exclusion or 0.0
+    vacancies = VacancyMap(sliced.cell, {(ANY, ANY): radius})
+    for place in sliced.fractional:
+        vacancies.occupy(place, ANY)
+    places: list[NDArray[np.float64]] = []
+    while len(places) < most and (place := vacancies.draw(ANY, rng)) is not None:
+        places.append(place)
+        vacancies.occupy(place, ANY)
+    if not places:
+        raise MoveError("no_vacancy", f"no site is further than {radius} Å from every atom")
+    return np.array(places)
 
 
 def _placed(sliced: SlicedStructure, atoms: NDArray[np.intp], places: NDArray[np.float64]) -> Atoms:

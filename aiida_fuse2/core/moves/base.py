@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
 from ase import Atoms
+from ase.data import atomic_numbers
 from numpy.typing import NDArray
 
 from aiida_fuse2.core.chemistry.composition import FormulaUnit
@@ -26,16 +27,45 @@ class MoveContext:
         unit: the composition.
         ap: module size, Å.
         max_atoms: largest number of atoms that the structure to be relaxed may have.
-        exclusion: distance from every atom above which a site is vacant, Å.
+        exclusion: distance from every atom above which a site is vacant, Å; None if that depends on the elements.
+        contacts: shortest distance of each pair of elements in a trial, Å, both orders: the limit of the validity
+            checks, and room for the rattling.
+        symprec: tolerance for the symmetry of the structure, Å.
         new_structure: makes a new structure of at most the given number of atoms, from the pool or the random
             generator; for moves that draw from the pool; raises ``GenerationError``.
+        others: the current structures of the other walkers.
     """
 
     unit: FormulaUnit
     ap: float
     max_atoms: int
-    exclusion: float
+    exclusion: float | None
+    contacts: Mapping[tuple[str, str], float]
+    symprec: float
     new_structure: Callable[[int, np.random.Generator], Atoms]
+    others: Sequence[Atoms] = ()
+
+    @property
+    def plain(self) -> bool:
+        """Whether the moves are the paper's, with nothing added; a fixed ``exclusion`` says so."""
+        return self.exclusion is not None
+
+    @property
+    def least(self) -> dict[tuple[int, int], float]:
+        """``contacts`` by atomic number."""
+        return {(atomic_numbers[a], atomic_numbers[b]): least for (a, b), least in self.contacts.items()}
+
+    def least_of(self, numbers: NDArray[np.int64]) -> NDArray[np.float64]:
+        """Return ``contacts`` of each pair of atoms, shape (n, n).
+
+        Args:
+            numbers: atomic numbers, shape (n,).
+        """
+        kinds, of_kind = np.unique(numbers, return_inverse=True)
+        least = self.least
+        table = np.array([[least[int(a), int(b)] for b in kinds] for a in kinds])
+        matrix: NDArray[np.float64] = table[np.ix_(of_kind, of_kind)]
+        return matrix
 
 
 class MoveFunction(Protocol):

@@ -20,13 +20,18 @@ from aiida_fuse2.core.crystal.families import (
     families_for,
     grids,
 )
-from aiida_fuse2.core.crystal.slicing import SlicedStructure, assemble
+from aiida_fuse2.core.crystal.slicing import SlicedStructure, assemble, slice_structure
+from aiida_fuse2.core.crystal.uniqueness import FINGERPRINT_STOL, are_equal
 from aiida_fuse2.core.errors import MoveError
 
 from .base import MoveContext, make_crystal
+from .supercells import Extension, doubled, has_room
 
 SAME_SITE = 1e-3
 """An atom this close to a motif site, as a fraction of the box, is on it already."""
+
+DRAWS = 10
+"""Number of shapes that are drawn until one is another lattice."""
 
 _SITES = np.array([(x, y, MID_HEIGHT) for x, y in MOTIF_SITES])
 
@@ -37,14 +42,52 @@ Occupancy = tuple[int, ...]
 def new_cell_shape(sliced: SlicedStructure, context: MoveContext, rng: np.random.Generator) -> Atoms:
     """Move 9: nominal boxes with the angles of a random Bravais family, on a new grid of as many boxes.
 
-    Every box keeps its contents, as fractions of the box, and its number (x fastest, then y, then z).
+    Every box keeps its contents, as fractions of the box, and its number (x fastest, then y, then z). Beyond the paper:
+    the contents of each box are turned onto other axes of it, and a structure of one box is doubled first where there
+    is room, since most crystals relax back from a new shape alone.
+    """
+    if context.plain:
+        return _reshaped(sliced, context, np.tile(np.arange(3), (sliced.n_boxes, 1)), rng)
+    boxes = sliced
+    if sliced.n_boxes == 1 and has_room(sliced, context, 2):
+        axis = int(rng.integers(3))
+        grid = tuple(1 + (k == axis) for k in range(3))
+        boxes = slice_structure(
+            doubled(sliced, axis=axis, kind=Extension.REPEAT), context.ap, (grid[0], grid[1], grid[2])
+        )
+    for _ in range(DRAWS):
+        turns = np.array([rng.permutation(3) for _ in range(boxes.n_boxes)])
+        trial = _reshaped(boxes, context, turns, rng)
+        if not _is_scaled(trial, assemble(sliced)):
+            return trial
+    raise MoveError("equal_to_parent")
+
+
+def _reshaped(
+    sliced: SlicedStructure, context: MoveContext, turns: NDArray[np.intp], rng: np.random.Generator
+) -> Atoms:
+    """Return a crystal of new boxes.
+
+    Args:
+        sliced: the structure.
+        context: with the module size.
+        turns: for each box, the axis of the old one that lies along each of its axes, shape (n_boxes, 3).
+        rng: random generator.
     """
     families = families_for(sliced.n_boxes)
     family = families[rng.integers(len(families))]
     compact = compact_grids(sliced.n_boxes, family)
     grid = compact[rng.integers(len(compact))]
-    places = (_box_indices(sliced.box_numbers, grid) + sliced.offsets) / np.asarray(grid)
+    offsets = np.take_along_axis(sliced.offsets, turns[sliced.box_numbers], axis=1)
+    places = (_box_indices(sliced.box_numbers, grid) + offsets) / np.asarray(grid)
     return make_crystal(sliced.numbers, places, box_cell(grid, context.ap, draw_angles(family, rng)))
+
+
+def _is_scaled(trial: Atoms, parent: Atoms) -> bool:
+    """Return whether a trial is its parent at another volume."""
+    scaled = trial.copy()
+    scaled.set_cell(trial.cell.array * np.cbrt(parent.get_volume() / trial.get_volume()), scale_atoms=True)
+    return are_equal(scaled, parent, stol=FINGERPRINT_STOL)
 
 
 def compact_grids(n_boxes: int, family: BravaisFamily) -> list[tuple[int, int, int]]:

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 from enum import StrEnum
+from functools import partial
 
 import numpy as np
 from ase import Atoms
 from matscipy.neighbours import neighbour_list
 from numpy.typing import NDArray
 
-from aiida_fuse2.core.crystal.slicing import SlicedStructure
+from aiida_fuse2.core.crystal.slicing import SlicedStructure, assemble, slice_structure
+from aiida_fuse2.core.crystal.uniqueness import FINGERPRINT_STOL, are_equal
 from aiida_fuse2.core.errors import MoveError
 
-from .base import MoveContext, make_crystal
+from .atoms import has_species, move_to_vacancy, swap_atoms
+from .base import MoveContext, MoveFunction, make_crystal
+from .symmetric import displace_copies
 
 COINCIDENCE = 0.1
 """Atoms nearer than this are the same atom twice, Å: on the face of the mirror or at the centre of inversion.
@@ -44,20 +48,37 @@ def double(sliced: SlicedStructure, context: MoveContext, rng: np.random.Generat
     """Move 11: twice the structure along a random axis, the new half made in one of four ways.
 
     The mirror is only among them where the axis is normal to its face: elsewhere the image would not
-    be the same crystal.
+    be the same crystal. Beyond the paper: a trial that is the parent again is changed, see ``_changed``.
     """
     _require_room(sliced, context, 2)
     axis = int(rng.integers(3))
     kinds = [kind for kind in Extension if kind != Extension.MIRROR or axis_is_normal(sliced.cell, axis)]
-    return doubled(sliced, axis=axis, kind=kinds[rng.integers(len(kinds))])
+    return _changed(doubled(sliced, axis=axis, kind=kinds[rng.integers(len(kinds))]), sliced, context, rng)
 
 
 def triple(sliced: SlicedStructure, context: MoveContext, rng: np.random.Generator) -> Atoms:
-    """Move 12: three times the structure along a random axis, repeated or shifted by ⅓ in the plane."""
+    """Move 12: three times the structure along a random axis, repeated or shifted by ⅓ in the plane.
+
+    Beyond the paper: a trial that is the parent again is changed, see ``_changed``.
+    """
     _require_room(sliced, context, 3)
     axis = int(rng.integers(3))
     kinds = (Extension.REPEAT, Extension.TRANSLATE)
-    return tripled(sliced, axis=axis, kind=kinds[rng.integers(len(kinds))])
+    return _changed(tripled(sliced, axis=axis, kind=kinds[rng.integers(len(kinds))]), sliced, context, rng)
+
+
+def _changed(trial: Atoms, sliced: SlicedStructure, context: MoveContext, rng: np.random.Generator) -> Atoms:
+    """Return a longer structure after a second change if it is the parent again, as a plain repeat always is.
+
+    The paper's trials stay as they are; most of them relax back. The second change breaks the new translation: two
+    atoms are swapped, an atom goes to a vacant site, or the copies are displaced unlike each other.
+    """
+    if context.plain or not are_equal(trial, assemble(sliced), stol=FINGERPRINT_STOL):
+        return trial
+    longer = slice_structure(trial, context.ap)
+    changes: list[MoveFunction] = [move_to_vacancy, partial(displace_copies, copies=len(trial) // len(sliced))]
+    changes += [swap_atoms] * has_species(sliced)
+    return changes[rng.integers(len(changes))](longer, context, rng)
 
 
 def axis_is_normal(cell: NDArray[np.float64], axis: int) -> bool:

@@ -9,6 +9,7 @@ from ase import Atoms
 from aiida_fuse2.core.crystal.slicing import SlicedStructure, slice_structure
 from aiida_fuse2.core.crystal.symmetry import SymmetryError, slicing_cell
 from aiida_fuse2.core.crystal.uniqueness import are_equal
+from aiida_fuse2.core.crystal.validity import contact_thresholds
 from aiida_fuse2.core.errors import GenerationError, MoveError
 from aiida_fuse2.core.moves import Move, MoveContext
 from aiida_fuse2.core.rng import Purpose
@@ -23,13 +24,19 @@ from .state import SearchState, Walker
 
 __all__ = ["Proposal", "Proposer", "propose"]
 
+ROOM = 3.0
+"""Room for the rattling that moves leave between atoms, in units of its width."""
+
 
 class Proposer:
     """Makes the trials of the walkers in one generation."""
 
-    def __init__(self, settings: SearchSettings, state: SearchState, pool: PoolReader | None) -> None:
+    def __init__(
+        self, settings: SearchSettings, state: SearchState, pool: PoolReader | None, structures: Mapping[str, Atoms]
+    ) -> None:
         self.settings = settings
         self.state = state
+        self.structures = structures
         self.draft = Draft(settings, state, pool)
         self.choices = Choices(settings, state)
         self.new = NewStructures(self.draft, self.choices)
@@ -50,7 +57,7 @@ class Proposer:
     def _add_move(self, index: int, trial: int, current: Atoms) -> bool:
         """Add a trial made by a move; return whether there is one."""
         walker = self.state.walkers[index]
-        sliced, context = self._slice(current, walker), self._context()
+        sliced, context = self._slice(current, walker), self._context(index)
         usable = [move for move in self.choices.weighted_moves(walker) if move.applicable(sliced, context)]
         rng, attempt = self.draft.stream(Purpose.CHOOSE, index, trial), 0
         while usable:
@@ -74,13 +81,20 @@ class Proposer:
             cell = current
         return slice_structure(cell, self.draft.ap)
 
-    def _context(self) -> MoveContext:
+    def _context(self, index: int) -> MoveContext:
+        """Return the context of the moves of a walker."""
+        room = ROOM * self.settings.symmetry.rattle
+        least = contact_thresholds(list(self.draft.unit.elements), self.draft.radii, self.settings.validity)
+        others = [walker.current for k, walker in enumerate(self.state.walkers) if k != index]
         return MoveContext(
             unit=self.draft.unit,
             ap=self.draft.ap,
             max_atoms=self.settings.max_atoms,
             exclusion=self.settings.exclusion,
+            contacts={pair: distance + room for pair, distance in least.items()},
+            symprec=self.settings.symmetry.symprec,
             new_structure=self.new.for_move,
+            others=[self.structures[label] for label in others if label is not None],
         )
 
     def _try_move(
@@ -132,7 +146,7 @@ def propose(
         At most as many trials as the budget allows: in generation 0 the initial population; later
         the rattled copies first, then the walkers' trials in turn.
     """
-    proposer = Proposer(settings, state, pool)
+    proposer = Proposer(settings, state, pool, structures)
     proposal = proposer.draft.proposal
     budget = settings.max_structures - state.tried
     if state.generation == 0:

@@ -325,7 +325,10 @@ class SearchSettings(CompositionSettings):
     melted_move_weights: dict[str, Weight] | None = Field(
         description="Weight of each move for a melted walker; if null, move_weights."
     )
-    exclusion: Positive = Field(le=5.0, description="Distance from every atom above which a site is vacant, Å.")
+    exclusion: Annotated[Positive, Field(le=5.0)] | None = Field(
+        description="Distance from every atom above which a site is vacant, Å; a number also keeps all moves as they "
+        "are in the paper. If null, a site is vacant for an atom without short contacts there, and moves avoid those."
+    )
     max_attempts: TrialCount = Field(
         description="Number of failed attempts at a trial with one move, or at a new structure with one size, after "
         "which another is drawn.",

@@ -28,6 +28,7 @@ PAPER = range(1, 15)
 
 AP = 4.0
 EXCLUSION = 1.0
+CONTACT = 1.2
 MAX_ATOMS = 30
 SETTINGS = partial(settings, suppress_health_check=[HealthCheck.filter_too_much, HealthCheck.too_slow])
 
@@ -51,6 +52,8 @@ def _context(sliced, **changes):
         "ap": AP,
         "max_atoms": MAX_ATOMS,
         "exclusion": EXCLUSION,
+        "contacts": dict.fromkeys(product(names, repeat=2), CONTACT),
+        "symprec": 0.1,
         "new_structure": partial(_new_structure, unit=unit),
     }
     return MoveContext(**{**fields, **changes})
