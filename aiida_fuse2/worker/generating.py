@@ -62,13 +62,7 @@ def generate_pool(
         Valid structures in the order they were made, and a summary: tried, rejected by reason.
     """
     settings = pool.settings
-    context = GeneratorContext(
-        unit=settings.unit,
-        radii=settings.resolved_radii,
-        ap=settings.ap,
-        max_atoms=pool.limit,
-        min_atoms=settings.pool.min_atoms,
-    )
+    context = GeneratorContext.of(settings, settings.validity, max_atoms=pool.limit, min_atoms=settings.pool.min_atoms)
     kept: list[Atoms] = []
     rejected: Counter[str] = Counter()
     tried = 0

@@ -112,7 +112,7 @@ def starts_option(default: str | None = None) -> Callable[[C], C]:
         default=default,
         show_default=default is not None,
         help="Generators of the starting structures, with their shares if there are several: symmetric or "
-        "fgen=0.7,gnoa=0.3. They are prototypes, symmetric, gnoa, fgen, and provided (your own structures).",
+        "fgen=0.7,gnoa=0.3. They are prototypes, symmetric, gnoa, fgen, fgen_paper, and provided (your structures).",
     )
 
 

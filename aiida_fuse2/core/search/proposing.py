@@ -25,7 +25,7 @@ from aiida_fuse2.core.errors import GenerationError, MoveError
 from aiida_fuse2.core.generators import PROTOTYPE, GeneratorContext, single_generator
 from aiida_fuse2.core.moves import NEW_STRUCTURE, Move, MoveContext, get_move, ordered
 from aiida_fuse2.core.rng import Purpose, keyed_generator
-from aiida_fuse2.core.settings import SearchSettings
+from aiida_fuse2.core.settings import RANDOM_GENERATORS, SearchSettings
 
 from .pool import ORIGIN, PoolReader
 from .starts import POOL, next_turn, pool_generators, population_shares
@@ -81,7 +81,7 @@ class Proposer:
         return self._generated(self.settings.random_generator, max_atoms, rng)
 
     def _generated(self, name: str, max_atoms: int, rng: np.random.Generator) -> Atoms:
-        context = GeneratorContext(unit=self.unit, radii=self.radii, ap=self.ap, max_atoms=max_atoms)
+        context = GeneratorContext.of(self.settings, self.settings.validity, max_atoms=max_atoms)
         atoms = single_generator(name)(context, rng)
         atoms.info[ORIGIN] = name
         return atoms
@@ -105,8 +105,9 @@ class Proposer:
     def prepare(self, atoms: Atoms, rng: np.random.Generator, *, keep_lattice: bool = False) -> Start:
         """Return the structure to relax for a structure that a move or a generator made.
 
-        A structure from a pool keeps its symmetry, if it has any, in its primitive cell. Any other is
-        symmetrised, reduced to its primitive cell (unless the lattice is to be kept) and rattled.
+        A structure from a pool keeps its symmetry, if it has any, in its primitive cell. Any other, as those of moves
+        and of random generators, is symmetrised, reduced to its primitive cell (unless the lattice is to be kept) and
+        rattled.
 
         Raises:
             SymmetryError: if spglib fails.
@@ -116,7 +117,7 @@ class Proposer:
             raise MoveError("bad_cell")
         origin = str(atoms.info.get(ORIGIN, "move"))
         bare = Atoms(numbers=atoms.numbers, positions=atoms.positions, cell=atoms.cell, pbc=True)
-        if origin not in {"move", self.settings.random_generator}:
+        if origin not in {"move", *RANDOM_GENERATORS}:
             kept = primitive_cell(bare, SYMMETRIC_SYMPREC)
             symmetric = find_symmetry(kept, SYMMETRIC_SYMPREC).n_rotations > 1
             return Start(kept, origin, symmetric, str(atoms.info.get(PROTOTYPE, "")))

@@ -34,6 +34,7 @@ from .base import (
 from .relax import JOINT_LBFGS, MAX_ARGUMENTS_LENGTH, RelaxSettings
 from .search import (
     MAX_WEIGHT,
+    RANDOM_GENERATORS,
     AcceptanceSettings,
     CompositionSettings,
     GnoaSettings,
@@ -67,6 +68,7 @@ __all__ = [
     "PAIR",
     "PROTOTYPES",
     "PROVIDED",
+    "RANDOM_GENERATORS",
     "AcceptanceSettings",
     "CompositionSettings",
     "Count",
