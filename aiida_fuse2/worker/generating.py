@@ -62,7 +62,9 @@ def generate_pool(
         Valid structures in the order they were made, and a summary: tried, rejected by reason.
     """
     settings = pool.settings
-    context = GeneratorContext.of(settings, settings.validity, max_atoms=pool.limit, min_atoms=settings.pool.min_atoms)
+    context = GeneratorContext.of(
+        settings, settings.validity, max_atoms=pool.limit, min_atoms=settings.pool.min_atoms, known=settings.known
+    )
     kept: list[Atoms] = []
     rejected: Counter[str] = Counter()
     tried = 0

@@ -14,7 +14,14 @@ from ase import Atoms
 from aiida_fuse2.core.chemistry.composition import FormulaUnit
 from aiida_fuse2.core.chemistry.ions import anions
 from aiida_fuse2.core.prototypes.library import Prototype
-from aiida_fuse2.core.settings import CompositionSettings, RelaxSettings, SearchSettings, ValiditySettings
+from aiida_fuse2.core.settings import (
+    NOTHING,
+    CompositionSettings,
+    KnownSettings,
+    RelaxSettings,
+    SearchSettings,
+    ValiditySettings,
+)
 
 SCORE = "score"
 """Key of ``Atoms.info`` with the energy by which a generator of pools orders its structures, eV/atom."""
@@ -35,6 +42,7 @@ class GeneratorContext:
         validity: when a structure is plausible enough to be relaxed.
         max_atoms: largest number of atoms of a structure, counted in the cell that will be relaxed.
         min_atoms: smallest number of atoms of a structure.
+        known: what is known of the structure.
     """
 
     unit: FormulaUnit
@@ -44,10 +52,17 @@ class GeneratorContext:
     validity: ValiditySettings
     max_atoms: int
     min_atoms: int = 1
+    known: KnownSettings = NOTHING
 
     @classmethod
     def of(
-        cls, settings: CompositionSettings, validity: ValiditySettings, *, max_atoms: int, min_atoms: int = 1
+        cls,
+        settings: CompositionSettings,
+        validity: ValiditySettings,
+        *,
+        max_atoms: int,
+        min_atoms: int = 1,
+        known: KnownSettings = NOTHING,
     ) -> Self:
         """Return the context that settings give.
 
@@ -56,6 +71,7 @@ class GeneratorContext:
             validity: when a structure is plausible enough to be relaxed.
             max_atoms: largest number of atoms of a structure.
             min_atoms: smallest number of atoms of a structure.
+            known: what is known of the structure.
         """
         return cls(
             unit=settings.unit,
@@ -65,6 +81,7 @@ class GeneratorContext:
             validity=validity,
             max_atoms=max_atoms,
             min_atoms=min_atoms,
+            known=known,
         )
 
 

@@ -13,6 +13,8 @@ refused, for cations ``ap/2`` apart, and because its right-angled cells all are 
   alternation, so that the number of modules may be odd.
 - Cations are placed first, then anions, each on a site where it has room; of a few such sites it takes the one furthest
   from ions of its own kind, and nearest to the others.
+
+If Z is known, or the density, it is obeyed; Z is that of the conventional cell, and primitive cells hold a part of it.
 """
 
 from __future__ import annotations
@@ -23,6 +25,7 @@ from matscipy.neighbours import neighbour_list
 from numpy.typing import NDArray
 
 from aiida_fuse2.core.crystal.families import BravaisFamily, box_cell, draw_angles
+from aiida_fuse2.core.crystal.known import known_volumes
 from aiida_fuse2.core.crystal.validity import check_validity, contact_thresholds
 from aiida_fuse2.core.errors import GenerationError
 
@@ -164,9 +167,13 @@ class FGen(SingleGenerator):
     def _attempt(choices: Choices, context: GeneratorContext, rng: np.random.Generator) -> Atoms | None:
         family, grid = choices.draw(rng)
         cell = box_cell(grid, context.ap, draw_angles(family, rng)) * stretches(family, rng)[:, np.newaxis]
+        symbols = context.unit.symbols(choices.z)
+        volumes = known_volumes(context.known, symbols)
+        if volumes is not None:
+            cell *= np.cbrt(rng.uniform(*volumes) / abs(np.linalg.det(cell)))
         places = site_positions(grid, module_shifts(family, grid[2], rng))
         sites = Atoms(numbers=np.ones(len(places)), scaled_positions=places, cell=cell, pbc=True)
-        return place(sites, context.unit.symbols(choices.z), context, rng)
+        return place(sites, symbols, context, rng)
 
     @staticmethod
     def _refusal(atoms: Atoms, context: GeneratorContext) -> str:

@@ -12,6 +12,8 @@ from ase import Atoms
 from numpy.typing import NDArray
 
 from aiida_fuse2.core.crystal.families import BravaisFamily, box_cell, draw_angles
+from aiida_fuse2.core.errors import InputError
+from aiida_fuse2.core.settings import SearchSettings
 
 from .base import GeneratorContext, SingleGenerator
 from .submodules import draw_choices, hexagonal_stacking, site_positions
@@ -50,6 +52,16 @@ class FGenPaper(SingleGenerator):
 
     name = "fgen_paper"
     in_process = True
+
+    def check(self, settings: SearchSettings, *, where: str) -> None:
+        """Check that nothing is known, which the generator of the paper could not obey.
+
+        Raises:
+            InputError: if something is.
+        """
+        if not settings.known.is_empty:
+            known = settings.known.model_dump(exclude_none=True)
+            raise InputError(f"{where}.known", known, f"{self.name} does not obey it; use fgen")
 
     def __call__(self, context: GeneratorContext, rng: np.random.Generator) -> Atoms:
         """Return one structure of the composition within the atom limits.

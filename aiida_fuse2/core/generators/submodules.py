@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from aiida_fuse2.core.crystal.families import MAX_ASPECT, MID_HEIGHT, MOTIF_SITES, BravaisFamily, aspect, grids
+from aiida_fuse2.core.crystal.known import primitive_units
 from aiida_fuse2.core.errors import GenerationError
 
 from .base import GeneratorContext
@@ -92,9 +93,12 @@ def draw_choices(context: GeneratorContext, rule: StackingRule, rng: np.random.G
     """Draw Z with equal weight among the feasible ones; the families and grids that can hold it come with it.
 
     Raises:
-        GenerationError: ``no_feasible_grid`` if no Z fits the limits at all.
+        GenerationError: ``no_feasible_grid`` if no Z fits the limits, and what is known, at all.
     """
     feasible = feasible_choices(context.unit.n_atoms, context.min_atoms, context.max_atoms, rule)
+    allowed = primitive_units(context.known)
+    if allowed is not None:
+        feasible = tuple(choices for choices in feasible if choices.z in allowed)
     if not feasible:
         limits = f"{context.unit.formula}: no cell of {context.min_atoms} to {context.max_atoms} atoms"
         raise GenerationError("no_feasible_grid", limits)

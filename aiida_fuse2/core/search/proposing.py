@@ -81,7 +81,9 @@ class Proposer:
         return self._generated(self.settings.random_generator, max_atoms, rng)
 
     def _generated(self, name: str, max_atoms: int, rng: np.random.Generator) -> Atoms:
-        context = GeneratorContext.of(self.settings, self.settings.validity, max_atoms=max_atoms)
+        context = GeneratorContext.of(
+            self.settings, self.settings.validity, max_atoms=max_atoms, known=self.settings.known
+        )
         atoms = single_generator(name)(context, rng)
         atoms.info[ORIGIN] = name
         return atoms
@@ -261,7 +263,8 @@ class Proposer:
             weights = self.settings.melted_move_weights or weights
         context = self._context()
         weighted = [get_move(name) for name in ordered(weights) if weights[name] > 0]
-        usable = [move for move in weighted if move.applicable(sliced, context)]
+        fitting = [move for move in weighted if not move.contradicts(self.settings.known)]
+        usable = [move for move in fitting if move.applicable(sliced, context)]
         if not usable:
             return NEW_STRUCTURE
         chances = np.array([weights[move.name] for move in usable])

@@ -31,6 +31,7 @@ from .base import (
     TrialCount,
     parse_settings,
 )
+from .known import NOTHING, KnownSettings
 from .relax import JOINT_LBFGS, MAX_ARGUMENTS_LENGTH, RelaxSettings
 from .search import (
     MAX_WEIGHT,
@@ -65,6 +66,7 @@ __all__ = [
     "MAX_WEIGHT",
     "MEGNET",
     "MIN_SYMPREC",
+    "NOTHING",
     "PAIR",
     "PROTOTYPES",
     "PROVIDED",
@@ -74,6 +76,7 @@ __all__ = [
     "Count",
     "Energy",
     "GnoaSettings",
+    "KnownSettings",
     "LargeCount",
     "NotNegative",
     "OxidationState",

@@ -34,6 +34,7 @@ from .base import (
     Symprecs,
     TrialCount,
 )
+from .known import KnownSettings
 from .space_groups import parse_space_groups
 from .starts import shares_of_text, shares_text
 
@@ -319,6 +320,7 @@ class SearchSettings(CompositionSettings):
         description="Generator of missing structures and, with equal chance as the pool, of moves that draw from it."
     )
     pool: PoolSettings
+    known: KnownSettings
     gnoa: GnoaSettings
     prototypes: PrototypeSettings
     move_weights: dict[str, Weight] = Field(

@@ -9,4 +9,6 @@ def context_of(formula, max_atoms, min_atoms=1, **changes):
     """Return the context of a search for a composition, with changed settings."""
     values = protocol_inputs("balanced", {"settings": changes})["settings"]
     settings = parse_settings(SearchSettings, {**values, "composition": formula})
-    return GeneratorContext.of(settings, settings.validity, max_atoms=max_atoms, min_atoms=min_atoms)
+    return GeneratorContext.of(
+        settings, settings.validity, max_atoms=max_atoms, min_atoms=min_atoms, known=settings.known
+    )
