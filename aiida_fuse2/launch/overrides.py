@@ -9,12 +9,26 @@ from typing import Any
 import yaml
 
 from aiida_fuse2.core.errors import InputError, one_line, shown_value
+from aiida_fuse2.core.settings import KnownSettings
 from aiida_fuse2.protocols import MAX_DEPTH, merge
 
 _PLAIN = frozenset(f"tag:yaml.org,2002:{kind}" for kind in ("null", "bool", "int", "float", "binary", "timestamp"))
 
 MAX_OVERRIDES_LENGTH = 100_000
 """Longest YAML that is read, characters; the whole default protocol has three thousand."""
+
+
+def parse_known(text: str) -> dict[str, Any]:
+    """Return nested values for something known of the structure, such as ``density=5.12``.
+
+    Raises:
+        InputError: if it is no assignment, or its value is no YAML.
+    """
+    key, equals, value = (part.strip() for part in text.partition("="))
+    if not equals or key not in KnownSettings.model_fields:
+        names = ", ".join(KnownSettings.model_fields)
+        raise InputError("--known", text, f"must be KEY=VALUE, e.g. density=5.12; keys are {names}")
+    return {"settings": {"known": {key: load_yaml(value, field="--known", shown=text)}}}
 
 
 def parse_assignment(text: str) -> dict[str, Any]:

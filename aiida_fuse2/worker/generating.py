@@ -12,6 +12,7 @@ from typing import Any
 
 from ase import Atoms
 
+from aiida_fuse2.core.crystal.known import ALL_GROUPS, fitting_units
 from aiida_fuse2.core.crystal.validity import check_validity
 from aiida_fuse2.core.errors import GenerationError, InputError
 from aiida_fuse2.core.generators import (
@@ -63,8 +64,8 @@ def generate_pool(
         Valid structures in the order they were made, and a summary: tried, rejected by reason.
     """
     settings = pool.settings
-    unit, radii, ap = settings.unit, settings.resolved_radii, settings.ap
-    fits = unit.z_values(pool.limit, settings.pool.min_atoms)
+    context = GeneratorContext.of(settings, settings.validity, max_atoms=pool.limit, known=settings.known)
+    fits = fitting_units(context.unit, pool.limit, settings.pool.min_atoms, ALL_GROUPS, settings.known)
     kept: list[Atoms] = []
     rejected: Counter[str] = Counter()
     n_atoms = tried = failed = 0
@@ -72,16 +73,16 @@ def generate_pool(
     while len(kept) < pool.size and tried < most and not (stop is not None and stop()):
         rng = keyed_generator(settings.seed, Purpose.POOL, generation=pool.number, trial=stream, attempt=tried)
         if failed % settings.max_attempts == 0:  # a size is kept until all attempts at it have failed
-            n_atoms = draw_z(fits, settings.size_bias, rng) * unit.n_atoms
+            n_atoms = draw_z(fits, settings.size_bias, rng) * context.unit.n_atoms
         tried, failed = tried + 1, failed + 1
         try:
-            atoms = generator(
-                GeneratorContext(unit=unit, radii=radii, ap=ap, max_atoms=n_atoms, min_atoms=n_atoms), rng
-            )
+            atoms = generator(replace(context, max_atoms=n_atoms, min_atoms=n_atoms), rng)
         except GenerationError as error:
             rejected[error.reason] += 1
             continue
-        refusal = check_validity(atoms, unit=unit, radii=radii, max_atoms=pool.limit, settings=settings.validity)
+        refusal = check_validity(
+            atoms, unit=context.unit, radii=context.radii, max_atoms=pool.limit, settings=settings.validity
+        )
         if refusal is not None:
             rejected[str(refusal)] += 1
             continue

@@ -74,5 +74,7 @@ def test_experiment_sets_the_papers_numbers(call, worker_code, tmp_path):
     assert (settings["gnoa"]["trials_per_z"], settings["gnoa"]["space_groups"]) == (5000, "1")
     assert settings["pool"]["ranking"] == "single"
     plain = call("run", "Ca3Ti2O7", "--experiment", "fgen-chgnet", "--runs", 1, "--dry-run").stdout
-    assert yaml.safe_load(plain)["search"]["settings"]["starts"] == {"fgen": 1.0}
+    settings = yaml.safe_load(plain)["search"]["settings"]
+    assert (settings["starts"], settings["random_generator"]) == ({"fgen_paper": 1.0}, "fgen_paper")
+    assert settings["exclusion"] == 1.0
     assert "mlgen-chgnet" in call("run", "SrTiO3", "--experiment", "mlgen", "--dry-run", code=2).stderr

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 @opts.starts_option(default="gnoa")
 @opts.GENERATOR_OPTIONS
 @opts.PROTOTYPES
+@opts.KNOWN
 @opts.MAX_ATOMS
 @opts.SEED
 @opts.set_option("settings.gnoa.keep=20")
@@ -43,6 +44,7 @@ def cmd_generate(
     model: str | None,
     prototypes: str | None,
     assignments: tuple[str, ...],
+    known: tuple[str, ...],
     output: Path | None,
     wait: bool,
     as_json: bool,
@@ -55,12 +57,16 @@ def cmd_generate(
     from aiida_fuse2.core.chemistry.composition import parse_composition
     from aiida_fuse2.environment.codes import load_code
     from aiida_fuse2.environment.daemon import require_daemon
-    from aiida_fuse2.launch.overrides import merge_all, parse_assignment
+    from aiida_fuse2.launch.overrides import merge_all, parse_assignment, parse_known
     from aiida_fuse2.launch.pool import prepare_pool
 
     if output is not None and not wait:
         raise click.UsageError("--output needs the pool: omit --no-wait")
-    changes = merge_all(changes_of_options(options), *(parse_assignment(text) for text in assignments))
+    changes = merge_all(
+        changes_of_options(options),
+        *(parse_known(text) for text in known),
+        *(parse_assignment(text) for text in assignments),
+    )
     code = load_code(code_label)
     require_daemon()
     library = library_of(prototypes, composition, protocol=protocol, overrides=changes)

@@ -76,6 +76,7 @@ INPUT_OF_OPTION = {
 )
 @click.option("--pool", metavar="PK", help="Start from a pool that `generate` or another search made.")
 @opts.PROTOTYPES
+@opts.KNOWN
 @opts.TARGET
 @opts.STOP_AT_TARGET
 @opts.MAX_ATOMS
@@ -124,6 +125,7 @@ def cmd_run(
     runs: int | None,
     concurrent: int | None,
     assignments: tuple[str, ...],
+    known: tuple[str, ...],
     overrides: Path | None,
     tiers: str | None,
     tier_codes: tuple[str, ...],
@@ -141,7 +143,7 @@ def cmd_run(
     from aiida_fuse2 import protocols
     from aiida_fuse2.environment.codes import load_code
     from aiida_fuse2.environment.daemon import require_daemon
-    from aiida_fuse2.launch.overrides import merge_all, parse_assignment, read_overrides
+    from aiida_fuse2.launch.overrides import merge_all, parse_assignment, parse_known, read_overrides
     from aiida_fuse2.launch.runs import prepare_runs
     from aiida_fuse2.launch.search import prepare_search
 
@@ -155,6 +157,7 @@ def cmd_run(
         paper,
         {} if overrides is None else read_overrides(overrides),
         changes_of_options(options),
+        *(parse_known(text) for text in known),
         *(parse_assignment(text) for text in assignments),
     )
     code = load_code(code_label)

@@ -48,6 +48,14 @@ def set_option(example: str) -> Callable[[C], C]:
     return click.option("--set", "assignments", multiple=True, metavar="KEY=VALUE", help=text)
 
 
+KNOWN = click.option(
+    "--known",
+    "known",
+    multiple=True,
+    metavar="KEY=VALUE",
+    help="What is known of the structure, which its proposals then have: space_groups=62, z=4 or density=5.12 (g/cm3); "
+    "can be repeated.",
+)
 PROFILE = click.option("-p", "--profile", "profile", metavar="NAME", help="AiiDA profile; the default one if omitted.")
 SEARCH = click.argument("search", metavar="PK")
 SEARCHES = click.argument("searches", metavar="PK...", nargs=-1, required=True)
@@ -112,7 +120,7 @@ def starts_option(default: str | None = None) -> Callable[[C], C]:
         default=default,
         show_default=default is not None,
         help="Generators of the starting structures, with their shares if there are several: symmetric or "
-        "fgen=0.7,gnoa=0.3. They are prototypes, symmetric, gnoa, fgen, and provided (your own structures).",
+        "fgen=0.7,gnoa=0.3. They are prototypes, symmetric, gnoa, fgen, fgen_paper, and provided (your structures).",
     )
 
 

@@ -6,14 +6,22 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar, Protocol, Self
 
 import numpy as np
 from ase import Atoms
 
 from aiida_fuse2.core.chemistry.composition import FormulaUnit
+from aiida_fuse2.core.chemistry.ions import anions
 from aiida_fuse2.core.prototypes.library import Prototype
-from aiida_fuse2.core.settings import RelaxSettings, SearchSettings
+from aiida_fuse2.core.settings import (
+    NOTHING,
+    CompositionSettings,
+    KnownSettings,
+    RelaxSettings,
+    SearchSettings,
+    ValiditySettings,
+)
 
 SCORE = "score"
 """Key of ``Atoms.info`` with the energy by which a generator of pools orders its structures, eV/atom."""
@@ -30,15 +38,51 @@ class GeneratorContext:
         unit: the composition.
         radii: radius of each element, Å.
         ap: module size, Å.
+        anions: the elements that are anions; all others count as cations.
+        validity: when a structure is plausible enough to be relaxed.
         max_atoms: largest number of atoms of a structure, counted in the cell that will be relaxed.
         min_atoms: smallest number of atoms of a structure.
+        known: what is known of the structure.
     """
 
     unit: FormulaUnit
     radii: Mapping[str, float]
     ap: float
+    anions: frozenset[str]
+    validity: ValiditySettings
     max_atoms: int
     min_atoms: int = 1
+    known: KnownSettings = NOTHING
+
+    @classmethod
+    def of(
+        cls,
+        settings: CompositionSettings,
+        validity: ValiditySettings,
+        *,
+        max_atoms: int,
+        min_atoms: int = 1,
+        known: KnownSettings = NOTHING,
+    ) -> Self:
+        """Return the context that settings give.
+
+        Args:
+            settings: settings with the composition and the radii.
+            validity: when a structure is plausible enough to be relaxed.
+            max_atoms: largest number of atoms of a structure.
+            min_atoms: smallest number of atoms of a structure.
+            known: what is known of the structure.
+        """
+        return cls(
+            unit=settings.unit,
+            radii=settings.resolved_radii,
+            ap=settings.ap,
+            anions=anions(settings.unit, settings.oxidation_states),
+            validity=validity,
+            max_atoms=max_atoms,
+            min_atoms=min_atoms,
+            known=known,
+        )
 
 
 class Generator(ABC):

@@ -1,189 +1,183 @@
-"""``fgen``, the original generator of FUSE: a random stacking of motifs (paper section 2.2).
+"""``fgen``: a random stacking of motifs, with the ions apart that repel each other.
 
-A cell is a grid of sub-modules of nominal size ``[ap, ap, ap/2]``. Each holds 0 to 4 atoms on the four
-in-plane sites (0,0), (½,0), (½,½), (0,½) at half its height; a motif is the occupancy of these sites.
-The paper counts eight motifs: up to rotations, reflections and translations by half a sub-module the
-occupancies are fewer, as plain subsets of four sites they are sixteen. Here every subset occurs, since
-the atoms are put on all the sites of the cell at random.
+After the original generator of FUSE (``fgen_paper``). A cell is a grid of sub-modules of about ``[ap, ap, ap/2]``,
+whose sites hold the atoms (see ``submodules``). Four things differ, because most structures of the original are
+refused, for cations ``ap/2`` apart, and because its right-angled cells all are one cubic lattice of sites:
 
-With right angles the sites form a simple cubic lattice of spacing ``ap/2``: rocksalt fills it,
-perovskite is an ordered arrangement of vacancies in it.
+- Z is drawn once. What is refused is drawn again with the same Z, so that large cells are as frequent as small ones.
+- Lengths that the family does not tie are stretched, at the volume of the nominal grid.
+- In half of the cells, modules of four-sided families are shifted at random by a quarter of a sub-module along one
+  edge or both. A shift by (½,½), the original's, maps the four sites of a sub-module onto themselves. By (¼,¼) a
+  module sits in the hollows of the one below, as in body-centred and face-centred lattices, by (¼,0) or (0,¼) on its
+  bridges. In the other half modules sit on top of each other, as in rocksalt and perovskite. There is no rule of
+  alternation, so that the number of modules may be odd.
+- Cations are placed first, then anions, each on a site where it has room; of a few such sites it takes the one furthest
+  from ions of its own kind, and nearest to the others.
 
-Z and grid are drawn together, from a list of all combinations that fit, so that no attempt is wasted.
+If Z is known, or the density, it is obeyed; Z is that of the conventional cell, and primitive cells hold a part of it.
 """
 
 from __future__ import annotations
 
-from functools import lru_cache
-from typing import NamedTuple
-
 import numpy as np
 from ase import Atoms
+from matscipy.neighbours import neighbour_list
 from numpy.typing import NDArray
 
-from aiida_fuse2.core.crystal.families import (
-    MAX_ASPECT,
-    MID_HEIGHT,
-    MOTIF_SITES,
-    BravaisFamily,
-    aspect,
-    box_cell,
-    draw_angles,
-    grids,
-)
+from aiida_fuse2.core.crystal.families import BravaisFamily, box_cell, draw_angles
+from aiida_fuse2.core.crystal.known import known_volumes
+from aiida_fuse2.core.crystal.validity import check_validity, contact_thresholds
 from aiida_fuse2.core.errors import GenerationError
 
 from .base import GeneratorContext, SingleGenerator
+from .submodules import Choices, draw_choices, hexagonal_stacking, site_positions
 
-CAPACITY = len(MOTIF_SITES)
-"""Largest number of atoms of a sub-module."""
+ATTEMPTS = 30
+"""Cells that are drawn for one Z."""
 
-MIN_MEAN_OCCUPANCY = 1.5
-"""Smallest number of atoms per sub-module, as a mean over the cell.
+ON_TOP = 0.5
+"""Chance that no module of a cell is shifted, where the family is not hexagonal."""
 
-The 46 published structures of the paper hold 1.6 (tourmaline, WCl2) to 5.0 atoms in the volume of a
-nominal sub-module, and Mn 7.7: with the capacity of four, emptier grids are further from any of them."""
+SHIFTS: tuple[tuple[float, float], ...] = ((0.0, 0.0), (0.25, 0.0), (0.0, 0.25), (0.25, 0.25))
+"""In-plane shifts of modules, in units of a sub-module: all multiples of ¼ that differ, since the sites repeat at ½."""
 
-SQUARE_OFFSETS: tuple[tuple[float, float], ...] = ((0.0, 0.0), (0.5, 0.5))
-"""In-plane offsets that modules alternate between where γ = 90°, in units of a sub-module."""
+STRETCH = 0.3
+"""Largest logarithm of a length over the nominal one, before the volume is restored: c/a from 0.55 to 1.82."""
 
-HEXAGONAL_OFFSETS: tuple[tuple[float, float], ...] = ((0.0, 0.0), (1 / 3, 2 / 3), (2 / 3, 1 / 3))
-"""In-plane offsets of modules where γ = 120°, in units of a sub-module."""
+SITES = 4
+"""Sites of which an ion takes the best; with one, ions of a kind meet often, with all, cells are too much alike."""
 
-Grid = tuple[int, int, int]
+ROOM = 1.1
+"""Distance of two atoms over the shortest allowed one, because structures are symmetrised and rattled afterwards."""
 
-
-class Template(NamedTuple):
-    """The properties of a cell that are drawn before its angles and atoms."""
-
-    z: int
-    family: BravaisFamily
-    grid: Grid
+REACH = 1.25
+"""Distance beyond which atoms do not matter to each other, in units of ``ap``: that of third neighbours is 0.87."""
 
 
-class Choices(NamedTuple):
-    """The grids of each family that can hold ``z`` formula units."""
-
-    z: int
-    families: tuple[tuple[BravaisFamily, tuple[Grid, ...]], ...]
+def any_number(family: BravaisFamily, n_modules: int) -> bool:  # noqa: ARG001 - a rule of stacking
+    """Return True: modules are stacked in any number."""
+    return True
 
 
-def _can_stack(family: BravaisFamily, n_modules: int) -> bool:
-    """Return whether the stacking rule can be fulfilled: alternation (γ = 90°) needs an even number of modules.
-
-    One hexagonal module has no neighbour to differ from; two or more can always close. The triclinic
-    family has no rule.
-    """
-    if family in (BravaisFamily.HEXAGONAL, BravaisFamily.TRICLINIC):
-        return True
-    return n_modules % 2 == 0
-
-
-@lru_cache(maxsize=4096)
-def _usable_grids(n_boxes: int, family: BravaisFamily) -> tuple[Grid, ...]:
-    return tuple(g for g in grids(n_boxes, family) if _can_stack(family, g[2]) and aspect(g) <= MAX_ASPECT)
-
-
-def _families_holding(n_atoms: int) -> tuple[tuple[BravaisFamily, tuple[Grid, ...]], ...]:
-    """Return the usable grids by family, for all numbers of boxes in the window of mean occupancy.
-
-    The fewest boxes are allowed whatever their occupancy: one atom cannot fill half of a box.
-    """
-    fewest = -(-n_atoms // CAPACITY)
-    most = max(fewest, int(n_atoms / MIN_MEAN_OCCUPANCY))
-    found = []
-    for family in BravaisFamily:
-        usable = tuple(g for n in range(fewest, most + 1) for g in _usable_grids(n, family))
-        if usable:
-            found.append((family, usable))
-    return tuple(found)
-
-
-@lru_cache(maxsize=256)
-def feasible_choices(atoms_per_unit: int, min_atoms: int, max_atoms: int) -> tuple[Choices, ...]:
-    """Return every Z that fits the atom limits, with the families and grids that can hold it.
-
-    Args:
-        atoms_per_unit: atoms of a formula unit.
-        min_atoms: smallest number of atoms of a cell.
-        max_atoms: largest number of atoms of a cell.
-    """
-    fits = range(max(1, -(-min_atoms // atoms_per_unit)), max_atoms // atoms_per_unit + 1)
-    every = (Choices(z, _families_holding(z * atoms_per_unit)) for z in fits)
-    return tuple(choices for choices in every if choices.families)
-
-
-def draw_template(context: GeneratorContext, rng: np.random.Generator) -> Template:
-    """Draw Z, then the family, then the grid, each with equal weight among the feasible ones.
-
-    Raises:
-        GenerationError: ``no_feasible_grid`` if no Z fits the limits at all.
-    """
-    feasible = feasible_choices(context.unit.n_atoms, context.min_atoms, context.max_atoms)
-    if not feasible:
-        limits = f"{context.unit.formula}: no cell of {context.min_atoms} to {context.max_atoms} atoms"
-        raise GenerationError("no_feasible_grid", limits)
-    choices = feasible[rng.integers(len(feasible))]
-    family, usable = choices.families[rng.integers(len(choices.families))]
-    return Template(choices.z, family, usable[rng.integers(len(usable))])
-
-
-def _hexagonal_stacking(n_modules: int, rng: np.random.Generator) -> NDArray[np.int64]:
-    """Return indices of offsets, all stackings equally likely, no two equal neighbours around the cell."""
-    if n_modules == 1:
-        return np.zeros(1, dtype=np.int64)
-    while True:  # about a third of the draws ends on the first offset again
-        steps = rng.integers(1, 3, size=n_modules - 1)
-        stacking = np.concatenate([[0], np.cumsum(steps) % 3])
-        if stacking[-1] != 0:
-            return stacking
-
-
-def module_offsets(family: BravaisFamily, n_modules: int, rng: np.random.Generator) -> NDArray[np.float64]:
-    """Return the in-plane offset of each module, in units of a sub-module, shape (n_modules, 2).
-
-    γ = 90° (cubic, tetragonal, orthorhombic, monoclinic) alternates (0,0) and (½,½); γ = 120° draws from
-    (0,0), (⅓,⅔), (⅔,⅓), never equal neighbours, last unlike first (the first is the origin). Triclinic
-    modules are not offset: a shift by (½,½) maps the sites onto themselves, and the free angles shift
-    successive modules anyway.
-    """
+def module_shifts(family: BravaisFamily, n_modules: int, rng: np.random.Generator) -> NDArray[np.float64]:
+    """Return the in-plane shift of each module, in units of a sub-module, shape (n_modules, 2)."""
     if family is BravaisFamily.HEXAGONAL:
-        return np.array(HEXAGONAL_OFFSETS)[_hexagonal_stacking(n_modules, rng)]
-    if family is BravaisFamily.TRICLINIC:
+        return hexagonal_stacking(n_modules, rng)
+    if rng.random() < ON_TOP:
         return np.zeros((n_modules, 2))
-    return np.array(SQUARE_OFFSETS)[np.arange(n_modules) % 2]
+    shifts: NDArray[np.float64] = np.array(SHIFTS)[rng.integers(len(SHIFTS), size=n_modules)]
+    return shifts
 
 
-def site_positions(grid: Grid, offsets: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return the fractional coordinates of all sites of a grid, shape (4 x boxes, 3), in [0, 1).
+def stretches(family: BravaisFamily, rng: np.random.Generator) -> NDArray[np.float64]:
+    """Return the factor of each length of a cell, shape (3,), with the product 1; a family keeps its equal lengths."""
+    logarithms = rng.uniform(-STRETCH, STRETCH, size=3)
+    if family is BravaisFamily.CUBIC:
+        return np.ones(3)
+    if family in (BravaisFamily.TETRAGONAL, BravaisFamily.HEXAGONAL):
+        logarithms[1] = logarithms[0]
+    factors: NDArray[np.float64] = np.exp(logarithms - logarithms.mean())
+    return factors
+
+
+def site_distances(sites: Atoms, reach: float) -> NDArray[np.float64]:
+    """Return the shortest distance of each pair of sites, Å, at most ``reach``, shape (n, n).
+
+    On the diagonal is the distance of a site from its own images.
 
     Args:
-        grid: number of sub-modules along each axis.
-        offsets: in-plane offset of each module in units of a sub-module, shape (grid[2], 2).
+        sites: the sites in their cell, n of them.
+        reach: longest distance that matters, Å.
     """
-    nx, ny, nz = grid
-    iz, iy, ix, site = (a.ravel() for a in np.indices((nz, ny, nx, CAPACITY)))
-    in_plane = np.array(MOTIF_SITES)[site] + offsets[iz]
-    fractional = np.column_stack([ix + in_plane[:, 0], iy + in_plane[:, 1], iz + MID_HEIGHT]) / np.array(grid)
-    wrapped: NDArray[np.float64] = fractional % 1.0
-    return wrapped
+    table = np.full((len(sites), len(sites)), reach)
+    first, second, distances = neighbour_list("ijd", sites, reach)
+    np.minimum.at(table, (first, second), distances)
+    return table
+
+
+class _Placing:
+    """The sites of a cell while ions are put on them."""
+
+    def __init__(self, sites: Atoms, context: GeneratorContext) -> None:
+        elements = list(context.unit.elements)
+        self.distances = site_distances(sites, REACH * context.ap)
+        own = self.distances.diagonal()
+        self.context = context
+        self.limits = contact_thresholds(elements, context.radii, context.validity)
+        self.roomy = {symbol: own >= ROOM * self.limits[symbol, symbol] for symbol in elements}
+        self.nearest = {is_anion: own.copy() for is_anion in (False, True)}
+
+    def put(self, symbol: str, rng: np.random.Generator) -> int | None:
+        """Put an ion of an element on a site; return the site, or None if none has room."""
+        found = np.flatnonzero(self.roomy[symbol])
+        if not len(found):
+            return None
+        some = rng.choice(found, size=min(SITES, len(found)), replace=False)
+        is_anion = symbol in self.context.anions
+        site = int(some[np.argmax((self.nearest[is_anion] - self.nearest[not is_anion])[some])])
+        away = self.distances[site]
+        self.nearest[is_anion] = np.minimum(self.nearest[is_anion], away)
+        for other in self.roomy:
+            self.roomy[other] &= away >= ROOM * self.limits[symbol, other]
+            self.roomy[other][site] = False
+        return site
+
+
+def place(sites: Atoms, symbols: list[str], context: GeneratorContext, rng: np.random.Generator) -> Atoms | None:
+    """Return a structure with the atoms on sites of a cell, or None if there is no room for one of them.
+
+    Args:
+        sites: the sites in their cell, at least as many as atoms.
+        symbols: elements of the atoms.
+        context: radii, anions, and how near atoms may be.
+        rng: source of the random order and sites.
+    """
+    placing, chosen = _Placing(sites, context), np.zeros(len(symbols), dtype=np.int64)
+    order = rng.permutation(len(symbols))
+    for atom in sorted(order, key=lambda index: symbols[index] in context.anions):  # stable: cations first
+        site = placing.put(symbols[atom], rng)
+        if site is None:
+            return None
+        chosen[atom] = site
+    return Atoms(symbols, positions=sites.positions[chosen], cell=sites.cell, pbc=True)
 
 
 class FGen(SingleGenerator):
-    """Random stacking of motifs on a grid of sub-modules (paper section 2.2)."""
+    """Random stacking of motifs on a grid of sub-modules, like-charged ions apart."""
 
     name = "fgen"
     in_process = True
 
     def __call__(self, context: GeneratorContext, rng: np.random.Generator) -> Atoms:
-        """Return one structure of the composition within the atom limits.
+        """Return one valid structure of the composition within the atom limits.
 
         Raises:
-            GenerationError: ``no_feasible_grid``, if no draw can succeed; any other draw succeeds.
+            GenerationError: ``no_feasible_grid`` if nothing fits the limits; if every cell drawn is refused, why the
+                last one is: ``too_crowded`` if it has no room for the atoms.
         """
-        z, family, grid = draw_template(context, rng)
-        cell = box_cell(grid, context.ap, draw_angles(family, rng))
-        sites = site_positions(grid, module_offsets(family, grid[2], rng))
-        symbols = context.unit.symbols(z)
-        chosen = rng.permutation(len(sites))[: len(symbols)]
-        return Atoms(symbols, scaled_positions=sites[chosen], cell=cell, pbc=True)
+        choices, refusal = draw_choices(context, any_number, rng), ""
+        for _ in range(ATTEMPTS):
+            atoms = self._attempt(choices, context, rng)
+            refusal = "too_crowded" if atoms is None else self._refusal(atoms, context)
+            if atoms is not None and not refusal:
+                return atoms
+        raise GenerationError(refusal, f"{context.unit.formula}: {ATTEMPTS} cells with Z = {choices.z} are refused")
+
+    @staticmethod
+    def _attempt(choices: Choices, context: GeneratorContext, rng: np.random.Generator) -> Atoms | None:
+        family, grid = choices.draw(rng)
+        cell = box_cell(grid, context.ap, draw_angles(family, rng)) * stretches(family, rng)[:, np.newaxis]
+        symbols = context.unit.symbols(choices.z)
+        volumes = known_volumes(context.known, symbols)
+        if volumes is not None:
+            cell *= np.cbrt(rng.uniform(*volumes) / abs(np.linalg.det(cell)))
+        places = site_positions(grid, module_shifts(family, grid[2], rng))
+        sites = Atoms(numbers=np.ones(len(places)), scaled_positions=places, cell=cell, pbc=True)
+        return place(sites, symbols, context, rng)
+
+    @staticmethod
+    def _refusal(atoms: Atoms, context: GeneratorContext) -> str:
+        refusal = check_validity(
+            atoms, unit=context.unit, radii=context.radii, max_atoms=context.max_atoms, settings=context.validity
+        )
+        return "" if refusal is None else str(refusal)

@@ -21,6 +21,8 @@ from numpy.typing import NDArray
 
 from aiida_fuse2.core.chemistry.composition import formula_unit
 from aiida_fuse2.core.chemistry.molecular import SPREAD, molecular_volume
+from aiida_fuse2.core.crystal.known import known_volumes
+from aiida_fuse2.core.settings import NOTHING, KnownSettings
 
 N_SHAPE = MappingProxyType(
     {"triclinic": 5, "monoclinic": 3, "orthorhombic": 2, "tetragonal": 1, "trigonal": 1, "hexagonal": 1, "cubic": 0}
@@ -98,14 +100,18 @@ class LatticeRange:
     volume_max: float
 
     @classmethod
-    def of(cls, system: str, numbers: NDArray[np.int64], cells: float) -> LatticeRange:
+    def of(cls, system: str, numbers: NDArray[np.int64], cells: float, known: KnownSettings = NOTHING) -> LatticeRange:
         """Return the range for atoms.
 
         Args:
             system: crystal system.
             numbers: atomic numbers in the primitive cell, shape (n,).
             cells: primitive cells in the conventional one.
+            known: what is known of the structure.
         """
+        volumes = known_volumes(known, [chemical_symbols[number] for number in numbers])
+        if volumes is not None:
+            return cls(system, cells * volumes[0], cells * volumes[1])
         counts = Counter(chemical_symbols[number] for number in numbers)
         volume = molecular_volume(formula_unit(counts))
         if volume is not None:

@@ -14,15 +14,17 @@ from itertools import groupby
 from time import process_time
 from typing import Any
 
+import numpy as np
 from ase import Atoms, units
 
 from aiida_fuse2.core.chemistry.composition import FormulaUnit
+from aiida_fuse2.core.crystal.known import agrees, known_volumes
 from aiida_fuse2.core.errors import RelaxationError
 from aiida_fuse2.core.prototypes.decorations import Decoration, candidates
 from aiida_fuse2.core.prototypes.library import Prototype
 from aiida_fuse2.core.prototypes.naming import type_displacement
 from aiida_fuse2.core.relaxers import evaluator_of, potential_energy
-from aiida_fuse2.core.settings import PROTOTYPES, RelaxSettings
+from aiida_fuse2.core.settings import PROTOTYPES, RelaxSettings, SearchSettings
 
 from .base import PROTOTYPE, SCORE, PieceResult, PoolContext, PoolGenerator
 
@@ -84,9 +86,8 @@ class Prototypes(PoolGenerator):
     def plan(self, pool: PoolContext) -> Sequence[DecoratedPrototype]:
         """Return the prototypes with their decorations; of too many decorations the chemically most similar."""
         settings = pool.settings
-        found = candidates(
-            usable(pool.library, settings.unit, settings.prototypes.leave_out), settings.unit, pool.limit
-        )
+        library = [one for one in pool.library if _agrees(one, settings)]
+        found = candidates(usable(library, settings.unit, settings.prototypes.leave_out), settings.unit, pool.limit)
         chosen = sorted(found[: settings.prototypes.screen], key=lambda decoration: decoration.prototype.key)
         groups = groupby(chosen, key=lambda decoration: decoration.prototype.key)
         return [DecoratedPrototype(tuple(decorations)) for _, decorations in groups]
@@ -130,18 +131,29 @@ class Prototypes(PoolGenerator):
         }
 
 
+def _agrees(prototype: Prototype, settings: SearchSettings) -> bool:
+    """Return whether the space group of a prototype, and its Z with another composition, may be right."""
+    number = int(prototype.label.split("_")[2])
+    return agrees(settings.known, number, len(prototype.atoms) // settings.unit.n_atoms)
+
+
 def _screened(decoration: Decoration, pool: PoolContext) -> Atoms:
     """Return a decoration in the best of its volumes; without a potential, in that of its covalent spheres.
+
+    If the density is known, volumes are relative to the one that follows from it, and others are left out.
 
     The middle volume is tried first, then larger and smaller ones as long as the energy falls.
 
     Raises:
         RelaxationError: the reason at the last volume, if none has an energy.
     """
-    start = decoration.atoms()
+    start, scales = decoration.atoms(), sorted(pool.settings.prototypes.scales)
+    volumes = known_volumes(pool.settings.known, start.get_chemical_symbols())
+    if volumes is not None:
+        start.set_cell(start.cell.array * np.cbrt(np.mean(volumes) / start.get_volume()), scale_atoms=True)
+        scales = [scale for scale in scales if volumes[0] < start.get_volume() * scale**3 < volumes[1]] or [1.0]
     if pool.tier is None:
         return _described(start, decoration, decoration.distance)
-    scales = sorted(pool.settings.prototypes.scales)
     middle = len(scales) // 2
     best: tuple[float, Atoms] | None = None
     failure: RelaxationError | None = None

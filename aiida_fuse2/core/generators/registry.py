@@ -9,6 +9,7 @@ from aiida_fuse2.core.plugins import Registry
 
 from .base import Generator, SingleGenerator
 from .fgen import FGen
+from .fgen_paper import FGenPaper
 from .gnoa import Gnoa
 from .prototypes import Prototypes
 from .provided import Provided
@@ -19,6 +20,7 @@ GROUP = "aiida_fuse2.generators"
 
 _ALL = (
     FGen(),
+    FGenPaper(),
     Gnoa(),
     Prototypes(),
     Provided(),

@@ -21,10 +21,11 @@ from typing import Any
 import numpy as np
 from ase import Atoms
 
+from aiida_fuse2.core.crystal.known import fitting_units, groups_for
 from aiida_fuse2.core.crystal.symmetry import SymmetryError, primitive_cell
 from aiida_fuse2.core.crystal.validity import shortest_contact
-from aiida_fuse2.core.crystal.wyckoff import compatible_groups
 from aiida_fuse2.core.errors import GenerationError
+from aiida_fuse2.core.settings import KnownSettings
 
 from .base import GeneratorContext, SingleGenerator
 from .templates import draw_template
@@ -40,29 +41,34 @@ CITATION = (
     "symmetry analysis, Comput. Phys. Commun. 261, 107810 (2021), https://doi.org/10.1016/j.cpc.2020.107810"
 )
 
+SYMMETRIC = "2-230"
+"""Space groups to draw from, unless others are known."""
+
 PRIMITIVE_SYMPREC = 1e-3
 """Tolerance for finding the primitive cell of a structure whose symmetry is exact, Å."""
 
 
 def _draw_contents(context: GeneratorContext, rng: np.random.Generator) -> tuple[tuple[int, ...], int]:
     """Draw the number of atoms of each element in the primitive cell, then the space group."""
-    fits = context.unit.z_values(context.max_atoms, context.min_atoms)
+    fits = fitting_units(context.unit, context.max_atoms, context.min_atoms, SYMMETRIC, context.known)
     if not fits:
         limits = f"{context.unit.formula}: no cell of {context.min_atoms} to {context.max_atoms} atoms"
         raise GenerationError("no_feasible_z", limits)
     z = fits[rng.integers(len(fits))]
     counts = tuple(z * number for _, number in context.unit.counts)
-    groups = compatible_groups(counts)
+    groups = groups_for(context.unit, z, SYMMETRIC, context.known)
     return counts, groups[rng.integers(len(groups))]
 
 
-def _random_atoms(elements: tuple[str, ...], counts: tuple[int, ...], number: int, rng: np.random.Generator) -> Atoms:
+def _random_atoms(
+    elements: tuple[str, ...], counts: tuple[int, ...], number: int, known: KnownSettings, rng: np.random.Generator
+) -> Atoms:
     """Return a random structure in the primitive cell of a space group.
 
     Raises:
         GenerationError: ``too_crowded``.
     """
-    template = draw_template(elements, counts, number, rng)
+    template = draw_template(elements, counts, number, rng, known)
     for _ in range(MAX_SAMPLES):
         atoms = template.decode(template.sample(rng))
         if shortest_contact(atoms) >= MIN_CONTACT:
@@ -90,7 +96,7 @@ class Symmetric(SingleGenerator):
                 ``outside_limits`` if the primitive cell turned out to be smaller than ``min_atoms``.
         """
         counts, number = _draw_contents(context, rng)
-        drawn = _random_atoms(context.unit.elements, counts, number, rng)
+        drawn = _random_atoms(context.unit.elements, counts, number, context.known, rng)
         try:
             atoms = primitive_cell(drawn, PRIMITIVE_SYMPREC)
         except SymmetryError as error:

@@ -14,6 +14,7 @@ from ase.data import atomic_numbers, covalent_radii
 from numpy.typing import NDArray
 
 from aiida_fuse2.core.crystal.wyckoff import Position, draw_positions, lattice_type, primitive_basis
+from aiida_fuse2.core.settings import NOTHING, KnownSettings
 from aiida_fuse2.core.settings.space_groups import P1
 
 from .lattices import LatticeRange
@@ -42,13 +43,13 @@ class Template:
         size: length of a vector.
     """
 
-    def __init__(self, space_group: int, sites: Sequence[Site]) -> None:
+    def __init__(self, space_group: int, sites: Sequence[Site], known: KnownSettings = NOTHING) -> None:
         self.space_group = space_group
         self.sites = tuple(sites)
         self.numbers = np.array([atomic_numbers[s.symbol] for s in sites for _ in s.position.rotations])
         self.primitive = primitive_basis(space_group)
         system = lattice_type(space_group)
-        self.lattice = LatticeRange.of(system, self.numbers, 1 / abs(np.linalg.det(self.primitive)))
+        self.lattice = LatticeRange.of(system, self.numbers, 1 / abs(np.linalg.det(self.primitive)), known)
         self._rotations = np.concatenate([site.position.rotations for site in sites])
         self._translations = np.concatenate([site.position.translations for site in sites])
         self._site_of = np.repeat(np.arange(len(sites)), [len(site.position.rotations) for site in sites])
@@ -138,7 +139,11 @@ def _clearances(
 
 
 def draw_template(
-    elements: tuple[str, ...], counts: tuple[int, ...], space_group: int, rng: np.random.Generator
+    elements: tuple[str, ...],
+    counts: tuple[int, ...],
+    space_group: int,
+    rng: np.random.Generator,
+    known: KnownSettings = NOTHING,
 ) -> Template:
     """Draw a Wyckoff assignment.
 
@@ -147,15 +152,17 @@ def draw_template(
         counts: number of atoms of each in the primitive cell.
         space_group: number of a space group that can hold them.
         rng: random generator.
+        known: what is known of the structure.
     """
     if space_group == P1:
-        return p1_template(elements, counts)
+        return p1_template(elements, counts, known)
     drawn = draw_positions(space_group, counts, rng)
-    return Template(space_group, [Site(e, p) for e, positions in zip(elements, drawn, strict=True) for p in positions])
+    sites = [Site(e, p) for e, positions in zip(elements, drawn, strict=True) for p in positions]
+    return Template(space_group, sites, known)
 
 
-def p1_template(elements: tuple[str, ...], counts: tuple[int, ...]) -> Template:
+def p1_template(elements: tuple[str, ...], counts: tuple[int, ...], known: KnownSettings = NOTHING) -> Template:
     """Return the template without symmetry, in which all atoms are free."""
     anywhere = Position("1a", np.eye(3)[None], np.zeros((1, 3)), (0, 1, 2))
     symbols = [symbol for symbol, number in zip(elements, counts, strict=True) for _ in range(number)]
-    return Template(P1, [Site(symbol, anywhere) for symbol in symbols])
+    return Template(P1, [Site(symbol, anywhere) for symbol in symbols], known)

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from aiida_fuse2.core.chemistry.composition import FormulaUnit
 from aiida_fuse2.core.crystal.slicing import SlicedStructure
+from aiida_fuse2.core.settings import KnownSettings
 
 WORD = re.compile(r"[a-z][a-z0-9_]*")
 """Name of a move that is not one of the paper's: the names of those are numbers."""
@@ -122,13 +123,20 @@ class Move:
             return False
         return self.suits(sliced, context)
 
-    def obstacle(self, unit: FormulaUnit, max_atoms: int) -> str | None:
+    def contradicts(self, known: KnownSettings) -> bool:
+        """Return whether the move leads away from what is known: to more formula units than the known number."""
+        return bool(self.room) and known.z is not None
+
+    def obstacle(self, unit: FormulaUnit, max_atoms: int, known: KnownSettings) -> str | None:
         """Return why the move can be used on no structure of a composition, or None if it can.
 
         Args:
             unit: the composition.
             max_atoms: largest number of atoms of a structure.
+            known: what is known of the structure.
         """
+        if self.contradicts(known):
+            return "with a known Z"
         if self.needs_species and unit.is_element:
             return "for an element"
         if self.room and (1 + self.room) * unit.n_atoms > max_atoms:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 
 import numpy as np
 from ase import Atoms
 
+from aiida_fuse2.core.crystal.known import ALL_GROUPS, fitting_units
 from aiida_fuse2.core.crystal.symmetry import SymmetryError
 from aiida_fuse2.core.errors import GenerationError, MoveError
 from aiida_fuse2.core.generators import GeneratorContext, single_generator
@@ -29,6 +31,9 @@ class NewStructures:
         self.choices = choices
         self.settings = draft.settings
         self._sizes: dict[int, int] = {}
+        self._context = GeneratorContext.of(
+            self.settings, self.settings.validity, max_atoms=self.settings.max_atoms, known=self.settings.known
+        )
 
     # --- for moves ----------------------------------------------------------------------------------
 
@@ -46,7 +51,7 @@ class NewStructures:
         if drawn is not None:
             return drawn
         if max_atoms not in self._sizes:
-            self._sizes[max_atoms] = self.choices.size(self.draft.unit.z_values(max_atoms), rng)
+            self._sizes[max_atoms] = self.choices.size(self._fitting(max_atoms), rng)
         return self._generated(self.settings.random_generator, self._sizes[max_atoms], rng)
 
     def _from_pool(self, max_atoms: int) -> Atoms | None:
@@ -56,13 +61,14 @@ class NewStructures:
         return pool.draw_at_random(max_atoms) if self.settings.pool.draw == "random" else pool.draw(max_atoms)
 
     def _generated(self, name: str, z: int, rng: np.random.Generator) -> Atoms:
-        draft, n_atoms = self.draft, z * self.draft.unit.n_atoms
-        context = GeneratorContext(
-            unit=draft.unit, radii=draft.radii, ap=draft.ap, max_atoms=n_atoms, min_atoms=n_atoms
-        )
-        atoms = single_generator(name)(context, rng)
+        n_atoms = z * self.draft.unit.n_atoms
+        atoms = single_generator(name)(replace(self._context, max_atoms=n_atoms, min_atoms=n_atoms), rng)
         atoms.info[ORIGIN] = name
         return atoms
+
+    def _fitting(self, max_atoms: int) -> list[int]:
+        """Return the numbers of formula units that fit a limit of atoms and what is known of the structure."""
+        return fitting_units(self.draft.unit, max_atoms, 1, ALL_GROUPS, self.settings.known)
 
     # --- trials -------------------------------------------------------------------------------------
 
@@ -97,7 +103,7 @@ class NewStructures:
     def _add(self, source: str, walker: int, trial: int) -> None:
         """Add a new structure; a size is drawn once and kept, until all attempts at it have failed."""
         rng = self._stream(Purpose.CHOOSE, walker, trial, 2)
-        fits, attempt = self.draft.unit.z_values(self._limit), 0
+        fits, attempt = self._fitting(self._limit), 0
         for _ in range(min(MAX_SIZES, len(fits))):
             z = self.choices.size(fits, rng)
             for _ in range(self.settings.max_attempts):

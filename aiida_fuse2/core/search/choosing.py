@@ -41,9 +41,10 @@ class Choices:
         return draw_z(fits, self.settings.size_bias, rng)
 
     def weighted_moves(self, walker: Walker) -> list[Move]:
-        """Return the moves that a walker may make, by its weights."""
+        """Return the moves that a walker may make: those that have a weight and keep what is known of the structure."""
         weights = self._weights(walker)
-        return [get_move(name) for name in ordered(weights) if weights[name] > 0]
+        moves = [get_move(name) for name in ordered(weights) if weights[name] > 0]
+        return [move for move in moves if not move.contradicts(self.settings.known)]
 
     def move(self, usable: Sequence[Move], walker: Walker, rng: np.random.Generator) -> Move:
         """Return one of the usable moves, with the chances of their weights."""

@@ -13,7 +13,7 @@ from aiida_fuse2.core.crystal.validity import check_validity, has_sound_cell
 from aiida_fuse2.core.errors import MoveError
 from aiida_fuse2.core.generators import PROTOTYPE
 from aiida_fuse2.core.rng import Purpose, keyed_generator
-from aiida_fuse2.core.settings import SearchSettings
+from aiida_fuse2.core.settings import RANDOM_GENERATORS, SearchSettings
 
 from .pool import ORIGIN, PoolReader
 from .state import SearchState
@@ -74,8 +74,9 @@ class Draft:
     def prepare(self, atoms: Atoms, rng: np.random.Generator, *, keep_lattice: bool = False) -> Start:
         """Return the structure to relax for a structure that a move or a generator made.
 
-        A structure from a pool keeps its symmetry, if it has any, in its primitive cell. Any other is
-        symmetrised, reduced to its primitive cell (unless the lattice is to be kept) and rattled.
+        A structure from a pool keeps its symmetry, if it has any, in its primitive cell. Any other, as those of moves
+        and of random generators, is symmetrised, reduced to its primitive cell (unless the lattice is to be kept) and
+        rattled.
 
         Raises:
             SymmetryError: if spglib fails.
@@ -85,7 +86,7 @@ class Draft:
             raise MoveError("bad_cell")
         origin = str(atoms.info.get(ORIGIN, "move"))
         bare = Atoms(numbers=atoms.numbers, positions=atoms.positions, cell=atoms.cell, pbc=True)
-        if origin not in {"move", self.settings.random_generator}:
+        if origin not in {"move", *RANDOM_GENERATORS}:
             kept = primitive_cell(bare, SYMMETRIC_SYMPREC)
             symmetric = find_symmetry(kept, SYMMETRIC_SYMPREC).n_rotations > 1
             return Start(kept, origin, symmetric, str(atoms.info.get(PROTOTYPE, "")))

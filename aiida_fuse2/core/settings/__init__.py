@@ -31,9 +31,11 @@ from .base import (
     TrialCount,
     parse_settings,
 )
+from .known import NOTHING, KnownSettings
 from .relax import JOINT_LBFGS, MAX_ARGUMENTS_LENGTH, RelaxSettings
 from .search import (
     MAX_WEIGHT,
+    RANDOM_GENERATORS,
     AcceptanceSettings,
     CompositionSettings,
     GnoaSettings,
@@ -64,14 +66,17 @@ __all__ = [
     "MAX_WEIGHT",
     "MEGNET",
     "MIN_SYMPREC",
+    "NOTHING",
     "PAIR",
     "PROTOTYPES",
     "PROVIDED",
+    "RANDOM_GENERATORS",
     "AcceptanceSettings",
     "CompositionSettings",
     "Count",
     "Energy",
     "GnoaSettings",
+    "KnownSettings",
     "LargeCount",
     "NotNegative",
     "OxidationState",

@@ -6,12 +6,13 @@ need neither: they get the default of the protocol.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from typing import Any, Literal
 
 from aiida_fuse2.core.errors import InputError
 
-VERSION: Literal[3] = 3
+VERSION: Literal[4] = 4
 """Version of the settings of searches and of their relaxation; settings without a version are of version 1."""
 
 Values = dict[str, Any]
@@ -30,7 +31,24 @@ def _starts(values: Values) -> Values:
     return found
 
 
-STEPS: Mapping[int, Callable[[Values], Values]] = {1: _without("disk_reserve", "prerelax"), 2: _starts}
+def _paper_generator(values: Values) -> Values:
+    """Give the original generator the name that it has since ``fgen`` keeps ions apart."""
+    found = dict(values)
+    if found.get("random_generator") == "fgen":
+        found["random_generator"] = "fgen_paper"
+    starts = found.get("starts")
+    if isinstance(starts, str):
+        found["starts"] = re.sub(r"(?<![\w.-])fgen(?![\w.-])", "fgen_paper", starts)
+    elif isinstance(starts, Mapping):
+        found["starts"] = {"fgen_paper" if name == "fgen" else name: share for name, share in starts.items()}
+    return found
+
+
+STEPS: Mapping[int, Callable[[Values], Values]] = {
+    1: _without("disk_reserve", "prerelax"),
+    2: _starts,
+    3: _paper_generator,
+}
 """Conversions from each version to the next one."""
 
 

@@ -26,7 +26,7 @@ _CALCULATOR = re.compile(r"[A-Za-z_][A-Za-z0-9_]*(\.[A-Za-z_][A-Za-z0-9_]*)+")
 class RelaxSettings(Settings):
     """One tier of relaxation, as a batch job on the target machine runs it."""
 
-    version: Literal[3] = Field(
+    version: Literal[4] = Field(
         description="Version of these settings; settings that an earlier version stored are migrated."
     )
     calculator: str = Field(

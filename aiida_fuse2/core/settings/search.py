@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 from pydantic import (
     Field,
@@ -34,8 +34,14 @@ from .base import (
     Symprecs,
     TrialCount,
 )
+from .known import KnownSettings
 from .space_groups import parse_space_groups
 from .starts import shares_of_text, shares_text
+
+RandomGenerator = Literal["fgen", "fgen_paper"]
+"""Generators of missing structures: they need no job, and are random enough to be drawn any number of times."""
+
+RANDOM_GENERATORS: frozenset[str] = frozenset(get_args(RandomGenerator))
 
 MAX_WEIGHT = 1e6
 """Largest weight of a move, and share of a generator."""
@@ -289,7 +295,7 @@ class CompositionSettings(Settings):
 class SearchSettings(CompositionSettings):
     """Everything that decides what a search proposes, keeps and accepts."""
 
-    version: Literal[3] = Field(
+    version: Literal[4] = Field(
         description="Version of these settings; settings that an earlier version stored are migrated."
     )
     initial_max_atoms: Annotated[int, Field(ge=1, le=MAX_ATOMS_LIMIT)] | None = Field(
@@ -311,12 +317,14 @@ class SearchSettings(CompositionSettings):
     rmax: Count = Field(description="Number of structures without a new best after which the search ends.")
     starts: dict[str, Share] = Field(
         description="Generators of the initial population and the pool, each with its share, e.g. {fgen: 3, gnoa: 1}: "
-        "symmetric, gnoa, fgen, provided or a plugin's. Shares are relative; a name alone has all of it."
+        "prototypes, symmetric, gnoa, fgen, fgen_paper, provided or a plugin's. Shares are relative; a name alone has "
+        "all of it."
     )
-    random_generator: Literal["fgen"] = Field(
+    random_generator: RandomGenerator = Field(
         description="Generator of missing structures and, with equal chance as the pool, of moves that draw from it."
     )
     pool: PoolSettings
+    known: KnownSettings
     gnoa: GnoaSettings
     prototypes: PrototypeSettings
     move_weights: dict[str, Weight] = Field(

@@ -93,12 +93,8 @@ def random_structures(settings: LearnSettings, stage: int, number: int) -> list[
     Raises:
         GenerationError: if there are too few.
     """
-    context = GeneratorContext(
-        unit=settings.unit,
-        radii=settings.resolved_radii,
-        ap=settings.ap,
-        max_atoms=settings.max_atoms,
-        min_atoms=settings.min_atoms,
+    context = GeneratorContext.of(
+        settings, settings.validity, max_atoms=settings.max_atoms, min_atoms=settings.min_atoms
     )
     generators = [single_generator(name) for name in settings.generators]
     found: list[Atoms] = []

@@ -7,20 +7,11 @@ import pytest
 import spglib
 from pyxtal.symmetry import Group
 
-from aiida_fuse2.core.chemistry.composition import parse_composition
-from aiida_fuse2.core.chemistry.radii import module_size, resolve_radii
 from aiida_fuse2.core.crystal.wyckoff import compatible_groups
 from aiida_fuse2.core.errors import GenerationError
-from aiida_fuse2.core.generators import GeneratorContext, get_generator, symmetric
+from aiida_fuse2.core.generators import get_generator, symmetric
 from aiida_fuse2.core.generators.symmetric import Symmetric
-
-
-def context_of(formula, max_atoms, min_atoms=1):
-    unit = parse_composition(formula)
-    radii = resolve_radii(unit)
-    return GeneratorContext(
-        unit=unit, radii=radii, ap=module_size(unit, radii), max_atoms=max_atoms, min_atoms=min_atoms
-    )
+from tests.core.generators.contexts import context_of
 
 
 def generate(context, seeds):

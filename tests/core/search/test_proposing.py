@@ -59,6 +59,16 @@ def test_population_takes_the_pool_first(search_settings):
     assert pool.remaining == 0
 
 
+@pytest.mark.parametrize("name", ["fgen", "fgen_paper"])
+def test_structures_of_random_generators_keep_no_symmetry(search_settings, name):
+    """Whichever of them made a pool, and whichever the search itself uses."""
+    settings = search_settings(population_size=1, max_atoms=10)
+    proposal = propose(settings, SearchState.initial(4, 0.02), {}, pool_with([perovskite()], settings.unit, name))
+    assert proposal.trials[0].info.origin == name
+    assert not proposal.trials[0].info.symmetric_start
+    assert find_symmetry(proposal.trials[0].atoms, 1e-3).n_rotations == 1
+
+
 def test_initial_limit_holds(search_settings):
     settings = search_settings(starts="fgen", population_size=8, max_atoms=20, initial_max_atoms=5)
     proposal = propose(settings, SearchState.initial(1, 0.02), {}, None)
@@ -294,6 +304,12 @@ def test_copies_are_bounded(search_settings, most, made):
 
 
 def test_rejected_attempts_are_counted(search_settings):
-    settings = search_settings(max_atoms=5, walkers=1, move_weights={7: 1.0}, validity={"contact_factor": 1.0})
+    settings = search_settings(
+        max_atoms=5,
+        walkers=1,
+        move_weights={7: 1.0},
+        random_generator="fgen_paper",
+        validity={"contact_factor": 1.0},
+    )
     proposal = propose(settings, state_at(n_walkers=1), {START: perovskite()}, None)
     assert sum(proposal.rejections.values()) >= settings.max_attempts

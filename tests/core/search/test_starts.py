@@ -200,7 +200,7 @@ def test_who_begins_without_a_pool(search_settings, others, starts, can_begin):
 )
 def test_starts_as_people_write_them(search_settings, written, shares):
     assert search_settings(starts=written).starts == shares
-    assert stored_starts({"version": 3, "starts": written}) == shares
+    assert stored_starts({"version": 4, "starts": written}) == shares
 
 
 def test_text_for_people():

@@ -48,6 +48,26 @@ def test_the_generator_of_earlier_versions_has_all_shares(version):
         parse_settings(SearchSettings, completed_settings({**values, "generator": ["gnoa"]}))
 
 
+@pytest.mark.parametrize(
+    ("written", "shares"),
+    [
+        ({"fgen": 0.7, "gnoa": 0.3}, {"fgen_paper": 0.7, "gnoa": 0.3}),
+        ("gnoa=0.2,fgen=0.8", {"gnoa": 0.2, "fgen_paper": 0.8}),
+        ("fgen", {"fgen_paper": 1.0}),
+        ("my.fgen=2,fgen-2", {"my.fgen": 2.0, "fgen-2": 1.0}),
+        ({"symmetric": 1}, {"symmetric": 1.0}),
+    ],
+)
+def test_the_original_generator_has_the_name_of_the_paper(written, shares):
+    values = stored("search", composition="SrTiO3", version=3, starts=written, random_generator="fgen")
+    settings = parse_settings(SearchSettings, completed_settings(values))
+    assert (settings.starts, settings.random_generator) == (shares, "fgen_paper")
+    assert stored_starts(values) == shares
+    newer = parse_settings(SearchSettings, completed_settings({**values, "version": 4}))
+    assert newer.random_generator == "fgen"
+    assert stored_starts({**values, "version": 1, "generator": "fgen"}) == {"fgen_paper": 1.0}
+
+
 def test_a_setting_that_a_version_did_not_know_has_its_default():
     values = stored("search", composition="SrTiO3")
     del values["job_seconds"]

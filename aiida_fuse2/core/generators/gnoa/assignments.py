@@ -9,21 +9,18 @@ from __future__ import annotations
 import time
 from collections import Counter
 from dataclasses import dataclass, field
-from functools import lru_cache
 
 import numpy as np
 from ase import Atoms
 from numpy.typing import NDArray
 
-from aiida_fuse2.core.chemistry.composition import FormulaUnit
+from aiida_fuse2.core.crystal.known import groups_for, primitive_units
 from aiida_fuse2.core.crystal.symmetry import SymmetryError, primitive_cell
-from aiida_fuse2.core.crystal.wyckoff import can_hold
 from aiida_fuse2.core.errors import InputError
 from aiida_fuse2.core.generators.symmetric import PRIMITIVE_SYMPREC
 from aiida_fuse2.core.generators.templates import Template, draw_template
 from aiida_fuse2.core.rng import Purpose, keyed_generator
 from aiida_fuse2.core.settings import SearchSettings
-from aiida_fuse2.core.settings.space_groups import P1, parse_space_groups
 
 from .networks import Network
 from .optimisers import OPTIMISERS, minimise
@@ -95,13 +92,6 @@ class AssignmentResult:
     cpu_seconds: float = 0.0
 
 
-@lru_cache(maxsize=1024)
-def fillable_groups(unit: FormulaUnit, z: int, space_groups: str) -> tuple[int, ...]:
-    """Return the space groups of a selection whose Wyckoff positions can hold ``z`` formula units."""
-    counts = tuple(z * number for _, number in unit.counts)
-    return tuple(g for g in parse_space_groups(space_groups) if g == P1 or can_hold(g, counts))
-
-
 def z_values(settings: SearchSettings, limit: int) -> list[int]:
     """Return the numbers of formula units that are generated.
 
@@ -110,7 +100,14 @@ def z_values(settings: SearchSettings, limit: int) -> list[int]:
         limit: largest number of atoms of a structure.
     """
     least, most = settings.gnoa.formula_units or (1, limit)
-    return [z for z in settings.unit.z_values(limit, settings.pool.min_atoms) if least <= z <= most]
+    allowed = primitive_units(settings.known)
+    fits = [z for z in settings.unit.z_values(limit, settings.pool.min_atoms) if least <= z <= most]
+    return fits if allowed is None else [z for z in fits if z in allowed]
+
+
+def _groups(settings: SearchSettings, z: int) -> tuple[int, ...]:
+    """Return the space groups that ``z`` formula units are generated in."""
+    return groups_for(settings.unit, z, settings.gnoa.space_groups, settings.known)
 
 
 def check_gnoa(settings: SearchSettings, *, where: str = "settings") -> None:
@@ -127,9 +124,7 @@ def check_gnoa(settings: SearchSettings, *, where: str = "settings") -> None:
             f"pool.min_atoms = {settings.pool.min_atoms} and {limit} atoms"
         )
         raise InputError(f"{where}.gnoa.formula_units", chosen.formula_units, expected)
-    groups = parse_space_groups(chosen.space_groups)
-    counts = [tuple(z * number for _, number in unit.counts) for z in values]
-    if P1 not in groups and not any(can_hold(g, n) for n in counts for g in reversed(groups)):
+    if settings.known.space_groups is None and not any(_groups(settings, z) for z in values):
         shown = str(values[0]) if len(values) == 1 else f"{values[0]} to {values[-1]}"
         expected = f"no Wyckoff positions of these can hold {shown} formula units of {unit.formula}; add others, e.g. 1"
         raise InputError(f"{where}.gnoa.space_groups", chosen.space_groups, expected)
@@ -145,7 +140,7 @@ def plan_assignments(settings: SearchSettings, limit: int) -> list[Assignment]:
     chosen = settings.gnoa
     assignments = []
     for z in z_values(settings, limit):
-        if not fillable_groups(settings.unit, z, chosen.space_groups):
+        if not _groups(settings, z):
             continue
         left, index = chosen.trials_per_z, 0
         while left > 0:
@@ -157,9 +152,9 @@ def plan_assignments(settings: SearchSettings, limit: int) -> list[Assignment]:
 
 def _draw(assignment: Assignment, settings: SearchSettings, rng: np.random.Generator) -> Template:
     """Draw space group and Wyckoff assignment."""
-    groups = fillable_groups(settings.unit, assignment.z, settings.gnoa.space_groups)
+    groups = _groups(settings, assignment.z)
     counts = tuple(assignment.z * number for _, number in settings.unit.counts)
-    return draw_template(settings.unit.elements, counts, groups[rng.integers(len(groups))], rng)
+    return draw_template(settings.unit.elements, counts, groups[rng.integers(len(groups))], rng, settings.known)
 
 
 class _Objective:

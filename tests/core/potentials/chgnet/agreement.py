@@ -19,12 +19,11 @@ import numpy as np
 from ase import Atoms, units
 from numpy.typing import NDArray
 
-from aiida_fuse2.core.chemistry.composition import parse_composition
-from aiida_fuse2.core.chemistry.radii import module_size, resolve_radii
 from aiida_fuse2.core.errors import GenerationError
-from aiida_fuse2.core.generators import GeneratorContext, get_generator
+from aiida_fuse2.core.generators import get_generator
 from aiida_fuse2.core.potentials.evaluation import Evaluation, Evaluator
 from tests.core.crystals import real_crystals
+from tests.core.generators.contexts import context_of
 
 MODELS = ("0.3.0", "0.2.0")
 
@@ -142,16 +141,10 @@ def stock(model: str, dtype: str = "float32") -> StockChgnet:
     return StockChgnet(model, dtype)
 
 
-def _context(formula: str, max_atoms: int) -> GeneratorContext:
-    unit = parse_composition(formula)
-    radii = resolve_radii(unit)
-    return GeneratorContext(unit=unit, radii=radii, ap=module_size(unit, radii), max_atoms=max_atoms)
-
-
 def generated(formula: str, generator: str, seed: int) -> Atoms:
     """Return a generated structure, rattled and scaled."""
     rng = np.random.default_rng([seed, len(generator)])
-    context = _context(formula, COMPOSITIONS[formula])
+    context = context_of(formula, COMPOSITIONS[formula])
     for _ in range(100):
         with suppress(GenerationError):
             atoms = get_generator(generator)(context, rng)
