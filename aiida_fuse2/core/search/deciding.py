@@ -19,6 +19,7 @@ from .acceptance import ACCEPTED, Outcome, accept, update_thermostat
 from .state import Best, FollowUp, FoundTarget, SearchState, Walker
 from .targets import ExploredStructure, TargetFinder
 from .trials import TrialInfo
+from .watching import LISTED, Tried, Watch
 
 
 @dataclass(frozen=True, eq=False)
@@ -205,6 +206,17 @@ class Decider:
                 reference, since = energy, 0
         return best, reference, since
 
+    def watch(self) -> Watch:
+        """Return the counts that tell when to stop, including this generation."""
+        tried = []
+        for trial in self.trials:
+            relaxation, energy, z = self.relaxations[trial.label], None, None
+            if relaxation.is_converged:
+                energy, z = relaxation.energy, relaxation.values["n_atoms"] // self.settings.unit.n_atoms
+            tried.append(Tried(trial.origin not in LISTED, energy, z))
+        tolerance = self.settings.acceptance.energy_tolerance
+        return self.state.watch.after(tried, self.state.reference_energy, tolerance)
+
     def find_followups(self, best: Best | None, walkers: Sequence[Walker]) -> tuple[FollowUp, ...]:
         """Return the structures to rattle: relaxed with symmetry, new, and near the best."""
         if best is None:
@@ -330,5 +342,6 @@ def decide(
         moves=decider.count_moves(),
         cpu_seconds=round(state.cpu_seconds + sum(r.cpu_seconds for r in results.values()), 3),
         targets=decider.find_targets(targets),
+        watch=decider.watch(),
     )
     return Decision(next_state, decider.record())

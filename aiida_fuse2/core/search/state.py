@@ -15,6 +15,7 @@ from aiida_fuse2.core.settings import SearchSettings
 
 from .acceptance import Thermostat
 from .trials import NO_MOVES
+from .watching import Watch
 
 
 @dataclass(frozen=True)
@@ -101,6 +102,7 @@ class SearchState:
         moves: for each move, by name, trials relaxed and trials accepted.
         cpu_seconds: CPU time of the relaxations so far, s; the only value that differs when a search is repeated.
         targets: targets of the search that were found, by name.
+        watch: counts that tell when to stop.
     """
 
     generation: int
@@ -120,6 +122,7 @@ class SearchState:
     moves: dict[str, tuple[int, int]] = field(default_factory=dict)
     cpu_seconds: float = 0.0
     targets: dict[str, FoundTarget] = field(default_factory=dict)
+    watch: Watch = field(default_factory=Watch)
 
     @classmethod
     def initial(cls, n_walkers: int, temperature: float) -> Self:
@@ -151,6 +154,7 @@ class SearchState:
         values["followups"] = [asdict(f) for f in self.followups]
         values["pool_positions"] = {str(z): n for z, n in sorted(self.pool_positions.items())}
         values["moves"] = {name: list(self.moves[name]) for name in ordered(self.moves)}
+        values["watch"] = self.watch.to_dict()
         return values
 
     @classmethod
@@ -166,6 +170,7 @@ class SearchState:
                 "pool_positions": {int(z): n for z, n in values["pool_positions"].items()},
                 "moves": {name: (n[0], n[1]) for name, n in values["moves"].items() if name not in NO_MOVES},
                 "targets": {name: FoundTarget(**found) for name, found in values.get("targets", {}).items()},
+                "watch": Watch.from_state(values),
             }
         )
 
