@@ -17,7 +17,7 @@ from itertools import islice
 import numpy as np
 from numpy.typing import NDArray
 
-from aiida_fuse2.core.search.watching import log_odds
+from aiida_fuse2.core.search.watching import sum_bound
 
 CONFIDENCE = 0.95
 CHANCES = (0.1, 0.05, 0.02, 0.01, 0.005, 0.002)
@@ -101,7 +101,7 @@ def follow(trials: Iterator[Trial], scale: float = 1.0) -> Run:
             new_bests, since, total = new_bests + 1, 0, 0.0
             continue
         since, total = since + 1, total + chance
-        bound = scale * log_odds(new_bests, CONFIDENCE)
+        bound = scale * sum_bound(new_bests, CONFIDENCE)
         run.is_wrong |= total >= bound
         for stated in CHANCES:
             if bound / since <= stated:

@@ -11,7 +11,7 @@ from typing import Any
 from aiida_fuse2.core.relaxers.failures import CONVERGED
 from aiida_fuse2.core.settings import SearchSettings
 
-from .watching import LISTED, Tried, Watch, log_odds, share_of_size
+from .watching import LISTED, Tried, Watch, share_of_size, sum_bound
 
 Row = Mapping[str, Any]
 """Record of a trial: ``label``, ``origin``, ``parent``, ``status``, ``energy`` (eV/atom), ``duplicate_of``, ..."""
@@ -73,7 +73,7 @@ class Evidence:
         """
         if self.chance is None or not self.new_bests:
             return False
-        return self.finds * self.starts_since_best > log_odds(self.new_bests, self.confidence) * self.starts
+        return self.finds * self.starts_since_best > sum_bound(self.new_bests, self.confidence) * self.starts
 
     def values(self) -> dict[str, Any]:
         """Return plain values for scripts, with the texts."""
@@ -122,7 +122,7 @@ class Evidence:
         if self.coverage is None or self.low_lying_expected is None:
             return ""
         return (
-            f"Within {1000 * LOW_LYING:g} meV/atom of the best, {self.low_lying} of an estimated "
+            f"Within {1000 * LOW_LYING:g} meV/atom of the best, {self.low_lying} of at least about "
             f"{self.low_lying_expected:.0f} structures are known (coverage {100 * self.coverage:.0f} %)."
         )
 
@@ -196,7 +196,7 @@ def coverage(counts: Sequence[int]) -> float | None:
 def expected_number(counts: Sequence[int]) -> float | None:
     """Return the estimated number of kinds, found or not (Chao1, corrected for bias); None without finds.
 
-    Chao, Scand. J. Stat. 1984, 11, 265; the correction is in Chao, Stat. Sci. 2005, DOI 10.1002/0471667196.ess5051.
+    Chao, Scand. J. Stat. 1984, 11, 265. The estimate is from below.
 
     Args:
         counts: number of finds of each kind.

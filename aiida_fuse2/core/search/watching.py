@@ -12,8 +12,9 @@ What counts follows from that:
   but its end follows from how much of it has been worked through. Whether a trial is one of them is known before it is
   relaxed, so leaving them out leaves a martingale.
 - Every new best begins a new count, also one that is no random draw, since p_t is about what is lower than the best.
-- A failed relaxation counts: p_t is the chance that a trial is proposed, relaxed and found lower, and it was not found
-  lower. To leave out trials by how they ended would make p_t another chance, that of those which do not fail.
+- A failed relaxation counts, and so does a trial that is not relaxed because its structure is known: p_t is the chance
+  that a trial is proposed, relaxed and found lower, and it was not found lower. To leave out trials by how they ended
+  would make p_t another chance, that of those which do not fail.
 - A new best is lower than the one before by more than ``acceptance.energy_tolerance``, as for ``rmax``.
 
 It bounds the mean over those m trials, so the rate of finding. It never proves a ground state.
@@ -33,7 +34,7 @@ LISTED = frozenset({PROTOTYPES, PROVIDED})
 """Origins of structures that are not drawn at random."""
 
 
-def log_odds(new_bests: int, confidence: float) -> float:
+def sum_bound(new_bests: int, confidence: float) -> float:
     """Return ln(1/a_j): the bound on the sum of the chances since the j-th new best.
 
     Args:
@@ -45,7 +46,7 @@ def log_odds(new_bests: int, confidence: float) -> float:
 
 def structures_needed(chance: float, new_bests: int, confidence: float) -> int:
     """Return the smallest m for which the bound on the mean chance is at most ``chance``."""
-    return ceil(log_odds(new_bests, confidence) / chance)
+    return ceil(sum_bound(new_bests, confidence) / chance)
 
 
 def share_of_size(confidence: float) -> int:
@@ -100,7 +101,7 @@ class Watch:
 
     def chance(self, confidence: float) -> float | None:
         """Return the bound on the mean chance of a lower structure since the last new best; None if there is none."""
-        bound = log_odds(self.new_bests, confidence) if self.new_bests else 0.0
+        bound = sum_bound(self.new_bests, confidence) if self.new_bests else 0.0
         return bound / self.random_since_best if self.new_bests and self.random_since_best > bound else None
 
     def missing_sizes(self, settings: SearchSettings) -> tuple[int, ...]:
