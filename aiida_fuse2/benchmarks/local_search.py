@@ -103,7 +103,9 @@ class LocalSearch:
         """Return the setting that ends the search, or None while it continues."""
         if self.state.tried >= self.settings.max_structures:
             return "max_structures"
-        return "rmax" if self.state.since_best >= self.settings.rmax else None
+        if self.state.since_best >= self.settings.rmax:
+            return "rmax"
+        return "stop_chance" if self.state.watch.has_ended(self.settings) else None
 
     def steps(self) -> Iterator[Step]:
         """Yield the search generation by generation."""

@@ -13,6 +13,7 @@ from aiida_fuse2.core.errors import InputError, RefusedInputsError
 from aiida_fuse2.core.generators import get_generator
 from aiida_fuse2.core.search.checks import check_search
 from aiida_fuse2.core.search.starts import pool_generators
+from aiida_fuse2.core.search.watching import Watch
 from aiida_fuse2.core.settings import RelaxSettings, SearchSettings, parse_settings
 from aiida_fuse2.environment.codes import load_code
 from aiida_fuse2.environment.prototypes import packaged_library_node
@@ -358,6 +359,8 @@ def _check_room(state: orm.Dict, settings: SearchSettings) -> None:
     if since >= settings.rmax:
         expected = f"there was no new best in the last {since} structures: give a larger number"
         raise InputError("settings.rmax", settings.rmax, expected)
+    if Watch.from_state(state.get_dict()).has_ended(settings):
+        raise InputError("settings.stop_chance", settings.stop_chance, "is reached already: give a smaller chance")
     hours = state.get_dict().get("cpu_seconds", 0.0) / 3600
     if settings.max_cpu_hours is not None and hours >= settings.max_cpu_hours:
         expected = f"{hours:.2f} h have been spent already: give a larger number"

@@ -5,6 +5,7 @@ All of them work while the search runs, after it has ended, and on an imported a
 
 from __future__ import annotations
 
+from .evidence import evidence
 from .loading import (
     PROCESS_TYPE,
     RUNS_PROCESS_TYPE,
@@ -41,6 +42,7 @@ __all__ = [
     "ask_to_stop",
     "best",
     "combined",
+    "evidence",
     "explored",
     "is_runs",
     "kill_jobs",

@@ -18,6 +18,7 @@ from aiida_fuse2.core.crystal.symmetry import SymmetryError
 from aiida_fuse2.core.crystal.uniqueness import displacement
 from aiida_fuse2.core.errors import printable
 from aiida_fuse2.core.relaxers.tiers import TIERS
+from aiida_fuse2.core.search.evidence import evidence_of_rows
 from aiida_fuse2.core.search.state import SearchState
 from aiida_fuse2.core.settings import CHGNET, SearchSettings
 from aiida_fuse2.export.structures import cif_text, file_name
@@ -92,6 +93,7 @@ def collect(
         tier_figures=_tier_figures(search.inputs, records),
         targets=[asdict(target) for target in found],
         relaxed_to=query.relaxed_to(search),
+        evidence=evidence_of_rows(rows, settings).text().splitlines(),
     )
 
 

@@ -109,6 +109,7 @@ class ReportData:
         tier_figures: figures of each tier, in their order; empty if there is only one.
         targets: known structures, and those that equal them; rows of ``targets.Target``.
         relaxed_to: limits to which the structures were relaxed, as text.
+        evidence: what the search says about what it has not found; texts of ``Evidence``, the main one first.
     """
 
     formula: str
@@ -131,6 +132,7 @@ class ReportData:
     tier_figures: Sequence[TierFigures] = ()
     targets: Sequence[Mapping[str, Any]] = ()
     relaxed_to: str = ""
+    evidence: Sequence[str] = ()
 
     @cached_property
     def explored(self) -> pd.DataFrame:

@@ -67,6 +67,7 @@ def payload(data: ReportData) -> dict[str, Any]:
         "targets": [_target(target) for target in data.targets],
         "tiers": [_tier(tier) for tier in data.tier_figures],
         "relaxedTo": data.relaxed_to,
+        "evidence": list(data.evidence),
         "version": __version__,
     }
 

@@ -148,6 +148,8 @@ function writeHero() {
     ["Structures tried", number(s.tried)], ["Unique structures", number(s.unique)], ["CPU time", duration(s.cpu)],
   ];
   put("facts", factsList(facts));
+  const [found, meaning] = DATA.evidence;
+  put("evidence", found ? html`<b>${found}</b> ${meaning}` : "");
   put("made", `Made by aiida-fuse2 ${DATA.version} from search ${s.uuid}.`);
 }
 function writeTargets() {

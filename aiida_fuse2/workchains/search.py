@@ -184,6 +184,8 @@ class Fuse2WorkChain(TargetsPart, PoolPart, GenerationPart):
             return f"max_structures = {settings.max_structures}"
         if state.since_best >= settings.rmax:
             return f"rmax = {settings.rmax}"
+        if state.watch.has_ended(settings):
+            return f"stop_chance = {settings.stop_chance:g}"
         if settings.max_cpu_hours is not None and state.cpu_seconds / 3600 >= settings.max_cpu_hours:
             return f"max_cpu_hours = {settings.max_cpu_hours:g}"
         if settings.max_wall_hours is not None and hours >= settings.max_wall_hours:

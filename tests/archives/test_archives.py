@@ -108,6 +108,7 @@ def test_commands_know_an_earlier_search(imported, tmp_path):
         call("report", uuid, "-o", tmp_path / f"{uuid}.html")
         page = (tmp_path / f"{uuid}.html").read_text()
         assert uuid in page
+        assert "Best found by" in page
         assert [label for label in search["lineage"] if label not in page] == []
     composition = next(iter(values["searches"].values()))["settings"]["composition"]
     (row,) = json.loads(call("hull", node.uuid, "--end", composition, "--json"))

@@ -1,6 +1,7 @@
 """Searches under a budget of CPU time: limits, courses, combinations of settings, figures by hand."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -24,6 +25,7 @@ from aiida_fuse2.benchmarks.searches import (
 )
 from aiida_fuse2.core.errors import InputError
 from aiida_fuse2.core.relaxers import make_evaluator
+from aiida_fuse2.core.search.watching import Watch
 from tests.conftest import EMT as EMT_OF_JOBS
 from tests.conftest import emt_overrides
 
@@ -61,10 +63,16 @@ def test_the_search_is_that_of_the_package(search_settings, relax_settings):
         "relax": TINY["relax"],
     }
     settings, tier = parse("CuAu", "fast", overrides)
-    steps = list(LocalSearch(settings=settings, tier=tier, evaluator=make_evaluator(tier)).steps())
+    local = LocalSearch(settings=settings, tier=tier, evaluator=make_evaluator(tier))
+    steps = list(local.steps())
     assert steps[-1].state.best.energy == pytest.approx(row.best.energy, abs=1e-6)
     assert steps[-1].state.best.structure_number >= row.course[-1].structures
     assert steps[-1].state.tried == row.structures
+    assert local.ended() == "max_structures"
+    local.settings = settings.model_copy(update={"max_structures": 100, "stop_chance": 0.9})
+    assert local.ended() is None
+    local.state = replace(local.state, watch=Watch(1, 5, {1: 3, 2: 3}))
+    assert local.ended() == "stop_chance"
 
 
 def test_budget_cuts_a_generation(monkeypatch):

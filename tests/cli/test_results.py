@@ -39,6 +39,7 @@ def test_show_as_json_agrees_with_the_outputs(call, search):
     assert [row["label"] for row in shown["structures"]] == [row["label"] for row in ranked]
     assert shown["structures_tried"] == 8
     assert shown["exit_status"] == 0
+    assert shown["evidence"]["tried"] == 8
     for row in shown["structures"]:
         node = orm.load_node(row["pk"])
         assert (node.uuid, node.label) == (row["uuid"], row["label"])
@@ -52,6 +53,7 @@ def test_show_table(call, search):
     assert rows[0]["label"] in text
     assert f"{rows[0]['spacegroup_symbol_loose']} ({rows[0]['spacegroup_loose']})" in text
     assert f"and {len(rows) - 1} more" in text
+    assert f"\n{query.evidence(search.pk).text()}\n" in text
 
 
 RELAXED = "relaxed to 0.1 eV/Å with EMT; saddle points and shallow slopes may be among them"

@@ -67,12 +67,13 @@ def test_dry_run_shows_what_options_set_and_stores_nothing(call, worker_code, tm
     path.write_text("settings: {seed: 5, walkers: 9}\nrelax: {settings: {fmax: 0.02}}\n")
     before = n_nodes()
     options = ["--overrides", path, "--seed", 6, "--pressure", 5, "--jobs", 2, "--set", "settings.seed=7"]
-    options += ["--set", "relax.metadata.options.queue_name=short"]
+    options += ["--set", "relax.metadata.options.queue_name=short", "--stop-chance", 0.1]
     result = call("run", "Cu6Au2", *EMT_OPTIONS, "--dry-run", *options)
     inputs = yaml.safe_load(result.stdout)
     assert (inputs["settings"]["seed"], inputs["settings"]["walkers"]) == (7, 9)
     assert inputs["settings"]["composition"] == "Cu3Au"
-    assert inputs["settings"]["relax_jobs"] == 2
+    assert (inputs["settings"]["relax_jobs"], inputs["settings"]["stop_chance"]) == (2, 0.1)
+    assert "stop_chance = 0.1 takes at least 37 random structures" in result.stderr
     tier = inputs["tiers"]["t00"]
     assert (tier["settings"]["fmax"], tier["settings"]["pressure"]) == (0.02, 5)
     assert tier["options"]["queue_name"] == "short"
@@ -102,6 +103,8 @@ def test_dry_run_as_json(call, worker_code):
         (("Cu3Au", "--set", "settings=1"), "must be a mapping"),
         (("Cu3Au", "--set", "relax.metadata.options.nope=1"), "nope"),
         (("Cu3Au", "--set", "relax.metadata.options.resources.nope=1"), "nope"),
+        (("Cu3Au", "--stop-chance", 0.05), "takes at least 75 structures, but max_structures = 60"),
+        (("Cu3Au", "--stop-chance", 1), "settings.stop_chance"),
         (("Cu3Au", "--group", "nope"), "--group"),
         (("Cu3Au", "--structures", "/nonexistent.cif"), "cannot be found"),
         (("Cu3Au", "--structures", "x", "--group", "y"), "not both"),

@@ -94,8 +94,9 @@ def test_named_search_is_told_in_full(call, search, quiet):
     assert row["failures"] == state["failures"]
     assert row["per_cpu_hour"] == pytest.approx(3600 * 8 / state["cpu_seconds"])
     assert row["seconds_left"] is None
+    assert row["evidence"] == query.evidence(search.pk).values()
     text = call("status", search.pk).stdout
-    for part in ("new lowest", "per CPU hour", "downhill", row["moves"][0]["name"], "8 of 8 tried"):
+    for part in ("new lowest", "per CPU hour", "downhill", row["moves"][0]["name"], "8 of 8 tried", "Best found by"):
         assert part in text
     both = json.loads(call("status", search.pk, search.pk, "--json").stdout)["searches"]
     assert "walkers" not in both[0]

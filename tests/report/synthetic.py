@@ -6,12 +6,16 @@ import numpy as np
 from ase import Atoms
 
 from aiida_fuse2.core.chemistry.composition import parse_composition
+from aiida_fuse2.core.search.evidence import evidence_of_rows
+from aiida_fuse2.core.settings import SearchSettings, parse_settings
 from aiida_fuse2.export.structures import cif_text
+from aiida_fuse2.protocols import protocol_inputs
 from aiida_fuse2.report.data import ReportData, ShownStructure, WalkerTrace, labels_to_draw
 from aiida_fuse2.report.patterns import simulate
 
 GROUPS = (("Pm-3m", 221, -8.42), ("P4/mmm", 123, -8.4), ("Cmc2_1", 36, -8.39), ("Pnma", 62, -8.3), ("P1", 1, -8.0))
 POPULATION, WALKERS = 25, 8
+SETTINGS = parse_settings(SearchSettings, {**protocol_inputs("fast")["settings"], "composition": "SrTiO3"})
 
 
 def perovskite() -> Atoms:
@@ -99,6 +103,7 @@ def report_data(count: int, *, drawn: int = 20, **changes) -> ReportData:
         "walkers": traces if rows else [],
         "rejections": {"short_contact": 1234, "density_too_low": 120} if rows else {},
         "structures": structures,
+        "evidence": evidence_of_rows(rows, SETTINGS).text().splitlines(),
         "patterns": [simulate(best.atoms, "best structure", symprec=0.1)] if best else [],
     }
     return ReportData(**{**values, **changes})

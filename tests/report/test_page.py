@@ -149,6 +149,7 @@ def test_short_and_empty_searches(opened, count):
     assert ("No structure has been explored yet" in page.locator("main").inner_text()) == (count == 0)
     assert page.locator("#settings").count() == 1
     assert page.locator("#moves").count() == (count > 25)
+    assert ("Best found by" in page.locator("#evidence").inner_text()) == (count > 0)
 
 
 @pytest.mark.slow

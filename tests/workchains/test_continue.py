@@ -16,6 +16,7 @@ from aiida_fuse2 import query
 from aiida_fuse2.calculations.functions import begin
 from aiida_fuse2.core.errors import InputError
 from aiida_fuse2.core.search.state import SearchState
+from aiida_fuse2.core.search.watching import Watch
 from aiida_fuse2.launch import adding, continuation
 from aiida_fuse2.query.chain import generation_records, segments
 from aiida_fuse2.query.links import GROUP_PREFIX
@@ -486,6 +487,14 @@ def test_budgets_of_time(emt_builder):
     state = state_of(longer)
     assert (state.generation, state.tried) == (1, 4)
     assert state.cpu_seconds == pytest.approx(sum(row["cpu_seconds"] for row in rows_of(longer)), abs=0.01)
+
+
+def test_chance_that_is_reached_already_is_refused(search_settings):
+    state = SearchState.initial(2, 0.02).to_dict()
+    settings = search_settings("Cu3Au", max_atoms=8, stop_chance=0.5)
+    continuation._check_room(orm.Dict({**state, "watch": Watch(1, 7, {1: 3, 2: 3}).to_dict()}), settings)
+    with pytest.raises(InputError, match="is reached already: give a smaller chance"):
+        continuation._check_room(orm.Dict({**state, "watch": Watch(1, 8, {1: 3, 2: 3}).to_dict()}), settings)
 
 
 @pytest.mark.slow

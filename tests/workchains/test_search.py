@@ -11,6 +11,7 @@ from aiida.cmdline.utils.common import get_workchain_report
 from aiida.common.links import LinkType
 from aiida.engine import run_get_node
 
+from aiida_fuse2 import query
 from aiida_fuse2.core.search.state import SearchState
 from aiida_fuse2.io.trials import to_extxyz, trials_from_text
 from aiida_fuse2.parsers.relax import EXTRAS_KEY
@@ -39,6 +40,10 @@ def test_outputs(finished):
     assert np.all(np.diff(best) <= 0)
     assert best[-1] == search.outputs.energy.value
     assert all(r["found"] >= 1 and r["z"] * 4 == r["n_atoms"] for r in ranked)
+    found = query.evidence(search.pk)
+    assert (found.new_bests, found.random_since_best) == (state.watch.new_bests, state.watch.random_since_best)
+    assert state.watch.new_bests > 0
+    assert sum(state.watch.sizes.values()) == state.explored
 
 
 def test_report_is_one_line_per_generation(finished):

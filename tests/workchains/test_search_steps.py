@@ -17,9 +17,12 @@ from aiida.manage import get_manager
 from aiida_fuse2 import query
 from aiida_fuse2.calculations.functions import begin
 from aiida_fuse2.core.search.state import SearchState
+from aiida_fuse2.core.search.watching import Watch
 from aiida_fuse2.query.chain import generation_records
 from aiida_fuse2.query.stopping import STOP_EXTRA, STOP_NOW
 from aiida_fuse2.workchains.relax import INPUT_REFUSED
+
+LONG = {"max_structures": 100, "rmax": 100}
 
 
 @pytest.fixture
@@ -60,6 +63,9 @@ def test_a_new_search_continues(begun):
         ({"max_structures": 8}, {"tried": 8}, "max_structures = 8"),
         ({"max_structures": 8}, {"tried": 7}, None),
         ({"rmax": 5}, {"tried": 6, "since_best": 5}, "rmax = 5"),
+        ({**LONG, "stop_chance": 0.2}, {"tried": 21, "watch": Watch(1, 19, {1: 3, 2: 3})}, "stop_chance = 0.2"),
+        ({**LONG, "stop_chance": 0.2}, {"tried": 21, "watch": Watch(1, 18, {1: 3, 2: 3})}, None),
+        ({**LONG, "stop_chance": 0.2}, {"tried": 21, "watch": Watch(1, 19, {1: 3, 2: 2})}, None),
         ({"max_cpu_hours": 0.5}, {"tried": 1, "cpu_seconds": 1800.0}, "max_cpu_hours = 0.5"),
         ({"max_cpu_hours": 0.5}, {"tried": 1, "cpu_seconds": 1799.0}, None),
         ({"max_wall_hours": 1e-9}, {}, "max_wall_hours = 1e-09"),

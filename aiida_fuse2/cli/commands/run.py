@@ -35,6 +35,7 @@ INPUT_OF_OPTION = {
     "max_structures": ("settings", "max_structures"),
     "max_cpu_hours": ("settings", "max_cpu_hours"),
     "max_wall_hours": ("settings", "max_wall_hours"),
+    "stop_chance": ("settings", "stop_chance"),
     "population": ("settings", "population_size"),
     "walkers": ("settings", "walkers"),
     "trials_per_step": ("settings", "trials_per_step"),
@@ -230,9 +231,13 @@ def list_skipped(skipped: Sequence[tuple[str, str]]) -> None:
 
 def print_or_submit(prepared: Prepared, *, dry_run: bool, wait: bool, as_json: bool) -> None:
     """Submit a search, or several runs of one, and show progress if wanted; in a dry run only print the inputs."""
+    from aiida_fuse2.core.search.watching import stop_text
+
     from .watch import watch_node
 
     say_composition(prepared.settings.unit, to_stderr=dry_run or as_json)
+    if prepared.settings.stop_chance is not None:
+        echo(stop_text(prepared.settings), err=dry_run or as_json)
     if dry_run:
         print_inputs(prepared.builder, as_json=as_json)
         return

@@ -71,11 +71,13 @@ def cmd_show(*, search: str | None, number: int | None, paths: tuple[Path, ...],
     ]
     rows = targets.marked_rows(query.ranked(node), looked_for, node.pk)
     if as_json:
-        values = {"targets": [asdict(target) for target in looked_for], "structures": rows[:number]}
+        found = query.evidence(node.pk).values()
+        values = {"evidence": found, "targets": [asdict(target) for target in looked_for], "structures": rows[:number]}
         echo_json(summary_values(settings, reached, uuid=node.uuid) | values)
         return
     console = make_console()
     print_header(console, settings, reached)
+    console.print(query.evidence(node.pk).text(), soft_wrap=True)
     print_targets(console, looked_for)
     print_ranked(console, rows, number or DEFAULT_ROWS, relaxed=query.relaxed_to(node))
 

@@ -146,6 +146,13 @@ BUDGET = together(
         "--max-cpu-hours", type=float, metavar="H", help="Stop after this CPU time of the relaxations in all."
     ),
     click.option("--max-wall-hours", type=float, metavar="H", help="Stop this long after the submission."),
+    click.option(
+        "--stop-chance",
+        type=float,
+        metavar="P",
+        help="Stop when each random structure since the best was lower with a mean chance below P, e.g. 0.005, with "
+        "95 % confidence.",
+    ),
 )
 """Options that end a search."""
 

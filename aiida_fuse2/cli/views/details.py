@@ -11,6 +11,7 @@ from rich.console import Group
 from rich.table import Table
 
 from aiida_fuse2.calculations.conversions import history_rows
+from aiida_fuse2.core.search.evidence import Evidence, evidence_of_rows
 from aiida_fuse2.core.search.state import SearchState
 from aiida_fuse2.core.settings import SearchSettings
 from aiida_fuse2.query.chain import generation_records
@@ -58,6 +59,7 @@ class Details:
         per_cpu_hour: structures per hour of CPU time, or None while unknown.
         seconds_left: longest remaining time at the current speed, s, or None if it is not known.
         cpu_seconds_left: CPU time until ``max_structures`` at the cost of the earlier structures, s, or None.
+        evidence: what the search says about what it has not found, or None before its first state.
     """
 
     walkers: tuple[WalkerNow, ...]
@@ -65,6 +67,7 @@ class Details:
     per_cpu_hour: float | None
     seconds_left: float | None
     cpu_seconds_left: float | None
+    evidence: Evidence | None = None
 
     def values(self, state: SearchState | None) -> dict[str, Any]:
         """Return plain values for scripts."""
@@ -73,6 +76,7 @@ class Details:
             "restarts": {} if state is None else state.restarts,
             "targets": {} if state is None else {name: asdict(found) for name, found in state.targets.items()},
             **asdict(self),
+            "evidence": None if self.evidence is None else self.evidence.values(),
         }
 
 
@@ -95,6 +99,7 @@ def details(reached: Progress, settings: SearchSettings) -> Details:
         per_cpu_hour=HOUR / seconds if seconds else None,
         seconds_left=reached.seconds_left(settings),
         cpu_seconds_left=left * seconds if seconds and left else None,
+        evidence=evidence_of_rows(rows, settings),
     )
 
 
@@ -153,6 +158,8 @@ def _facts(found: Details, reached: Progress, settings: SearchSettings) -> list[
     ]
     if reached.targets:
         facts.append(("target", targets_text(reached)))
+    if found.evidence is not None and found.evidence.tried:
+        facts.append(("evidence", found.evidence.text()))
     return facts
 
 

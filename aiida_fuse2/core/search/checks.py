@@ -16,6 +16,8 @@ from aiida_fuse2.core.moves import get_move, ordered
 from aiida_fuse2.core.settings import MAX_TRIALS
 from aiida_fuse2.core.settings.search import SearchSettings
 
+from .watching import structures_needed
+
 
 def check_search(settings: SearchSettings, *, where: str = "settings") -> None:
     """Check the settings that depend on each other.
@@ -28,6 +30,7 @@ def check_search(settings: SearchSettings, *, where: str = "settings") -> None:
     if trials > MAX_TRIALS:
         expected = f"{trials} trials in a generation (times {settings.walkers} walkers); at most {MAX_TRIALS}"
         raise InputError(f"{where}.trials_per_step", settings.trials_per_step, expected)
+    _check_stop(settings, where)
     _check_weights(settings, settings.unit, where)
 
 
@@ -103,6 +106,20 @@ def _check_pairs(settings: SearchSettings, unit: FormulaUnit, where: str) -> Non
         if ordered in seen:
             raise InputError(f"{where}.validity.min_distances[{pair}]", value, "this pair is given twice")
         seen.add(ordered)
+
+
+def _check_stop(settings: SearchSettings, where: str) -> None:
+    """A chance that no search within the limits can show would never end one."""
+    if settings.stop_chance is None:
+        return
+    least = structures_needed(settings.stop_chance, 1, settings.stop_confidence)
+    for name, limit, reached in (
+        ("max_structures", settings.max_structures, least + 1),
+        ("rmax", settings.rmax, least),
+    ):
+        if reached > limit:
+            expected = f"takes at least {reached} structures, but {name} = {limit}: give a larger chance or {name}"
+            raise InputError(f"{where}.stop_chance", settings.stop_chance, expected)
 
 
 def _check_weights(settings: SearchSettings, unit: FormulaUnit, where: str) -> None:

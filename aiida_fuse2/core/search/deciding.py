@@ -22,6 +22,7 @@ from .restarting import begin_anew
 from .state import Best, FollowUp, FoundTarget, LowStructure, SearchState, Walker, n_lowest
 from .targets import ExploredStructure, TargetFinder
 from .trials import RATTLE, TrialInfo
+from .watching import LISTED, Tried, Watch
 
 
 @dataclass(frozen=True, eq=False)
@@ -229,6 +230,17 @@ class Decider:
                 reference, since = energy, 0
         return best, reference, since
 
+    def watch(self) -> Watch:
+        """Return the counts that tell when to stop, including this generation."""
+        tried = []
+        for trial in self.trials:
+            relaxation, energy, z = self.relaxations[trial.label], None, None
+            if relaxation.is_converged:
+                energy, z = relaxation.energy, relaxation.values["n_atoms"] // self.settings.unit.n_atoms
+            tried.append(Tried(trial.origin not in LISTED, energy, z))
+        tolerance = self.settings.acceptance.energy_tolerance
+        return self.state.watch.after(tried, self.state.reference_energy, tolerance)
+
     def find_followups(self, best: Best | None, walkers: Sequence[Walker]) -> tuple[FollowUp, ...]:
         """Return the structures to rattle: new ones near the best, and those that the last generation had no room for.
 
@@ -363,5 +375,6 @@ def decide(
         targets=decider.find_targets(targets),
         lowest=lowest,
         restarts=dict(sorted((Counter(state.restarts) + restarts).items())),
+        watch=decider.watch(),
     )
     return Decision(next_state, decider.record())

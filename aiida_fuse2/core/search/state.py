@@ -15,6 +15,7 @@ from aiida_fuse2.core.settings import SearchSettings
 
 from .acceptance import Thermostat
 from .trials import NO_MOVES
+from .watching import Watch
 
 
 @dataclass(frozen=True, order=True)
@@ -140,6 +141,7 @@ class SearchState:
         targets: targets of the search that were found, by name.
         lowest: the lowest different structures, at most ``n_lowest``, lowest first.
         restarts: number of walkers that began anew, by reason.
+        watch: counts that tell when to stop.
     """
 
     generation: int
@@ -161,6 +163,7 @@ class SearchState:
     targets: dict[str, FoundTarget] = field(default_factory=dict)
     lowest: tuple[LowStructure, ...] = ()
     restarts: dict[str, int] = field(default_factory=dict)
+    watch: Watch = field(default_factory=Watch)
 
     @classmethod
     def initial(cls, n_walkers: int, temperature: float) -> Self:
@@ -193,6 +196,7 @@ class SearchState:
         values["lowest"] = [asdict(s) for s in self.lowest]
         values["pool_positions"] = {str(z): n for z, n in sorted(self.pool_positions.items())}
         values["moves"] = {name: list(self.moves[name]) for name in ordered(self.moves)}
+        values["watch"] = self.watch.to_dict()
         return values
 
     @classmethod
@@ -209,6 +213,7 @@ class SearchState:
                 "pool_positions": {int(z): n for z, n in values["pool_positions"].items()},
                 "moves": {name: (n[0], n[1]) for name, n in values["moves"].items() if name not in NO_MOVES},
                 "targets": {name: FoundTarget(**found) for name, found in values.get("targets", {}).items()},
+                "watch": Watch.from_state(values),
             }
         )
 

@@ -315,6 +315,13 @@ class SearchSettings(CompositionSettings):
         description="Free disk space for AiiDA's data below which the search ends, GB; checked between generations."
     )
     rmax: Count = Field(description="Number of structures without a new best after which the search ends.")
+    stop_chance: Annotated[float, Field(gt=0, lt=1)] | None = Field(
+        description="Mean chance that a random structure since the last new best was lower, e.g. 0.005: once it is "
+        "below that with stop_confidence, the search ends; checked between generations. If null, it does not."
+    )
+    stop_confidence: Annotated[float, Field(gt=0, lt=1)] = Field(
+        description="Confidence of statements on the chance of a lower structure."
+    )
     starts: dict[str, Share] = Field(
         description="Generators of the initial population and the pool, each with its share, e.g. {fgen: 3, gnoa: 1}: "
         "prototypes, symmetric, gnoa, fgen, fgen_paper, provided or a plugin's. Shares are relative; a name alone has "

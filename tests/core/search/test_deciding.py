@@ -10,6 +10,7 @@ from aiida_fuse2.core.search.acceptance import Thermostat
 from aiida_fuse2.core.search.deciding import KnownStructure, Relaxation, decide
 from aiida_fuse2.core.search.state import Best, SearchState, Walker
 from aiida_fuse2.core.search.trials import RATTLE, TrialInfo, trial_label
+from aiida_fuse2.core.search.watching import Watch
 
 
 def info(walker=0, trial=0, generation=0, *, move="", symmetric=False):
@@ -216,8 +217,13 @@ def test_new_best_must_be_lower_by_the_tolerance(search):
     search.decide([(info(0, 0, 1), relaxed(-3.0005, 20)), (info(1, 0, 1), relaxed(-1.0, 21))])
     assert search.state.best.energy == -3.0005
     assert search.state.since_best == 2
-    search.decide([(info(0, 0, 2), relaxed(-3.0011, 22))])
+    assert search.state.watch == Watch(3, 2, {1: 5})
+    search.decide([(replace(info(0, 0, 2), origin="prototypes"), relaxed(-1.0, 23)), (info(1, 0, 2), FAILED)])
+    assert search.state.since_best == 4
+    assert search.state.watch == Watch(3, 3, {1: 5})  # prototypes are no random draws; a failed trial was not lower
+    search.decide([(info(0, 0, 3), relaxed(-3.0011, 22))])
     assert search.state.since_best == 0
+    assert search.state.watch == Watch(4, 0, {1: 6})
 
 
 def test_followups_are_new_and_near_the_best(search_settings):
