@@ -65,7 +65,9 @@ other_options = st.one_of(
 numbers = words | st.sampled_from(["1", "4", "20"])
 continue_options = st.one_of(
     st.tuples(st.sampled_from(["--generation", "--more", "--max-structures", "--walkers", "--seed"]), numbers),
-    st.tuples(st.sampled_from(["--max-cpu-hours", "--max-wall-hours", "--jobs", "--processes"]), numbers),
+    st.tuples(
+        st.sampled_from(["--max-cpu-hours", "--max-wall-hours", "--stop-chance", "--jobs", "--processes"]), numbers
+    ),
     st.tuples(st.just("--more"), st.just("4")),
     st.tuples(st.just("--set"), assignments),
     st.tuples(st.sampled_from(["--trials-per-step", "--code"]), words),

@@ -63,6 +63,7 @@ def test_what_is_shown_says_to_what_it_was_relaxed(call, search, emt_builder, tm
     assert f"\n{RELAXED}\n" in call("show", search.pk).stdout
     assert json.loads(call("show", search.pk, "--json").stdout)["relaxed_to"] == RELAXED
     assert f"\n{RELAXED}\n" in call("watch", search.pk).stdout
+    assert f"\n{query.evidence(search.pk).text()}\n" in call("watch", search.pk).stdout
     written = call("structures", search.pk, "-n", 1, "-o", tmp_path)
     assert written.stderr == f"All were {RELAXED}\n"
     arguments = ("structures", search.pk, "-n", 1, "-o", tmp_path, "--force", "--json")

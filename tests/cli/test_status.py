@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import logging
+import math
 import os
 import shutil
 import subprocess
@@ -28,7 +29,9 @@ from sqlalchemy import event
 from sqlalchemy.engine import Engine
 
 from aiida_fuse2 import query
+from aiida_fuse2.cli.commands.status import Row, status_table
 from aiida_fuse2.cli.views.details import details
+from aiida_fuse2.core.search.watching import Watch
 from aiida_fuse2.environment import diagnosis, findings, processes
 from aiida_fuse2.environment.findings import Severity
 from aiida_fuse2.parsers.memory import code_part, remember
@@ -117,6 +120,21 @@ def test_time_left(search, search_settings):
     assert left(max_wall_hours=50 / 3600) == 0
     found = details(reached, search_settings("Cu3Au", max_structures=60))
     assert (found.per_cpu_hour, found.cpu_seconds_left) == (360, 400)
+
+
+def test_list_has_the_chance_of_a_lower_structure(search, search_settings):
+    settings, reached = search_settings("Cu3Au", max_atoms=8), query.progress(search.pk)
+
+    def shown(watch):
+        row = Row(settings=settings, reached=reached, state=replace(reached.state, watch=watch))
+        console = Console(file=io.StringIO(), width=120)
+        console.print(status_table([row]))
+        return row.values()["chance"], console.file.getvalue()
+
+    chance, text = shown(Watch(1, 20, {1: 3, 2: 3}))
+    assert chance == pytest.approx(math.log(40) / 20)
+    assert "< 18 %" in text
+    assert shown(Watch(1, 20, {1: 3, 2: 2}))[0] is None
 
 
 def test_watch_shows_until_all_has_ended(call, running, search, quiet, monkeypatch):

@@ -10,7 +10,14 @@ import click
 
 from aiida_fuse2.cli.params.options import JSON, NEWEST_SEARCH, echo_json, with_profile
 from aiida_fuse2.cli.root import cmd_root
-from aiida_fuse2.cli.views.ranked import DEFAULT_ROWS, print_ranked, print_targets, status_text, summary_values
+from aiida_fuse2.cli.views.ranked import (
+    DEFAULT_ROWS,
+    print_evidence,
+    print_ranked,
+    print_targets,
+    status_text,
+    summary_values,
+)
 
 if TYPE_CHECKING:
     from aiida import orm
@@ -71,13 +78,12 @@ def cmd_show(*, search: str | None, number: int | None, paths: tuple[Path, ...],
     ]
     rows = targets.marked_rows(query.ranked(node), looked_for, node.pk)
     if as_json:
-        found = query.evidence(node.pk).values()
-        values = {"evidence": found, "targets": [asdict(target) for target in looked_for], "structures": rows[:number]}
+        values = {"targets": [asdict(target) for target in looked_for], "structures": rows[:number]}
         echo_json(summary_values(settings, reached, uuid=node.uuid) | values)
         return
     console = make_console()
     print_header(console, settings, reached)
-    console.print(query.evidence(node.pk).text(), soft_wrap=True)
+    print_evidence(console, node.pk)
     print_targets(console, looked_for)
     print_ranked(console, rows, number or DEFAULT_ROWS, relaxed=query.relaxed_to(node))
 

@@ -58,7 +58,8 @@ def cmd_status(
     reason, structures per CPU hour, and the longest time that it may still take.
 
     Several runs of a search (`run --runs`) have a row of their own, with one below it for each unfinished run,
-    or for all runs if they are named. Below the table: unfinished or named refinements; problems that hold up the
+    or for all runs if they are named. "lower" bounds the mean chance that a structure since the best was lower, once
+    enough were tried. Below the table: unfinished or named refinements; problems that hold up the
     running ones, and the commands that solve them.
     """
     from aiida_fuse2 import query
@@ -260,6 +261,13 @@ class Row:
     n_runs: int | None = None
 
     @property
+    def chance(self) -> float | None:
+        """Bound on the mean chance of a lower structure since the last new best, as the search counts to stop by it."""
+        if self.state is None or self.state.watch.missing_sizes(self.settings):
+            return None
+        return self.state.watch.chance(self.settings.stop_confidence)
+
+    @property
     def max_structures(self) -> int:
         """Number of structures to try."""
         return self.settings.max_structures * (self.n_runs or 1)
@@ -283,7 +291,8 @@ class Row:
         }
         if self.n_runs is not None:
             return common | {"n_runs": self.n_runs}
-        return common | {"generation": None if self.state is None else self.state.generation, "runs": self.of_runs}
+        generation = None if self.state is None else self.state.generation
+        return common | {"generation": generation, "chance": self.chance, "runs": self.of_runs}
 
 
 def _readable_rows(pks: Sequence[int], *, with_ended: bool) -> tuple[list[Row], list[Finding]]:
@@ -322,8 +331,9 @@ def status_table(rows: Sequence[Row]) -> Table:
     """Return the table of searches."""
     from aiida_fuse2.cli.views.tables import plain_table
 
-    titles = ("PK", "composition", "state", "structures", "best", "per h")
-    table = plain_table([(title, title in {"PK", "structures", "per h"}) for title in titles], header_style="dim")
+    titles = ("PK", "composition", "state", "structures", "best", "lower", "per h")
+    right = {"PK", "structures", "lower", "per h"}
+    table = plain_table([(title, title in right) for title in titles], header_style="dim")
     for row in rows:
         rate = "" if row.reached.rate is None else f"{row.reached.rate:.0f}"
         composition = row.settings.composition if row.n_runs is None else f"{row.settings.composition} x {row.n_runs}"
@@ -333,6 +343,7 @@ def status_table(rows: Sequence[Row]) -> Table:
             _state_text(row.reached),
             f"{row.reached.tried}/{row.max_structures}",
             _best_text(row.reached.best),
+            "" if row.chance is None else f"< {100 * row.chance:.2g} %",
             rate,
         )
     return table

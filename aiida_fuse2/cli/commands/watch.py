@@ -10,7 +10,15 @@ import click
 from aiida_fuse2.cli.params import options as opts
 from aiida_fuse2.cli.params.options import CommandError, echo, echo_json, hint, with_profile
 from aiida_fuse2.cli.root import cmd_root
-from aiida_fuse2.cli.views.ranked import FINAL_ROWS, print_ranked, print_targets, status_text, summary_values, ways_on
+from aiida_fuse2.cli.views.ranked import (
+    FINAL_ROWS,
+    print_evidence,
+    print_ranked,
+    print_targets,
+    status_text,
+    summary_values,
+    ways_on,
+)
 
 if TYPE_CHECKING:
     from aiida import orm
@@ -88,6 +96,7 @@ def _show_end(
         echo_json(summary_values(settings, reached, uuid=node.uuid) | values)
         return
     console.print(f"search {node.pk}:", status_text(reached), soft_wrap=True)
+    print_evidence(console, node.pk)
     print_targets(console, targets)
     print_ranked(console, rows, FINAL_ROWS, relaxed=relaxed)
 

@@ -29,6 +29,15 @@ def print_targets(console: Console, targets: Sequence[Target]) -> None:
         console.print(target_line(target), soft_wrap=True)
 
 
+def print_evidence(console: Console, search: int) -> None:
+    """Print in two lines what a search says about what it has not found; nothing before its first trial."""
+    from aiida_fuse2 import query
+
+    text = query.evidence(search).text()
+    if text:
+        console.print(text, soft_wrap=True)
+
+
 def target_line(target: Target) -> str:
     """Return a text on a target and on the structure that equals it."""
     from .tables import spacegroup_text
@@ -51,11 +60,14 @@ def target_line(target: Target) -> str:
 
 def summary_values(settings: SearchSettings, reached: Progress, *, uuid: str) -> dict[str, Any]:
     """Return a search in plain values."""
+    from aiida_fuse2 import query
+
     return {
         **common_values(settings, reached, uuid=uuid),
         **structure_counts(reached),
         "max_structures": settings.max_structures,
         "failures": reached.state.failures if reached.state else {},
+        "evidence": query.evidence(reached.pk).values(),
     }
 
 

@@ -135,8 +135,9 @@ def stop_text(settings: SearchSettings) -> str:
     if chance is None:
         return ""
     first, third = (structures_needed(chance, j, confidence) for j in (1, 3))
-    enough = "" if third < settings.max_structures else f"; max_structures = {settings.max_structures} may come first"
+    limits = {"max_structures": settings.max_structures, "rmax": settings.rmax}
+    sooner = " or ".join(f"{name} = {limit}" for name, limit in limits.items() if limit <= third)
     return (
         f"stop_chance = {chance:g} takes at least {first} random structures without a new best after the first one, "
-        f"{third} after the third{enough}"
+        f"{third} after the third{f'; {sooner} may come first' if sooner else ''}"
     )

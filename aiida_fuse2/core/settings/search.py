@@ -315,7 +315,7 @@ class SearchSettings(CompositionSettings):
         description="Free disk space for AiiDA's data below which the search ends, GB; checked between generations."
     )
     rmax: Count = Field(description="Number of structures without a new best after which the search ends.")
-    stop_chance: Annotated[float, Field(gt=0, lt=1)] | None = Field(
+    stop_chance: Annotated[float, Field(ge=1e-9, lt=1)] | None = Field(
         description="Mean chance that a random structure since the last new best was lower, e.g. 0.005: once it is "
         "below that with stop_confidence, the search ends; checked between generations. If null, it does not."
     )

@@ -119,12 +119,12 @@ def test_chance_that_cannot_be_reached_is_refused(search_settings, limits, reaso
 
 def test_what_it_takes_is_said(search_settings):
     assert stop_text(search_settings()) == ""
-    assert stop_text(search_settings(stop_chance=0.005, max_structures=5000)) == (
+    assert stop_text(search_settings(stop_chance=0.005, max_structures=5000, rmax=2000)) == (
         "stop_chance = 0.005 takes at least 738 random structures without a new best after the first one, "
         "1097 after the third"
     )
-    assert stop_text(search_settings(stop_chance=0.005, max_structures=1000)).endswith(
-        "; max_structures = 1000 may come first"
+    assert stop_text(search_settings(stop_chance=0.005, max_structures=1000, rmax=900)).endswith(
+        "; max_structures = 1000 or rmax = 900 may come first"
     )
 
 
