@@ -161,6 +161,11 @@ def test_names_are_escaped():
         ({"radii": {"Sr": 11.0}}, "settings.radii[Sr]", "between 0.1 and 10"),
         ({"starts": ["fgen"]}, "settings.starts", "dictionary"),
         ({"starts": "\x1b[31m"}, "settings.starts", "fgen"),
+        ({"policy": "greedy"}, "settings.policy", "'fixed' or 'bandit'"),
+        ({"bandit": {"discount": 0}}, "settings.bandit.discount", "greater than 0"),
+        ({"bandit": {"discount": 1.01}}, "settings.bandit.discount", "less than or equal to 1"),
+        ({"bandit": {"floor": 0}}, "settings.bandit.floor", "greater than 0"),
+        ({"bandit": {"window": 1.5}}, "settings.bandit.window", "less than or equal to 1"),
         ({"random_generator": "symmetric"}, "settings.random_generator", "'fgen'"),
     ],
 )

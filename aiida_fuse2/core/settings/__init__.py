@@ -31,6 +31,7 @@ from .base import (
     TrialCount,
     parse_settings,
 )
+from .policy import BanditSettings
 from .relax import JOINT_LBFGS, MAX_ARGUMENTS_LENGTH, RelaxSettings
 from .search import (
     MAX_WEIGHT,
@@ -68,6 +69,7 @@ __all__ = [
     "PROTOTYPES",
     "PROVIDED",
     "AcceptanceSettings",
+    "BanditSettings",
     "CompositionSettings",
     "Count",
     "Energy",

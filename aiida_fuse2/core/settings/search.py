@@ -34,6 +34,7 @@ from .base import (
     Symprecs,
     TrialCount,
 )
+from .policy import BanditSettings
 from .space_groups import parse_space_groups
 from .starts import shares_of_text, shares_text
 
@@ -321,6 +322,11 @@ class SearchSettings(CompositionSettings):
     melted_move_weights: dict[str, Weight] | None = Field(
         description="Weight of each move for a melted walker; if null, move_weights."
     )
+    policy: Literal["fixed", "bandit"] = Field(
+        description="How generators, moves and sizes of trials are chosen: by their weights alone (fixed, as in the "
+        "paper), or also by what the search has learned of their successes (bandit)."
+    )
+    bandit: BanditSettings
     exclusion: Positive = Field(le=5.0, description="Distance from every atom above which a site is vacant, Å.")
     max_attempts: TrialCount = Field(
         description="Number of failed attempts at a trial after which the walker takes a new structure instead (from "
