@@ -77,11 +77,14 @@ def searched(row: SearchRow, target: float) -> Searched:
 def compare_settings(groups: Mapping[tuple[str, int], Groups]) -> list[SurvivalFigures]:
     """Return the figures of compositions that were searched with several settings, and of those searched with all.
 
+    A composition with a single search of a setting counts among all only.
+
     Args:
         groups: searches that have a target, by composition and largest number of atoms.
     """
     several = {place: by for place, by in groups.items() if len(by) > 1}
-    figures = [f for (formula, atoms), by in several.items() for f in _figures(formula, atoms, [by])]
+    repeated = {place: by for place, by in several.items() if min(map(len, by.values())) > 1}
+    figures = [f for (formula, atoms), by in repeated.items() for f in _figures(formula, atoms, [by])]
     labels = {label for by in several.values() for label in by}
     complete = [by for by in several.values() if by.keys() == labels]
     return figures + (_figures(ALL, None, complete) if len(complete) > 1 else [])

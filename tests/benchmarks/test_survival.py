@@ -97,6 +97,8 @@ def test_report_compares_settings():
         *rows_of("TiO2", "fgen", [1, 2, 3]),
         *rows_of("TiO2", "symmetric", [4, 5, 6]),
         *rows_of("YWB4", "fgen", [1, 2, 3]),
+        *rows_of("Mn", "fgen", [1]),
+        *rows_of("Mn", "symmetric", [4, 5]),
     ]
     figures = {(f.composition, f.setting): f for f in report_searches(rows).survival}
     assert [key[0] for key in figures] == ["CoAs2"] * 2 + ["TiO2"] * 2 + [ALL] * 2
@@ -107,7 +109,7 @@ def test_report_compares_settings():
     data = [stats.CensoredData(x, right=[100] * n) for x, n in (([10, 20, 30, 40], 1), ([60, 70, 80], 2))]
     assert second.p == pytest.approx(stats.logrank(*data).pvalue)
     both = figures[ALL, "symmetric"]
-    assert (both.hits, both.searches, both.max_atoms) == (6, 8, None)
+    assert (both.hits, both.searches, both.max_atoms) == (8, 10, None)
     assert both.p < second.p
     assert report_searches(rows_of("CoAs2", "fgen", [10, 20])).survival == []
     assert report_searches([r.model_copy(update={"target": None}) for r in rows]).survival == []
