@@ -23,6 +23,9 @@ class Purpose(IntEnum):
     MELT = 6
     LEARN = 7
     POOL_ORDER = 8
+    CHOOSE = 9
+    TURN = 10
+    RESTART = 11
 
 
 def keyed_generator(

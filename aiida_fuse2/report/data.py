@@ -20,6 +20,7 @@ from .patterns import Pattern
 
 INITIAL = "initial population"
 RATTLED = "rattled copy"
+NEW_START = "new start"
 
 ENERGY_DIGITS = 5
 """Decimals of energies on a page, eV/atom."""
@@ -153,11 +154,11 @@ class ReportData:
 
 
 def move_name(row: Mapping[str, Any]) -> str:
-    """Return the origin of a trial: its move, or the source of a structure of the initial population."""
+    """Return the origin of a trial: its move, or the source of a new structure without one."""
     if row["origin"] == RATTLE:
         return RATTLED
     if not row["move"]:
-        return f"{INITIAL} ({row['origin']})"
+        return f"{NEW_START if row['generation'] else INITIAL} ({row['origin']})"
     name = full_name(row["move"])
     return name if row["origin"] == "move" else f"{name} ({row['origin']})"
 
@@ -250,7 +251,8 @@ def walk(rows: Sequence[Mapping[str, Any]], walker: int) -> list[Mapping[str, An
 def move_counts(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     """Return, for each move in its order, its name, trials, accepted steps and new lowest energies.
 
-    Rattled copies come last. Trials that make up the initial population are omitted: they were made by no move.
+    New starts beside the walk follow, by generator, and rattled copies. Trials that make up the initial population are
+    omitted.
     """
     found: dict[str, Counter[str]] = {}
     lowest: float | None = None
@@ -260,16 +262,16 @@ def move_counts(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
             lowest = row["energy"]
         if row["generation"] == 0:
             continue
-        counts = found.setdefault(row["move"], Counter())
+        counts = found.setdefault(row["move"] or move_name(row), Counter())
         counts.update(trials=1, accepted=row["outcome"] in ACCEPTED, best=is_best)
         counts.update(failed=not is_explored(row) and row["status"] != KNOWN)
-    names = [*ordered([name for name in found if name]), *([""] if "" in found else [])]
+    others = sorted({move_name(row) for row in rows if row["generation"] and not row["move"]})
     return [
         {
-            "name": full_name(name) if name else RATTLED,
+            "name": name if name in others else full_name(name),
             **{key: int(found[name][key]) for key in ("trials", "accepted", "best", "failed")},
         }
-        for name in names
+        for name in [*ordered(set(found) - set(others)), *others]
     ]
 
 

@@ -20,6 +20,7 @@ from aiida_fuse2.core.generators import (
     PoolContext,
     PoolGenerator,
     SingleGenerator,
+    draw_z,
     get_generator,
     single_generator,
 )
@@ -62,33 +63,31 @@ def generate_pool(
         Valid structures in the order they were made, and a summary: tried, rejected by reason.
     """
     settings = pool.settings
-    context = GeneratorContext(
-        unit=settings.unit,
-        radii=settings.resolved_radii,
-        ap=settings.ap,
-        max_atoms=pool.limit,
-        min_atoms=settings.pool.min_atoms,
-    )
+    unit, radii, ap = settings.unit, settings.resolved_radii, settings.ap
+    fits = unit.z_values(pool.limit, settings.pool.min_atoms)
     kept: list[Atoms] = []
     rejected: Counter[str] = Counter()
-    tried = 0
+    n_atoms = tried = failed = 0
     most = pool.size * settings.pool.max_attempts_factor
     while len(kept) < pool.size and tried < most and not (stop is not None and stop()):
         rng = keyed_generator(settings.seed, Purpose.POOL, generation=pool.number, trial=stream, attempt=tried)
-        tried += 1
+        if failed % settings.max_attempts == 0:  # a size is kept until all attempts at it have failed
+            n_atoms = draw_z(fits, settings.size_bias, rng) * unit.n_atoms
+        tried, failed = tried + 1, failed + 1
         try:
-            atoms = generator(context, rng)
+            atoms = generator(
+                GeneratorContext(unit=unit, radii=radii, ap=ap, max_atoms=n_atoms, min_atoms=n_atoms), rng
+            )
         except GenerationError as error:
             rejected[error.reason] += 1
             continue
-        refusal = check_validity(
-            atoms, unit=settings.unit, radii=context.radii, max_atoms=pool.limit, settings=settings.validity
-        )
+        refusal = check_validity(atoms, unit=unit, radii=radii, max_atoms=pool.limit, settings=settings.validity)
         if refusal is not None:
             rejected[str(refusal)] += 1
             continue
         atoms.info = {ORIGIN: generator.name}
         kept.append(atoms)
+        failed = 0
     return kept, {"tried": tried, "rejected": dict(sorted(rejected.items()))}
 
 

@@ -55,6 +55,16 @@ def test_counts_add_up():
     assert sum(move["best"] for move in moves) == lowered
 
 
+def test_new_starts_and_rattled_copies_are_counted_by_their_origin():
+    places = [("fgen", 0), ("rattle", 1), ("fgen", 1), ("symmetric", 2), ("fgen", 2)]
+    base = {"move": "", "status": "converged", "energy": -1.0, "outcome": "rejected"}
+    rows = [{**base, "origin": origin, "generation": generation} for origin, generation in places]
+    rows.append({**base, "move": "7", "origin": "move", "generation": 2, "outcome": "supercell"})
+    counts = [(row["name"], row["trials"], row["accepted"]) for row in move_counts(rows)]
+    new = [("new start (fgen)", 2, 0), ("new start (symmetric)", 1, 0)]
+    assert counts == [("7 swap sub-modules", 1, 1), *new, ("rattled copy", 1, 0)]
+
+
 def test_path_from_the_best_start_to_the_best():
     data = report_data(300)
     path = payload(data)["path"]

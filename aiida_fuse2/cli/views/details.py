@@ -70,6 +70,7 @@ class Details:
         """Return plain values for scripts."""
         return {
             "failures": {} if state is None else state.failures,
+            "restarts": {} if state is None else state.restarts,
             "targets": {} if state is None else {name: asdict(found) for name, found in state.targets.items()},
             **asdict(self),
         }
@@ -147,6 +148,7 @@ def _facts(found: Details, reached: Progress, settings: SearchSettings) -> list[
         ("best", best_text(reached.best)),
         ("accepted", acceptance_text(state)),
         ("failed", counts_text(state.failures)),
+        ("begun anew", counts_text(state.restarts)),
         ("speed", _speed(found, reached, settings)),
     ]
     if reached.targets:

@@ -13,6 +13,7 @@ from .base import (
     SingleGenerator,
 )
 from .registry import OWN, generator_names, get_generator, single_generator
+from .sizes import draw_z
 
 __all__ = [
     "OWN",
@@ -24,6 +25,7 @@ __all__ = [
     "PoolContext",
     "PoolGenerator",
     "SingleGenerator",
+    "draw_z",
     "generator_names",
     "get_generator",
     "single_generator",

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from .base import Move, MoveContext, MoveFunction, make_crystal
-from .registry import NEW_STRUCTURE, OWN, find_move, get_move, move_names, ordered
+from .registry import OWN, find_move, get_move, move_names, ordered
 
 __all__ = [
-    "NEW_STRUCTURE",
     "OWN",
     "Move",
     "MoveContext",

@@ -44,7 +44,7 @@ def _room_for_three(sliced: SlicedStructure, context: MoveContext) -> bool:
 
 
 NEW_STRUCTURE = Move(name="14", title="new, any size", function=new.new_of_any_size, draws_from_pool=True)
-"""The move of a walker that has no structure, or whose attempts have all failed."""
+"""The move whose trial does not depend on the structure at all."""
 
 _ALL = (
     Move(name="1", title="swap atoms", function=atoms.swap_atoms, needs_species=True),

@@ -18,11 +18,12 @@ class Outcome(StrEnum):
     REJECTED = "rejected"
     DUPLICATE = "duplicate"
     FAILED = "failed"
+    SUPERCELL = "supercell"
     NOT_LOWEST = "not_lowest"
     INITIAL = "initial"
 
 
-ACCEPTED = frozenset({Outcome.DOWNHILL, Outcome.UPHILL})
+ACCEPTED = frozenset({Outcome.DOWNHILL, Outcome.UPHILL, Outcome.SUPERCELL})
 
 
 @dataclass(frozen=True)
@@ -40,6 +41,10 @@ class Thermostat:
     def is_melted(self, settings: AcceptanceSettings) -> bool:
         """Return whether the walker has relaxed ``melt_threshold`` structures without a downhill step."""
         return self.stale >= settings.melt_threshold
+
+    def is_stuck(self, settings: AcceptanceSettings) -> bool:
+        """Return whether the walker has relaxed ``restart_threshold`` structures without a downhill step."""
+        return settings.restart_threshold is not None and self.stale >= settings.restart_threshold
 
 
 def accept(delta: float, thermostat: Thermostat, settings: AcceptanceSettings, rng: np.random.Generator) -> Outcome:
@@ -76,7 +81,7 @@ def update_thermostat(
     Args:
         thermostat: temperature before the step.
         outcome: decision on the walker's lowest trial.
-        n_structures: number of structures that the walker relaxed in this step.
+        n_structures: number of structures that count: those of the walker in this step, without rattled copies.
         settings: temperature, melting threshold and step.
         rng: draws the rise in temperature.
     """

@@ -11,14 +11,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from aiida_fuse2.core.crystal.uniqueness import UniqueIndex, encode_fingerprint
+from aiida_fuse2.core.moves import find_move
 from aiida_fuse2.core.relaxers.failures import CONVERGED, KNOWN
 from aiida_fuse2.core.rng import Purpose, keyed_generator
 from aiida_fuse2.core.settings import SearchSettings
 
 from .acceptance import ACCEPTED, Outcome, accept, update_thermostat
-from .state import Best, FollowUp, FoundTarget, SearchState, Walker
+from .followups import left_waiting
+from .restarting import begin_anew
+from .state import Best, FollowUp, FoundTarget, LowStructure, SearchState, Walker, n_lowest
 from .targets import ExploredStructure, TargetFinder
-from .trials import TrialInfo
+from .trials import RATTLE, TrialInfo
 
 
 @dataclass(frozen=True, eq=False)
@@ -141,7 +144,8 @@ class Decider:
     def start_walkers(self) -> tuple[Walker, ...]:
         """Return the walkers, placed on the lowest unique structures of the initial population.
 
-        Of equal structures the one of lowest energy is taken, which is relaxed best.
+        Of equal structures the one of lowest energy is taken, which is relaxed best. If walkers begin anew, no two hold
+        one structure: those for which there is none begin with a new one.
         """
         lowest: dict[str, str] = {}
         for label in sorted(self.converged_labels, key=lambda label: (self.energy(label), label)):
@@ -149,12 +153,15 @@ class Decider:
         ranked = list(lowest.values())
         if not ranked:
             return self.state.walkers
-        chosen = [ranked[i % len(ranked)] for i in range(len(self.state.walkers))]
+        walkers = list(self.state.walkers)
+        number = len(walkers) if self.settings.acceptance.restart_threshold is None else min(len(walkers), len(ranked))
+        chosen = [ranked[i % len(ranked)] for i in range(number)]
         self.outcomes.update(dict.fromkeys(chosen, Outcome.INITIAL))
-        return tuple(
-            replace(walker, current=label, representative=self.representative(label), energy=self.energy(label))
-            for walker, label in zip(self.state.walkers, chosen, strict=True)
-        )
+        for index, label in enumerate(chosen):
+            walkers[index] = replace(
+                walkers[index], current=label, representative=self.representative(label), energy=self.energy(label)
+            )
+        return tuple(walkers)
 
     def walk(self, index: int, walker: Walker) -> Walker:
         """Return a walker after it has tested the lowest of its trials."""
@@ -165,7 +172,8 @@ class Decider:
             outcome = self._test(index, walker, tested[0])
             self.outcomes[tested[0]] = outcome
         rng = self._stream(Purpose.MELT, index)
-        thermostat = update_thermostat(walker.thermostat, outcome, len(own), self.settings.acceptance, rng)
+        n_counted = sum(t.origin != RATTLE for t in own)
+        thermostat = update_thermostat(walker.thermostat, outcome, n_counted, self.settings.acceptance, rng)
         if outcome in ACCEPTED:
             label = tested[0]
             return Walker(
@@ -175,17 +183,33 @@ class Decider:
                 thermostat=thermostat,
                 accepted=walker.accepted + 1,
                 rejected=walker.rejected,
+                supercell=outcome is Outcome.SUPERCELL,
             )
         return replace(walker, thermostat=thermostat, rejected=walker.rejected + bool(own))
 
     def _test(self, index: int, walker: Walker, label: str) -> Outcome:
         if walker.current is None or walker.energy is None:
             return Outcome.DOWNHILL
-        if self.representative(label) == walker.representative:
+        is_same = self.representative(label) == walker.representative
+        if is_same and not self._is_repeat(label):
             return Outcome.DUPLICATE
         delta = self.energy(label) - walker.energy
         stream = self._stream(Purpose.ACCEPT, index)
-        return accept(delta, walker.thermostat, self.settings.acceptance, stream)
+        outcome = accept(delta, walker.thermostat, self.settings.acceptance, stream)
+        if is_same:
+            return Outcome.SUPERCELL if outcome in ACCEPTED else Outcome.DUPLICATE
+        return outcome
+
+    def _is_repeat(self, label: str) -> bool:
+        """Return whether a trial was made in a multiple of the cell of the walker's structure."""
+        move = next(find_move(t.move) for t in self.trials if t.label == label)
+        return move is not None and move.keeps_lattice
+
+    def find_lowest(self) -> tuple[LowStructure, ...]:
+        """Return the lowest different structures, including those of this generation."""
+        fresh = [t.label for t in self.converged if t.label not in self.duplicate_of]
+        found = [LowStructure(self.energy(x), x, int(self.relaxations[x].values["n_atoms"])) for x in fresh]
+        return tuple(sorted([*self.state.lowest, *found])[: n_lowest(self.settings)])
 
     def _stream(self, purpose: Purpose, walker: int) -> np.random.Generator:
         return keyed_generator(self.settings.seed, purpose, walker=walker, generation=self.state.generation)
@@ -206,18 +230,23 @@ class Decider:
         return best, reference, since
 
     def find_followups(self, best: Best | None, walkers: Sequence[Walker]) -> tuple[FollowUp, ...]:
-        """Return the structures to rattle: relaxed with symmetry, new, and near the best."""
+        """Return the structures to rattle: new ones near the best, and those that the last generation had no room for.
+
+        Each is rattled in one generation only.
+        """
         if best is None:
             return ()
         limit = best.energy + self.settings.symmetry.rattle_window
         holders = {walker.current: index for index, walker in enumerate(walkers)}
         found = [
-            FollowUp(t.label, self.energy(t.label), holders.get(t.label, t.walker))
+            FollowUp(t.label, self.energy(t.label), holders.get(t.label, t.walker), symmetric=t.symmetric_start)
             for t in self.converged
-            if t.symmetric_start and t.label not in self.duplicate_of and self.energy(t.label) <= limit
+            if t.label not in self.duplicate_of
         ]
-        ranked = sorted(found, key=lambda f: (f.energy, f.label))
-        return tuple(ranked[: self.settings.symmetry.max_followups])
+        most = self.settings.symmetry.max_followups
+        waiting = left_waiting(self.state.followups, self.trials, most)
+        ranked = sorted([*waiting, *found], key=lambda f: (f.energy, f.label))
+        return tuple([f for f in ranked if f.energy <= limit][:most])
 
     def find_targets(self, finder: TargetFinder | None) -> dict[str, FoundTarget]:
         """Return the targets that were found before or in this generation, by name."""
@@ -310,6 +339,8 @@ def decide(
         walkers = decider.start_walkers()
     else:
         walkers = tuple(decider.walk(i, walker) for i, walker in enumerate(state.walkers))
+    lowest = decider.find_lowest()
+    walkers, restarts = begin_anew(walkers, lowest, settings, state.generation)
     results = decider.relaxations
     failed = Counter(r.reason for r in results.values() if not r.is_converged and r is not NOT_RELAXED)
     next_state = SearchState(
@@ -330,5 +361,7 @@ def decide(
         moves=decider.count_moves(),
         cpu_seconds=round(state.cpu_seconds + sum(r.cpu_seconds for r in results.values()), 3),
         targets=decider.find_targets(targets),
+        lowest=lowest,
+        restarts=dict(sorted((Counter(state.restarts) + restarts).items())),
     )
     return Decision(next_state, decider.record())

@@ -17,6 +17,21 @@ from .acceptance import Thermostat
 from .trials import NO_MOVES
 
 
+@dataclass(frozen=True, order=True)
+class LowStructure:
+    """One of the lowest different structures, from which a walker can begin anew.
+
+    Attributes:
+        energy: eV/atom.
+        label: label of its trial.
+        n_atoms: number of atoms.
+    """
+
+    energy: float
+    label: str
+    n_atoms: int
+
+
 @dataclass(frozen=True)
 class Walker:
     """One basin-hopping chain.
@@ -28,6 +43,7 @@ class Walker:
         thermostat: temperature and melt counter.
         accepted: number of accepted steps.
         rejected: number of rejected steps.
+        supercell: whether the current structure is a multiple of a smaller cell that is not to be reduced.
     """
 
     current: str | None
@@ -36,6 +52,19 @@ class Walker:
     thermostat: Thermostat
     accepted: int = 0
     rejected: int = 0
+    supercell: bool = False
+
+    def begun_anew(self, temperature: float, start: LowStructure | None) -> Walker:
+        """Return the walker at another structure; at none if it is to begin with a new one."""
+        label, energy = (None, None) if start is None else (start.label, start.energy)
+        return replace(
+            self,
+            current=label,
+            representative=label,
+            energy=energy,
+            thermostat=Thermostat(temperature),
+            supercell=False,
+        )
 
 
 @dataclass(frozen=True)
@@ -55,11 +84,19 @@ class Best:
 
 @dataclass(frozen=True)
 class FollowUp:
-    """A structure relaxed with symmetry that waits to be rattled and relaxed again."""
+    """A structure that waits to be rattled and relaxed again.
+
+    Attributes:
+        label: label of its trial.
+        energy: eV/atom.
+        walker: index of the walker that tests the copies.
+        symmetric: whether it was relaxed with its symmetry, and may lie on a saddle point of its own cell.
+    """
 
     label: str
     energy: float
     walker: int
+    symmetric: bool = True
 
 
 @dataclass(frozen=True)
@@ -101,6 +138,8 @@ class SearchState:
         moves: for each move, by name, trials relaxed and trials accepted.
         cpu_seconds: CPU time of the relaxations so far, s; the only value that differs when a search is repeated.
         targets: targets of the search that were found, by name.
+        lowest: the lowest different structures, at most ``n_lowest``, lowest first.
+        restarts: number of walkers that began anew, by reason.
     """
 
     generation: int
@@ -120,6 +159,8 @@ class SearchState:
     moves: dict[str, tuple[int, int]] = field(default_factory=dict)
     cpu_seconds: float = 0.0
     targets: dict[str, FoundTarget] = field(default_factory=dict)
+    lowest: tuple[LowStructure, ...] = ()
+    restarts: dict[str, int] = field(default_factory=dict)
 
     @classmethod
     def initial(cls, n_walkers: int, temperature: float) -> Self:
@@ -149,6 +190,7 @@ class SearchState:
         values = asdict(self)
         values["walkers"] = [asdict(w) for w in self.walkers]
         values["followups"] = [asdict(f) for f in self.followups]
+        values["lowest"] = [asdict(s) for s in self.lowest]
         values["pool_positions"] = {str(z): n for z, n in sorted(self.pool_positions.items())}
         values["moves"] = {name: list(self.moves[name]) for name in ordered(self.moves)}
         return values
@@ -163,6 +205,7 @@ class SearchState:
                 "best": Best(**values["best"]) if values["best"] else None,
                 "walkers": walkers,
                 "followups": tuple(FollowUp(**f) for f in values["followups"]),
+                "lowest": tuple(LowStructure(**s) for s in values.get("lowest", ())),
                 "pool_positions": {int(z): n for z, n in values["pool_positions"].items()},
                 "moves": {name: (n[0], n[1]) for name, n in values["moves"].items() if name not in NO_MOVES},
                 "targets": {name: FoundTarget(**found) for name, found in values.get("targets", {}).items()},
@@ -173,9 +216,9 @@ class SearchState:
 def fit_state(state: SearchState, settings: SearchSettings, n_atoms: Mapping[str, int]) -> SearchState:
     """Return a state from which a search with other settings continues; unchanged if none of them matters.
 
-    A walker whose structure has more atoms than ``max_atoms`` begins with a new one, and such a structure is not
-    rattled. With fewer walkers those of lowest energy are kept, in their order; an additional walker begins with a new
-    structure. A walker that has not melted takes the temperature of the settings.
+    A walker whose structure has more atoms than ``max_atoms`` begins with a new one. Such a structure is not
+    rattled, and no walker begins anew from it. With fewer walkers those of lowest energy are kept, in their order; an
+    additional walker begins with a new structure. A walker that has not melted takes the temperature of the settings.
 
     Args:
         state: state from which a search continues.
@@ -191,7 +234,13 @@ def fit_state(state: SearchState, settings: SearchSettings, n_atoms: Mapping[str
     followups = tuple(
         replace(f, walker=min(f.walker, settings.walkers - 1)) for f in state.followups if f.label not in too_large
     )
-    return replace(state, walkers=walkers, followups=followups)
+    fitting = tuple(low for low in state.lowest if low.n_atoms <= settings.max_atoms)
+    return replace(state, walkers=walkers, followups=followups, lowest=fitting[: n_lowest(settings)])
+
+
+def n_lowest(settings: SearchSettings) -> int:
+    """Return how many of the lowest structures a state has: some that no walker holds are among them."""
+    return 2 * settings.walkers
 
 
 def _kept_walkers(walkers: tuple[Walker, ...], number: int) -> tuple[Walker, ...]:

@@ -94,6 +94,11 @@ class AcceptanceSettings(Settings):
     melt_threshold: Count = Field(
         description="Number of structures of a walker without a downhill step before it melts."
     )
+    restart_threshold: Count | None = Field(
+        description="Number of structures of a walker without a downhill step before it begins anew, from one of the "
+        "lowest structures that no walker holds or from a new one; so does a walker that holds the structure of "
+        "another. If null, never."
+    )
     melt_step: Energy = Field(
         description="Largest rise in temperature of a melted walker per rejected step, eV/atom; uniform from 0."
     )
@@ -108,13 +113,12 @@ class SymmetrySettings(Settings):
     symprec: Symprec = Field(description="Tolerance for symmetrising trials and finding cells, Å.")
     rattle: NotNegative = Field(le=0.5, description="Width of the random displacements after symmetrising, Å.")
     rattle_window: Energy = Field(
-        description="Energy above the best within which structures relaxed with symmetry are rattled and relaxed "
-        "again, eV/atom."
+        description="Energy above the best within which a new structure is rattled and relaxed again, eV/atom."
     )
     rattle_doubled: bool = Field(
         description="Whether doubled cells that symmetry does not make equivalent are rattled too."
     )
-    max_followups: int = Field(ge=0, le=MAX_TRIALS, description="Largest number of structures that wait to be rattled.")
+    max_followups: int = Field(ge=0, le=MAX_TRIALS, description="Largest number of rattled copies of a generation.")
     report_symprec: Symprecs = Field(
         description="Tight and loose tolerance for the space groups of relaxed structures, Å."
     )
@@ -329,8 +333,19 @@ class SearchSettings(CompositionSettings):
     bandit: BanditSettings
     exclusion: Positive = Field(le=5.0, description="Distance from every atom above which a site is vacant, Å.")
     max_attempts: TrialCount = Field(
-        description="Number of failed attempts at a trial after which the walker takes a new structure instead (from "
-        "the pool or the random generator).",
+        description="Number of failed attempts at a trial with one move, or at a new structure with one size, after "
+        "which another is drawn.",
+    )
+    new_share: float = Field(
+        ge=0,
+        lt=1,
+        description="Share of the walkers' trials that are new structures, of the generators in their shares, and not "
+        "made by a move.",
+    )
+    size_bias: NotNegative = Field(
+        le=10.0,
+        description="Preference for small cells: a new structure has Z formula units with a chance proportional to "
+        "Z^-size_bias; 0 for equal chances.",
     )
     relax_jobs: SmallCount = Field(
         description="Largest number of relaxation jobs that run side by side in a generation."

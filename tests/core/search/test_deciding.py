@@ -9,7 +9,7 @@ from aiida_fuse2.core.relaxers.failures import CONVERGED, KNOWN
 from aiida_fuse2.core.search.acceptance import Thermostat
 from aiida_fuse2.core.search.deciding import KnownStructure, Relaxation, decide
 from aiida_fuse2.core.search.state import Best, SearchState, Walker
-from aiida_fuse2.core.search.trials import TrialInfo, trial_label
+from aiida_fuse2.core.search.trials import RATTLE, TrialInfo, trial_label
 
 
 def info(walker=0, trial=0, generation=0, *, move="", symmetric=False):
@@ -84,9 +84,11 @@ def test_equal_starts_are_one_and_the_lower_is_taken(search):
     assert (search.state.explored, search.state.unique) == (3, 2)
 
 
-def test_fewer_structures_than_walkers(search):
+@pytest.mark.parametrize(("restart", "second"), [(40, None), (None, "g00000_w000_t000")])
+def test_fewer_structures_than_walkers(search_settings, restart, second):
+    search = Search(search_settings(walkers=2, acceptance={"restart_threshold": restart}))
     start(search, energies=(-1.0,))
-    assert {w.current for w in search.state.walkers} == {"g00000_w000_t000"}
+    assert [w.current for w in search.state.walkers] == ["g00000_w000_t000", second]
 
 
 def test_downhill_uphill_and_lowest_of_own(search):
@@ -115,11 +117,76 @@ def test_relaxing_back_is_a_rejected_duplicate(search):
     assert search.state.walkers[0].current == "g00000_w000_t002"
 
 
-def test_duplicate_of_another_walkers_structure_may_be_accepted(search):
+def test_duplicate_of_another_walkers_structure_may_be_accepted(search_settings):
+    search = Search(search_settings(walkers=2, acceptance={"restart_threshold": None}))
     start(search)
     record = search.decide([(info(1, 0, 1), relaxed(-3.0, 2))], {"g00001_w001_t000": ["g00000_w000_t002"]})
     assert record["g00001_w001_t000"]["outcome"] == "downhill"
     assert search.state.walkers[1].representative == "g00000_w000_t002"
+
+
+def test_no_two_walkers_hold_one_structure(search):
+    start(search)
+    trial = info(1, 0, 1)
+    record = search.decide([(trial, relaxed(-3.0, 2))], {trial.label: ["g00000_w000_t002"]})
+    assert record[trial.label]["outcome"] == "downhill"
+    first, second = search.state.walkers
+    assert first.representative == "g00000_w000_t002"
+    assert second.representative in {None, "g00000_w000_t001"}  # the lowest that nobody holds, or none
+    assert second.thermostat == Thermostat(0.02, 0)
+    assert search.state.restarts == {"met another": 1}
+
+
+def test_a_stuck_walker_begins_anew(search_settings):
+    """A walker begins half the time from the lowest structure that no walker holds, otherwise with a new one."""
+    criteria = {"restart_threshold": 3, "temperature": 0.0}
+    begun = []
+    for seed in range(40):
+        search = Search(search_settings(walkers=2, seed=seed, acceptance=criteria))
+        start(search, energies=(-1.0, -1.5, -2.0, -3.0))
+        for generation in (1, 2, 3):
+            assert search.state.restarts == {}
+            search.decide([(info(0, 0, generation), relaxed(1.0, 10 + generation))])
+        stuck, other = search.state.walkers
+        assert other.current == "g00000_w000_t002"
+        assert (stuck.thermostat, stuck.rejected) == (Thermostat(0.0), 3)
+        assert search.state.restarts == {"stuck": 1}
+        begun.append(stuck.current)
+    assert set(begun) == {None, "g00000_w000_t001"}
+    assert 10 <= begun.count(None) <= 30
+
+
+def test_the_lowest_structures_are_remembered(search):
+    start(search, energies=(-1.0, -2.0, -3.0, -2.5, -0.5, -2.2))
+    assert [low.energy for low in search.state.lowest] == [-3.0, -2.5, -2.2, -2.0]  # twice as many as walkers
+    again, new = info(0, 0, 1), info(1, 0, 1)
+    search.decide([(again, relaxed(-2.5, 3)), (new, relaxed(-2.4, 30))], {again.label: ["g00000_w000_t003"]})
+    assert [low.energy for low in search.state.lowest] == [-3.0, -2.5, -2.4, -2.2]
+
+
+@pytest.mark.parametrize(("move", "holds"), [("11", True), ("12", True), ("1", False), ("", False)])
+def test_a_walker_holds_a_supercell(search, move, holds):
+    start(search)
+    trial = info(0, 0, 1, move=move)
+    record = search.decide([(trial, relaxed(-3.0, 2))], {trial.label: ["g00000_w000_t002"]})
+    walker = search.state.walkers[0]
+    assert (walker.supercell, walker.representative) == (holds, "g00000_w000_t002")
+    assert walker.current == (trial.label if holds else "g00000_w000_t002")
+    assert record[trial.label]["outcome"] == ("supercell" if holds else "duplicate")
+    assert record[trial.label]["duplicate_of"] == "g00000_w000_t002"
+    assert walker.thermostat.stale == 1
+    assert search.state.walkers[1].energy == -2.0  # nobody has met another
+    search.decide([(info(0, 0, 2, move="1"), relaxed(-4.0, 40))])
+    assert not search.state.walkers[0].supercell
+
+
+def test_a_supercell_of_higher_energy_is_a_duplicate(search_settings):
+    search = Search(search_settings(walkers=1, acceptance={"temperature": 0.0}))
+    start(search)
+    trial = info(0, 0, 1, move="11")
+    record = search.decide([(trial, relaxed(-2.998, 2))], {trial.label: ["g00000_w000_t002"]})
+    assert record[trial.label]["outcome"] == "duplicate"
+    assert not search.state.walkers[0].supercell
 
 
 def test_energy_window_separates_equal_fingerprints(search):
@@ -153,8 +220,8 @@ def test_new_best_must_be_lower_by_the_tolerance(search):
     assert search.state.since_best == 0
 
 
-def test_followups_are_symmetric_new_and_near_the_best(search_settings):
-    search = Search(search_settings(walkers=1, symmetry={"rattle_window": 0.01, "max_followups": 2}))
+def test_followups_are_new_and_near_the_best(search_settings):
+    search = Search(search_settings(walkers=1, symmetry={"rattle_window": 0.01, "max_followups": 3}))
     search.decide(
         [
             (info(trial=0, symmetric=True), relaxed(-3.0, 0)),
@@ -164,8 +231,24 @@ def test_followups_are_symmetric_new_and_near_the_best(search_settings):
             (info(trial=4, symmetric=True), relaxed(-3.0, 0)),
         ]
     )
-    assert [f.label for f in search.state.followups] == ["g00000_w000_t000", "g00000_w000_t001"]
+    found = [(f.label[-4:], f.symmetric) for f in search.state.followups]
+    assert found == [("t000", True), ("t003", False), ("t001", True)]  # lowest first
     search.decide([(info(0, 0, 1), relaxed(-1.0, 9))])
+    assert search.state.followups == ()
+
+
+def test_followups_wait_for_room_and_are_rattled_once(search_settings):
+    search = Search(search_settings(walkers=1, symmetry={"rattle_window": 0.01, "max_followups": 2}))
+    start(search, energies=(-3.0, -2.999, -2.998))
+    first, second = (f.label for f in search.state.followups)
+    copies = [
+        (replace(info(0, i, 1), origin=RATTLE, parent=parent), relaxed(-1.0, 50 + i))
+        for i, parent in enumerate((first, first))
+    ]
+    search.decide(copies)
+    assert [f.label for f in search.state.followups] == [second]
+    assert search.state.walkers[0].thermostat.stale == 0  # copies are no steps of the walk
+    search.decide([(info(0, 0, 2), relaxed(-1.0, 60))])  # it had no cells to rattle
     assert search.state.followups == ()
 
 
@@ -195,7 +278,8 @@ def test_decision_depends_on_nothing_else(search_settings):
     assert history() == history()
 
 
-def test_a_known_trial_is_tested_with_the_energy_of_what_it_equals(search):
+def test_a_known_trial_is_tested_with_the_energy_of_what_it_equals(search_settings):
+    search = Search(search_settings(walkers=2, acceptance={"restart_threshold": None}))
     start(search)
     before = search.state
     trial = info(walker=1, generation=1, move="1")

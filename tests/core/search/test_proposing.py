@@ -1,19 +1,25 @@
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import replace
 
 import numpy as np
 import pytest
+from ase.build import bulk
+from scipy.stats import chisquare
 
-from aiida_fuse2.core.crystal.symmetry import find_symmetry
+from aiida_fuse2.core.crystal.symmetry import find_symmetry, primitive_cell, slicing_cell
 from aiida_fuse2.core.crystal.uniqueness import are_equal
 from aiida_fuse2.core.crystal.validity import check_validity
 from aiida_fuse2.core.search.acceptance import Thermostat
+from aiida_fuse2.core.search.choosing import Choices
+from aiida_fuse2.core.search.draft import Draft
+from aiida_fuse2.core.search.followups import add_followups, left_waiting
 from aiida_fuse2.core.search.pool import ORIGIN, PoolReader
-from aiida_fuse2.core.search.proposing import Proposer, propose
+from aiida_fuse2.core.search.proposing import propose
 from aiida_fuse2.core.search.state import Best, FollowUp, SearchState, Walker
 from aiida_fuse2.core.search.trials import RATTLE
-from tests.core.crystals import perovskite, ruddlesden_popper
+from tests.core.crystals import perovskite, quartz, ruddlesden_popper
 
 START = "g00000_w000_t000"
 
@@ -94,14 +100,14 @@ def test_walker_trials_are_valid_and_differ_from_their_parent(search_settings):
         refusal = check_validity(
             trial.atoms, unit=settings.unit, radii=settings.resolved_radii, max_atoms=20, settings=settings.validity
         )
-        assert refusal is None or not trial.info.move, (trial.info, refusal)
-        assert not are_equal(trial.atoms, before, stol=0.05), trial.info
-        assert trial.info.parent == (START if trial.info.move not in {"13", "14"} else "")
+        assert refusal is None, (trial.info, refusal)
+        assert not trial.info.move or not are_equal(trial.atoms, before, stol=0.05), trial.info
+        assert trial.info.parent == (START if trial.info.move not in {"", "13", "14"} else "")
 
 
 @pytest.mark.parametrize(("move", "factor"), [("11", 2), ("12", 3)])
 def test_supercell_moves_keep_their_lattice(search_settings, move, factor):
-    settings = search_settings(max_atoms=15, walkers=4, move_weights={move: 1.0})
+    settings = search_settings(max_atoms=15, walkers=4, move_weights={move: 1.0}, new_share=0)
     trials = propose(settings, state_at(n_walkers=4), {START: perovskite()}, None).trials
     made = [t for t in trials if t.info.move == move]
     assert len(made) == 4
@@ -116,9 +122,110 @@ def test_melted_walker_uses_its_own_weights(search_settings):
 
 
 def test_walker_without_structure_gets_a_new_one(search_settings):
-    settings = search_settings(max_atoms=10, walkers=1)
+    settings = search_settings(starts="fgen", max_atoms=10, walkers=1)
     trial = propose(settings, state_at(n_walkers=1, current=None), {}, None).trials[0]
-    assert (trial.info.move, trial.info.parent) == ("14", "")
+    assert (trial.info.move, trial.info.parent, trial.info.origin) == ("", "", "fgen")
+
+
+@pytest.mark.parametrize(("composition", "crystal"), [("SrTiO3", perovskite), ("SiO2", quartz)])
+def test_moves_are_made_as_often_as_their_weights_say(search_settings, composition, crystal):
+    """Attempts at moves 2, 7, 9 and 10 fail ten times as often as those at move 1; drawn again, they would be rare."""
+    weights = {"1": 2.0, "2": 1.0, "5": 1.0, "9": 2.0, "11": 1.0, "12": 3.0, "13": 1.0}
+    settings = search_settings(
+        composition, max_atoms=50, trials_per_step=5, max_structures=1000, move_weights=weights, new_share=0
+    )
+    atoms = primitive_cell(crystal(), 0.01)
+    proposal = propose(settings, state_at(n_walkers=60), {START: atoms}, None)
+    made = Counter(t.info.move for t in proposal.trials)
+    given_up = sum(n for reason, n in proposal.rejections.items() if reason.startswith("gave_up_move"))
+    assert proposal.rejections["short_contact"] > 100
+    assert given_up <= 6
+    usable = {name: weight for name, weight in weights.items() if made[name]}
+    assert set(usable) == set(weights) - ({"12"} if 3 * len(slicing_cell(atoms, 0.1, 50)) > 50 else set())
+    expected = np.array(list(usable.values())) * made.total() / sum(usable.values())
+    assert chisquare([made[name] for name in usable], expected).pvalue > 0.001
+
+
+def test_a_move_that_fails_is_given_up_and_another_is_made(search_settings):
+    """In a crystal of one atom of each species nothing but the swap gives back the parent, again and again."""
+    settings = search_settings(
+        "NaCl",
+        max_atoms=2,
+        walkers=4,
+        trials_per_step=2,
+        move_weights={"1": 1.0, "13": 1.0},
+        max_attempts=3,
+        new_share=0,
+    )
+    parent = bulk("NaCl", "rocksalt", a=5.64)
+    proposal = propose(settings, state_at(n_walkers=4), {START: parent}, None)
+    assert {t.info.move for t in proposal.trials} <= {"13", ""}
+    assert proposal.rejections["gave_up_move_1"] >= 2
+    assert proposal.rejections["equal_to_parent"] >= 3 * proposal.rejections["gave_up_move_1"]
+    alone = settings.model_copy(update={"move_weights": {"1": 1.0}})
+    proposal = propose(alone, state_at(n_walkers=4), {START: parent}, None)
+    assert proposal.rejections["no_move"] == 8  # and none of them is called a move
+    assert {(t.info.move, t.info.parent) for t in proposal.trials} == {("", "")}
+
+
+@pytest.mark.parametrize("share", [0.0, 0.25, 0.6])
+def test_new_starts_have_their_share_by_turns(search_settings, share):
+    settings = search_settings(walkers=20, trials_per_step=4, new_share=share)
+    for walker in range(20):
+        turns = []
+        for generation in range(1, 11):
+            choices = Choices(settings, state_at(generation))
+            turns += [choices.is_new(walker, trial) for trial in range(4)]
+        assert abs(sum(turns) - 40 * share) < 1
+        assert all(abs(sum(turns[:n]) - n * share) <= 1 for n in range(40))
+    first = [[Choices(settings, state_at()).is_new(w, t) for t in range(4)] for w in range(20)]
+    assert share == 0 or len({tuple(one) for one in first}) > 1  # not all walkers together
+
+
+def test_new_starts_come_from_the_generators_in_their_shares(search_settings):
+    settings = search_settings(
+        starts={"symmetric": 3, "fgen": 1},
+        max_atoms=10,
+        walkers=50,
+        trials_per_step=2,
+        new_share=0.5,
+        max_structures=999,
+    )
+    pool = pool_with([perovskite() for _ in range(60)], settings.unit)
+    trials = propose(settings, state_at(n_walkers=50), {START: perovskite()}, pool).trials
+    new = [t.info for t in trials if not t.info.move]
+    assert len(new) == 50
+    assert {t.parent for t in new} == {""}
+    assert 27 <= sum(t.origin == "symmetric" for t in new) <= 46
+    assert {t.origin for t in new} == {"symmetric", "fgen"}
+
+
+@pytest.mark.parametrize("bias", [0, 1, 2])
+def test_sizes_of_new_structures_follow_the_bias(search_settings, bias):
+    """Small cells are refused less often; a size is kept, so this does not make them more frequent."""
+    settings = search_settings(
+        starts="fgen", max_atoms=30, population_size=300, max_structures=999, size_bias=bias, max_attempts=100
+    )
+    trials = propose(settings, SearchState.initial(4, 0.02), {}, None).trials
+    assert len(trials) == 300
+    drawn = Counter(settings.unit.z_of(t.atoms) for t in trials)
+    expected = np.arange(1, 7) ** -float(bias)
+    expected *= 300 / expected.sum()
+    assert chisquare([drawn[z] for z in range(1, 7)], expected).pvalue > 0.001
+
+
+def test_a_supercell_is_not_reduced(search_settings):
+    settings = search_settings(max_atoms=20, walkers=1, trials_per_step=8, new_share=0, move_weights={"1": 1.0})
+    doubled = perovskite().repeat((1, 1, 2))
+    state = state_at(n_walkers=1)
+    sizes = [len(t.atoms) for t in propose(settings, state, {START: doubled}, None).trials]
+    assert set(sizes) == {5}
+    held = replace(state, walkers=(replace(state.walkers[0], supercell=True),))
+    trials = propose(settings, held, {START: doubled}, None).trials
+    assert {len(t.atoms) for t in trials} == {10}
+    assert {t.info.parent for t in trials} == {START}
+    tripled = settings.model_copy(update={"move_weights": {"12": 1.0}})
+    assert propose(tripled, held, {START: doubled}, None).rejections["no_move"] == 8  # 30 atoms have no room
 
 
 def test_new_structures_come_from_pool_and_random_generator_alike(search_settings):
@@ -154,8 +261,6 @@ def test_cut_generation_is_known(search_settings, budget, is_cut):
 def test_followups_are_rattled_in_cell_and_doubled_cells(search_settings):
     parent = ruddlesden_popper()
     settings = search_settings("Ca3Ti2O7", max_atoms=24, walkers=1)
-    from aiida_fuse2.core.crystal.symmetry import primitive_cell
-
     structures = {START: primitive_cell(parent, 0.01)}
     state = state_at(n_walkers=1, followups=(FollowUp(START, -8.0, 0),), best=Best(START, -8.0, 1))
     trials = propose(settings, state, structures, None).trials
@@ -169,11 +274,23 @@ def test_followups_are_rattled_in_cell_and_doubled_cells(search_settings):
 
 def test_doubled_cells_need_room(search_settings):
     settings = search_settings("Ca3Ti2O7", max_atoms=12, walkers=1)
-    proposer = Proposer(settings, state_at(n_walkers=1), None)
-    from aiida_fuse2.core.crystal.symmetry import primitive_cell
+    draft = Draft(settings, state_at(n_walkers=1), None)
+    add_followups(draft, (FollowUp(START, -8.0, 0),), {START: primitive_cell(ruddlesden_popper(), 0.01)})
+    assert [len(t.atoms) for t in draft.proposal.trials] == [12]
 
-    proposer.add_followups((FollowUp(START, -8.0, 0),), {START: primitive_cell(ruddlesden_popper(), 0.01)})
-    assert [len(t.atoms) for t in proposer.proposal.trials] == [12]
+
+@pytest.mark.parametrize(("most", "made"), [(8, 6), (5, 5), (2, 2), (0, 0)])
+def test_copies_are_bounded(search_settings, most, made):
+    """A structure that was rattled before it was relaxed is at a minimum of its own cell: doubled cells alone."""
+    settings = search_settings("Ca3Ti2O7", max_atoms=24, walkers=1, symmetry={"max_followups": most})
+    draft = Draft(settings, state_at(n_walkers=1), None)
+    parent = primitive_cell(ruddlesden_popper(), 0.01)
+    followups = tuple(FollowUp(label, -8.0, 0, symmetric=False) for label in "ab")
+    add_followups(draft, followups, {"a": parent, "b": parent})
+    infos = [t.info for t in draft.proposal.trials]
+    assert [t.parent for t in infos] == list("aaabbb")[:made]
+    assert {len(t.atoms) for t in draft.proposal.trials} <= {24}
+    assert [f.label for f in left_waiting(followups, infos, most)] == (["b"] if most == 2 else [])
 
 
 def test_rejected_attempts_are_counted(search_settings):

@@ -7,7 +7,7 @@ from ase import Atoms
 from aiida_fuse2.core.chemistry.composition import parse_composition
 from aiida_fuse2.core.rng import Purpose, keyed_generator
 from aiida_fuse2.core.search.pool import POOL_NUMBER, PoolReader
-from aiida_fuse2.core.search.state import Best, FollowUp, SearchState
+from aiida_fuse2.core.search.state import Best, FollowUp, LowStructure, SearchState
 from aiida_fuse2.core.search.trials import Trial, TrialInfo, generation_of_label, trial_label
 from aiida_fuse2.io.trials import from_extxyz, to_extxyz, trials_from_text, trials_to_text
 from tests.core.crystals import perovskite, quartz
@@ -167,6 +167,8 @@ def test_state_survives_plain_values(best):
         pool_positions={2: 5},
         moves={"7": (3, 1), "10": (2, 0), "twin": (1, 1)},
         failures={"step_limit": 2},
+        lowest=(LowStructure(-1.0, "g", 5),),
+        restarts={"stuck": 2},
     )
     assert SearchState.from_dict(json.loads(json.dumps(state.to_dict()))) == state
 

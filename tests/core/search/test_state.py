@@ -10,7 +10,7 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from aiida_fuse2.core.search.acceptance import Thermostat
-from aiida_fuse2.core.search.state import FollowUp, SearchState, Walker, fit_state
+from aiida_fuse2.core.search.state import FollowUp, LowStructure, SearchState, Walker, fit_state
 
 ENERGIES = st.one_of(st.none(), st.floats(-9, -1))
 
@@ -37,21 +37,23 @@ def test_same_settings_change_nothing(search_settings):
 
 def test_unmelted_walkers_take_the_temperature(search_settings):
     melted = walker(1, -7.0, stale=200, temperature=0.09)
-    state = state_of([], walkers=(walker(0, -8.0, stale=20), melted))
+    state = state_of([], walkers=(walker(0, -8.0, stale=15), melted))
     fitted = fit_state(state, search_settings(walkers=2, acceptance={"temperature": 0.05}), {})
-    assert [w.thermostat for w in fitted.walkers] == [Thermostat(0.05, 20), Thermostat(0.09, 200)]
+    assert [w.thermostat for w in fitted.walkers] == [Thermostat(0.05, 15), Thermostat(0.09, 200)]
 
 
 def test_walkers_on_structures_that_are_too_large_begin_anew(search_settings):
     large, small = walker(0, -9.0, stale=200, temperature=0.09), walker(1, -7.0)
     followups = (FollowUp("f_large", -9.0, 0), FollowUp("f_small", -8.0, 1))
-    state = state_of([], walkers=(large, small), followups=followups)
+    lowest = (LowStructure(-9.0, "l_large", 15), LowStructure(-8.0, "l_small", 14))
+    state = state_of([], walkers=(large, small), followups=followups, lowest=lowest)
     n_atoms = {"g00000_w000_t000": 15, "g00000_w001_t000": 10, "f_large": 15, "f_small": 10}
     assert fit_state(state, search_settings(walkers=2, max_atoms=15), n_atoms) == state
     smaller = search_settings(walkers=2, max_atoms=14)
     fitted = fit_state(state, smaller, n_atoms)
     assert fitted.walkers == (Walker(None, None, None, Thermostat(smaller.acceptance.temperature)), small)
     assert fitted.followups == followups[1:]
+    assert fitted.lowest == lowest[1:]
     (kept,) = fit_state(state, search_settings(walkers=1, max_atoms=14), n_atoms).walkers
     assert kept == small  # not the lower one, which is too large
 
@@ -92,5 +94,12 @@ def test_labels_needed():
 
 def test_state_of_an_earlier_version_is_read():
     values = SearchState.initial(2, 0.02).to_dict()
-    del values["cpu_seconds"]
-    assert SearchState.from_dict(values).cpu_seconds == 0
+    values["followups"] = [{"label": "f", "energy": -8.0, "walker": 0}]  # all had been relaxed with their symmetry
+    for name in ("cpu_seconds", "lowest", "restarts"):
+        del values[name]
+    for one in values["walkers"]:
+        del one["supercell"]
+    state = SearchState.from_dict(values)
+    assert (state.cpu_seconds, state.lowest, state.restarts) == (0, (), {})
+    assert [w.supercell for w in state.walkers] == [False, False]
+    assert state.followups[0].symmetric

@@ -91,7 +91,9 @@ def test_state_holds_what_was_found(search_settings, perovskite):
     ]  # fmt: skip
     structures = {"t0": perovskite, "t1": swapped(perovskite), "t2": perovskite}
     relaxations = {
-        label: Relaxation("converged" if label != "t0" else "max_steps", {"energy": -1.0}, fingerprint(atoms))
+        label: Relaxation(
+            "converged" if label != "t0" else "max_steps", {"energy": -1.0, "n_atoms": 5}, fingerprint(atoms)
+        )
         for label, atoms in structures.items()
     }
     decision = decide(

@@ -8,7 +8,7 @@ from ase.data import chemical_symbols
 from aiida_fuse2.core.errors import InputError
 from aiida_fuse2.core.search.checks import check_search
 from aiida_fuse2.core.settings import CHGNET_ELEMENTS, RelaxSettings, SearchSettings, parse_settings
-from aiida_fuse2.protocols import merge, protocol_inputs, protocol_names
+from aiida_fuse2.protocols import experiment, merge, protocol_inputs, protocol_names
 
 
 @pytest.mark.parametrize("name", list(protocol_names()))
@@ -16,6 +16,15 @@ def test_every_protocol_is_complete(name):
     inputs = protocol_inputs(name)
     check_search(parse_settings(SearchSettings, {**inputs["settings"], "composition": "SrTiO3"}))
     parse_settings(RelaxSettings, inputs["relax"]["settings"])
+
+
+@pytest.mark.parametrize("name", ["fgen-chgnet", "mlgen-chgnet"])
+def test_experiments_walk_as_in_the_paper(name):
+    overrides, _ = experiment(name)
+    values = protocol_inputs(None, overrides)["settings"]
+    settings = parse_settings(SearchSettings, {**values, "composition": "SrTiO3"})
+    assert (settings.new_share, settings.size_bias, settings.max_attempts) == (0, 0, 50)
+    assert (settings.acceptance.melt_threshold, settings.acceptance.restart_threshold) == (150, None)
 
 
 def test_settings_have_no_defaults():
