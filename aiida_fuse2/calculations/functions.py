@@ -208,6 +208,7 @@ def decide(
         generation.relaxations,
         candidates=generation.candidates,
         same=generation.comparison(parsed.uniqueness.stol),
+        n_atoms=generation.n_atoms,
         rejections=proposal["rejections"],
         pool=conversions.pool_of_proposal(proposal.get_dict()),
         known=conversions.known_from_node(known),

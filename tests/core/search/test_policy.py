@@ -1,13 +1,17 @@
 """The policy on landscapes made by hand, where it is known which arm pays."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from aiida_fuse2.core.moves import get_move
+from aiida_fuse2.core.search.choosing import Choices
 from aiida_fuse2.core.search.policy import INHERITED, LEAST_COST, MOST_COST, Arm, Learned, TrialResult, update, weights
+from aiida_fuse2.core.search.state import SearchState
 from aiida_fuse2.core.settings import SearchSettings, parse_settings
 from aiida_fuse2.protocols import protocol_inputs
 
@@ -257,3 +261,33 @@ def test_what_another_search_learned_is_a_weak_start():
     assert share("6", SETTINGS, **start, learned=inherited) > 1.5 * share("6", SETTINGS, **start)
     # it is overruled where another move pays
     assert share("2", SETTINGS, "move", MOVES, lambda a, _: 0.4 if a == "2" else 0.05, learned=inherited) > 0.4
+
+
+def drawn(settings, learned, number=300):
+    """Return generators, sizes and moves that a search chooses."""
+    settings = settings.model_copy(update={"starts": {"fgen": 1.0, "gnoa": 1.0}})
+    state = replace(SearchState.initial(1, 0.02), learned=learned)
+    choices, rng, moves = (
+        Choices(settings, state),
+        np.random.default_rng(6),
+        [get_move(name) for name in ("1", "2", "9")],
+    )
+    return [
+        (choices.source(rng), choices.size([1, 2, 3, 4], rng), choices.move(moves, state.walkers[0], rng).name)
+        for _ in range(number)
+    ]
+
+
+def test_search_chooses_by_what_it_has_learned():
+    good, bad = Arm(40, 20, 40), Arm(40, 1, 40)
+    known = {
+        "generator": {"fgen": bad, "": good},
+        "size": {"1": bad, "2": bad, "3": good, "4": bad},
+        "move": {"1": bad, "2": good, "9": bad},
+    }
+    sources, sizes, moves = zip(*drawn(SETTINGS, Learned(known)), strict=True)
+    assert sources.count("") > 0.85 * 300
+    assert sizes.count(3) > 0.75 * 300
+    assert moves.count("2") > 0.75 * 300
+    as_fixed = drawn(settings_of("fixed"), Learned(known))
+    assert as_fixed == drawn(SETTINGS, Learned()) == drawn(settings_of("fixed"), Learned())
