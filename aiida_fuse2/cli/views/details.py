@@ -72,6 +72,7 @@ class Details:
         return {
             "failures": {} if state is None else state.failures,
             "restarts": {} if state is None else state.restarts,
+            "learned": {} if state is None else state.learned.to_dict()["arms"],
             "targets": {} if state is None else {name: asdict(found) for name, found in state.targets.items()},
             **asdict(self),
         }
