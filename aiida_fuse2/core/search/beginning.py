@@ -46,8 +46,12 @@ class NewStructures:
         if drawn is not None:
             return drawn
         if max_atoms not in self._sizes:
-            self._sizes[max_atoms] = self.choices.size(self.draft.unit.z_values(max_atoms), rng)
+            self._sizes[max_atoms] = self.choices.size(self._fitting(max_atoms), rng)
         return self._generated(self.settings.random_generator, self._sizes[max_atoms], rng)
+
+    def _fitting(self, max_atoms: int) -> list[int]:
+        """Return the numbers of formula units that a new structure may have."""
+        return self.draft.unit.z_values(max_atoms)
 
     def _from_pool(self, max_atoms: int) -> Atoms | None:
         pool = self.draft.proposal.pool
@@ -97,7 +101,7 @@ class NewStructures:
     def _add(self, source: str, walker: int, trial: int) -> None:
         """Add a new structure; a size is drawn once and kept, until all attempts at it have failed."""
         rng = self._stream(Purpose.CHOOSE, walker, trial, 2)
-        fits, attempt = self.draft.unit.z_values(self._limit), 0
+        fits, attempt = self._fitting(self._limit), 0
         for _ in range(min(MAX_SIZES, len(fits))):
             z = self.choices.size(fits, rng)
             for _ in range(self.settings.max_attempts):

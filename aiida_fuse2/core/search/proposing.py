@@ -27,23 +27,27 @@ __all__ = ["Proposal", "Proposer", "propose"]
 class Proposer:
     """Makes the trials of the walkers in one generation."""
 
-    def __init__(self, settings: SearchSettings, state: SearchState, pool: PoolReader | None) -> None:
+    def __init__(
+        self, settings: SearchSettings, state: SearchState, pool: PoolReader | None, structures: Mapping[str, Atoms]
+    ) -> None:
         self.settings = settings
         self.state = state
+        self.structures = structures
         self.draft = Draft(settings, state, pool)
         self.choices = Choices(settings, state)
         self.new = NewStructures(self.draft, self.choices)
 
-    def add_walker_trial(self, index: int, trial: int, current: Atoms | None) -> None:
+    def add_walker_trial(self, index: int, trial: int) -> None:
         """Add one trial of a walker.
 
         A move is drawn once, and every attempt makes it: drawing another after a failure would prefer those that
         seldom fail. Another one is drawn after ``max_attempts`` failures. A walker without a structure gets new ones,
         and so does one for which no move is left.
         """
-        if current is None or self.choices.is_new(index, trial):
+        label = self.state.walkers[index].current
+        if label is None or self.choices.is_new(index, trial):
             self.new.add_start(index, trial)
-        elif not self._add_move(index, trial, current):
+        elif not self._add_move(index, trial, self.structures[label]):
             self.draft.reject("no_move")
             self.new.add_start(index, trial)
 
@@ -132,7 +136,7 @@ def propose(
         At most as many trials as the budget allows: in generation 0 the initial population; later
         the rattled copies first, then the walkers' trials in turn.
     """
-    proposer = Proposer(settings, state, pool)
+    proposer = Proposer(settings, state, pool, structures)
     proposal = proposer.draft.proposal
     budget = settings.max_structures - state.tried
     if state.generation == 0:
@@ -141,12 +145,11 @@ def propose(
         return proposal
     add_followups(proposer.draft, state.followups, structures)
     for trial in range(settings.trials_per_step):
-        for index, walker in enumerate(state.walkers):
+        for index in range(len(state.walkers)):
             if len(proposal.trials) >= budget:
                 proposal.cut = True
                 break
-            current = structures[walker.current] if walker.current is not None else None
-            proposer.add_walker_trial(index, trial, current)
+            proposer.add_walker_trial(index, trial)
     proposal.cut |= len(proposal.trials) > budget
     del proposal.trials[budget:]
     return proposal
