@@ -144,6 +144,7 @@ def emt_overrides(**settings):
         "trials_per_step": 1,
         "max_structures": 8,
         "pool": {"size": 6},
+        "symmetry": {"max_followups": 0},
     }
     return {"settings": {**base, **copy.deepcopy(settings)}, "relax": {"settings": dict(EMT)}}
 

@@ -179,6 +179,11 @@ def test_names_are_escaped():
         ({"known": {"density": 5.1}, "random_generator": "fgen_paper"}, "settings.known", "use fgen"),
         ({"known": {"z": 1}, "starts": "fgen_paper"}, "settings.known", "use fgen"),
         ({"known": {"z": 1}, "move_weights": {11: 1, 12: 1}}, "settings.move_weights", "with a known Z"),
+        ({"policy": "greedy"}, "settings.policy", "'fixed' or 'bandit'"),
+        ({"bandit": {"discount": 0}}, "settings.bandit.discount", "greater than 0"),
+        ({"bandit": {"discount": 1.01}}, "settings.bandit.discount", "less than or equal to 1"),
+        ({"bandit": {"floor": 0}}, "settings.bandit.floor", "greater than 0"),
+        ({"bandit": {"window": 1.5}}, "settings.bandit.window", "less than or equal to 1"),
         ({"random_generator": "symmetric"}, "settings.random_generator", "'fgen'"),
     ],
 )

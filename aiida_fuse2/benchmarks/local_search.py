@@ -202,6 +202,7 @@ class LocalSearch:
             relaxations,
             candidates=candidates,
             same=lambda a, b: match_structures(self.geometries[a], self.geometries[b], stol=uniqueness.stol),
+            n_atoms={trial.info.label: len(trial.atoms) for trial in trials},
             rejections=proposal.rejections,
             pool=(pool.number, pool.positions, pool.remaining) if pool is not None else (0, {}, 0),
             known=known,

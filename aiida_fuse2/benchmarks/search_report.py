@@ -12,6 +12,7 @@ import numpy as np
 from .results import Improvement, SearchRow
 from .searches import reached_at, row_key
 from .statistics import Estimate, success_rate
+from .survival import SurvivalFigures, compare_settings, searched
 
 Place = tuple[str, int]
 """Composition and largest number of atoms."""
@@ -94,6 +95,7 @@ class SearchReport:
         rows: searches by composition and largest number of atoms, then by label of the setting.
         figures: figures of each composition and setting.
         settings: figures of each setting.
+        survival: CPU time to the targets of compositions that were searched with several settings.
         compositions: number of compositions with a target.
         reached: compositions whose target at least one search of any setting reached.
     """
@@ -101,6 +103,7 @@ class SearchReport:
     rows: Mapping[Place, Mapping[str, Sequence[SearchRow]]]
     figures: Sequence[SearchFigures]
     settings: Sequence[SettingFigures]
+    survival: Sequence[SurvivalFigures]
     compositions: int
     reached: Sequence[str]
 
@@ -165,6 +168,7 @@ def report_searches(rows: Sequence[SearchRow], target_of: TargetOf = own_target)
         rows=grouped,
         figures=figures,
         settings=settings,
+        survival=_survival(grouped, target_of),
         compositions=len(aimed),
         reached=[place[0] for place in grouped if place in reached],
     )
@@ -201,6 +205,15 @@ def _figures(place: Place, label: str, rows: Sequence[SearchRow], target_of: Tar
         seconds_to_target=_median([hit.cpu_seconds for hit in hits]),
         structures_to_target=_median([hit.structures for hit in hits]),
     )
+
+
+def _survival(rows: Mapping[Place, Mapping[str, Sequence[SearchRow]]], target_of: TargetOf) -> list[SurvivalFigures]:
+    groups = {}
+    for place, by in rows.items():
+        target = target_of(next(iter(by.values()))[0])
+        if target is not None:
+            groups[place] = {label: [searched(row, target) for row in own] for label, own in by.items()}
+    return compare_settings(groups)
 
 
 def _setting_figures(label: str, figures: Sequence[SearchFigures]) -> SettingFigures | None:

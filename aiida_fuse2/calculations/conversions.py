@@ -241,12 +241,14 @@ class Generation:
 
     Attributes:
         trials: in the order they were proposed.
+        n_atoms: number of atoms of each trial, by label.
         relaxations: by label; a trial without a result has failed.
         geometries: relaxed structures, those they may equal, and targets, by label.
         candidates: for each label, the earlier structures that it may equal.
     """
 
     trials: list[TrialInfo]
+    n_atoms: dict[str, int]
     relaxations: dict[str, Relaxation]
     geometries: dict[str, Atoms]
     candidates: dict[str, list[str]]
@@ -256,7 +258,9 @@ class Generation:
         cls, trials: orm.SinglefileData, candidates: orm.Dict | None, others: Mapping[str, orm.Data]
     ) -> Self:
         """Read the inputs of ``decide``."""
-        infos = [trial.info for trial in trials_from_text(trials.get_content())]
+        proposed = trials_from_text(trials.get_content())
+        infos = [trial.info for trial in proposed]
+        n_atoms = {trial.info.label: len(trial.atoms) for trial in proposed}
         results: dict[str, dict[str, Any]] = {}
         geometries: dict[str, Atoms] = {}
         for name, node in sorted(others.items()):
@@ -267,7 +271,7 @@ class Generation:
             else:
                 geometries[name] = node.get_ase()
         relaxations = {info.label: _relaxation(results.get(info.label)) for info in infos}
-        return cls(infos, relaxations, geometries, {} if candidates is None else candidates["by_label"])
+        return cls(infos, n_atoms, relaxations, geometries, {} if candidates is None else candidates["by_label"])
 
     def comparison(self, stol: float) -> Comparison:
         """Return the function that compares two structures by label."""

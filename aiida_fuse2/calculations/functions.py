@@ -23,15 +23,24 @@ from . import conversions
 
 
 @calcfunction
-def begin(settings: orm.Dict, software: orm.Dict) -> orm.Dict:  # noqa: ARG001 - part of the hash
+def begin(
+    settings: orm.Dict,
+    software: orm.Dict,  # noqa: ARG001 - part of the hash
+    policy: orm.Dict | None = None,
+) -> orm.Dict:
     """Return the state before the first generation (``fuse2.begin``).
 
     Args:
         settings: of the search.
         software: versions of the packages that this runs with.
+        policy: state of a search from whose policy this one begins.
     """
     parsed = parse_settings(SearchSettings, settings.get_dict())
-    return orm.Dict(SearchState.initial(parsed.walkers, parsed.acceptance.temperature).to_dict())
+    state = SearchState.initial(parsed.walkers, parsed.acceptance.temperature)
+    if policy is not None:
+        learned = SearchState.from_dict(policy.get_dict()).learned
+        state = replace(state, learned=learned.inherited())
+    return orm.Dict(state.to_dict())
 
 
 @calcfunction
@@ -208,6 +217,7 @@ def decide(
         generation.relaxations,
         candidates=generation.candidates,
         same=generation.comparison(parsed.uniqueness.stol),
+        n_atoms=generation.n_atoms,
         rejections=proposal["rejections"],
         pool=conversions.pool_of_proposal(proposal.get_dict()),
         known=conversions.known_from_node(known),

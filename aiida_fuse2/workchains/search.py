@@ -116,7 +116,8 @@ class Fuse2WorkChain(TargetsPart, PoolPart, GenerationPart):
             self._continue_earlier()
             return
         settings = self.settings
-        self.ctx.state = begin(settings=self.inputs.settings, software=self.software()).uuid
+        policy = {"policy": self.inputs.policy} if "policy" in self.inputs else {}
+        self.ctx.state = begin(settings=self.inputs.settings, software=self.software(), **policy).uuid
         self.report(f"searching {settings.composition}: {settings.starts_text} starts, seed {settings.seed}")
 
     def _continue_earlier(self) -> None:

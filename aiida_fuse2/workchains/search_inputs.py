@@ -18,6 +18,7 @@ from aiida_fuse2.calculations.generate import (
 )
 from aiida_fuse2.core.errors import InputError, shown_value
 from aiida_fuse2.core.generators import get_generator
+from aiida_fuse2.core.search.policy import FIXED
 from aiida_fuse2.core.search.starts import pool_generators
 from aiida_fuse2.core.settings import RelaxSettings, SearchSettings, parse_settings
 from aiida_fuse2.protocols import completed_settings
@@ -50,6 +51,13 @@ def define_inputs(spec: WorkChainSpec) -> None:
         required=False,
         help="A state of an earlier search, from which this one continues. With the same settings it is then equal "
         "to the earlier one, had that continued. Structures of `pool` come before those left in the earlier pool.",
+    )
+    spec.input(
+        "policy",
+        valid_type=orm.Dict,
+        required=False,
+        help="A state of another search with `settings.policy: bandit`: what that has learned is, with less weight, "
+        "where this search begins.",
     )
     spec.input(
         CONTINUED_LINK,
@@ -109,6 +117,8 @@ def _validate_inputs(inputs: Mapping[str, Any]) -> None:
             raise InputError("settings.pool.ranking", settings.pool.ranking, expected)
     check_tiers(read_tiers(inputs["tiers"]), settings.unit.elements)
     check_targets(settings, inputs.get(TARGETS_LINK) or {})
+    if "policy" in inputs:
+        _check_policy(settings, inputs["policy"], inputs)
     if "state" in inputs:
         _check_state(settings, inputs["state"], inputs)
 
@@ -130,6 +140,20 @@ def _is_uuid(text: str) -> bool:
     except ValueError:
         return False
     return True
+
+
+def _check_policy(settings: SearchSettings, policy: orm.Dict, inputs: Mapping[str, Any]) -> None:
+    """Refuse a policy that would have no effect, and a node that is none."""
+    learned = policy.get_dict().get("learned")
+    if not isinstance(learned, Mapping) or not learned.get("arms"):
+        expected = "must be the state of a search with settings.policy: bandit; see its output 'state'"
+    elif settings.policy == FIXED:
+        expected = "has no effect with settings.policy: fixed"
+    elif "state" in inputs:
+        expected = "has no effect on a search that continues: its state has a policy"
+    else:
+        return
+    raise InputError("policy", policy.pk, expected)
 
 
 def _check_state(settings: SearchSettings, state: orm.Dict, inputs: Mapping[str, Any]) -> None:

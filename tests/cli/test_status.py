@@ -30,7 +30,8 @@ from sqlalchemy.engine import Engine
 
 from aiida_fuse2 import query
 from aiida_fuse2.cli.commands.status import Row, status_table
-from aiida_fuse2.cli.views.details import details
+from aiida_fuse2.cli.views.details import details, learned_table
+from aiida_fuse2.core.search.policy import Arm, Learned
 from aiida_fuse2.core.search.watching import Watch
 from aiida_fuse2.environment import diagnosis, findings, processes
 from aiida_fuse2.environment.findings import Severity
@@ -81,6 +82,19 @@ def test_ended_search_is_listed(call, search, quiet):
     assert "8/8" in text
 
 
+def test_what_a_policy_has_learned_is_a_table():
+    arms = {"generator": {"fgen": Arm(20, 5, 10), "": Arm(1, 0, 0)}, "size": {"10": Arm(3, 1, 6), "2": Arm(8, 2, 4)}}
+    console = Console(width=100, file=io.StringIO())
+    console.print(learned_table(Learned(arms)))
+    rows = [line.split() for line in console.file.getvalue().splitlines()[1:]]
+    assert rows[-4:] == [
+        ["generator", "pool", "1", "0.0"],
+        ["fgen", "20", "5.0", "0.50"],
+        ["size", "2", "8", "2.0", "0.50"],
+        ["10", "3", "1.0", "0.17"],
+    ]
+
+
 def test_named_search_is_told_in_full(call, search, quiet):
     (row,) = json.loads(call("status", search.pk, "--json").stdout)["searches"]
     state = search.outputs.state
@@ -95,6 +109,7 @@ def test_named_search_is_told_in_full(call, search, quiet):
     shown.pop("rattled", None)
     assert list(shown.items()) == sorted(state["moves"].items(), key=lambda item: int(item[0]))
     assert row["failures"] == state["failures"]
+    assert row["learned"] == state["learned"]["arms"] == {}
     assert row["per_cpu_hour"] == pytest.approx(3600 * 8 / state["cpu_seconds"])
     assert row["seconds_left"] is None
     assert row["evidence"] == query.evidence(search.pk).values()

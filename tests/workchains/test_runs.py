@@ -47,7 +47,7 @@ def runs_builder(emt_builder):
     return build
 
 
-PROVIDED = {"starts": "provided", "max_structures": 4, "population_size": 2}
+PROVIDED = {"starts": "provided", "max_structures": 4, "population_size": 2, "symmetry": {"max_followups": 2}}
 
 
 @cache

@@ -134,6 +134,42 @@ def success_table(report: SearchReport) -> Table:
     return table
 
 
+def survival_table(report: SearchReport) -> Table:
+    """Return the CPU time that settings need for the same targets."""
+    table = plain_table(
+        (
+            ("composition", False),
+            ("atoms", True),
+            ("setting", False),
+            ("at target", True),
+            ("median CPU s\nto target (95 %)", True),
+            ("times at target\nper CPU hour (95 %)", True),
+            ("p, against\nthe first", True),
+        )
+    )
+    place = None
+    for f in report.survival:
+        here = (f.composition, f.max_atoms)
+        table.add_row(
+            f.composition if here != place else "",
+            _number(f.max_atoms, "d") if here != place else "",
+            f.setting,
+            f"{f.hits} of {f.searches}",
+            _median(f.median),
+            _estimate(f.rate, ".1f"),
+            _number(f.p, ".2g"),
+        )
+        place = here
+    return table
+
+
+def _median(estimate: Estimate | None) -> str:
+    """Return a median with its interval, whose upper end may be beyond what was measured: ``23 (13 or more)``."""
+    if estimate is None or estimate.low is None or estimate.high is not None:
+        return _estimate(estimate, ".0f")
+    return f"{estimate.value:.0f} ({estimate.low:.0f} or more)"
+
+
 def csp_table(report: CspReport) -> Table:
     """Return how many known space groups and structures each setting found, of all entries and by category."""
     from aiida_fuse2.benchmarks.csp_report import TOP

@@ -12,6 +12,7 @@ from rich.table import Table
 
 from aiida_fuse2.calculations.conversions import history_rows
 from aiida_fuse2.core.search.evidence import Evidence, evidence_of_rows
+from aiida_fuse2.core.search.policy import KINDS, Learned
 from aiida_fuse2.core.search.state import SearchState
 from aiida_fuse2.core.settings import SearchSettings
 from aiida_fuse2.query.chain import generation_records
@@ -74,6 +75,7 @@ class Details:
         return {
             "failures": {} if state is None else state.failures,
             "restarts": {} if state is None else state.restarts,
+            "learned": {} if state is None else state.learned.to_dict()["arms"],
             "targets": {} if state is None else {name: asdict(found) for name, found in state.targets.items()},
             **asdict(self),
             "evidence": None if self.evidence is None else self.evidence.values(),
@@ -139,6 +141,8 @@ def details_view(found: Details, reached: Progress, settings: SearchSettings) ->
         facts.add_row(title, value)
     tables = [walkers_table(found.walkers, settings)] if found.walkers else []
     tables += [moves_table(found.moves)] if found.moves else []
+    if settings.policy == "bandit" and reached.state is not None:
+        tables.append(learned_table(reached.state.learned))
     return Group(facts, "", Columns(tables, padding=(1, 4)))  # side by side if the terminal is wide
 
 
@@ -188,6 +192,20 @@ def walkers_table(walkers: Sequence[WalkerNow], settings: SearchSettings) -> Tab
             str(now.rejected),
             coloured(("melted" if now.is_melted else "", "yellow")),
         )
+    return table
+
+
+def learned_table(learned: Learned) -> Table:
+    """Return what the policy has learned; older trials count less."""
+    columns = (("", False), ("learned", False), ("trials", True), ("successes", True), ("per mean cost", True))
+    table = plain_table(columns, header_style="dim")
+    for kind in KINDS:
+        arms = learned.arms.get(kind, {})
+        for position, name in enumerate(sorted(arms, key=lambda name: (len(name), name))):
+            arm = arms[name]
+            rate = f"{arm.successes / arm.cost:.2f}" if arm.cost else ""
+            numbers = (f"{arm.trials:.0f}", f"{arm.successes:.1f}", rate)
+            table.add_row(kind if position == 0 else "", name or "pool", *numbers)
     return table
 
 

@@ -7,17 +7,17 @@ from math import floor
 
 import numpy as np
 
-from aiida_fuse2.core.generators import draw_z
 from aiida_fuse2.core.moves import Move, get_move, ordered
 from aiida_fuse2.core.rng import Purpose, keyed_generator
 from aiida_fuse2.core.settings import SearchSettings
 
+from .policy import Kind, weights
 from .starts import population_shares
 from .state import SearchState, Walker
 
 
 class Choices:
-    """The decisions on how the trials of a generation are made; the settings give the chances."""
+    """The decisions on how the trials of a generation are made; settings and policy give the chances."""
 
     def __init__(self, settings: SearchSettings, state: SearchState) -> None:
         self.settings = settings
@@ -33,12 +33,11 @@ class Choices:
     def source(self, rng: np.random.Generator) -> str:
         """Return which generator makes a new structure, or ``POOL``, with the chances of their shares."""
         shares = population_shares(self.settings)
-        names = sorted(shares)
-        return names[_drawn([shares[name] for name in names], rng)]
+        return self._drawn("generator", {name: shares[name] for name in sorted(shares)}, rng)
 
     def size(self, fits: Sequence[int], rng: np.random.Generator) -> int:
         """Return the number of formula units of a new structure, one of those that fit."""
-        return draw_z(fits, self.settings.size_bias, rng)
+        return int(self._drawn("size", {str(z): float(z) ** -self.settings.size_bias for z in fits}, rng))
 
     def weighted_moves(self, walker: Walker) -> list[Move]:
         """Return the moves that a walker may make: those that have a weight and keep what is known of the structure."""
@@ -48,15 +47,17 @@ class Choices:
 
     def move(self, usable: Sequence[Move], walker: Walker, rng: np.random.Generator) -> Move:
         """Return one of the usable moves, with the chances of their weights."""
-        weights = self._weights(walker)
-        return usable[_drawn([weights[move.name] for move in usable], rng)]
+        own = self._weights(walker)
+        name = self._drawn("move", {move.name: own[move.name] for move in usable}, rng)
+        return next(move for move in usable if move.name == name)
 
     def _weights(self, walker: Walker) -> Mapping[str, float]:
         settings = self.settings
         melted = settings.melted_move_weights if walker.thermostat.is_melted(settings.acceptance) else None
         return melted or settings.move_weights
 
-
-def _drawn(chances: Sequence[float], rng: np.random.Generator) -> int:
-    """Return an index with relative chances."""
-    return int(rng.choice(len(chances), p=np.array(chances) / sum(chances)))
+    def _drawn(self, kind: Kind, prior: Mapping[str, float], rng: np.random.Generator) -> str:
+        """Return one of several names, with the chances that the policy gives them."""
+        found = weights(kind, prior, self.state.learned, self.settings, rng)
+        chances = np.array(list(found.values()))
+        return list(found)[int(rng.choice(len(chances), p=chances / chances.sum()))]

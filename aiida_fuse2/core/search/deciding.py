@@ -18,6 +18,8 @@ from aiida_fuse2.core.settings import SearchSettings
 
 from .acceptance import ACCEPTED, Outcome, accept, update_thermostat
 from .followups import left_waiting
+from .learning import chosen_arms
+from .policy import Learned, TrialResult, update
 from .restarting import begin_anew
 from .state import Best, FollowUp, FoundTarget, LowStructure, SearchState, Walker, n_lowest
 from .targets import ExploredStructure, TargetFinder
@@ -279,6 +281,24 @@ class Decider:
             moves[trial.move] = (relaxed + 1, accepted + (self.outcomes[trial.label] in ACCEPTED))
         return moves
 
+    def learn(self, n_atoms: Mapping[str, int]) -> Learned:
+        """Return what the policy has learned, including this generation."""
+        results = []
+        for trial in self.trials:
+            label, atoms = trial.label, n_atoms[trial.label]
+            is_converged = label in self.converged_labels
+            evaluations = 0 if label in self.known else self.relaxations[label].values.get("evaluations")
+            results.append(
+                TrialResult(
+                    arms=chosen_arms(trial, atoms, self.settings),
+                    energy=self.energy(label) if is_converged else None,
+                    is_new=is_converged and label not in self.duplicate_of,
+                    cost=None if evaluations is None else float(evaluations * atoms),
+                )
+            )
+        best = self.state.best
+        return update(self.state.learned, results, None if best is None else best.energy, self.settings)
+
     def record(self) -> dict[str, dict[str, Any]]:
         """Return one row per trial: its origin, its result, and the decision on it."""
         rows: dict[str, dict[str, Any]] = {}
@@ -310,6 +330,7 @@ def decide(
     *,
     candidates: Mapping[str, Sequence[str]],
     same: Comparison,
+    n_atoms: Mapping[str, int],
     rejections: Mapping[str, int],
     pool: tuple[int, dict[int, int], int],
     known: Mapping[str, KnownStructure] | None = None,
@@ -325,6 +346,7 @@ def decide(
         relaxations: result of each relaxation, by label; those in ``known`` have none.
         candidates: for each label, earlier unique structures that it may equal, by label.
         same: returns whether two structures, given by labels, are the same crystal.
+        n_atoms: number of atoms of each trial, by label.
         rejections: number of rejected attempts at trials, by reason.
         pool: number of the pool, positions in it by Z, number of remaining structures.
         known: trials that were not relaxed, and the structures that they equal. A walker tests such a
@@ -374,6 +396,7 @@ def decide(
         cpu_seconds=round(state.cpu_seconds + sum(r.cpu_seconds for r in results.values()), 3),
         targets=decider.find_targets(targets),
         lowest=lowest,
+        learned=decider.learn(n_atoms),
         restarts=dict(sorted((Counter(state.restarts) + restarts).items())),
         watch=decider.watch(),
     )

@@ -41,16 +41,17 @@ class Proposer:
         self.choices = Choices(settings, state)
         self.new = NewStructures(self.draft, self.choices)
 
-    def add_walker_trial(self, index: int, trial: int, current: Atoms | None) -> None:
+    def add_walker_trial(self, index: int, trial: int) -> None:
         """Add one trial of a walker.
 
         A move is drawn once, and every attempt makes it: drawing another after a failure would prefer those that
         seldom fail. Another one is drawn after ``max_attempts`` failures. A walker without a structure gets new ones,
         and so does one for which no move is left.
         """
-        if current is None or self.choices.is_new(index, trial):
+        label = self.state.walkers[index].current
+        if label is None or self.choices.is_new(index, trial):
             self.new.add_start(index, trial)
-        elif not self._add_move(index, trial, current):
+        elif not self._add_move(index, trial, self.structures[label]):
             self.draft.reject("no_move")
             self.new.add_start(index, trial)
 
@@ -155,12 +156,11 @@ def propose(
         return proposal
     add_followups(proposer.draft, state.followups, structures)
     for trial in range(settings.trials_per_step):
-        for index, walker in enumerate(state.walkers):
+        for index in range(len(state.walkers)):
             if len(proposal.trials) >= budget:
                 proposal.cut = True
                 break
-            current = structures[walker.current] if walker.current is not None else None
-            proposer.add_walker_trial(index, trial, current)
+            proposer.add_walker_trial(index, trial)
     proposal.cut |= len(proposal.trials) > budget
     del proposal.trials[budget:]
     return proposal

@@ -14,6 +14,7 @@ from aiida_fuse2.core.moves import ordered
 from aiida_fuse2.core.settings import SearchSettings
 
 from .acceptance import Thermostat
+from .policy import Learned
 from .trials import NO_MOVES
 from .watching import Watch
 
@@ -142,6 +143,7 @@ class SearchState:
         lowest: the lowest different structures, at most ``n_lowest``, lowest first.
         restarts: number of walkers that began anew, by reason.
         watch: counts that tell when to stop.
+        learned: what the policy has learned of generators, moves and sizes.
     """
 
     generation: int
@@ -164,6 +166,7 @@ class SearchState:
     lowest: tuple[LowStructure, ...] = ()
     restarts: dict[str, int] = field(default_factory=dict)
     watch: Watch = field(default_factory=Watch)
+    learned: Learned = field(default_factory=Learned)
 
     @classmethod
     def initial(cls, n_walkers: int, temperature: float) -> Self:
@@ -212,6 +215,7 @@ class SearchState:
                 "lowest": tuple(LowStructure(**s) for s in values.get("lowest", ())),
                 "pool_positions": {int(z): n for z, n in values["pool_positions"].items()},
                 "moves": {name: (n[0], n[1]) for name, n in values["moves"].items() if name not in NO_MOVES},
+                "learned": Learned.from_dict(values["learned"]) if "learned" in values else Learned(),
                 "targets": {name: FoundTarget(**found) for name, found in values.get("targets", {}).items()},
                 "watch": Watch.from_state(values),
             }

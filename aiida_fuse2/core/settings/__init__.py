@@ -32,6 +32,7 @@ from .base import (
     parse_settings,
 )
 from .known import NOTHING, KnownSettings
+from .policy import BanditSettings
 from .relax import JOINT_LBFGS, MAX_ARGUMENTS_LENGTH, RelaxSettings
 from .search import (
     MAX_WEIGHT,
@@ -72,6 +73,7 @@ __all__ = [
     "PROVIDED",
     "RANDOM_GENERATORS",
     "AcceptanceSettings",
+    "BanditSettings",
     "CompositionSettings",
     "Count",
     "Energy",

@@ -35,6 +35,7 @@ from .base import (
     TrialCount,
 )
 from .known import KnownSettings
+from .policy import BanditSettings
 from .space_groups import parse_space_groups
 from .starts import shares_of_text, shares_text
 
@@ -344,6 +345,11 @@ class SearchSettings(CompositionSettings):
         description="Distance from every atom above which a site is vacant, Å; a number also keeps all moves as they "
         "are in the paper. If null, a site is vacant for an atom without short contacts there, and moves avoid those."
     )
+    policy: Literal["fixed", "bandit"] = Field(
+        description="How generators, moves and sizes of trials are chosen: by their weights alone (fixed, as in the "
+        "paper), or also by what the search has learned of their successes (bandit)."
+    )
+    bandit: BanditSettings
     max_attempts: TrialCount = Field(
         description="Number of failed attempts at a trial with one move, or at a new structure with one size, after "
         "which another is drawn.",

@@ -53,6 +53,7 @@ class Search:
             relaxations,
             candidates=candidates or {},
             same=lambda a, b: np.allclose(self.kinds[a], self.kinds[b]),
+            n_atoms={t.label: 5 for t in trials},
             rejections=rejections or {},
             pool=(0, {}, 0),
             known=known,
@@ -313,3 +314,46 @@ def test_a_known_trial_that_equals_the_current_structure_is_a_duplicate(search):
     record = search.decide([(trial, FAILED)], known=known)
     assert record[trial.label]["outcome"] == "duplicate"
     assert search.state.failures == {}
+
+
+def test_policy_learns_from_decisions(search_settings):
+    """Starts, moves and structures of the user; a duplicate, a failure, and a trial that was not relaxed."""
+    search = Search(search_settings(walkers=2, policy="bandit", starts={"fgen": 1}))
+    costs = {"evaluations": 20}
+
+    def trial(energy, kind):
+        found = relaxed(energy, kind)
+        return replace(found, values={**found.values, **costs})
+
+    given = replace(info(trial=3), origin="provided")
+    search.decide([(info(trial=i), trial(e, i)) for i, e in enumerate((-3.0, -2.0, -1.0))] + [(given, trial(-3.5, 9))])
+    learned = search.state.learned
+    assert learned.arms["generator"]["fgen"] == learned.arms["size"]["1"]
+    assert (learned.arms["generator"]["fgen"].trials, learned.arms["generator"]["fgen"].successes) == (3, 1)
+    assert (learned.cost, learned.energy, learned.arms["move"]) == (3 * 20 * 5, -2.0, {})
+    moves = [
+        replace(info(w, t, 1, move=m), origin="move")
+        for w, t, m in ((0, 0, "1"), (0, 1, "2"), (1, 0, "3"), (1, 1, "4"))
+    ]
+    known = {moves[3].label: KnownStructure("g00000_w000_t000", -3.0)}
+    results = [trial(-3.4, 20), trial(-3.0, 0), FAILED]
+    search.decide(
+        list(zip(moves, [*results, Relaxation(KNOWN, {}, None)], strict=True)),
+        candidates={moves[1].label: ["g00000_w000_t000"]},
+        known=known,
+    )
+    arms = search.state.learned.arms["move"]
+    assert {name: (arm.trials, arm.successes) for name, arm in arms.items()} == {
+        "1": (1, 1), "2": (1, 0), "3": (1, 0), "4": (1, 0)
+    }  # fmt: skip
+    assert arms["4"].cost < arms["3"].cost == 1 < arms["1"].cost
+    assert SearchState.from_dict(search.state.to_dict()) == search.state
+
+
+def test_fixed_policy_has_nothing_in_the_state(search_settings):
+    search = Search(search_settings(walkers=2))
+    start(search)
+    assert search.state.learned.arms == {}
+    earlier = search.state.to_dict()
+    del earlier["learned"]  # of a search made before there were policies
+    assert SearchState.from_dict(earlier) == search.state

@@ -97,7 +97,8 @@ def test_state_holds_what_was_found(search_settings, perovskite):
         for label, atoms in structures.items()
     }
     decision = decide(
-        settings, state, infos, relaxations, candidates={}, same=lambda *_: False, rejections={}, pool=(0, {}, 0),
+        settings, state, infos, relaxations, candidates={}, same=lambda *_: False, pool=(0, {}, 0), rejections={},
+        n_atoms={info.label: 5 for info in infos},
         targets=TargetFinder({"known": perovskite}, structures.__getitem__, STOL),
     )  # fmt: skip
     assert decision.state.targets == {"known": FoundTarget("t2", 10, -1.0, 0.0)}

@@ -183,6 +183,7 @@ def _report_searches(
             {
                 "searches": [dataclasses.asdict(f) for f in report.figures],
                 "settings": [dataclasses.asdict(s) for s in report.settings],
+                "survival": [dataclasses.asdict(s) for s in report.survival],
             }
         )
     elif show:
@@ -190,12 +191,15 @@ def _report_searches(
 
 
 def _print_searches(report: SearchReport) -> None:
-    from aiida_fuse2.cli.views.benchmark_tables import searches_table, success_table
+    from aiida_fuse2.cli.views.benchmark_tables import searches_table, success_table, survival_table
 
     console = make_console()
     console.print(searches_table(report))
     if report.settings:
         console.print()
         console.print(success_table(report))
+        if report.survival:
+            console.print()
+            console.print(survival_table(report))
         names = ", ".join(report.reached) or "none"
         console.print(f"\nAt target with the better setting: {len(report.reached)} of {report.compositions} ({names})")
