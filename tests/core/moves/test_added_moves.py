@@ -31,18 +31,10 @@ from tests.strategies import crystals, pair_distances, same_atoms, seeds
 
 AP = 4.0
 CONTACT = 1.3
-UNLUCKY = set(
-    [
-        "equal_to_parent",
-        "short_contact",
-        "overlap",
-        "no_vacancy",
-        "no_common_cut",
-        "no_free_orbit",
-        "no_lower_symmetry",
-        "no_decoration",
-    ]
-)
+UNLUCKY = {
+    *("equal_to_parent", "short_contact", "overlap", "no_vacancy"),
+    *("no_common_cut", "no_free_orbit", "no_lower_symmetry", "no_decoration"),
+}
 """Reasons of draws that cannot be carried out."""
 
 CLEARED = sorted(set(OWN) - {"2", "4", "6", "13", "14"})
