@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from .base import Move, MoveContext, MoveFunction, make_crystal
+from .clear import cleared
 from .registry import OWN, PAPER, find_move, get_move, move_names, ordered
 
 __all__ = [
@@ -11,6 +12,7 @@ __all__ = [
     "Move",
     "MoveContext",
     "MoveFunction",
+    "cleared",
     "find_move",
     "get_move",
     "make_crystal",

@@ -1,7 +1,7 @@
 """The moves by name; those of other packages are entry points of the group ``aiida_fuse2.moves``.
 
-A move of this package is one line of ``_PAPER`` or ``_ADDED``. The names of the paper's moves (section 2.2) are its
-numbers; the others have words as names, and a search uses them only if ``move_weights`` names them.
+A move of this package is one line of ``_ALL``. The names of the paper's moves (section 2.2) are its numbers; the others
+have words as names, and a search uses them only if ``move_weights`` names them.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ def _room_for_three(sliced: SlicedStructure, context: MoveContext) -> bool:
 NEW_STRUCTURE = Move(name="14", title="new, any size", function=new.new_of_any_size, draws_from_pool=True)
 """The move whose trial does not depend on the structure at all."""
 
-_PAPER = (
+_ALL = (
     Move(name="1", title="swap atoms", function=cleared(atoms.swap_atoms), needs_species=True),
     Move(name="2", title="atom to vacancy", function=atoms.move_to_vacancy),
     Move(name="3", title="permute some", function=cleared(atoms.permute_some), suits=_part, needs_species=True),
@@ -76,9 +76,6 @@ _PAPER = (
     ),
     Move(name="13", title="new, same size", function=new.new_of_this_size, draws_from_pool=True),
     NEW_STRUCTURE,
-)
-
-_ADDED = (
     Move(name="splice", title="with a slab of another walker", function=cleared(splice.splice), suits=_others),
     Move(name="strain", title="strain cell", function=cleared(strain.strain_cell)),
     Move(name="orbits", title="swap or move orbits", function=cleared(symmetric.move_orbits)),
@@ -86,11 +83,11 @@ _ADDED = (
     Move(name="decorate", title="other species on sites", function=cleared(symmetric.decorate), needs_species=True),
 )
 
-PAPER: tuple[str, ...] = tuple(move.name for move in _PAPER)
-"""Names of the moves of the paper, which a search draws unless it names others."""
-
-OWN: dict[str, Move] = {move.name: move for move in (*_PAPER, *_ADDED)}
+OWN: dict[str, Move] = {move.name: move for move in _ALL}
 """Every move of this package by its name, in the order in which they are drawn and shown."""
+
+PAPER: tuple[str, ...] = tuple(name for name in OWN if name.isdigit())
+"""Names of the moves of the paper, which a search draws unless it names others."""
 
 
 def _load(point: EntryPoint) -> Move:

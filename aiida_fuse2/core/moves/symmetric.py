@@ -26,7 +26,7 @@ DRAWS = 10
 LEAST_SHIFT = 0.7
 """Smallest distance by which an orbit moves, Å; it comes back from less."""
 
-AMPLITUDES = (0.25, 0.6)
+AMPLITUDES = (0.4, 1.0)
 """Range of the largest displacement of an atom by a pattern, Å: above the tolerance for symmetry, below a bond."""
 
 NEGLIGIBLE = 1e-6

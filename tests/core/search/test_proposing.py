@@ -10,13 +10,13 @@ from scipy.stats import chisquare
 
 from aiida_fuse2.core.crystal.symmetry import find_symmetry, primitive_cell, slicing_cell
 from aiida_fuse2.core.crystal.uniqueness import are_equal
-from aiida_fuse2.core.crystal.validity import check_validity
+from aiida_fuse2.core.crystal.validity import check_validity, contact_thresholds
 from aiida_fuse2.core.search.acceptance import Thermostat
 from aiida_fuse2.core.search.choosing import Choices
 from aiida_fuse2.core.search.draft import Draft
 from aiida_fuse2.core.search.followups import add_followups, left_waiting
 from aiida_fuse2.core.search.pool import ORIGIN, PoolReader
-from aiida_fuse2.core.search.proposing import propose
+from aiida_fuse2.core.search.proposing import Proposer, propose
 from aiida_fuse2.core.search.state import Best, FollowUp, SearchState, Walker
 from aiida_fuse2.core.search.trials import RATTLE
 from tests.core.crystals import perovskite, quartz, ruddlesden_popper
@@ -67,6 +67,33 @@ def test_structures_of_random_generators_keep_no_symmetry(search_settings, name)
     assert proposal.trials[0].info.origin == name
     assert not proposal.trials[0].info.symmetric_start
     assert find_symmetry(proposal.trials[0].atoms, 1e-3).n_rotations == 1
+
+
+def test_moves_see_the_structures_of_the_other_walkers_and_their_distances(search_settings):
+    settings = search_settings(max_atoms=20, walkers=3, symmetry={"symprec": 0.07, "rattle": 0.02})
+    walkers = tuple(Walker(label, label, 0.0, Thermostat(0.02)) for label in ("a", "b", None))
+    state = replace(state_at(n_walkers=3), walkers=walkers)
+    structures = {"a": perovskite(), "b": perovskite().repeat((1, 1, 2)), "followup": perovskite()}
+    proposer = Proposer(settings, state, None, structures)
+    assert [[len(atoms) for atoms in proposer._context(index).others] for index in range(3)] == [[10], [5], [5, 10]]
+    context = proposer._context(0)
+    limits = contact_thresholds(["Sr", "Ti", "O"], settings.resolved_radii, settings.validity)
+    assert context.contacts.keys() == limits.keys()
+    assert context.contacts["Ti", "O"] == pytest.approx(limits["Ti", "O"] + 0.06)
+    assert context.symprec == 0.07
+    assert not context.plain
+    paper = Proposer(search_settings(exclusion=1.0), state, None, structures)._context(0)
+    assert paper.plain
+    assert paper.exclusion == 1.0
+
+
+@pytest.mark.parametrize("move", ["splice", "strain", "orbits", "subgroup", "decorate"])
+def test_moves_with_words_make_trials_when_they_are_named(search_settings, move):
+    settings = search_settings(max_atoms=20, walkers=4, move_weights={move: 1.0}, new_share=0)
+    state = state_at(n_walkers=4)
+    proposal = propose(settings, state, {START: perovskite()}, None)
+    assert {trial.info.move for trial in proposal.trials} == {move}
+    assert all(settings.unit.z_of(trial.atoms) for trial in proposal.trials)
 
 
 def test_initial_limit_holds(search_settings):
