@@ -33,6 +33,7 @@ from aiida_fuse2.tiers import TierChoice
 from .conftest import emt_overrides
 
 NAN, INF = float("nan"), float("inf")
+CUBE = [3.905, 3.905, 3.905, 90, 90, 90]
 
 MOST_SECONDS = 10.0
 """Longest that bad input may take, on the processor; most of it are first imports on a busy machine."""
@@ -173,7 +174,18 @@ def test_names_are_escaped():
         ({"known": {"density": 0.1}}, "settings.known.density", "are refused"),
         ({"known": {"density": 5.1}, "random_generator": "fgen_paper"}, "settings.known", "use fgen"),
         ({"known": {"z": 1}, "starts": "fgen_paper"}, "settings.known", "use fgen"),
-        ({"known": {"z": 1}, "move_weights": {11: 1, 12: 1}}, "settings.move_weights", "with a known Z"),
+        ({"known": {"cell": [4, 4, 4, 90, 90]}}, "settings.known.cell", "required"),
+        ({"known": {"cell": [4, 4, 0, 90, 90, 90]}}, "settings.known.cell", "greater"),
+        ({"known": {"cell": [4, 4, 4, 60, 60, 120]}}, "settings.known.cell", "no cell"),
+        ({"known": {"cell": [4, 4, 4, 120, 120, 120]}}, "settings.known.cell", "no cell"),
+        ({"known": {"cell": CUBE, "cell_tolerance": 0.5}}, "settings.known.cell_tolerance", "less than"),
+        ({"known": {"cell": [3.9, 3.9, 4.2, 90, 90, 90], "space_groups": 221}}, "settings.known.space_groups", "shape"),
+        ({"known": {"cell": CUBE, "density": 2.5}}, "settings.known.density", "no Z"),
+        ({"known": {"cell": CUBE, "z": 2, "density": 5.1}}, "settings.known.density", "no Z"),
+        ({"known": {"cell": [30, 30, 30, 90, 90, 90]}}, "settings.known.cell", "hold no 1 to 20 atoms"),
+        ({"known": {"cell": CUBE, "z": 4}}, "settings.known.cell", "are refused"),
+        ({"known": {"cell": CUBE}, "move_weights": {9: 1, 11: 1}}, "settings.move_weights", "with a known cell"),
+        ({"known": {"z": 1}, "move_weights": {11: 1, 12: 1}}, "settings.move_weights", "with a known cell or Z"),
         ({"random_generator": "symmetric"}, "settings.random_generator", "'fgen'"),
     ],
 )

@@ -55,7 +55,7 @@ _ALL = (
     Move(name="6", title="permute all with vacancies", function=atoms.permute_all_with_vacancies),
     Move(name="7", title="swap sub-modules", function=modules.swap_submodules, suits=_submodules),
     Move(name="8", title="swap modules", function=modules.swap_modules, suits=_modules),
-    Move(name="9", title="new cell shape", function=cells.new_cell_shape),
+    Move(name="9", title="new cell shape", function=cells.new_cell_shape, reshapes=True),
     Move(name="10", title="mutate sub-module", function=cells.mutate_submodule, suits=_mutable),
     Move(name="11", title="double", function=supercells.double, suits=_room_for_two, room=1, keeps_lattice=True),
     Move(name="12", title="triple", function=supercells.triple, suits=_room_for_three, room=2, keeps_lattice=True),
