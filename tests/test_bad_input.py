@@ -164,7 +164,7 @@ def test_names_are_escaped():
         ({"starts": "\x1b[31m"}, "settings.starts", "fgen"),
         ({"known": {"z": 0}}, "settings.known.z", "greater"),
         ({"known": {"z": []}}, "settings.known.z", "at least one"),
-        ({"known": {"z": "2,x"}}, "settings.known.z", "integer"),
+        ({"known": {"z": [2, 1.5]}}, "settings.known.z", "integer"),
         ({"known": {"z": 300}}, "settings.known.z", "375, 500, 750, 1500 atoms, not 1 to 20"),
         ({"known": {"z": 3, "space_groups": "225"}}, "settings.known.z", "more lattice points"),
         ({"known": {"space_groups": "231"}}, "settings.known.space_groups", "1 to 230"),

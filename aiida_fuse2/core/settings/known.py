@@ -47,12 +47,6 @@ class KnownSettings(Settings):
         description="Largest relative deviation from the density."
     )
 
-    @field_validator("cell", mode="before")
-    @classmethod
-    def _numbers_of_text(cls, value: Any) -> Any:
-        """Accept a text such as ``5.38,5.44,7.64,90,90,90``, as people write it."""
-        return [part.strip() for part in value.split(",")] if isinstance(value, str) else value
-
     @field_validator("cell")
     @classmethod
     def _has_volume(cls, value: tuple[float, ...] | None) -> tuple[float, ...] | None:
@@ -79,9 +73,7 @@ class KnownSettings(Settings):
     @field_validator("z", mode="before")
     @classmethod
     def _several(cls, value: Any) -> Any:
-        """Accept a single number, and a text such as ``2,4``, as people write them."""
-        if isinstance(value, str):
-            return [part.strip() for part in value.split(",")]
+        """Accept a single number."""
         return (value,) if isinstance(value, int) and not isinstance(value, bool) else value
 
     @field_validator("z")
