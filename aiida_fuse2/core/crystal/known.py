@@ -63,6 +63,7 @@ def ideal_cell(known: KnownSettings, number: int, axes: Sequence[int] = (0, 1, 2
     return ideal if (off <= known.cell_tolerance + ROUNDING).all() else None
 
 
+@lru_cache(maxsize=64)
 def cell_volume(known: KnownSettings) -> float | None:
     """Return the volume of the known cell, Å³, or None."""
     return None if known.cell is None else float(abs(np.linalg.det(cellpar_to_cell(known.cell))))
@@ -87,11 +88,12 @@ def agrees(unit: FormulaUnit, known: KnownSettings, number: int, z: int) -> bool
         return False
     if volume is None:
         return True
-    if ideal_cell(known, number) is None:
-        return False
     low, high = known_volumes(known, unit.symbols(1)) or _usual_volumes(unit)
     strain = 1 + 3 * known.cell_tolerance
-    return (known.z is not None and known.density is None) or low / strain <= volume / in_cell <= high * strain
+    has_room = low / strain <= volume / in_cell <= high * strain
+    if not has_room and (known.z is None or known.density is not None):
+        return False
+    return ideal_cell(known, number) is not None
 
 
 def _usual_volumes(unit: FormulaUnit) -> tuple[float, float]:
