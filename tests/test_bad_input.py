@@ -33,6 +33,7 @@ from aiida_fuse2.tiers import TierChoice
 from .conftest import emt_overrides
 
 NAN, INF = float("nan"), float("inf")
+CUBE = [3.905, 3.905, 3.905, 90, 90, 90]
 
 MOST_SECONDS = 10.0
 """Longest that bad input may take, on the processor; most of it are first imports on a busy machine."""
@@ -168,7 +169,7 @@ def test_names_are_escaped():
         ({"starts": "\x1b[31m"}, "settings.starts", "fgen"),
         ({"known": {"z": 0}}, "settings.known.z", "greater"),
         ({"known": {"z": []}}, "settings.known.z", "at least one"),
-        ({"known": {"z": "2,x"}}, "settings.known.z", "integer"),
+        ({"known": {"z": [2, 1.5]}}, "settings.known.z", "integer"),
         ({"known": {"z": 300}}, "settings.known.z", "375, 500, 750, 1500 atoms, not 1 to 20"),
         ({"known": {"z": 3, "space_groups": "225"}}, "settings.known.z", "more lattice points"),
         ({"known": {"space_groups": "231"}}, "settings.known.space_groups", "1 to 230"),
@@ -178,7 +179,18 @@ def test_names_are_escaped():
         ({"known": {"density": 0.1}}, "settings.known.density", "are refused"),
         ({"known": {"density": 5.1}, "random_generator": "fgen_paper"}, "settings.known", "use fgen"),
         ({"known": {"z": 1}, "starts": "fgen_paper"}, "settings.known", "use fgen"),
-        ({"known": {"z": 1}, "move_weights": {11: 1, 12: 1}}, "settings.move_weights", "with a known Z"),
+        ({"known": {"cell": [4, 4, 4, 90, 90]}}, "settings.known.cell", "required"),
+        ({"known": {"cell": [4, 4, 0, 90, 90, 90]}}, "settings.known.cell", "greater"),
+        ({"known": {"cell": [4, 4, 4, 60, 60, 120]}}, "settings.known.cell", "no cell"),
+        ({"known": {"cell": [4, 4, 4, 120, 120, 120]}}, "settings.known.cell", "no cell"),
+        ({"known": {"cell": CUBE, "cell_tolerance": 0.5}}, "settings.known.cell_tolerance", "less than"),
+        ({"known": {"cell": [3.9, 3.9, 4.2, 90, 90, 90], "space_groups": 221}}, "settings.known.space_groups", "shape"),
+        ({"known": {"cell": CUBE, "density": 2.5}}, "settings.known.density", "no Z"),
+        ({"known": {"cell": CUBE, "z": 2, "density": 5.1}}, "settings.known.density", "no Z"),
+        ({"known": {"cell": [30, 30, 30, 90, 90, 90]}}, "settings.known.cell", "hold no 1 to 20 atoms"),
+        ({"known": {"cell": CUBE, "z": 4}}, "settings.known.cell", "are refused"),
+        ({"known": {"cell": CUBE}, "move_weights": {9: 1, 11: 1}}, "settings.move_weights", "with a known cell"),
+        ({"known": {"z": 1}, "move_weights": {11: 1, 12: 1}}, "settings.move_weights", "with a known cell or Z"),
         ({"policy": "greedy"}, "settings.policy", "'fixed' or 'bandit'"),
         ({"bandit": {"discount": 0}}, "settings.bandit.discount", "greater than 0"),
         ({"bandit": {"discount": 1.01}}, "settings.bandit.discount", "less than or equal to 1"),

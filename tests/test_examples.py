@@ -129,7 +129,7 @@ def test_documented_command_has_these_options(aiida_profile, name, arguments):
 
 
 @pytest.mark.parametrize(
-    "block", [b for page in ("change_settings", "cluster") for b in blocks(f"docs/howto/{page}.md", "yaml")]
+    "block", [b for page in ("change_settings", "cluster", "known") for b in blocks(f"docs/howto/{page}.md", "yaml")]
 )
 def test_documented_overrides_are_inputs(block):
     inputs = protocol_inputs("fast", yaml.safe_load(block))

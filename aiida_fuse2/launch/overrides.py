@@ -19,7 +19,7 @@ MAX_OVERRIDES_LENGTH = 100_000
 
 
 def parse_known(text: str) -> dict[str, Any]:
-    """Return nested values for something known of the structure, such as ``density=5.12``.
+    """Return nested values for something known of the structure, such as ``density=5.12`` or ``z=2,4``.
 
     Raises:
         InputError: if it is no assignment, or its value is no YAML.
@@ -28,7 +28,8 @@ def parse_known(text: str) -> dict[str, Any]:
     if not equals or key not in KnownSettings.model_fields:
         names = ", ".join(KnownSettings.model_fields)
         raise InputError("--known", text, f"must be KEY=VALUE, e.g. density=5.12; keys are {names}")
-    return {"settings": {"known": {key: load_yaml(value, field="--known", shown=text)}}}
+    in_brackets = f"[{value}]" if key in {"cell", "z"} and "," in value and not value.startswith("[") else value
+    return {"settings": {"known": {key: load_yaml(in_brackets, field="--known", shown=text)}}}
 
 
 def parse_assignment(text: str) -> dict[str, Any]:

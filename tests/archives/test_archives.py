@@ -12,6 +12,7 @@ from aiida.engine import run_get_node
 from aiida.tools.archive import import_archive
 
 from aiida_fuse2.core.search.trials import NO_MOVES
+from aiida_fuse2.core.settings.migration import migrated
 from aiida_fuse2.launch.continuation import prepare_continuation
 from tests.archives.answers import OF_THE_PROFILE, REFINEMENT, answers, call, found_later
 from tests.archives.make_archives import MORE, worker_code
@@ -35,16 +36,21 @@ def told(archive):
 def in_words_of_now(value, key=""):
     """Return what an earlier version said in the words of the present one.
 
-    Since 0.2.0 moves have names, and the generators of the starting structures shares.
+    Since 0.2.0 moves have names, the generators of the starting structures shares, and ``fgen`` is ``fgen_paper``. What
+    is stored keeps its words, so that this is for both sides.
     """
     if isinstance(value, dict):
         if "process_state" in value and "generator" in value:
             value = {**value, "starts": {value["generator"]: 1.0}}
             del value["generator"]
+        if key == "starts":
+            value = {"fgen_paper" if name == "fgen" else name: share for name, share in value.items()}
         kept = {k: v for k, v in value.items() if key != "moves" or k not in NO_MOVES}
         return {k: in_words_of_now(v, k) for k, v in kept.items()}
     if isinstance(value, list):
         return [in_words_of_now(v, key) for v in value]
+    if key == "origin" and value == "fgen":
+        return "fgen_paper"
     return ("" if str(value) in NO_MOVES else str(value)) if key == "move" else value
 
 
@@ -125,9 +131,10 @@ def test_an_earlier_search_could_be_continued(imported, worker):
     for uuid, search in values["searches"].items():
         options = ("--more", 3, "--code", worker.label, "--dry-run", "--trust", "--json")
         settings = json.loads(call("continue", uuid, *options))["settings"]
-        earlier = search["settings"]
+        earlier = migrated(search["settings"])
         changed = {key for key in earlier if key in settings and settings[key] != earlier[key]}
         assert changed == {"max_structures"}
+        assert settings["random_generator"] == "fgen_paper"
         assert settings["max_structures"] == search["state"]["tried"] + 3
 
 

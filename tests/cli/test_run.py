@@ -301,6 +301,22 @@ def target_files(perovskite, tmp_path, monkeypatch):
     write("large.cif", large)
 
 
+def test_what_is_known_of_the_structure(call, worker_code):
+    options = ("--known", "cell=3.75,3.75,3.75,90,90,90", "--known", "space_groups=195-230", "--known", "z=1,4")
+    shown = call("run", "Cu3Au", *EMT_OPTIONS, *options, "--known", "density=12", "--dry-run").stdout
+    known = yaml.safe_load(shown)["settings"]["known"]
+    assert (known["cell"], known["z"]) == ([3.75, 3.75, 3.75, 90, 90, 90], [1, 4])
+    assert (known["space_groups"], known["density"], known["density_tolerance"]) == ("195-230", 12.0, 0.05)
+    wrong = [
+        ("colour=red", "keys are cell"),
+        ("z", "KEY=VALUE"),
+        ("z=[", "YAML"),
+        ("density=3", "settings.known.density"),
+    ]
+    for text, message in wrong:
+        assert message in call("run", "Cu3Au", *EMT_OPTIONS, *options, "--known", text, "--dry-run", code=2).stderr
+
+
 def test_several_starts_with_their_shares(call, worker_code):
     shown = call("run", "Cu3Au", *EMT_OPTIONS, "--starts", "symmetric=0.25,fgen=0.75", "--dry-run").stdout
     inputs = yaml.safe_load(shown)

@@ -14,26 +14,41 @@ refused, for cations ``ap/2`` apart, and because its right-angled cells all are 
 - Cations are placed first, then anions, each on a site where it has room; of a few such sites it takes the one furthest
   from ions of its own kind, and nearest to the others.
 
-If Z is known, or the density, it is obeyed; Z is that of the conventional cell, and primitive cells hold a part of it.
+What is known is obeyed, but for the space group: Z, of the conventional cell, of which a primitive cell holds a part;
+the density; the cell, which is then divided into sub-modules of nearly the usual proportions.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 from ase import Atoms
+from ase.cell import Cell
+from ase.geometry import cellpar_to_cell
 from matscipy.neighbours import neighbour_list
 from numpy.typing import NDArray
 
-from aiida_fuse2.core.crystal.families import BravaisFamily, box_cell, draw_angles
-from aiida_fuse2.core.crystal.known import known_volumes
+from aiida_fuse2.core.crystal.families import HEXAGONAL_GAMMA, BravaisFamily, box_cell, draw_angles, grids
+from aiida_fuse2.core.crystal.known import known_lattices, known_volumes
 from aiida_fuse2.core.crystal.validity import check_validity, contact_thresholds
 from aiida_fuse2.core.errors import GenerationError
 
 from .base import GeneratorContext, SingleGenerator
-from .submodules import Choices, draw_choices, hexagonal_stacking, site_positions
+from .submodules import (
+    CAPACITY,
+    MIN_MEAN_OCCUPANCY,
+    Grid,
+    draw_choices,
+    hexagonal_stacking,
+    site_positions,
+)
 
 ATTEMPTS = 30
 """Cells that are drawn for one Z."""
+
+GRIDS = 8
+"""Grids of sub-modules that are drawn in a known cell."""
 
 ON_TOP = 0.5
 """Chance that no module of a cell is shifted, where the family is not hexagonal."""
@@ -142,6 +157,69 @@ def place(sites: Atoms, symbols: list[str], context: GeneratorContext, rng: np.r
     return Atoms(symbols, positions=sites.positions[chosen], cell=sites.cell, pbc=True)
 
 
+def _sites(grid: Grid, shifts: NDArray[np.float64], cell: NDArray[np.float64]) -> Atoms:
+    """Return all sites of a grid in a cell, as atoms."""
+    places = site_positions(grid, shifts)
+    return Atoms(numbers=np.ones(len(places)), scaled_positions=places, cell=cell, pbc=True)
+
+
+def _cells(context: GeneratorContext, rng: np.random.Generator) -> tuple[int, Callable[[], Atoms]]:
+    """Return Z, and what draws the sites of a cell for it, of the known density if there is one."""
+    choices = draw_choices(context, any_number, rng)
+    volumes = known_volumes(context.known, context.unit.symbols(choices.z))
+
+    def draw() -> Atoms:
+        family, grid = choices.draw(rng)
+        cell = box_cell(grid, context.ap, draw_angles(family, rng)) * stretches(family, rng)[:, np.newaxis]
+        if volumes is not None:
+            cell *= np.cbrt(rng.uniform(*volumes) / abs(np.linalg.det(cell)))
+        return _sites(grid, module_shifts(family, grid[2], rng), cell)
+
+    return choices.z, draw
+
+
+def _cells_in_known(context: GeneratorContext, rng: np.random.Generator) -> tuple[int, Callable[[], Atoms]]:
+    """Return Z, and what draws sites in primitive cells of the known cell for it, modules along any axis."""
+    known, unit = context.known, context.unit
+    lattices = known_lattices(unit, known, context.max_atoms, context.min_atoms)
+    if not lattices:
+        limits = f"{unit.formula}: no cell of {context.min_atoms} to {context.max_atoms} atoms"
+        raise GenerationError("no_feasible_grid", limits)
+    values = sorted({z for z, _ in lattices})
+    z = values[rng.integers(len(values))]
+    bases = [np.array(basis) for number, basis in lattices if number == z]
+
+    def draw() -> Atoms:
+        primitive = bases[rng.integers(len(bases))] @ np.array(cellpar_to_cell(known.cell))
+        cell = np.roll(primitive, rng.integers(3), axis=0) * (1 + known.cell_tolerance * rng.uniform(-1, 1))
+        near = nearest_grids(cell, z * unit.n_atoms)
+        grid = near[rng.integers(len(near))]
+        gamma = Cell(cell).angles()[2]
+        family = BravaisFamily.HEXAGONAL if abs(gamma - HEXAGONAL_GAMMA) < 1 else BravaisFamily.TRICLINIC
+        return _sites(grid, module_shifts(family, grid[2], rng), cell)
+
+    return z, draw
+
+
+def nearest_grids(cell: NDArray[np.float64], n_atoms: int) -> list[Grid]:
+    """Return the grids that can hold atoms in a cell and whose sub-modules have the most usual proportions.
+
+    Args:
+        cell: lattice vectors as rows, Å, shape (3, 3).
+        n_atoms: number of atoms.
+    """
+    fewest = -(-n_atoms // CAPACITY)
+    most = max(fewest + 1, int(n_atoms / MIN_MEAN_OCCUPANCY))
+    lengths = np.linalg.norm(cell, axis=1)
+
+    def oddness(grid: Grid) -> float:
+        logarithms = np.log(lengths / np.array(grid) / np.array([1.0, 1.0, 0.5]))
+        return float(np.ptp(logarithms))
+
+    every = [grid for n in range(fewest, most + 1) for grid in grids(n, BravaisFamily.TRICLINIC)]
+    return sorted(every, key=oddness)[:GRIDS]
+
+
 class FGen(SingleGenerator):
     """Random stacking of motifs on a grid of sub-modules, like-charged ions apart."""
 
@@ -155,25 +233,14 @@ class FGen(SingleGenerator):
             GenerationError: ``no_feasible_grid`` if nothing fits the limits; if every cell drawn is refused, why the
                 last one is: ``too_crowded`` if it has no room for the atoms.
         """
-        choices, refusal = draw_choices(context, any_number, rng), ""
+        z, draw = _cells_in_known(context, rng) if context.known.cell else _cells(context, rng)
+        symbols, refusal = context.unit.symbols(z), ""
         for _ in range(ATTEMPTS):
-            atoms = self._attempt(choices, context, rng)
+            atoms = place(draw(), symbols, context, rng)
             refusal = "too_crowded" if atoms is None else self._refusal(atoms, context)
             if atoms is not None and not refusal:
                 return atoms
-        raise GenerationError(refusal, f"{context.unit.formula}: {ATTEMPTS} cells with Z = {choices.z} are refused")
-
-    @staticmethod
-    def _attempt(choices: Choices, context: GeneratorContext, rng: np.random.Generator) -> Atoms | None:
-        family, grid = choices.draw(rng)
-        cell = box_cell(grid, context.ap, draw_angles(family, rng)) * stretches(family, rng)[:, np.newaxis]
-        symbols = context.unit.symbols(choices.z)
-        volumes = known_volumes(context.known, symbols)
-        if volumes is not None:
-            cell *= np.cbrt(rng.uniform(*volumes) / abs(np.linalg.det(cell)))
-        places = site_positions(grid, module_shifts(family, grid[2], rng))
-        sites = Atoms(numbers=np.ones(len(places)), scaled_positions=places, cell=cell, pbc=True)
-        return place(sites, symbols, context, rng)
+        raise GenerationError(refusal, f"{context.unit.formula}: {ATTEMPTS} cells with Z = {z} are refused")
 
     @staticmethod
     def _refusal(atoms: Atoms, context: GeneratorContext) -> str:

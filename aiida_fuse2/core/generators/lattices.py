@@ -13,6 +13,7 @@ from collections import Counter
 from dataclasses import dataclass
 from functools import cache
 from types import MappingProxyType
+from typing import ClassVar, Protocol
 
 import numpy as np
 from ase.data import chemical_symbols, covalent_radii, vdw_radii
@@ -83,6 +84,44 @@ def _flatness(tilts: NDArray[np.float64]) -> float:
     """
     cosines = -np.sin(np.radians(tilts))
     return float(np.sqrt(max(1 - (cosines**2).sum() + 2 * cosines.prod(), 0.0)))
+
+
+class Lattice(Protocol):
+    """Lattices of a crystal system."""
+
+    @property
+    def size(self) -> int:
+        """How many numbers describe a lattice."""
+
+    def cell(self, vector: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return lattice vectors as rows, Å, shape (3, 3).
+
+        Args:
+            vector: numbers between 0 and 1, shape (size,).
+        """
+
+
+@dataclass(frozen=True, eq=False)
+class KnownLattice:
+    """A known cell, all lengths larger or smaller by the same factor within its tolerance.
+
+    Attributes:
+        vectors: lattice vectors as rows, Å, shape (3, 3).
+        tolerance: largest relative deviation of the lengths.
+    """
+
+    vectors: NDArray[np.float64]
+    tolerance: float
+    size: ClassVar[int] = 1
+
+    def cell(self, vector: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return lattice vectors as rows, Å, shape (3, 3).
+
+        Args:
+            vector: number between 0 and 1, shape (1,).
+        """
+        scaled: NDArray[np.float64] = self.vectors * (1 + self.tolerance * (2 * float(vector[0]) - 1))
+        return scaled
 
 
 @dataclass(frozen=True)

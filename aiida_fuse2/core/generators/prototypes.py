@@ -10,23 +10,30 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import groupby
+from itertools import groupby, permutations
 from time import process_time
 from typing import Any
 
 import numpy as np
 from ase import Atoms, units
+from ase.geometry import cellpar_to_cell
 
 from aiida_fuse2.core.chemistry.composition import FormulaUnit
-from aiida_fuse2.core.crystal.known import agrees, known_volumes
+from aiida_fuse2.core.crystal.known import agrees, ideal_cell, known_volumes
+from aiida_fuse2.core.crystal.symmetry import SymmetryError, primitive_cell, standard_cell
+from aiida_fuse2.core.crystal.wyckoff import lattice_type
 from aiida_fuse2.core.errors import RelaxationError
 from aiida_fuse2.core.prototypes.decorations import Decoration, candidates
-from aiida_fuse2.core.prototypes.library import Prototype
+from aiida_fuse2.core.prototypes.library import LABEL_SYMPREC, Prototype
 from aiida_fuse2.core.prototypes.naming import type_displacement
 from aiida_fuse2.core.relaxers import evaluator_of, potential_energy
-from aiida_fuse2.core.settings import PROTOTYPES, RelaxSettings, SearchSettings
+from aiida_fuse2.core.settings import PROTOTYPES, KnownSettings, RelaxSettings, SearchSettings
 
 from .base import PROTOTYPE, SCORE, PieceResult, PoolContext, PoolGenerator
+from .templates import ORTHORHOMBIC
+
+MAX_STRAIN = 0.1
+"""Largest relative difference of the lengths of a prototype from those of a known cell, and of its angles, radians."""
 
 NO_TYPE = "no_type"
 """Reason for an empty pool: the library has no type of this anonymous formula within the limit of atoms."""
@@ -105,7 +112,7 @@ class Prototypes(PoolGenerator):
         for decoration in piece.decorations:
             try:
                 structures.append(_screened(decoration, pool))
-            except RelaxationError as error:
+            except (RelaxationError, SymmetryError) as error:
                 refused[error.reason] += 1
         counts = {
             "tried": len(piece.decorations),
@@ -134,22 +141,54 @@ class Prototypes(PoolGenerator):
 def _agrees(prototype: Prototype, settings: SearchSettings) -> bool:
     """Return whether the space group of a prototype, and its Z with another composition, may be right."""
     number = int(prototype.label.split("_")[2])
-    return agrees(settings.known, number, len(prototype.atoms) // settings.unit.n_atoms)
+    return agrees(settings.unit, settings.known, number, len(prototype.atoms) // settings.unit.n_atoms)
+
+
+def in_known_cell(atoms: Atoms, known: KnownSettings) -> Atoms:
+    """Return the primitive cell of a structure whose conventional cell has become the known one.
+
+    Args:
+        atoms: the structure, in any volume.
+        known: what is known, with a cell.
+
+    Raises:
+        RelaxationError: ``other_cell`` if lengths or angles differ by more than ``MAX_STRAIN`` at the same volume.
+        SymmetryError: if spglib cannot find the conventional cell.
+    """
+    found = standard_cell(atoms, LABEL_SYMPREC)
+    number, standard = found.number, found.atoms.copy()
+    any_order = known.space_groups is None and lattice_type(number) == ORTHORHOMBIC
+    for axes in permutations(range(3)) if any_order else [(0, 1, 2)]:
+        ideal = ideal_cell(known, number, axes)
+        if ideal is None:
+            continue
+        vectors = np.array(cellpar_to_cell(ideal))
+        scale = np.cbrt(abs(np.linalg.det(vectors)) / standard.get_volume())
+        lengths, angles = standard.cell.lengths() * scale, standard.cell.angles()
+        off = np.abs(np.concatenate([lengths / ideal[:3] - 1, np.radians(angles - ideal[3:])]))
+        if (off <= MAX_STRAIN).all():
+            standard.set_cell(vectors, scale_atoms=True)
+            return primitive_cell(standard, LABEL_SYMPREC)
+    raise RelaxationError("other_cell")
 
 
 def _screened(decoration: Decoration, pool: PoolContext) -> Atoms:
     """Return a decoration in the best of its volumes; without a potential, in that of its covalent spheres.
 
-    If the density is known, volumes are relative to the one that follows from it, and others are left out.
+    If the density is known, volumes are relative to the one that follows from it, and others are left out; if the cell
+    is known, there is only its own.
 
     The middle volume is tried first, then larger and smaller ones as long as the energy falls.
 
     Raises:
         RelaxationError: the reason at the last volume, if none has an energy.
     """
+    known = pool.settings.known
     start, scales = decoration.atoms(), sorted(pool.settings.prototypes.scales)
-    volumes = known_volumes(pool.settings.known, start.get_chemical_symbols())
-    if volumes is not None:
+    volumes = known_volumes(known, start.get_chemical_symbols())
+    if known.cell is not None:
+        start, scales = in_known_cell(start, known), [1.0]
+    elif volumes is not None:
         start.set_cell(start.cell.array * np.cbrt(np.mean(volumes) / start.get_volume()), scale_atoms=True)
         scales = [scale for scale in scales if volumes[0] < start.get_volume() * scale**3 < volumes[1]] or [1.0]
     if pool.tier is None:

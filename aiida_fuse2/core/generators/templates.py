@@ -1,6 +1,6 @@
 """A space group with occupied Wyckoff positions, and the vector of its free parameters: lattice and coordinates.
 
-In P1 every atom is free.
+In P1 every atom is free. If the cell is known, the lattice is this cell.
 """
 
 from __future__ import annotations
@@ -11,16 +11,21 @@ from dataclasses import dataclass
 import numpy as np
 from ase import Atoms
 from ase.data import atomic_numbers, covalent_radii
+from ase.geometry import cellpar_to_cell
 from numpy.typing import NDArray
 
+from aiida_fuse2.core.crystal.known import ideal_cell
 from aiida_fuse2.core.crystal.wyckoff import Position, draw_positions, lattice_type, primitive_basis
 from aiida_fuse2.core.settings import NOTHING, KnownSettings
 from aiida_fuse2.core.settings.space_groups import P1
 
-from .lattices import LatticeRange
+from .lattices import KnownLattice, Lattice, LatticeRange
 
 SPREAD_CANDIDATES = 8
 """Number of random positions, of which each site takes the one furthest from the atoms placed before."""
+
+ORTHORHOMBIC = "orthorhombic"
+"""The crystal system whose axes have any order in a cell, unless the space group is known."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,13 +48,24 @@ class Template:
         size: length of a vector.
     """
 
-    def __init__(self, space_group: int, sites: Sequence[Site], known: KnownSettings = NOTHING) -> None:
+    def __init__(
+        self,
+        space_group: int,
+        sites: Sequence[Site],
+        known: KnownSettings = NOTHING,
+        axes: Sequence[int] = (0, 1, 2),
+    ) -> None:
         self.space_group = space_group
         self.sites = tuple(sites)
         self.numbers = np.array([atomic_numbers[s.symbol] for s in sites for _ in s.position.rotations])
         self.primitive = primitive_basis(space_group)
         system = lattice_type(space_group)
-        self.lattice = LatticeRange.of(system, self.numbers, 1 / abs(np.linalg.det(self.primitive)), known)
+        ideal = ideal_cell(known, space_group, axes)
+        self.lattice: Lattice = (
+            LatticeRange.of(system, self.numbers, 1 / abs(np.linalg.det(self.primitive)), known)
+            if ideal is None
+            else KnownLattice(np.array(cellpar_to_cell(ideal)), known.cell_tolerance)
+        )
         self._rotations = np.concatenate([site.position.rotations for site in sites])
         self._translations = np.concatenate([site.position.translations for site in sites])
         self._site_of = np.repeat(np.arange(len(sites)), [len(site.position.rotations) for site in sites])
@@ -158,7 +174,8 @@ def draw_template(
         return p1_template(elements, counts, known)
     drawn = draw_positions(space_group, counts, rng)
     sites = [Site(e, p) for e, positions in zip(elements, drawn, strict=True) for p in positions]
-    return Template(space_group, sites, known)
+    any_order = known.cell is not None and known.space_groups is None and lattice_type(space_group) == ORTHORHOMBIC
+    return Template(space_group, sites, known, rng.permutation(3).tolist() if any_order else (0, 1, 2))
 
 
 def p1_template(elements: tuple[str, ...], counts: tuple[int, ...], known: KnownSettings = NOTHING) -> Template:

@@ -97,6 +97,8 @@ class Move:
         suits: whether it can be used on a structure, in addition to the flags.
         needs_species: whether it needs atoms of several species.
         room: smallest number of formula units that a trial has more than its parent.
+        reshapes: whether the trial has another cell, of as many formula units.
+        may_double: whether the trial may have twice the formula units of its parent, where they fit.
         keeps_lattice: whether the trial must keep its lattice when it is standardised, and may equal its parent.
         draws_from_pool: whether the trial is a new structure, from the pool or the random generator. It has no parent.
     """
@@ -107,6 +109,8 @@ class Move:
     suits: Callable[[SlicedStructure, MoveContext], bool] = suits_all
     needs_species: bool = False
     room: int = 0
+    reshapes: bool = False
+    may_double: bool = False
     keeps_lattice: bool = False
     draws_from_pool: bool = False
 
@@ -124,8 +128,9 @@ class Move:
         return self.suits(sliced, context)
 
     def contradicts(self, known: KnownSettings) -> bool:
-        """Return whether the move leads away from what is known: to more formula units than the known number."""
-        return bool(self.room) and known.z is not None
+        """Return whether the move leads away from what is known: from a cell, or to more formula units."""
+        grows = self.room > 0 or self.may_double
+        return (known.cell is not None and (self.reshapes or grows)) or (known.z is not None and grows)
 
     def obstacle(self, unit: FormulaUnit, max_atoms: int, known: KnownSettings) -> str | None:
         """Return why the move can be used on no structure of a composition, or None if it can.
@@ -136,7 +141,7 @@ class Move:
             known: what is known of the structure.
         """
         if self.contradicts(known):
-            return "with a known Z"
+            return "with a known cell or Z"
         if self.needs_species and unit.is_element:
             return "for an element"
         if self.room and (1 + self.room) * unit.n_atoms > max_atoms:

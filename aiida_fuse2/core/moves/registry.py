@@ -61,7 +61,7 @@ _ALL = (
     Move(name="6", title="permute all with vacancies", function=atoms.permute_all_with_vacancies),
     Move(name="7", title="swap sub-modules", function=cleared(modules.swap_submodules), suits=_submodules),
     Move(name="8", title="swap modules", function=cleared(modules.swap_modules), suits=_modules),
-    Move(name="9", title="new cell shape", function=cleared(cells.new_cell_shape)),
+    Move(name="9", title="new cell shape", function=cleared(cells.new_cell_shape), reshapes=True),
     Move(name="10", title="mutate sub-module", function=cleared(cells.mutate_submodule), suits=_mutable),
     Move(
         name="11", title="double", function=cleared(supercells.double), suits=_room_for_two, room=1, keeps_lattice=True
@@ -76,10 +76,16 @@ _ALL = (
     ),
     Move(name="13", title="new, same size", function=new.new_of_this_size, draws_from_pool=True),
     NEW_STRUCTURE,
-    Move(name="splice", title="with a slab of another walker", function=cleared(splice.splice), suits=_others),
-    Move(name="strain", title="strain cell", function=cleared(strain.strain_cell)),
+    Move(
+        name="splice",
+        title="with a slab of another walker",
+        function=cleared(splice.splice),
+        suits=_others,
+        reshapes=True,
+    ),
+    Move(name="strain", title="strain cell", function=cleared(strain.strain_cell), reshapes=True),
     Move(name="orbits", title="swap or move orbits", function=cleared(symmetric.move_orbits)),
-    Move(name="subgroup", title="lower symmetry", function=cleared(symmetric.lower_symmetry)),
+    Move(name="subgroup", title="lower symmetry", function=cleared(symmetric.lower_symmetry), may_double=True),
     Move(name="decorate", title="other species on sites", function=cleared(symmetric.decorate), needs_species=True),
 )
 

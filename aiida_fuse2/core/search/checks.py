@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 
-from ase.data import atomic_numbers, covalent_radii
+from ase.data import atomic_numbers
 
 from aiida_fuse2.core.chemistry.composition import FormulaUnit
-from aiida_fuse2.core.crystal.known import fitting_units, known_volumes, primitive_units
-from aiida_fuse2.core.crystal.validity import least_packing
 from aiida_fuse2.core.errors import InputError
 from aiida_fuse2.core.generators import get_generator, single_generator
 from aiida_fuse2.core.moves import get_move, ordered
 from aiida_fuse2.core.settings import MAX_TRIALS
 from aiida_fuse2.core.settings.search import SearchSettings
 
+from .known import check_known
 from .watching import structures_needed
 
 
@@ -63,36 +61,10 @@ def check_pool(settings: SearchSettings, names: Sequence[str] | None = None, *, 
     ):
         expected = f"no multiple of {unit.n_atoms} atoms lies between it and {settings.initial_limit}"
         raise InputError(f"{where}.pool.min_atoms", settings.pool.min_atoms, expected)
-    _check_known(settings, where)
+    check_known(settings, where=where)
     for generator in [*chosen, get_generator(settings.random_generator)]:
         generator.check(settings, where=where)
     _check_pairs(settings, unit, where)
-
-
-def _check_known(settings: SearchSettings, where: str) -> None:
-    """Check that what is known agrees with the composition, with the limit of atoms, and with itself."""
-    known, unit = settings.known, settings.unit
-    least, most = settings.pool.min_atoms, settings.initial_limit
-    allowed = primitive_units(known)
-    if allowed is not None and not allowed:
-        expected = f"the conventional cells of space groups {known.space_groups} have more lattice points than this"
-        raise InputError(f"{where}.known.z", known.z, expected)
-    if allowed is not None and not allowed & set(unit.z_values(most, least)):
-        sizes = ", ".join(str(z * unit.n_atoms) for z in sorted(allowed))
-        expected = f"primitive cells then have {sizes} atoms, not {least} to {most} (pool.min_atoms, max_atoms)"
-        raise InputError(f"{where}.known.z", known.z, expected)
-    if known.space_groups is not None and not fitting_units(unit, most, least, known.space_groups, known):
-        with_z = "" if known.z is None else f" with Z = {', '.join(map(str, known.z))}"
-        expected = f"none can hold {unit.formula}{with_z} in a primitive cell of {least} to {most} atoms"
-        raise InputError(f"{where}.known.space_groups", known.space_groups, expected)
-    volumes = known_volumes(known, unit.symbols(1))
-    if volumes is None:
-        return
-    spheres = 4 / 3 * math.pi * sum(float(covalent_radii[atomic_numbers[symbol]]) ** 3 for symbol in unit.symbols(1))
-    loosest, densest = (spheres / volume for volume in reversed(volumes))
-    if densest < least_packing(unit, settings.validity) or loosest > settings.validity.packing_max:
-        expected = f"its structures are refused: covalent spheres then fill {loosest:.2g} to {densest:.2g} of the cell"
-        raise InputError(f"{where}.known.density", known.density, expected)
 
 
 def _check_pairs(settings: SearchSettings, unit: FormulaUnit, where: str) -> None:

@@ -13,9 +13,25 @@ MAX_TOLERANCE = 0.5
 """Largest relative tolerance of a density; a structure is then given half or twice as much room."""
 
 
+FULL_TURN = 360.0
+
+MAX_STRAIN = 0.1
+"""Largest relative tolerance of the lengths of a cell, of which the volume has three times as much."""
+
+Angle = Annotated[float, Field(gt=0, lt=180, allow_inf_nan=False)]
+
+
 class KnownSettings(Settings):
     """What is known of the structure, for instance from a powder pattern; what is null is not known."""
 
+    cell: tuple[Positive, Positive, Positive, Angle, Angle, Angle] | None = Field(
+        description="Conventional cell: a, b, c, Å, and α, β, γ, degrees, e.g. [5.38, 5.44, 7.64, 90, 90, 90], in the "
+        "standard setting. Structures are generated in it; the relaxation changes it unless relax.settings.relax_cell "
+        "is false. Moves to other cells are left out."
+    )
+    cell_tolerance: Annotated[float, Field(ge=0, le=MAX_STRAIN, allow_inf_nan=False)] = Field(
+        description="Largest relative deviation from the lengths of the cell, and from its angles in radians."
+    )
     space_groups: str | None = Field(
         description="Numbers of the space groups that the structure can have, e.g. '225' or '16-74, 225'. prototypes, "
         "symmetric and gnoa obey, and gnoa.space_groups is then ignored; fgen draws no symmetry."
@@ -30,6 +46,16 @@ class KnownSettings(Settings):
     density_tolerance: Annotated[float, Field(ge=0, le=MAX_TOLERANCE, allow_inf_nan=False)] = Field(
         description="Largest relative deviation from the density."
     )
+
+    @field_validator("cell")
+    @classmethod
+    def _has_volume(cls, value: tuple[float, ...] | None) -> tuple[float, ...] | None:
+        """Refuse angles that make no cell: each is less than the others together, and all are less than a turn."""
+        if value is not None:
+            angles = sorted(value[3:])
+            if sum(angles) >= FULL_TURN or angles[2] >= angles[0] + angles[1]:
+                raise ValueError("these angles make no cell")
+        return value
 
     @field_validator("space_groups", mode="before")
     @classmethod
@@ -47,9 +73,7 @@ class KnownSettings(Settings):
     @field_validator("z", mode="before")
     @classmethod
     def _several(cls, value: Any) -> Any:
-        """Accept a single number, and a text such as ``2,4``, as people write them."""
-        if isinstance(value, str):
-            return [part.strip() for part in value.split(",")]
+        """Accept a single number."""
         return (value,) if isinstance(value, int) and not isinstance(value, bool) else value
 
     @field_validator("z")
@@ -62,8 +86,8 @@ class KnownSettings(Settings):
     @property
     def is_empty(self) -> bool:
         """Whether nothing is known."""
-        return self.space_groups is None and self.z is None and self.density is None
+        return self.cell is None and self.space_groups is None and self.z is None and self.density is None
 
 
-NOTHING = KnownSettings(space_groups=None, z=None, density=None, density_tolerance=0.0)
+NOTHING = KnownSettings(cell=None, cell_tolerance=0.0, space_groups=None, z=None, density=None, density_tolerance=0.0)
 """Settings of those who know nothing."""

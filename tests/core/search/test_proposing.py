@@ -336,6 +336,23 @@ def test_copies_are_bounded(search_settings, most, made):
     assert [f.label for f in left_waiting(followups, infos, most)] == (["b"] if most == 2 else [])
 
 
+def test_proposals_keep_to_a_known_cell(search_settings):
+    """Starts are in it, and no move that is drawn leads to another cell, although many would be possible."""
+    size = perovskite().cell.lengths()[0]
+    known = {"cell": [size] * 3 + [90] * 3, "z": 1}
+    settings = search_settings(starts="fgen", population_size=4, max_atoms=20, walkers=2, known=known)
+    for trial in propose(settings, SearchState.initial(2, 0.02), {}, None).trials:
+        assert trial.atoms.get_volume() == pytest.approx(size**3, rel=0.07)
+        assert len(trial.atoms) == 5
+    moves = set()
+    for generation in range(1, 9):
+        proposal = propose(settings, state_at(generation), {START: perovskite()}, None)
+        moves |= {trial.info.move for trial in proposal.trials}
+        assert {len(trial.atoms) for trial in proposal.trials} == {5}
+    assert len(moves) > 3
+    assert not moves & {"9", "11", "12"}
+
+
 def test_rejected_attempts_are_counted(search_settings):
     settings = search_settings(
         max_atoms=5,
