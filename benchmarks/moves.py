@@ -63,7 +63,7 @@ def search_of(atoms: Atoms, changes: dict[str, Any]) -> tuple[SearchSettings, di
     structures = {CURRENT: atoms}
     while len(structures) <= len(OTHERS):
         try:
-            structures[OTHERS[len(structures) - 1]] = proposer.random_structure(len(atoms), rng)
+            structures[OTHERS[len(structures) - 1]] = proposer.new.for_move(len(atoms), rng)
         except GenerationError:
             continue
     return settings, structures
@@ -97,17 +97,15 @@ def attempts(
     state = SearchState(**{**vars(SearchState.initial(3, 0.02)), "generation": 1, "walkers": walkers})
     for name in names:
         move, proposer = OWN[name], Proposer(settings, state, None, structures)
-        sliced = proposer._slice(atoms)  # noqa: SLF001
-        if move.draws_from_pool or not move.applicable(sliced, proposer._context(0)):  # noqa: SLF001
+        sliced, context = proposer._slice(atoms, walkers[0]), proposer._context(0)  # noqa: SLF001
+        if move.draws_from_pool or not move.applicable(sliced, context):
             continue
         begin, made = time.process_time(), 0
         for seed in range(count):
-            made += proposer._try_move(  # noqa: SLF001
-                move, sliced, atoms, walker=0, trial=0, attempt=seed, rng=np.random.default_rng(seed)
-            )
+            made += proposer._try_move(move, sliced, atoms, context, walker=0, trial=0, attempt=seed)  # noqa: SLF001
         seconds = time.process_time() - begin
-        trials = [trial.atoms for trial in proposer.proposal.trials[:n_relaxed]]
-        yield name, Count(count, made, proposer.proposal.rejections, seconds, outcomes(trials, atoms, energy))
+        trials = [trial.atoms for trial in proposer.draft.proposal.trials[:n_relaxed]]
+        yield name, Count(count, made, proposer.draft.proposal.rejections, seconds, outcomes(trials, atoms, energy))
 
 
 def main() -> None:

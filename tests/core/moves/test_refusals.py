@@ -4,7 +4,6 @@ from collections import Counter
 from dataclasses import replace
 from functools import cache
 
-import numpy as np
 import pytest
 
 from aiida_fuse2.core.chemistry.composition import formula_unit
@@ -36,14 +35,13 @@ def _refused(name, *, every=1, of_paper=False):
         walkers = tuple(Walker(label, label, 0.0, Thermostat(0.02)) for label in ("parent", "other"))
         state = replace(state, generation=1, walkers=walkers)
         proposer = Proposer(settings, state, None, {"parent": atoms, "other": others})
-        sliced = proposer._slice(atoms)
-        if len(sliced) > LARGEST or not OWN[name].applicable(sliced, proposer._context(0)):
+        sliced, context = proposer._slice(atoms, walkers[0]), proposer._context(0)
+        if len(sliced) > LARGEST or not OWN[name].applicable(sliced, context):
             continue
         crystals += 1
         for seed in range(ATTEMPTS):
             tried += 1
-            rng = np.random.default_rng(seed)
-            made += proposer._try_move(OWN[name], sliced, atoms, walker=0, trial=0, attempt=seed, rng=rng)
+            made += proposer._try_move(OWN[name], sliced, atoms, context, walker=0, trial=0, attempt=seed)
     return 1 - made / tried, crystals
 
 
