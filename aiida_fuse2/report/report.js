@@ -118,8 +118,8 @@ function choose(label) {
   buttons.querySelector("[data-do=symmetrised]").disabled = !shown.cifSymmetrised;
 }
 function viewFacts(title, energy, shown, facts) {
-  const sizes = ([a, b, c, ...angles]) => html`${[a, b, c].map(x => signed(x, 3)).join(", ")} Å; ${angles.map(x => signed(x, 2)).join(", ")}°`;
-  const relaxed = [["Atoms", number(shown.relaxed.atoms)], [html`<i>a</i>, <i>b</i>, <i>c</i>; <i>α</i>, <i>β</i>, <i>γ</i>`, sizes(shown.relaxed.cell)], ["Volume", `${signed(shown.relaxed.volume, 2)} Å³`]];
+  const sizes = ([a, b, c, ...angles]) => html`${[a, b, c].map(x => signed(x, 3)).join(", ")} Å<br>${angles.map(x => signed(x, 2)).join(", ")}°`;
+  const relaxed = [["Atoms", number(shown.relaxed.atoms)], [html`<i>a</i>, <i>b</i>, <i>c</i><br><i>α</i>, <i>β</i>, <i>γ</i>`, sizes(shown.relaxed.cell)], ["Volume", `${signed(shown.relaxed.volume, 2)} Å³`]];
   const drawn = [[shown.conventional ? "Conventional cell" : "Cell", html`${plural(shown.sites.length, "atom")}<br>${sizes(shown.sizes)}`]];
   return html`<h3>${title}</h3><p class="energy">${signed(energy, 4)} eV/atom</p><dl>${factsList([...facts, ...shown.targets.map(([name, rms]) => ["Equals", `${name} (rms ${signed(rms, 3)} Å)`]), ...drawn])}</dl>
     ${shown.conventional ? html`<details><summary>Cell as relaxed</summary><dl>${factsList(relaxed)}</dl></details>` : ""}`;

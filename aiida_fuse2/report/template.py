@@ -24,6 +24,10 @@ from .plots.base import THEME, Plot, plain, safe
 CRYSTALS = "; crystals by 3Dmol.js, © 2014 University of Pittsburgh and contributors, BSD 3-clause licence"
 """What the foot of a page says if it draws crystals."""
 
+DARK, AMBIENT = "max( dotProduct, 0.0 )", "( 0.42 + 0.58 * max( dotProduct, 0.0 ) )"
+"""Light on a surface in the shaders of 3Dmol.js, and what takes its place: some of it comes from all sides, so that no face
+of a polyhedron is black."""
+
 
 def whole_page(
     body: str,
@@ -56,7 +60,8 @@ def whole_page(
 
     libraries, script = [get_plotlyjs()], "".join(read(name) for name in ("shared.js", *scripts))
     if crystals:
-        libraries.append(f"/*!\n{read('vendor/3Dmol-LICENSE.txt')}*/\n{read('vendor/3Dmol-min.js')}")
+        drawing = read("vendor/3Dmol-min.js").replace(DARK, AMBIENT)
+        libraries.append(f"/*!\n{read('vendor/3Dmol-LICENSE.txt')}*/\n{drawing}")
     figures = {plot.name: figure for plot in plots if (figure := plot.draw(subject)) is not None}
     return fill(
         read("base.html"),

@@ -1,7 +1,7 @@
 // Crystals, drawn by 3Dmol.js. Python says what is in the picture of a cell (views.py); several cells are copies of it.
 
 const CELL = { radius: 0.025, colour: "#3b4753" };
-const BOND_RADIUS = 0.1, EDGE_RADIUS = 0.022, POLYHEDRON_OPACITY = 0.62;
+const BOND_RADIUS = 0.09, EDGE_RADIUS = 0.022, POLYHEDRON_OPACITY = 0.8;  // 3Dmol.js squares it
 const CAMERA = { fov: 20, z: 150, orthographic: true };
 const MARGIN = 1.06;  // around the crystal
 const PNG_SCALE = 2;
@@ -15,14 +15,16 @@ const xyz = p => ({ x: p[0], y: p[1], z: p[2] });
 
 // --- what is in several cells --------------------------------------------------------------------
 
-function cellsOf(n) {
-  const range = [...Array(n).keys()];
-  return range.flatMap(a => range.flatMap(b => range.map(c => [a, b, c])));
+const upTo = n => [...Array(n).keys()];
+// How often a cell is repeated along its axes, so that the whole is about as long as it is wide.
+function repeats({ cell }) {
+  const lengths = cell.map(vector => Math.hypot(...vector)), wanted = Math.max(...lengths, 2 / 3 * (lengths[0] + lengths[1] + lengths[2]));
+  return lengths.map(length => Math.min(3, Math.max(1, Math.round(wanted / length))));
 }
-// Atoms (element, position, whether in the cells or only the corner of a polyhedron), bonds and polyhedra of n x n x n cells.
-function scene(structure, n) {
+// Atoms (element, position, whether in the cells or only the corner of a polyhedron), bonds and polyhedra of several cells.
+function scene(structure, [na, nb, nc]) {
   const atoms = [], index = new Map(), bonds = new Map(), hulls = new Map(), lattice = structure.cell;
-  for (const cell of cellsOf(n)) {
+  for (const cell of upTo(na).flatMap(a => upTo(nb).flatMap(b => upTo(nc).map(c => [a, b, c])))) {
     const here = structure.images.map(([site, ...shift], k) => {
       const at = add(shift, cell), key = `${site} ${at}`;
       if (!index.has(key)) {
@@ -76,12 +78,12 @@ function drawPolyhedra(viewer, structure, { atoms, hulls }) {
   });
 }
 function drawCells(viewer, { cell }, n) {
-  const lines = viewer.addShape({ color: CELL.colour }), range = [...Array(n + 1).keys()];
+  const lines = viewer.addShape({ color: CELL.colour });
   for (let d = 0; d < 3; d++)
-    for (const i of range)
-      for (const j of range) {
+    for (const i of upTo(n[(d + 1) % 3] + 1))
+      for (const j of upTo(n[(d + 2) % 3] + 1)) {
         const start = add(add([0, 0, 0], cell[(d + 1) % 3], i), cell[(d + 2) % 3], j);
-        lines.addCylinder({ start: xyz(start), end: xyz(add(start, cell[d], n)), radius: CELL.radius, color: CELL.colour, fromCap: 2, toCap: 2 });
+        lines.addCylinder({ start: xyz(start), end: xyz(add(start, cell[d], n[d])), radius: CELL.radius, color: CELL.colour, fromCap: 2, toCap: 2 });
       }
 }
 
@@ -163,14 +165,14 @@ function picture(shown) {
   viewer.resize();
   viewer.render();
   const from = viewer.getCanvas(), page = document.createElement("canvas"), context = page.getContext("2d");
-  [page.width, page.height] = [from.width, from.height];
+  const scale = from.width / size[0];  // on a narrow page, axes and legend are below the crystal
+  [page.width, page.height] = [from.width, from.height + scale * (canvas.parentElement.clientHeight - size[1])];
   context.fillStyle = "#fff";
   context.fillRect(0, 0, page.width, page.height);
   context.drawImage(from, 0, 0);
   canvas.style.width = canvas.style.height = "";
   viewer.resize();
   viewer.render();
-  const scale = page.width / size[0];
   drawAxes(context, structure, turnOf(viewer), 55 * scale, page.height - 55 * scale, scale);
   context.font = `${14 * scale}px ${FONT}`;
   context.textAlign = "left";
@@ -208,13 +210,14 @@ const boxes = new Map();
 const VIEWS = [["free", "⟲", "Turn back"], ["a", html`<i>a</i>`, "Look along a"], ["b", html`<i>b</i>`, "Look along b"], ["c", html`<i>c</i>`, "Look along c"]];
 
 function redraw(shown, along) {
-  const { viewer, structure, look: options } = shown, view = viewer.getView();
-  shown.scene = scene(structure, options.cells);
+  const { viewer, structure, look: options } = shown, view = viewer.getView(), several = repeats(structure);
+  const cells = options.cells ? several : [1, 1, 1];
+  shown.scene = scene(structure, cells);
   viewer.removeAllModels();
   viewer.removeAllShapes();
   drawAtoms(viewer, structure, shown.scene, options);
   if (options.polyhedra) drawPolyhedra(viewer, structure, shown.scene);
-  drawCells(viewer, structure, options.cells);
+  drawCells(viewer, structure, cells);
   viewer.setSlab(-1000, 1000);
   if (along) look(shown, along); else viewer.setView(view);
   viewer.render();
@@ -222,34 +225,33 @@ function redraw(shown, along) {
   const has = { polyhedra: structure.polyhedra.length > 0, bonds: structure.bonds.length > 0 };
   for (const button of shown.box.querySelectorAll("[data-part]")) {
     button.disabled = has[button.dataset.part] === false;
-    button.setAttribute("aria-pressed", button.dataset.part === "cells" ? options.cells > 1 : options[button.dataset.part] && !button.disabled);
+    button.setAttribute("aria-pressed", options[button.dataset.part] && !button.disabled);
+    if (button.dataset.part === "cells") button.textContent = several.join("×");
   }
 }
 function pressed(shown, button) {
   const { part, view, png } = button.dataset, options = shown.look;
-  if (part === "cells") options.cells = options.cells === 1 ? 2 : 1;
-  else if (part) options[part] = !options[part];
+  if (part) options[part] = !options[part];
   if (part) redraw(shown, part === "cells" ? "free" : null);
   if (view) { look(shown, view); shown.viewer.render(); showAxes(shown); }
   if (png) savePicture(shown);
 }
 function makeBox(id, wheel) {
   const box = byId(id);
-  put(id, html`<div class="canvas"></div><canvas class="axes" aria-hidden="true"></canvas><div class="legend" id="legend-${id}"></div><div class="look">${[
-    html`<button data-part="polyhedra">Polyhedra</button><button data-part="bonds">Bonds</button><button data-part="cells" title="Several cells">2×2×2</button>`,
+  put(id, html`<div class="stage"><div class="canvas"></div><canvas class="axes" aria-hidden="true"></canvas><div class="legend" id="legend-${id}"></div></div><div class="look">${[
+    html`<button data-part="polyhedra">Polyhedra</button><button data-part="bonds">Bonds</button><button data-part="cells" title="Several cells"></button>`,
     VIEWS.map(([name, sign, title]) => html`<button data-view="${name}" title="${title}" aria-label="${title}">${sign}</button>`),
     html`<button data-png="1" title="Save the picture">PNG</button>`]}</div>`);
   const canvas = box.querySelector(".canvas");
   let viewer;
   try {
-    viewer = $3Dmol.createViewer(canvas, { backgroundColor: "white", backgroundAlpha: 0, disableFog: true, antialias: true });
+    viewer = $3Dmol.createViewer(canvas, { backgroundColor: "white", disableFog: true, antialias: true });
   } catch (error) {
     put(id, html`<p class="note">This browser cannot draw crystals: WebGL is missing.</p>`);
     return null;
   }
   viewer.setCameraParameters(CAMERA);
-  viewer.setViewStyle({ style: "outline", color: "#1c2733", width: 0.018 });
-  const shown = { box, canvas, viewer, axes: box.querySelector(".axes"), look: { polyhedra: true, bonds: true, cells: 1 } };
+  const shown = { box, canvas, viewer, axes: box.querySelector(".axes"), look: { polyhedra: true, bonds: true, cells: false } };
   viewer.setViewChangeCallback(() => shown.structure && showAxes(shown));
   if (!wheel) box.addEventListener("wheel", event => event.stopPropagation(), { capture: true });
   box.querySelector(".look").addEventListener("click", event => {

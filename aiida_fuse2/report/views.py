@@ -18,11 +18,14 @@ from .bonding import Bond, Polyhedron, bonds_and_polyhedra
 ON_FACE = 0.02
 """Fractional distance from a face of the cell within which an atom is drawn on the opposite face too."""
 
-RADIUS_FACTOR = 0.38
+RADIUS_FACTOR = 0.34
 """Radius of a drawn atom, as a multiple of its covalent radius."""
 
-UNKNOWN = "#b0b0b0"
-"""Colour of an element that has none."""
+ALIKE = 100.0
+"""Distance between two colours (red, green, blue, 0-255) below which they are nearly the same."""
+
+SOFTENING, GREY = 0.22, 190
+"""Part of grey in the colours, for the pure ones are too bright side by side, and its level out of 255."""
 
 SPECIAL = 8
 """An atom whose fractional coordinates are multiples of one over this may become the origin."""
@@ -51,9 +54,10 @@ def view(atoms: Atoms) -> dict[str, Any]:
     bonds, polyhedra = bonds_and_polyhedra(atoms)
     images, drawn, placed = _completed(inside, bonds, polyhedra)
     symbols = sorted(set(atoms.symbols), key=lambda symbol: -covalent_radii[chemical_symbols.index(symbol)])
+    colours = distinct_colours(symbols)
     return {
         "cell": _rounded(atoms.cell.array),
-        "elements": [_element(symbol) for symbol in symbols],
+        "elements": [_element(symbol, colours[symbol]) for symbol in symbols],
         "sites": [
             [symbols.index(symbol), *place]
             for symbol, place in zip(atoms.symbols, _rounded(atoms.positions), strict=True)
@@ -92,19 +96,34 @@ def centred(atoms: Atoms) -> Atoms:
     return moved
 
 
-def _element(symbol: str) -> dict[str, Any]:
+def _element(symbol: str, colour: str) -> dict[str, Any]:
     radius = round(RADIUS_FACTOR * float(covalent_radii[chemical_symbols.index(symbol)]), 3)
-    return {"symbol": symbol, "colour": _colours().get(symbol, UNKNOWN), "radius": radius}
+    return {"symbol": symbol, "colour": colour, "radius": radius}
+
+
+def distinct_colours(symbols: Sequence[str]) -> dict[str, str]:
+    """Return the colour (#rrggbb) of each element: that of VESTA or, where another has nearly the same, that of Jmol.
+
+    Args:
+        symbols: elements; the last ones keep the colours of VESTA.
+    """
+    vesta, jmol = _colours()
+    taken: dict[str, NDArray[np.float64]] = {}
+    for symbol in reversed(symbols):
+        choices = [table[symbol] for table in (vesta, jmol) if symbol in table] or [np.full(3, GREY)]
+        apart = [min((float(np.linalg.norm(rgb - other)) for other in taken.values()), default=ALIKE) for rgb in choices]
+        taken[symbol] = choices[0] if apart[0] >= ALIKE else choices[int(np.argmax(apart))]
+    soft = {symbol: (1 - SOFTENING) * rgb + SOFTENING * GREY for symbol, rgb in taken.items()}
+    return {symbol: "#" + "".join(f"{round(float(part)):02x}" for part in rgb) for symbol, rgb in soft.items()}
 
 
 @cache
-def _colours() -> dict[str, str]:
-    """Return the colours of the elements in VESTA, and those of Jmol for what VESTA does not have."""
+def _colours() -> tuple[dict[str, NDArray[np.float64]], dict[str, NDArray[np.float64]]]:
+    """Return red, green and blue, 0-255, of the elements in VESTA and in Jmol."""
     from pymatgen.vis.structure_vtk import EL_COLORS
 
-    jmol = {symbol: 255 * colour for symbol, colour in zip(chemical_symbols, jmol_colors, strict=False)}
-    found = jmol | EL_COLORS["VESTA"]
-    return {symbol: "#" + "".join(f"{round(float(part)):02x}" for part in rgb) for symbol, rgb in found.items()}
+    vesta = {symbol: np.array(rgb, dtype=float) for symbol, rgb in EL_COLORS["VESTA"].items()}
+    return vesta, {symbol: 255.0 * rgb for symbol, rgb in zip(chemical_symbols, jmol_colors, strict=False)}
 
 
 def _images(atoms: Atoms) -> tuple[Atoms, list[Image]]:
