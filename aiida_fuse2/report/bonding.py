@@ -2,8 +2,8 @@
 
 Cations and anions follow from the composition. The neighbours of a cation are the anions that count in Hoppe's
 effective coordination number (R. Hoppe, Z. Kristallogr. 150, 23 (1979)). Only the cations that hold their anions
-strongly are drawn with bonds, by Pauling's rule (charge over coordination number): octahedra of TiO6, but no bonds to the
-twelve neighbours of Sr in SrTiO3. Atoms without charges have covalent bonds, none between metals.
+strongly are drawn with bonds, by Pauling's rule (charge over coordination number): octahedra of TiO6, but no bonds to
+the twelve neighbours of Sr in SrTiO3. Atoms without charges have covalent bonds, none between metals.
 """
 
 from __future__ import annotations
@@ -30,13 +30,16 @@ MAX_COORDINATION = 6
 """Largest coordination number of a cation that is drawn with bonds beside a cation that bonds more strongly."""
 
 MIN_STRENGTH = 0.3
-"""Least charge over coordination number of a cation that is drawn with bonds beside a cation that bonds more strongly."""
+"""Least charge over coordination number of a cation that is drawn with bonds beside one that bonds more strongly."""
 
 MAX_GUESSED = 100
 """Atoms in the largest formula for which oxidation states are sought."""
 
 HULL_CORNERS = range(4, 13)
 """Coordination numbers that are drawn as polyhedra."""
+
+FLAT = 0.01
+"""Volume of a hull over its area to the power 3/2 below which its corners are nearly in one plane; a cube has 0.07."""
 
 SAME_PLANE = 0.02
 """Largest difference between the normals of two triangles of one face."""
@@ -86,7 +89,9 @@ def bonds_and_polyhedra(atoms: Atoms) -> tuple[list[Bond], list[Polyhedron]]:
         atoms: the cell; atoms may be outside of it.
     """
     state = charges(str(atoms.symbols.formula.reduce()[0]))
-    shells = {i: shell for i, symbol in enumerate(atoms.symbols) if state[symbol] > 0 and (shell := _shell(atoms, i, state))}
+    shells = {
+        i: shell for i, symbol in enumerate(atoms.symbols) if state[symbol] > 0 and (shell := _shell(atoms, i, state))
+    }
     drawn = _drawn_cations(atoms, shells, state)
     shells = {i: shell for i, shell in shells.items() if atoms.symbols[i] in drawn}
     bonds = [(i, j, shift) for i, shell in shells.items() for j, shift in shell]
@@ -105,7 +110,9 @@ def _shell(atoms: Atoms, centre: int, state: Mapping[str, float]) -> list[tuple[
     if not near.any():
         return []
     counted = effective_weights(lengths[near]) >= COUNTS_FROM
-    return [(int(j), tuple(int(x) for x in s)) for j, s in zip(others[near][counted], shifts[near][counted], strict=True)]
+    return [
+        (int(j), tuple(int(x) for x in s)) for j, s in zip(others[near][counted], shifts[near][counted], strict=True)
+    ]
 
 
 def effective_weights(lengths: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -121,7 +128,9 @@ def effective_weights(lengths: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.exp(1 - (lengths / mean) ** 6)
 
 
-def _around(atoms: Atoms, centre: int, reach: float) -> tuple[NDArray[np.int64], NDArray[np.float64], NDArray[np.int64]]:
+def _around(
+    atoms: Atoms, centre: int, reach: float
+) -> tuple[NDArray[np.int64], NDArray[np.float64], NDArray[np.int64]]:
     """Return the atoms within a distance of one: indices (n,), vectors to them (Å) and translations, shapes (n, 3)."""
     cell = atoms.cell.array
     away = atoms.positions - atoms.positions[centre]
@@ -135,9 +144,7 @@ def _around(atoms: Atoms, centre: int, reach: float) -> tuple[NDArray[np.int64],
     return others, vectors[where, others], shifts[where]
 
 
-def _drawn_cations(
-    atoms: Atoms, shells: Mapping[int, Sequence[object]], state: Mapping[str, float]
-) -> set[str]:
+def _drawn_cations(atoms: Atoms, shells: Mapping[int, Sequence[object]], state: Mapping[str, float]) -> set[str]:
     """Return the cations that hold their anions strongly, by the mean coordination number of each."""
     numbers: dict[str, list[int]] = {}
     for index, shell in shells.items():
@@ -163,8 +170,7 @@ def _polyhedron(atoms: Atoms, centre: int, shell: Sequence[tuple[int, tuple[int,
         hull = ConvexHull(points)
     except QhullError:
         return None
-    flat = hull.volume < 0.01 * hull.area**1.5
-    if flat:
+    if hull.volume < FLAT * hull.area**1.5:
         return None
     faces, normals = hull.simplices.copy(), hull.equations[:, :3]
     a, b, c = (points[faces[:, k]] for k in range(3))

@@ -50,8 +50,8 @@ class ShownStructure:
         cif: content of its CIF in P1, or None if it cannot be written as CIF.
         cif_symmetrised: the same with the symmetry of the loose tolerance, or None if that is another crystal.
         file_name: name of the CIF file.
-        conventional: conventional cell with the symmetry of the loose tolerance, which is drawn; None if that is another
-            crystal, and the relaxed cell is drawn.
+        conventional: conventional cell with the symmetry of the loose tolerance, which is drawn; None if that is
+            another crystal, and the relaxed cell is drawn.
         targets: targets that it equals, with name and root-mean-square displacement, Å.
     """
 

@@ -25,8 +25,8 @@ CRYSTALS = "; crystals by 3Dmol.js, © 2014 University of Pittsburgh and contrib
 """What the foot of a page says if it draws crystals."""
 
 DARK, AMBIENT = "max( dotProduct, 0.0 )", "( 0.42 + 0.58 * max( dotProduct, 0.0 ) )"
-"""Light on a surface in the shaders of 3Dmol.js, and what takes its place: some of it comes from all sides, so that no face
-of a polyhedron is black."""
+"""Light on a surface in the shaders of 3Dmol.js, and what takes its place: some of it comes from all sides, so that no
+face of a polyhedron is black."""
 
 
 def whole_page(
@@ -41,7 +41,7 @@ def whole_page(
 ) -> str:
     """Return a page with its frame.
 
-    It holds plotly.js (MIT licence), and 3Dmol.js (BSD licence) if it draws crystals; their licences are at their heads.
+    It holds plotly.js (MIT licence) and, if it draws crystals, 3Dmol.js (BSD licence); their licences are at their heads.
 
     Args:
         body: name of the file with header and main part, in which ``%%NAME%%`` is the place of the plot of that name

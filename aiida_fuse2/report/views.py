@@ -40,12 +40,12 @@ Image = tuple[int, int, int, int]
 def view(atoms: Atoms) -> dict[str, Any]:
     """Return the picture of one cell in plain values; pictures of several cells are shifted copies of it.
 
-    Atoms are wrapped into the cell, and those on its faces are on each of them. Polyhedra of the cations in the cell are
-    complete, with atoms outside of it.
+    Atoms are wrapped into the cell, and those on its faces are on each of them. Polyhedra of the cations in the cell
+    are complete, with atoms outside of it.
 
     Returns:
-        ``cell``: the three vectors, Å; ``elements``: symbol, colour (#rrggbb) and radius (Å) of each; ``sites``: index of
-        the element and position (Å) of each atom of the cell; ``images``: index of the site and lattice translation of
+        ``cell``: the three vectors, Å; ``elements``: symbol, colour (#rrggbb) and radius (Å) of each; ``sites``: index
+        of the element and position (Å) of each atom of the cell; ``images``: index of the site and lattice translation of
         each drawn atom, of which the first ``inside`` are in the cell; ``bonds``: pairs of indices into ``images``;
         ``shapes``: triangles and edges of the polyhedron of a site, indices of its corners; ``polyhedra``: index of
         the shape, then those of the centre and of the corners in ``images``.
@@ -73,8 +73,8 @@ def view(atoms: Atoms) -> dict[str, Any]:
 def centred(atoms: Atoms) -> Atoms:
     """Return a symmetric cell with its origin on an atom, as most figures have it; unchanged where none is suitable.
 
-    Suitable are atoms in special positions, of which the element with the fewest atoms in the cell, then the largest, is
-    taken: Sr is at the corners of SrTiO3, and Mg at those of the spinel MgAl2O4.
+    Suitable are atoms in special positions, of which the element with the fewest atoms in the cell, then the largest,
+    is taken: Sr is at the corners of SrTiO3, and Mg at those of the spinel MgAl2O4.
 
     Args:
         atoms: conventional cell, its atoms exactly in their positions.
@@ -111,7 +111,9 @@ def distinct_colours(symbols: Sequence[str]) -> dict[str, str]:
     taken: dict[str, NDArray[np.float64]] = {}
     for symbol in reversed(symbols):
         choices = [table[symbol] for table in (vesta, jmol) if symbol in table] or [np.full(3, GREY)]
-        apart = [min((float(np.linalg.norm(rgb - other)) for other in taken.values()), default=ALIKE) for rgb in choices]
+        apart = [
+            min((float(np.linalg.norm(rgb - other)) for other in taken.values()), default=ALIKE) for rgb in choices
+        ]
         taken[symbol] = choices[0] if apart[0] >= ALIKE else choices[int(np.argmax(apart))]
     soft = {symbol: (1 - SOFTENING) * rgb + SOFTENING * GREY for symbol, rgb in taken.items()}
     return {symbol: "#" + "".join(f"{round(float(part)):02x}" for part in rgb) for symbol, rgb in soft.items()}

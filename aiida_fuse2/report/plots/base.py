@@ -148,10 +148,12 @@ def in_window(figure: go.Figure, energies: pd.Series, others: pd.Series | None =
 
     def ranges(shown: pd.Series) -> dict[str, list[float]]:
         own = {"yaxis.range": padded(energies[shown].min(), energies[shown].max(), 0.06)}
-        return own if others is None else own | {"xaxis.range": padded(others[shown].min(), others[shown].max(), 0.05, 1)}
+        return (
+            own if others is None else own | {"xaxis.range": padded(others[shown].min(), others[shown].max(), 0.05, 1)}
+        )
 
     near = energies <= energies.min() + WINDOW
-    whole = energies == energies
+    whole = pd.Series(True, index=energies.index)
     figure.update_layout(**{name.replace(".", "_"): limits for name, limits in ranges(near).items()})
     if near.all():
         return figure

@@ -54,7 +54,5 @@ def volume(data: ReportData) -> go.Figure | None:
             else {"color": GREY, "size": 4.5 + larger, "opacity": 0.6},
             hovertemplate="%{text}<br>%{x:.2f} Å³/atom, %{y:.4f} eV/atom<extra></extra>",
         )
-    figure.update_layout(
-        legend_traceorder="reversed", xaxis_title_text="Volume (Å³/atom)", yaxis_title_text=ENERGY
-    )
+    figure.update_layout(legend_traceorder="reversed", xaxis_title_text="Volume (Å³/atom)", yaxis_title_text=ENERGY)
     return in_window(figure, tried.energy, tried.volume)
