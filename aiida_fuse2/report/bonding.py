@@ -111,7 +111,8 @@ def _shell(atoms: Atoms, centre: int, state: Mapping[str, float]) -> list[tuple[
         return []
     counted = effective_weights(lengths[near]) >= COUNTS_FROM
     return [
-        (int(j), tuple(int(x) for x in s)) for j, s in zip(others[near][counted], shifts[near][counted], strict=True)
+        (int(j), (int(s[0]), int(s[1]), int(s[2])))
+        for j, s in zip(others[near][counted], shifts[near][counted], strict=True)
     ]
 
 

@@ -41,7 +41,7 @@ def whole_page(
 ) -> str:
     """Return a page with its frame.
 
-    It holds plotly.js (MIT licence) and, if it draws crystals, 3Dmol.js (BSD licence); their licences are at their heads.
+    It holds plotly.js (MIT licence) and, if it draws crystals, 3Dmol.js (BSD licence), with their licences.
 
     Args:
         body: name of the file with header and main part, in which ``%%NAME%%`` is the place of the plot of that name

@@ -45,8 +45,8 @@ def view(atoms: Atoms) -> dict[str, Any]:
 
     Returns:
         ``cell``: the three vectors, Å; ``elements``: symbol, colour (#rrggbb) and radius (Å) of each; ``sites``: index
-        of the element and position (Å) of each atom of the cell; ``images``: index of the site and lattice translation of
-        each drawn atom, of which the first ``inside`` are in the cell; ``bonds``: pairs of indices into ``images``;
+        of the element and position (Å) of each atom of the cell; ``images``: index of the site and lattice translation
+        of each drawn atom, of which the first ``inside`` are in the cell; ``bonds``: pairs of indices into ``images``;
         ``shapes``: triangles and edges of the polyhedron of a site, indices of its corners; ``polyhedra``: index of
         the shape, then those of the centre and of the corners in ``images``.
     """
@@ -134,9 +134,10 @@ def _images(atoms: Atoms) -> tuple[Atoms, list[Image]]:
     scaled = np.where(scaled > 1 - ON_FACE, scaled - 1, scaled)
     wrapped = atoms.copy()
     wrapped.positions = scaled @ atoms.cell.array
-    images = []
+    images: list[Image] = []
     for index, place in enumerate(scaled):
-        images += [(index, *shift) for shift in product(*((0, 1) if x < ON_FACE else (0,) for x in place))]
+        a, b, c = ((0, 1) if x < ON_FACE else (0,) for x in place)
+        images += [(index, *shift) for shift in product(a, b, c)]
     return wrapped, images
 
 
