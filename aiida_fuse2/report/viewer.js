@@ -239,8 +239,8 @@ function pressed(shown, button) {
 function makeBox(id, wheel) {
   const box = byId(id);
   put(id, html`<div class="stage"><div class="canvas"></div><canvas class="axes" aria-hidden="true"></canvas><div class="legend" id="legend-${id}"></div></div><div class="look">${[
-    html`<button data-part="polyhedra">Polyhedra</button><button data-part="bonds">Bonds</button><button data-part="cells" title="Several cells"></button>`,
-    VIEWS.map(([name, sign, title]) => html`<button data-view="${name}" title="${title}" aria-label="${title}">${sign}</button>`),
+    html`<span><button data-part="polyhedra">Polyhedra</button><button data-part="bonds">Bonds</button><button data-part="cells" title="Several cells"></button></span>`,
+    html`<span>${VIEWS.map(([name, sign, title]) => html`<button data-view="${name}" title="${title}" aria-label="${title}">${sign}</button>`)}</span>`,
     html`<button data-png="1" title="Save the picture">PNG</button>`]}</div>`);
   const canvas = box.querySelector(".canvas");
   let viewer;

@@ -65,14 +65,14 @@ SWITCH: dict[str, Any] = {
     "direction": "right",
     "x": 1,
     "xanchor": "right",
-    "y": 1.02,
-    "yanchor": "bottom",
-    "pad": {"b": 2},
+    "y": 0,
+    "yanchor": "top",
+    "pad": {"t": 54},
     "bgcolor": "#fff",
     "bordercolor": "#dde3e9",
     "font": {"size": 12},
 }
-"""Look of the switch above a plot."""
+"""Look of the switch below a plot, where no legend is."""
 
 _NO_TAG = re.compile(r"<(?!/?(?:b|i|br|sub|sup|extra)>)")
 _INVISIBLE = {"Cc", "Cf", "Cs", "Zl", "Zp"}
