@@ -14,7 +14,7 @@ from ase import Atoms
 
 from aiida_fuse2 import query
 from aiida_fuse2.calculations.conversions import history_rows, rank
-from aiida_fuse2.core.crystal.symmetry import SymmetryError
+from aiida_fuse2.core.crystal.symmetry import SymmetryError, standard_cell
 from aiida_fuse2.core.crystal.uniqueness import displacement
 from aiida_fuse2.core.errors import printable
 from aiida_fuse2.core.relaxers.tiers import TIERS
@@ -170,13 +170,16 @@ def _shown(
     atoms: Atoms, row: Mapping[str, Any], settings: SearchSettings, *, targets: Mapping[str, Atoms]
 ) -> ShownStructure:
     formula = settings.unit.formula if row["rank"] else f"{settings.unit.formula}_{row['label']}"
+    symprec = settings.symmetry.report_symprec[1]
+    symmetrised = _cif(atoms, symprec)
     rms = {name: displacement(atoms, target, stol=settings.target.stol) for name, target in targets.items()}
     return ShownStructure(
         label=row["label"],
         atoms=atoms,
         cif=_cif(atoms, None),
-        cif_symmetrised=_cif(atoms, settings.symmetry.report_symprec[1]),
+        cif_symmetrised=symmetrised,
         file_name=file_name(formula, row, "cif"),
+        conventional=None if symmetrised is None else standard_cell(atoms, symprec).atoms,
         targets={name: value for name, value in rms.items() if value is not None},
     )
 

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 
 from aiida_fuse2 import __version__
 
 from .comparison import ExperimentFigures, SearchFigures, values
-from .data import ENERGY_DIGITS
 from .plots.comparison import comparison_plots
 from .template import whole_page
 
@@ -25,13 +23,12 @@ def render_comparison(
         tolerance: as for ``compare``.
     """
     payload = values(searches, table) | {"baseline": baseline, "tolerance": tolerance, "version": __version__}
-    rounded = json.loads(json.dumps(payload), parse_float=lambda text: round(float(text), ENERGY_DIGITS))
     formulas = ", ".join(dict.fromkeys(search.formula for search in searches))
     return whole_page(
         "comparison.html",
         title=f"Searches for {formulas}",
         scripts=["comparison.js"],
-        data=rounded,
+        data=payload,
         plots=comparison_plots(searches),
         subject=searches,
     )

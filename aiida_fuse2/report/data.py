@@ -22,9 +22,6 @@ INITIAL = "initial population"
 RATTLED = "rattled copy"
 NEW_START = "new start"
 
-ENERGY_DIGITS = 5
-"""Decimals of energies on a page, eV/atom."""
-
 MIN_CORRELATED = 5
 """Smallest number of structures for which a rank correlation is given."""
 
@@ -54,6 +51,8 @@ class ShownStructure:
         cif: content of its CIF in P1, or None if it cannot be written as CIF.
         cif_symmetrised: the same with the symmetry of the loose tolerance, or None if that is another crystal.
         file_name: name of the CIF file.
+        conventional: conventional cell with the symmetry of the loose tolerance, which is drawn; None if that is
+            another crystal, and the relaxed cell is drawn.
         targets: targets that it equals, with name and root-mean-square displacement, Å.
     """
 
@@ -62,6 +61,7 @@ class ShownStructure:
     cif: str | None
     cif_symmetrised: str | None
     file_name: str
+    conventional: Atoms | None = None
     targets: Mapping[str, float] = field(default_factory=dict)
 
 

@@ -7,7 +7,6 @@ from typing import Any
 
 from aiida_fuse2 import __version__
 
-from .data import ENERGY_DIGITS
 from .hull import Hull, HullRow
 from .plots.hull import HULL_BARS, HULL_PLOTS
 from .template import whole_page
@@ -55,10 +54,10 @@ def _row(row: HullRow) -> dict[str, Any]:
     return {
         "formula": row.formula,
         "search": row.search,
-        "energy": round(row.energy, ENERGY_DIGITS),
-        "formation": None if row.formation is None else round(row.formation, ENERGY_DIGITS),
-        "above": round(row.above, ENERGY_DIGITS),
+        "energy": row.energy,
+        "formation": row.formation,
+        "above": row.above,
         "stable": row.is_stable,
         "end": row.is_end,
-        "becomes": [[name, round(part, 3)] for name, part in sorted(row.decomposition.items())],
+        "becomes": [[name, part] for name, part in sorted(row.decomposition.items())],
     }

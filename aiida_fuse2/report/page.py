@@ -9,7 +9,6 @@ from typing import Any
 from aiida_fuse2 import __version__
 
 from .data import (
-    ENERGY_DIGITS,
     ReportData,
     TierFigures,
     ancestors,
@@ -22,7 +21,7 @@ from .data import (
 )
 from .plots import PLOTS, Plot
 from .template import whole_page
-from .views import view
+from .views import centred, view
 
 SCRIPTS = ("viewer.js", "report.js")
 """Scripts that run in this page, in this order."""
@@ -42,7 +41,7 @@ def render(data: ReportData, plots: Sequence[Plot] = PLOTS) -> str:
         data=payload(data),
         plots=plots,
         subject=data,
-        drawn="Plots and crystals are",
+        crystals=True,
     )
 
 
@@ -88,14 +87,14 @@ def _summary(data: ReportData) -> dict[str, Any]:
         "status": data.status,
         "failed": data.has_failed,
         "created": data.created,
-        "elapsed": round(data.elapsed, 1),
+        "elapsed": data.elapsed,
         "starts": data.starts,
         "seed": data.settings.get("seed"),
         "maxAtoms": data.settings.get("max_atoms"),
         "tried": len(rows),
         "explored": sum(is_explored(row) for row in rows),
         "unique": len(data.ranked),
-        "cpu": round(sum(row.get("cpu_seconds") or 0.0 for row in rows), 2),
+        "cpu": sum(row.get("cpu_seconds") or 0.0 for row in rows),
         "best": None if best is None else _facts(best) | {"number": _number(rows, best["label"])},
     }
 
@@ -108,12 +107,12 @@ def _facts(row: Mapping[str, Any]) -> dict[str, Any]:
     """Return the values of an explored structure that are shown with it."""
     return {
         "label": row["label"],
-        "energy": round(row["energy"], ENERGY_DIGITS),
+        "energy": row["energy"],
         "group": row["spacegroup_symbol_loose"] or "?",
         "groupNumber": row["spacegroup_loose"],
         "type": row.get("type") or None,
         "atoms": row["n_atoms"],
-        "volume": round(row["volume"] / row["n_atoms"], 3),
+        "volume": row["volume"] / row["n_atoms"],
     }
 
 
@@ -131,14 +130,14 @@ def _ranked(data: ReportData) -> list[list[Any]]:
     return [
         [
             row["rank"],
-            round(row["energy"], ENERGY_DIGITS),
-            round(1000 * row["delta"], 2),
+            row["energy"],
+            1000 * row["delta"],
             row["spacegroup_symbol_loose"] or "?",
             row["spacegroup_loose"],
             row["spacegroup_symbol"] or "?",
             row["n_atoms"],
             row["z"],
-            round(row["volume"] / row["n_atoms"], 3),
+            row["volume"] / row["n_atoms"],
             row["found"],
             move_name(row),
             row["label"],
@@ -151,12 +150,21 @@ def _ranked(data: ReportData) -> list[list[Any]]:
 
 def _structure(data: ReportData, label: str) -> dict[str, Any]:
     shown = data.structures[label]
+    conventional = shown.conventional
+    drawn = shown.atoms if conventional is None else centred(conventional)
     return {
-        **view(shown.atoms),
+        **view(drawn),
+        "conventional": conventional is not None,
+        "sizes": drawn.cell.cellpar().tolist(),
+        "relaxed": {
+            "cell": shown.atoms.cell.cellpar().tolist(),
+            "atoms": len(shown.atoms),
+            "volume": float(shown.atoms.get_volume()),
+        },
         "cif": shown.cif,
         "cifSymmetrised": shown.cif_symmetrised,
         "file": shown.file_name,
-        "targets": [[name, round(rms, 4)] for name, rms in shown.targets.items()],
+        "targets": [[name, rms] for name, rms in shown.targets.items()],
     }
 
 
@@ -171,7 +179,7 @@ def _tier(tier: TierFigures) -> dict[str, Any]:
         "name": tier.name,
         "entered": tier.entered,
         "converged": tier.converged,
-        "cpu": round(tier.cpu_seconds, 2),
+        "cpu": tier.cpu_seconds,
         "correlation": rank_correlation(tier.energies),
     }
 

@@ -18,14 +18,17 @@ function writePath() {
 
 const ROW = 34, SPARE = 10;
 const columns = [
-  ["#", 0, true], [html`E<br>eV/atom`, 1, true, v => signed(v, 4)], [html`ΔE<br>meV/atom`, 2, true, v => signed(v, 1)], ["Space group", 4, false, (v, r) => html`${group(r[3])} (${v})`], ["Type", 13, false],
-  ["Atoms", 6, true], ["Z", 7, true], [html`V/atom<br>Å³`, 8, true, v => signed(v, 2)], ["Found", 9, true], ["CIF", null, false], ["Made by", 10, false], ["Label", 11, false], ["PK", 12, true],
+  ["rank", "#", 0, true], ["energy", html`E<br>eV/atom`, 1, true, v => signed(v, 4)], ["above", html`ΔE<br>meV/atom`, 2, true, v => signed(v, 1)],
+  ["group", "Space group", 4, false, (v, r) => html`${group(r[3])} (${v})`], ["type", "Type", 13, false], ["atoms", "Atoms", 6, true], ["z", "Z", 7, true],
+  ["volume", html`V/atom<br>Å³`, 8, true, v => signed(v, 2)], ["found", "Found", 9, true], ["cif", "CIF", null, false], ["move", "Made by", 10, false],
+  ["label", "Label", 11, false], ["pk", "PK", 12, true],
 ];
 const table = { rows: DATA.ranked, sorted: 0, descending: false, chosen: null, first: 0, last: 0 };
 
 function tableHead() {
-  put("table-head", columns.map(([title, , isNumber], c) =>
-    title === "CIF" ? html`<span role="columnheader">CIF</span>` : html`<button role="columnheader" data-column="${c}" class="${isNumber ? "n" : ""}" aria-sort="none">${title}</button>`));
+  put("table-head", columns.map(([name, title, key, isNumber], c) => key === null
+    ? html`<span role="columnheader" class="c-${name}">${title}</span>`
+    : html`<button role="columnheader" data-column="${c}" class="c-${name} ${isNumber ? "n" : ""}" aria-sort="none">${title}</button>`));
   byId("table-head").addEventListener("click", event => {
     const button = event.target.closest("button");
     if (button) sortTable(Number(button.dataset.column));
@@ -39,7 +42,7 @@ function sortTable(column) {
   fillTable();
 }
 function fillTable() {
-  const key = columns[table.sorted][1], sign = table.descending ? -1 : 1, wanted = byId("filter").value.trim().toLowerCase();
+  const key = columns[table.sorted][2], sign = table.descending ? -1 : 1, wanted = byId("filter").value.trim().toLowerCase();
   table.rows = DATA.ranked.filter(r => !wanted || [r[3], r[5], r[4], r[10], r[11], r[12], r[13]].some(v => String(v).toLowerCase().includes(wanted)));
   table.rows.sort((a, b) => sign * (a[key] < b[key] ? -1 : a[key] > b[key] ? 1 : 0) || a[0] - b[0]);
   put("count", plural(table.rows.length, "structure"));
@@ -50,8 +53,8 @@ function fillTable() {
 function rowHtml(r, index) {
   const shown = structures.get(r[11]);
   const cif = shown?.cif ? html`<a href="#" class="cif" data-label="${r[11]}">CIF</a>` : "–";
-  const cells = columns.map(([title, key, isNumber, format]) => title === "CIF" ? html`<span role="cell">${cif}</span>`
-    : html`<span role="cell" class="${isNumber ? "n" : ""}" title="${key === 10 || key === 13 ? r[key] ?? "" : ""}">${format ? format(r[key], r) : r[key] ?? "–"}</span>`);
+  const cells = columns.map(([name, , key, isNumber, format]) => key === null ? html`<span role="cell" class="c-${name}">${cif}</span>`
+    : html`<span role="cell" class="c-${name} ${isNumber ? "n" : ""}" title="${name === "move" || name === "type" ? r[key] ?? "" : ""}">${format ? format(r[key], r) : r[key] ?? "–"}</span>`);
   const classes = ["row", shown ? "drawn" : "", shown && shown.targets.length ? "target" : "", table.chosen === r[11] ? "chosen" : ""].join(" ");
   return html`<div class="${classes}" role="row" data-label="${r[11]}" style="top:${index * ROW}px">${cells}</div>`;
 }
@@ -93,11 +96,8 @@ function startTable() {
 function downloadCif(label, symmetrised) {
   const shown = structures.get(label);
   if (!shown) return;
-  const link = document.createElement("a");
-  link.href = URL.createObjectURL(new Blob([symmetrised ? shown.cifSymmetrised : shown.cif], { type: "chemical/x-cif" }));
-  link.download = symmetrised ? shown.file.replace(/\.cif$/, "_symmetrised.cif") : shown.file;
-  link.click();
-  setTimeout(() => URL.revokeObjectURL(link.href), 10000);
+  save(new Blob([symmetrised ? shown.cifSymmetrised : shown.cif], { type: "chemical/x-cif" }),
+    symmetrised ? shown.file.replace(/\.cif$/, "_symmetrised.cif") : shown.file);
 }
 
 // --- the viewer ----------------------------------------------------------------------------------
@@ -109,13 +109,20 @@ function choose(label) {
   markChosen();
   drawCrystal("crystal-view", shown, true);
   const r = DATA.ranked.find(row => row[11] === label), found = DATA.lineage.find(x => x.label === label) ?? (DATA.path && [DATA.path.start].find(x => x.label === label));
-  const match = shown.targets.map(([name, rms]) => ` Equals the target ${name} (rms ${signed(rms, 3)} Å).`).join("");
   put("caption-view", r
-    ? html`<b>Rank ${number(r[0])}: ${group(r[3])} (${r[4]})</b>, <b>${signed(r[1], 4)} eV/atom</b>, ${signed(r[2], 1)} meV/atom above the lowest, ${plural(r[6], "atom")}, ${signed(r[8], 2)} Å³/atom.${match}`
-    : html`<b>${group(found.group)} (${found.groupNumber})</b>, <b>${signed(found.energy, 4)} eV/atom</b>, ${label}, ${plural(found.atoms, "atom")}.${match}`);
+    ? viewFacts(html`${group(r[3])} (${r[4]})`, r[1], shown, [["Rank", number(r[0])], ["Above the lowest", `${signed(r[2], 1)} meV/atom`], ["Type", r[13] ?? "–"], ["Volume", `${signed(r[8], 2)} Å³/atom`],
+      ["Made by", r[10]], ["Found after", plural(r[9], "structure")], ["Label", r[11]], ["PK", r[12]]])
+    : viewFacts(html`${group(found.group)} (${found.groupNumber})`, found.energy, shown, [["Type", found.type ?? "–"], ["Volume", `${signed(found.volume, 2)} Å³/atom`], ["Label", label]]));
   const buttons = byId("buttons-view");
   buttons.querySelector("[data-do=cif]").disabled = !shown.cif;
   buttons.querySelector("[data-do=symmetrised]").disabled = !shown.cifSymmetrised;
+}
+function viewFacts(title, energy, shown, facts) {
+  const sizes = ([a, b, c, ...angles]) => html`${[a, b, c].map(x => signed(x, 3)).join(", ")} Å<br>${angles.map(x => signed(x, 2)).join(", ")}°`;
+  const relaxed = [["Atoms", number(shown.relaxed.atoms)], [html`<i>a</i>, <i>b</i>, <i>c</i><br><i>α</i>, <i>β</i>, <i>γ</i>`, sizes(shown.relaxed.cell)], ["Volume", `${signed(shown.relaxed.volume, 2)} Å³`]];
+  const drawn = [[shown.conventional ? "Conventional cell" : "Cell", html`${plural(shown.sites.length, "atom")}<br>${sizes(shown.sizes)}`]];
+  return html`<h3>${title}</h3><p class="energy">${signed(energy, 4)} eV/atom</p><dl>${factsList([...facts, ...shown.targets.map(([name, rms]) => ["Equals", `${name} (rms ${signed(rms, 3)} Å)`]), ...drawn])}</dl>
+    ${shown.conventional ? html`<details><summary>Cell as relaxed</summary><dl>${factsList(relaxed)}</dl></details>` : ""}`;
 }
 function startViewer() {
   const buttons = byId("buttons-view");

@@ -24,7 +24,7 @@ const marked = (value, pattern, mark) => new Markup(String(value).split(pattern)
 const formula = value => marked(value, /(\d+(?:\.\d+)?)/, n => `<sub>${n}</sub>`);
 const group = value => marked(value, /([_-]\d)/, ([sign, n]) => sign === "_" ? `<sub>${n}</sub>` : `<span class="bar-over">${n}</span>`);
 const number = (value, digits = 0) => Number(value).toLocaleString("en", { minimumFractionDigits: digits, maximumFractionDigits: digits });
-const signed = (value, digits) => Number(value).toFixed(digits).replace("-", "\u2212");
+const signed = (value, digits) => Number(value).toFixed(digits).replace(/^-(?=[0.]+$)/, "").replace("-", "\u2212");  // rounded here, once
 const plural = (n, word) => `${number(n)} ${word}${n === 1 ? "" : "s"}`;
 function duration(seconds) {
   if (seconds < 60) return `${number(seconds, seconds < 10 ? 1 : 0)} s`;

@@ -21,6 +21,13 @@ from aiida_fuse2.core.errors import printable
 
 from .plots.base import THEME, Plot, plain, safe
 
+CRYSTALS = "; crystals by 3Dmol.js, © 2014 University of Pittsburgh and contributors, BSD 3-clause licence"
+"""What the foot of a page says if it draws crystals."""
+
+DARK, AMBIENT = "max( dotProduct, 0.0 )", "( 0.42 + 0.58 * max( dotProduct, 0.0 ) )"
+"""Light on a surface in the shaders of 3Dmol.js, and what takes its place: some of it comes from all sides, so that no
+face of a polyhedron is black."""
+
 
 def whole_page(
     body: str,
@@ -30,11 +37,11 @@ def whole_page(
     data: Mapping[str, Any],
     plots: Sequence[Plot],
     subject: Any,
-    drawn: str = "Plots are",
+    crystals: bool = False,
 ) -> str:
     """Return a page with its frame.
 
-    It holds plotly.js (MIT licence, named at its beginning).
+    It holds plotly.js (MIT licence) and, if it draws crystals, 3Dmol.js (BSD licence), with their licences.
 
     Args:
         body: name of the file with header and main part, in which ``%%NAME%%`` is the place of the plot of that name
@@ -44,23 +51,26 @@ def whole_page(
         data: plain values that the scripts read.
         plots: plots of the page.
         subject: subject of the plots.
-        drawn: name of what plotly.js draws, as the beginning of a sentence.
+        crystals: whether it draws crystals.
     """
     folder = files(__package__)
 
     def read(name: str) -> str:
         return (folder / name).read_text(encoding="utf-8")
 
-    plotly, script = get_plotlyjs(), "".join(read(name) for name in ("shared.js", *scripts))
+    libraries, script = [get_plotlyjs()], "".join(read(name) for name in ("shared.js", *scripts))
+    if crystals:
+        drawing = read("vendor/3Dmol-min.js").replace(DARK, AMBIENT)
+        libraries.append(f"/*!\n{read('vendor/3Dmol-LICENSE.txt')}*/\n{drawing}")
     figures = {plot.name: figure for plot in plots if (figure := plot.draw(subject)) is not None}
     return fill(
         read("base.html"),
-        POLICY=policy(plotly, script),
+        POLICY=policy(*libraries, script),
         TITLE=escape(printable(title)),
         STYLE=read("report.css"),
         BODY=with_places(read(body), [plot for plot in plots if plot.name in figures]),
-        DRAWN=drawn,
-        PLOTLY=plotly,
+        CRYSTALS=CRYSTALS if crystals else "",
+        LIBRARIES="".join(f"<script>{library}</script>\n" for library in libraries),
         DATA=script_json({**data, "theme": THEME, "plots": {name: plain(figures[name]) for name in figures}}),
         SCRIPT=script,
     )

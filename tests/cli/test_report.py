@@ -12,6 +12,7 @@ from aiida.engine import run_get_node
 from ase.io import write
 
 from aiida_fuse2 import query
+from aiida_fuse2.core.crystal.symmetry import standard_cell
 from aiida_fuse2.report.collect import collect, potential_name
 
 
@@ -31,12 +32,15 @@ def test_page_agrees_with_the_search(call, search, tmp_path):
     ranked = query.ranked(search)
     assert [row[11] for row in values["ranked"]] == [row["label"] for row in ranked]
     assert [row[12] for row in values["ranked"]] == [row["pk"] for row in ranked]
-    assert values["summary"]["best"]["energy"] == pytest.approx(search.outputs.energy.value, abs=1e-5)
+    assert values["summary"]["best"]["energy"] == ranked[0]["energy"]
     assert values["summary"]["tried"] == 8
     assert values["software"]
     assert values["relaxedTo"].startswith("relaxed to 0.1 eV/Å with EMT; saddle points")
     best = values["structures"][ranked[0]["label"]]
     assert best["targets"] == [["known.cif", pytest.approx(0, abs=1e-3)]]
+    standard = standard_cell(search.outputs.structure.get_ase(), 0.1).atoms
+    assert (best["conventional"], len(best["sites"])) == (True, len(standard))
+    assert best["sizes"] == pytest.approx(standard.cell.cellpar(), abs=1e-3)
     (found,) = values["targets"]
     assert (found["name"], found["found"], found["energy"]) == ("known.cif", ranked[0]["label"], None)
     assert values["tiers"] == []

@@ -6,8 +6,6 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
-from ase import Atoms
-from ase.build import bulk
 
 from aiida_fuse2.core.errors import InputError
 from aiida_fuse2.report.data import (
@@ -22,7 +20,6 @@ from aiida_fuse2.report.data import (
 )
 from aiida_fuse2.report.page import payload
 from aiida_fuse2.report.patterns import read_pattern, simulate
-from aiida_fuse2.report.views import view
 
 from .synthetic import perovskite, report_data, rows_of_search
 
@@ -89,34 +86,13 @@ def test_empty_search_has_an_empty_payload():
     assert values["summary"]["best"] is None
 
 
-# --- crystals ---
-
-
-def test_perovskite_as_it_is_drawn():
-    shown = view(perovskite())
-    symbols = [shown["elements"][index]["symbol"] for index, *_ in shown["atoms"]]
-    assert (symbols.count("Sr"), symbols.count("Ti"), symbols.count("O")) == (8, 1, 6)
-    assert len(shown["bonds"]) == 6
-    assert all({symbols[a], symbols[b]} == {"Ti", "O"} for a, b in shown["bonds"])
-    for a, b in shown["bonds"]:
-        assert np.linalg.norm(np.subtract(shown["atoms"][a][1:], shown["atoms"][b][1:])) == pytest.approx(
-            1.9525, abs=2e-3
-        )
-
-
-@pytest.mark.parametrize("shift", [0.0, 0.3, 0.999, -4.2])
-def test_picture_does_not_depend_on_the_origin_by_whole_cells(shift):
-    atoms = bulk("Cu", cubic=True)
-    atoms.set_scaled_positions(atoms.get_scaled_positions() + np.array([shift, 0, 0]))
-    shown = view(atoms)
-    assert len(shown["atoms"]) == (14 if abs(shift - round(shift)) < 0.01 else 9)
-    inside = np.array([place for _, *place in shown["atoms"]]) / atoms.cell.lengths()
-    assert inside.min() > -0.03
-    assert inside.max() < 1.03
-
-
-def test_lone_atom_has_no_bonds():
-    assert view(Atoms("Ar", cell=[8] * 3, pbc=True))["bonds"] == []
+def test_numbers_are_rounded_once_where_they_are_shown():
+    """An energy of -8.170149 that is first rounded to -8.17015 becomes -8.1702, where ``show`` has -8.1701."""
+    data = report_data(300)
+    values = payload(data)
+    assert [row[1] for row in values["ranked"]] == [row["energy"] for row in data.ranked]
+    assert [row[2] for row in values["ranked"]] == [1000 * row["delta"] for row in data.ranked]
+    assert values["path"]["best"]["energy"] == values["lineage"][-1]["energy"] == data.ranked[0]["energy"]
 
 
 # --- diffraction ---

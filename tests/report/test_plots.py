@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from importlib.resources import files
 
+import pandas as pd
 import plotly.graph_objects as go
 import pytest
 
 from aiida_fuse2.report.plots import PLOTS
-from aiida_fuse2.report.plots.base import energy_range, formula, group, plain, text
+from aiida_fuse2.report.plots.base import energy_range, formula, group, in_window, plain, text
 from aiida_fuse2.report.plots.hull import HULL_BARS, HULL_PLOTS
 
 from .synthetic import report_data
@@ -73,3 +74,15 @@ def test_few_bad_energies_do_not_press_the_others_flat():
     low, high = energy_range([*(-8 + 0.01 * i for i in range(100)), 50.0])
     assert (low, high) == pytest.approx((-8 - 0.06 * 0.9, -8 + 0.9 * 1.06))
     assert energy_range([-8.0]) == pytest.approx([-8.006, -7.994])
+
+
+def test_window_of_energies_has_a_switch_where_some_are_above():
+    energies, volumes = pd.Series([-8.0, -7.9, -7.0]), pd.Series([10.0, 11.0, 30.0])
+    figure = in_window(go.Figure(), energies, volumes)
+    assert figure.layout.yaxis.range == pytest.approx((-8.006, -7.894))
+    assert figure.layout.xaxis.range == pytest.approx((9.95, 11.05))
+    near, whole = figure.layout.updatemenus[0].buttons
+    assert near.args[0]["yaxis.range"] == list(figure.layout.yaxis.range)
+    assert whole.args[0]["yaxis.range"] == pytest.approx([-8.06, -6.94])
+    assert whole.args[0]["xaxis.range"] == pytest.approx([9, 31])
+    assert in_window(go.Figure(), energies[:2]).layout.updatemenus == ()

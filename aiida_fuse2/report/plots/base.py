@@ -24,6 +24,9 @@ ENERGY = "Energy (eV/atom)"
 LOW = 320
 """Height of a plot that needs less than the usual one, pixels."""
 
+WINDOW = 0.2
+"""Energies up to so far above the lowest matter, eV/atom."""
+
 FEW = 200
 """Points are drawn larger if there are fewer than this."""
 
@@ -56,6 +59,20 @@ THEME: dict[str, Any] = {
     }
 }
 """Template of all plots on a page, for what a figure does not set; the page adds its font."""
+
+SWITCH: dict[str, Any] = {
+    "type": "buttons",
+    "direction": "right",
+    "x": 1,
+    "xanchor": "right",
+    "y": 0,
+    "yanchor": "top",
+    "pad": {"t": 54},
+    "bgcolor": "#fff",
+    "bordercolor": "#dde3e9",
+    "font": {"size": 12},
+}
+"""Look of the switch below a plot, where no legend is."""
 
 _NO_TAG = re.compile(r"<(?!/?(?:b|i|br|sub|sup|extra)>)")
 _INVISIBLE = {"Cc", "Cf", "Cs", "Zl", "Zp"}
@@ -118,6 +135,34 @@ def energy_range(values: Iterable[float], part: float = 0.9) -> list[float]:
     ordered = sorted(values)
     low, top, usual = ordered[0], ordered[-1], ordered[int(part * (len(ordered) - 1))]
     return padded(low, usual if top - low > 2.5 * (usual - low) and usual > low else top, 0.06)
+
+
+def in_window(figure: go.Figure, energies: pd.Series, others: pd.Series | None = None) -> go.Figure:
+    """Return a figure that shows the energies near the lowest, with a switch for all of them if some are above.
+
+    Args:
+        figure: figure with energies on its second axis.
+        energies: energies, eV/atom, at least one.
+        others: values on the first axis, whose range follows; None leaves that axis.
+    """
+
+    def ranges(shown: pd.Series) -> dict[str, list[float]]:
+        own = {"yaxis.range": padded(energies[shown].min(), energies[shown].max(), 0.06)}
+        return (
+            own if others is None else own | {"xaxis.range": padded(others[shown].min(), others[shown].max(), 0.05, 1)}
+        )
+
+    near = energies <= energies.min() + WINDOW
+    whole = pd.Series(True, index=energies.index)
+    figure.update_layout(**{name.replace(".", "_"): limits for name, limits in ranges(near).items()})
+    if near.all():
+        return figure
+    texts = (f"Within {1000 * WINDOW:.0f} meV/atom", "All")
+    buttons = [
+        {"label": label, "method": "relayout", "args": [ranges(shown)]}
+        for label, shown in zip(texts, (near, whole), strict=True)
+    ]
+    return figure.update_layout(updatemenus=[{"buttons": buttons, **SWITCH}])
 
 
 def lowest(tried: pd.DataFrame, colour: str) -> go.Scatter:

@@ -6,7 +6,7 @@ import plotly.graph_objects as go
 
 from aiida_fuse2.report.data import ReportData
 
-from .base import COLOURS, ENERGY, FEW, GREY, energy_range, group, lowest, padded, text
+from .base import COLOURS, ENERGY, FEW, GREY, group, in_window, lowest, text
 
 
 def energy(data: ReportData) -> go.Figure | None:
@@ -25,9 +25,9 @@ def energy(data: ReportData) -> go.Figure | None:
         figure.add_scatter(
             mode="markers", name=name, x=rows.number, y=rows.energy, text=texts, hovertemplate=hover, marker=marker
         )
-    return figure.add_trace(lowest(tried, COLOURS[1])).update_layout(
-        xaxis_title_text="Structure number", yaxis={"title_text": ENERGY, "range": energy_range(tried.energy)}
-    )
+    figure.add_trace(lowest(tried, COLOURS[1]))
+    figure.update_layout(xaxis_title_text="Structure number", yaxis_title_text=ENERGY)
+    return in_window(figure, tried.energy)
 
 
 def volume(data: ReportData) -> go.Figure | None:
@@ -54,10 +54,5 @@ def volume(data: ReportData) -> go.Figure | None:
             else {"color": GREY, "size": 4.5 + larger, "opacity": 0.6},
             hovertemplate="%{text}<br>%{x:.2f} Å³/atom, %{y:.4f} eV/atom<extra></extra>",
         )
-    energies = energy_range(tried.energy)
-    shown = tried.volume[tried.energy <= energies[1]]
-    return figure.update_layout(
-        legend_traceorder="reversed",
-        xaxis={"title_text": "Volume (Å³/atom)", "range": padded(shown.min(), shown.max(), 0.05, level=1)},
-        yaxis={"title_text": ENERGY, "range": energies},
-    )
+    figure.update_layout(legend_traceorder="reversed", xaxis_title_text="Volume (Å³/atom)", yaxis_title_text=ENERGY)
+    return in_window(figure, tried.energy, tried.volume)
