@@ -36,6 +36,9 @@ from .structures import explored_structures
 SEARCH, REFINEMENT = "search", "refinement"
 """What a process with results is, for people; several runs are of a search."""
 
+EXPECTED = "a search or a refinement"
+"""What a message says that a node should have been."""
+
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Results:
@@ -104,7 +107,7 @@ def load_results(identifier: int | str | None = None) -> orm.WorkChainNode:
         NoSearchError: if there is no such node, or it is none of these.
     """
     refinement = None if identifier is None else load_refinement(str(identifier))
-    return load_search_or_runs(identifier) if refinement is None else refinement
+    return load_search_or_runs(identifier, expected=EXPECTED) if refinement is None else refinement
 
 
 def load_single_results(identifier: int | str | None = None) -> orm.WorkChainNode:
@@ -114,7 +117,7 @@ def load_single_results(identifier: int | str | None = None) -> orm.WorkChainNod
         NoSearchError: if there is no such node, or it is neither a search nor a refinement.
     """
     refinement = None if identifier is None else load_refinement(str(identifier))
-    return load_search(identifier) if refinement is None else refinement
+    return load_search(identifier, expected=EXPECTED) if refinement is None else refinement
 
 
 def settings_of(node: orm.WorkChainNode) -> SearchSettings:
