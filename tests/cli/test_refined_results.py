@@ -111,6 +111,11 @@ def test_refined_structures_have_names(refinement):
         assert extras["energy"] == row["energy"]
 
 
+def test_show_has_the_types(call, refinement):
+    assert " type" in call("show", refinement.pk).stdout
+    assert "tetragonal" in call("show", refinement.pk).stdout
+
+
 def test_a_lineage_goes_on_in_the_search(search, refinement):
     best = query.ranked(refinement)[0]
     line = query.lineage(best["uuid"])
