@@ -10,6 +10,7 @@ import yaml
 from aiida_fuse2.core.potentials.chgnet.build import CACHE_VARIABLE
 from aiida_fuse2.core.search.cost import hours_text
 from aiida_fuse2.io.cost_table import read_table, write_table
+from aiida_fuse2.launch.cost import Cost
 from aiida_fuse2.protocols import cost_values
 
 DRY = ("run", "SrTiO3", "--dry-run", "--starts", "fgen")
@@ -81,6 +82,26 @@ def test_of_several_tiers_the_others_are_named(call, worker_code):
     line = cost_line(call("run", "CuAu", "--dry-run", "--starts", "fgen", *options))
     assert "CPU" in line
     assert "the cost of ase is not estimated" in line
+
+
+@pytest.mark.parametrize(
+    ("is_measured", "is_elsewhere", "end"),
+    [
+        (True, True, "(times of this machine, the jobs run on another)"),
+        (False, True, "(times of the machine of the developers)"),
+    ],
+)
+def test_jobs_on_another_machine_are_named(is_measured, is_elsewhere, end):
+    cost = Cost(
+        structures=1,
+        cpu_seconds=(120, 240),
+        memory=None,
+        processes=None,
+        unknown=(),
+        is_measured=is_measured,
+        is_elsewhere=is_elsewhere,
+    )
+    assert cost.text == f"Cost: at most 1 structure, about 2 to 4 CPU min {end}"
 
 
 @pytest.fixture
