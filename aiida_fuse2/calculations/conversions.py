@@ -17,6 +17,7 @@ from aiida_fuse2.core.crystal.protostructure import protostructure_label
 from aiida_fuse2.core.crystal.uniqueness import decode_fingerprint, fingerprint, match_reduced, reduce_structure
 from aiida_fuse2.core.crystal.validity import check_validity
 from aiida_fuse2.core.generators.provided import screen_provided
+from aiida_fuse2.core.prototypes.library import Prototype
 from aiida_fuse2.core.prototypes.naming import TypeIndex
 from aiida_fuse2.core.relaxers.driver import DESCRIBED
 from aiida_fuse2.core.relaxers.failures import CONVERGED
@@ -30,7 +31,6 @@ from aiida_fuse2.core.search.targets import TARGET_PREFIX, ExploredStructure, Ta
 from aiida_fuse2.core.search.trials import TrialInfo, move_of
 from aiida_fuse2.core.settings import SearchSettings
 from aiida_fuse2.io.names import POOL_FILE
-from aiida_fuse2.io.prototypes import library_from_text
 from aiida_fuse2.io.trials import from_extxyz, to_extxyz, trials_from_text, trials_to_text
 
 if TYPE_CHECKING:
@@ -48,6 +48,7 @@ __all__ = [
     "known_from_node",
     "known_to_dict",
     "merged_pool",
+    "namer",
     "pool_number",
     "pool_of_proposal",
     "pool_reader",
@@ -277,26 +278,30 @@ class Generation:
         """Return the function that compares two structures by label."""
         return _comparison(self.geometries, stol)
 
-    def namer(self, library: orm.SinglefileData | None, symprec: float) -> Callable[[str], dict[str, str]]:
-        """Return the function that names a structure by its label: its protostructure, and with a library its type.
-
-        Args:
-            library: prototypes, or None.
-            symprec: tolerance for the protostructure, Å.
-        """
-        index = None if library is None else TypeIndex(library_from_text(library.get_content()))
-
-        def names(label: str) -> dict[str, str]:
-            atoms = self.geometries[label]
-            found = {"protostructure": protostructure_label(atoms, symprec) or ""}
-            return found if index is None else found | {"type": index.name(atoms).text}
-
-        return names
-
     def target_finder(self, stol: float) -> TargetFinder | None:
         """Return the finder of targets among the relaxed structures, or None if all targets are found."""
         targets = targets_of(self.geometries)
         return TargetFinder(targets, self.geometries.__getitem__, stol) if targets else None
+
+
+def namer(
+    structures: Mapping[str, Atoms], library: Sequence[Prototype] | None, symprec: float
+) -> Callable[[str], dict[str, str]]:
+    """Return the function that names a structure by its label: its protostructure, and with a library its type.
+
+    Args:
+        structures: relaxed structures by label.
+        library: prototypes, or None.
+        symprec: tolerance for the protostructure, Å.
+    """
+    index = None if library is None else TypeIndex(library)
+
+    def names(label: str) -> dict[str, str]:
+        atoms = structures[label]
+        found = {"protostructure": protostructure_label(atoms, symprec) or ""}
+        return found if index is None else found | {"type": index.name(atoms).text}
+
+    return names
 
 
 def targets_of(structures: Mapping[str, Atoms]) -> dict[str, Atoms]:

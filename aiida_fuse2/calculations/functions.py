@@ -17,7 +17,7 @@ from aiida_fuse2.core.search.proposing import propose as propose_core
 from aiida_fuse2.core.search.state import SearchState, fit_state
 from aiida_fuse2.core.settings import SearchSettings, parse_settings
 from aiida_fuse2.io.names import PROTOTYPES_FILE, TRIALS_FILE
-from aiida_fuse2.io.prototypes import prototypes_of
+from aiida_fuse2.io.prototypes import library_from_text, prototypes_of
 
 from . import conversions
 
@@ -210,6 +210,7 @@ def decide(
     """
     parsed = parse_settings(SearchSettings, settings.get_dict())
     generation = conversions.Generation.from_nodes(trials, candidates, others)
+    library = None if prototypes is None else library_from_text(prototypes.get_content())
     decision = decide_core(
         parsed,
         SearchState.from_dict(state.get_dict()),
@@ -222,7 +223,7 @@ def decide(
         pool=conversions.pool_of_proposal(proposal.get_dict()),
         known=conversions.known_from_node(known),
         targets=generation.target_finder(parsed.target.stol),
-        name=generation.namer(prototypes, parsed.symmetry.report_symprec[1]),
+        name=conversions.namer(generation.geometries, library, parsed.symmetry.report_symprec[1]),
     )
     return {
         "state": orm.Dict(decision.state.to_dict()),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from aiida import orm
@@ -48,12 +48,24 @@ def check_prototypes(settings: SearchSettings, library: orm.SinglefileData | Non
         expected = f"the generator {users[0]!r} needs a library: pip install 'aiida-fuse2[prototypes]', or --prototypes"
         raise InputError("prototypes", None, expected)
     if library is not None:
-        try:
-            text = library.get_content()
-            library_from_text(prototypes_of(text, list(settings.unit.as_dict().values())))
-        except Exception as error:  # whatever the content of a file can raise in ASE
-            expected = f"is no library of prototypes; `aiida-fuse2 prototypes list` shows them ({one_line(error, 200)})"
-            raise InputError("prototypes", library.pk or library.filename, expected) from error
+        check_library(library, list(settings.unit.as_dict().values()))
+
+
+def check_library(library: orm.SinglefileData, counts: Sequence[int]) -> None:
+    """Check a library of prototypes for one composition.
+
+    Args:
+        library: the library.
+        counts: number of atoms of each element in the formula unit, in any order.
+
+    Raises:
+        InputError: if it is none.
+    """
+    try:
+        library_from_text(prototypes_of(library.get_content(), counts))
+    except Exception as error:  # whatever the content of a file can raise in ASE
+        expected = f"is no library of prototypes; `aiida-fuse2 prototypes list` shows them ({one_line(error, 200)})"
+        raise InputError("prototypes", library.pk or library.filename, expected) from error
 
 
 def check_weights(settings: SearchSettings, weights: orm.SinglefileData | None) -> None:

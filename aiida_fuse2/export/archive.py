@@ -24,6 +24,8 @@ from aiida_fuse2.query.chain import segments
 from aiida_fuse2.query.links import GROUP_PREFIX
 from aiida_fuse2.query.loading import PROCESS_TYPE
 from aiida_fuse2.query.orphans import ENDED
+from aiida_fuse2.query.ranking import best_of
+from aiida_fuse2.query.results import kind_of, read_results, refined_searches, settings_of
 from aiida_fuse2.query.tiers import UsedTier, tiers_of_search
 
 from .citations import citations
@@ -102,7 +104,8 @@ def check_exportable(node: orm.WorkChainNode) -> list[dict[str, Any]]:
         state = orm.load_node(pk).process_state
         if state is None or state.value not in ENDED:
             raise NotExportableError(
-                f"search {pk} has not ended; wait for it, or end it with `aiida-fuse2 stop {pk}` and export it then"
+                f"{kind_of(orm.load_node(pk))} {pk} has not ended; wait for it, or end it with `{_end(pk)}` and export "
+                "it then"
             )
     below = processes_below(chain)
     loose = sorted(row["pk"] for row in below if not row["sealed"])
@@ -117,32 +120,42 @@ def check_exportable(node: orm.WorkChainNode) -> list[dict[str, Any]]:
     return below
 
 
+def _end(pk: int) -> str:
+    """Return the command that ends a search or a refinement."""
+    return f"verdi process kill {pk}" if query.is_refinement(orm.load_node(pk)) else f"aiida-fuse2 stop {pk}"
+
+
 def _chain(node: orm.WorkChainNode) -> list[int]:
-    """Return the primary keys of a node, of its runs, and of the searches that these continue from."""
-    chains = [segment.search for search in query.single_searches(node) for segment in segments(search.pk)]
+    """Return the primary keys of a node, of its runs or refined searches, and of those that these continue from."""
+    chains = [segment.search for search in _searches(node) for segment in segments(search.pk)]
     return list(dict.fromkeys([node.pk, *chains]))
 
 
+def _searches(node: orm.WorkChainNode) -> list[orm.WorkChainNode]:
+    """Return the searches of a node: itself, its runs, or those whose structures a refinement has."""
+    return refined_searches(node) if query.is_refinement(node) else query.single_searches(node)
+
+
 def export(node: orm.WorkChainNode, archive: Path, *, best: int | None = None, overwrite: bool = False) -> Exported:
-    """Write a search, or all runs of one, as an archive with a description.
+    """Write a search, all runs of one, or a refinement with its searches, as an archive with a description.
 
     Its best structures are put into the group ``fuse2/UUID/best``, which goes into the archive too.
 
     Args:
-        node: search or runs, ended.
+        node: search, runs or refinement, ended.
         archive: file to be written; its folder must exist.
         best: number of best structures to export, with everything that led to them. By default everything that
-            the search has made.
+            the search, or the refinement and its searches, have made.
         overwrite: whether existing files are replaced.
 
     Raises:
         NotExportableError: if processes have not ended, or nothing was found.
     """
     check_exportable(node)
-    ranked = _ranked(node, best or GROUP_SIZE)
+    ranked = best_of(node, best or GROUP_SIZE)
     known = [row for row in ranked if row["pk"] is not None]
     if not known:
-        raise NotExportableError(f"search {node.pk} has no structure; there is nothing to export")
+        raise NotExportableError(f"{kind_of(node)} {node.pk} has no structure; there is nothing to export")
     group = _group_of_best(node, [row["pk"] for row in known])
     archive, readme, optimade = paths_of(archive)
     _write_archive(node, group, archive, only_best=best is not None, overwrite=overwrite)
@@ -166,18 +179,12 @@ def _write_archive(
         EXPORT_LOGGER.setLevel(level)
 
 
-def _ranked(node: orm.WorkChainNode, number: int) -> list[dict[str, Any]]:
-    if query.is_runs(node):
-        return query.combined(query.run_searches(node), number)
-    return query.ranked(node)[:number]
-
-
 def _group_of_best(node: orm.WorkChainNode, pks: Sequence[int]) -> orm.Group:
     """Return the group of the best structures with exactly these structures."""
     group, _ = orm.Group.collection.get_or_create(f"{GROUP_PREFIX}{node.uuid}{BEST_SUFFIX}")
     group.clear()
     group.add_nodes([orm.load_node(pk) for pk in pks])
-    group.description = f"The best structures of search {node.uuid}, each once"
+    group.description = f"The best structures of {kind_of(node)} {node.uuid}, each once"
     return group
 
 
@@ -197,30 +204,42 @@ def _readme(
     group: orm.Group,
     best: int | None,
 ) -> str:
-    searches = query.single_searches(node)
+    searches = _searches(node)
     settings = query.search_settings(searches[0])
     tiers = tiers_of_search(searches[0].inputs)
+    count = f"{len(searches)} searches" if query.is_refinement(node) else f"{len(searches)} runs of the search"
     content = _WHOLE if best is None else _BEST_ONLY.format(number=len(ranked))
     parts = [
         f"# Crystal structure prediction of {settings.unit.formula}",
         f"`{archive.name}` is an archive of AiiDA {aiida.__version__}, written by aiida-fuse2 {__version__}. {content}",
-        "## The search" if len(searches) == 1 else f"## {len(searches)} runs of the search",
+        "## The search" if len(searches) == 1 else f"## {count[:1].upper()}{count[1:]}",
         _table(_NUMBERS, [_numbers(search) for search in searches]),
         (
             f"Starting structures: {settings.starts_text}; at most {settings.max_atoms} atoms in a cell; energies from "
             f"{_potentials(tiers)}. All settings are in the node `settings` of the search."
         ),
+        *([_refinement_text(node)] if query.is_refinement(node) else []),
         f"## The best structures\n\nThey are in the group `{group.label}`; {query.relaxed_to(node)}.",
         _table(_BEST, [_best_row(row) for row in ranked]),
-        "## Software\n\n" + _software_text(searches),
+        "## Software\n\n" + _software_text([node, *searches]),
         "## How to look at it\n\n" + _how(node, archive, group, best),
         "## Please cite\n\n" + "\n".join(f"- {text}" for text in works_to_cite(node)),
     ]
     return "\n\n".join(parts) + "\n"
 
 
+def _refinement_text(node: orm.WorkChainNode) -> str:
+    """Return what a refinement did with the structures of its searches."""
+    tried = len(read_results(node).rows)
+    return (
+        f"## The refinement\n\n`{node.uuid}` relaxed the {tried} best structures of the search further; energies and "
+        f"ranks below are from {_potentials(tiers_of_search(node.inputs))}. Energies of the search are those of  "
+        "another potential, or of other limits: do not compare the two."
+    )
+
+
 def works_to_cite(node: orm.WorkChainNode) -> list[str]:
-    """Return the works to cite for a search, or runs of one, and for the searches that they continue from."""
+    """Return the works to cite for a search, runs of one or a refinement, and the searches that they begin with."""
     settings: list[dict[str, Any]] = []
     tiers: list[UsedTier] = []
     libraries: list[str] = []
@@ -229,8 +248,10 @@ def works_to_cite(node: orm.WorkChainNode) -> list[str]:
             with suppress(KeyError, NotExistent):  # missing in an archive
                 settings.append(search.inputs.settings.get_dict())
                 tiers += tiers_of_search(search.inputs)
-            if "prototypes" in search.inputs:
-                libraries.append(citation_of(search.inputs.prototypes))
+        elif query.is_refinement(search):
+            tiers += tiers_of_search(search.inputs)
+        if "prototypes" in search.inputs:
+            libraries.append(citation_of(search.inputs.prototypes))
     return list(dict.fromkeys([*citations(settings, tiers), *filter(None, libraries)]))
 
 
@@ -318,7 +339,7 @@ def _how(node: orm.WorkChainNode, archive: Path, group: orm.Group, best: int | N
 
 def _optimade(node: orm.WorkChainNode, archive: Path, group: orm.Group) -> str:
     """Return the configuration with which optimade-maker serves the group of the best structures."""
-    formula = query.search_settings(query.single_searches(node)[0]).unit.formula
+    formula = settings_of(node).unit.formula
     values = {
         "config_version": "0.1.1",
         "database_description": f"The best structures of {formula} found with aiida-fuse2",

@@ -30,7 +30,8 @@ def prepare_refinement(
 ) -> ProcessBuilder:
     """Return the inputs of a refinement, checked.
 
-    Tiers have the pressure of the searches, unless overrides say otherwise.
+    Tiers have the pressure of the searches, unless overrides say otherwise. Structures are named by the library of
+    structure types of the first search that has one.
 
     Args:
         searches: searches, or several runs of one, for one composition and with one potential.
@@ -53,8 +54,10 @@ def prepare_refinement(
     rows = [row for row in query.combined(single, number) if row["uuid"] is not None]
     pressure = last_tier(single[0].inputs)[1].get("pressure", 0.0) if single else 0.0
     changes = merge({"relax": {"settings": {"pressure": pressure}}}, overrides or {})
+    library = next((search.inputs.prototypes for search in single if "prototypes" in search.inputs), None)
+    refine = Fuse2RefineWorkChain.get_builder_from_protocol
     try:
-        builder = Fuse2RefineWorkChain.get_builder_from_protocol(rows, tiers, code, protocol, changes)
+        builder = refine(rows, tiers, code, protocol, changes, prototypes=library)
     except InputError:
         raise
     except (ValueError, TypeError, AiidaException) as error:  # an input that does not exist, or is of the wrong type

@@ -59,6 +59,13 @@ def experiment(name: str) -> tuple[dict[str, Any], int]:
     return overrides, int(known[name]["runs"])
 
 
+@lru_cache(maxsize=1)
+def cost_values() -> Mapping[str, Any]:
+    """Return the measurements from which the cost of a search is estimated; see ``cost.yaml``."""
+    found: Mapping[str, Any] = yaml.safe_load((files(__package__) / "cost.yaml").read_text())
+    return found
+
+
 def merge(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
     """Return nested values with changes: mappings are merged, everything else is replaced."""
     merged = copy.deepcopy(dict(base))

@@ -24,7 +24,9 @@ from .loading import (
 )
 from .phases import tiers_phase
 from .ranking import combined, ranked
+from .refinements import is_refinement
 from .relaxation import relaxed_to
+from .results import load_results
 from .status import STOPPED_EXIT, BestFound, Progress, RunsProgress, present_state, progress, runs_progress
 from .stopping import ask_to_stop, kill_jobs
 from .tables import best, explored, lineage, searches
@@ -44,10 +46,12 @@ __all__ = [
     "combined",
     "evidence",
     "explored",
+    "is_refinement",
     "is_runs",
     "kill_jobs",
     "lineage",
     "listed",
+    "load_results",
     "load_search",
     "load_search_or_runs",
     "present_state",

@@ -28,15 +28,19 @@ class NoSearchError(Fuse2Error):
     """The node is no search."""
 
 
-def load_search(identifier: int | str | None = None) -> orm.WorkChainNode:
+def load_search(identifier: int | str | None = None, *, expected: str = "a search") -> orm.WorkChainNode:
     """Return a search by primary key or UUID (or its beginning); the newest one of the profile by default.
+
+    Args:
+        identifier: primary key or UUID, or None.
+        expected: what a message says that the node should have been.
 
     Raises:
         NoSearchError: if there is no such node, or it is not a search.
     """
     if identifier is None:
         return _newest(PROCESS_TYPE)
-    node = load_search_or_runs(identifier)
+    node = load_search_or_runs(identifier, expected=expected)
     if is_runs(node):
         pks = ", ".join(str(search.pk) for search in searches_of_runs(node.pk))
         raise NoSearchError(
@@ -45,10 +49,14 @@ def load_search(identifier: int | str | None = None) -> orm.WorkChainNode:
     return node
 
 
-def load_search_or_runs(identifier: int | str | None = None) -> orm.WorkChainNode:
+def load_search_or_runs(identifier: int | str | None = None, *, expected: str = "a search") -> orm.WorkChainNode:
     """Return a search, or several runs of one, by primary key or UUID (or its beginning).
 
     By default the newest of the profile; instead of a search that belongs to runs, the runs.
+
+    Args:
+        identifier: primary key or UUID, or None.
+        expected: what a message says that the node should have been.
 
     Raises:
         NoSearchError: if there is no such node, or it is neither.
@@ -66,7 +74,7 @@ def load_search_or_runs(identifier: int | str | None = None) -> orm.WorkChainNod
         raise NoSearchError(f"several nodes begin with {text!r}") from error
     if not isinstance(node, orm.WorkChainNode) or node.process_type not in {PROCESS_TYPE, RUNS_PROCESS_TYPE}:
         kind = node.process_label if isinstance(node, orm.ProcessNode) else type(node).__name__
-        raise NoSearchError(f"node {text} is not a search but a {kind}; `verdi process list -a` lists processes")
+        raise NoSearchError(f"node {text} is not {expected} but a {kind}; `verdi process list -a` lists processes")
     if not _with_settings(node.process_type, pk=node.pk).count():
         raise NoSearchError(
             f"search {text} has no settings in this profile: it was cut off while it was made, "

@@ -1,4 +1,4 @@
-"""The unique structures that searches found, lowest energy first."""
+"""The unique structures that searches found, or refinements relaxed, lowest energy first."""
 
 from __future__ import annotations
 
@@ -7,99 +7,97 @@ from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from aiida import orm
-from numpy.typing import NDArray
 
-from aiida_fuse2.calculations.conversions import history_rows, rank
-from aiida_fuse2.core.crystal.uniqueness import decode_fingerprint, match_reduced, reduce_structure
+from aiida_fuse2.core.crystal.uniqueness import match_reduced, reduce_structure
 from aiida_fuse2.core.errors import InputError
 from aiida_fuse2.core.search.runs import Key, merge_ranked
-from aiida_fuse2.core.settings import SearchSettings
 from aiida_fuse2.tiers import energy_identity
 
-from .chain import GenerationRecord, generation_records
-from .loading import search_settings
-from .structures import explored_structures
+from .loading import is_runs, single_searches
+from .refinements import is_refinement
+from .results import Results, read_results
 from .tiers import last_tier
 
 if TYPE_CHECKING:
     from pymatgen.core import Structure
 
 
-def ranked(search: orm.WorkChainNode) -> list[dict[str, Any]]:
-    """Return the unique explored structures of a search, lowest energy first.
+def ranked(node: orm.WorkChainNode) -> list[dict[str, Any]]:
+    """Return the unique structures of a search or a refinement, lowest energy first.
 
     Args:
-        search: running or ended search.
+        node: search or refinement, running or ended; a refinement has none before its end.
 
     Returns:
-        The rows of ``conversions.rank`` with the primary key (``pk``) and ``uuid`` of each structure.
+        The rows of ``conversions.rank`` with the primary key (``pk``) and ``uuid`` of each structure. Those of a
+        refinement also have ``search``, ``pk_before`` and ``uuid_before``: the search of the structure, and the
+        structure there, whose label is ``parent``.
+
+    Raises:
+        NoSearchError: if the search of a refinement is not in this profile.
     """
-    rows = rank(history_rows(record.columns for record in generation_records(search.pk)), search_settings(search).unit)
-    known = explored_structures(search.pk)
-    return [{**row, **known.get(row["label"], {"pk": None, "uuid": None})} for row in rows]
+    return read_results(node).ranked
 
 
-def combined(searches: Sequence[orm.WorkChainNode], n: int | None = None) -> list[dict[str, Any]]:
-    """Return the unique explored structures of several searches, lowest energy first.
+def combined(nodes: Sequence[orm.WorkChainNode], n: int | None = None) -> list[dict[str, Any]]:
+    """Return the unique structures of several searches and refinements, lowest energy first.
 
     Structures of two searches are equal if their energies lie within the energy window of the first search
     and its matcher finds them equal. Only structures that have to be compared are loaded.
 
     Args:
-        searches: running or ended searches for one composition and with one potential.
+        nodes: running or ended searches, or refinements, for one composition and with one potential.
         n: number of structures to return; all if None.
 
     Returns:
         The rows of ``ranked``; ``core.runs.merge_ranked`` adds values on the runs that found each structure. A run
-        is the index of a search in ``searches``.
+        is the index of a search in ``nodes``.
 
     Raises:
-        InputError: if the energies of the searches cannot be compared.
+        InputError: if their energies cannot be compared.
+        NoSearchError: if the search of a refinement is not in this profile.
     """
-    if not searches:
+    found = [read_results(node) for node in nodes]
+    if not found:
         return []
-    settings = _comparable_settings(searches)
-    records = [generation_records(search.pk) for search in searches]
-    known = [explored_structures(search.pk) for search in searches]
-    rows = merge_ranked(
-        [rank(history_rows(record.columns for record in chain), settings.unit) for chain in records],
-        _fingerprints(records),
-        _comparison(known, settings.uniqueness.stol),
-        window=settings.uniqueness.energy_window,
+    _check_comparable(found)
+    uniqueness = found[0].settings.uniqueness
+    return merge_ranked(
+        [results.ranked for results in found],
+        lambda key: found[key[0]].fingerprint(key[1]),
+        _comparison([results.known for results in found], uniqueness.stol),
+        window=uniqueness.energy_window,
         limit=n,
     )
-    return [{**row, **known[row["run"]].get(row["label"], {"pk": None, "uuid": None})} for row in rows]
 
 
-def _comparable_settings(searches: Sequence[orm.WorkChainNode]) -> SearchSettings:
-    """Return the settings of the first search, if its energies can be compared with those of the others."""
-    settings = search_settings(searches[0])
-    for search in searches[1:]:
-        formula = search_settings(search).unit.formula
-        if formula != settings.unit.formula:
-            raise InputError("composition", formula, f"search {searches[0].pk} is one for {settings.unit.formula}")
-        changed = energy_difference(searches[0].inputs, search.inputs)
+def best_of(node: orm.WorkChainNode, n: int) -> list[dict[str, Any]]:
+    """Return the ``n`` best unique structures of a search, of all runs of one, or of a refinement.
+
+    Args:
+        node: search, several runs of one, or refinement.
+        n: number of structures.
+    """
+    return combined(single_searches(node), n) if is_runs(node) else ranked(node)[:n]
+
+
+def _check_comparable(found: Sequence[Results]) -> None:
+    """Check that the energies of searches and refinements can be compared with those of the first."""
+    first = found[0]
+    name = "refinement" if is_refinement(first.node) else "search"
+    for other in found[1:]:
+        formula = other.settings.unit.formula
+        if formula != first.settings.unit.formula:
+            expected = f"{name} {first.node.pk} is one for {first.settings.unit.formula}"
+            raise InputError("composition", formula, expected)
+        changed = energy_difference(first.node.inputs, other.node.inputs)
         if changed is not None:
-            name, first, own = changed
-            expected = f"search {searches[0].pk} has {first!r}: energies cannot be compared"
-            raise InputError(f"tiers.{name}", own, expected)
-    return settings
+            key, value, own = changed
+            expected = f"{name} {first.node.pk} has {value!r}: energies cannot be compared"
+            raise InputError(f"tiers.{key}", own, expected)
 
 
-def _fingerprints(records: Sequence[Sequence[GenerationRecord]]) -> Callable[[Key], NDArray[Any]]:
-    """Return the function that reads the fingerprint of a structure from the records of its run."""
-    texts = [
-        dict(
-            pair
-            for record in chain
-            for pair in zip(record.columns["label"], record.columns["fingerprint"], strict=True)
-        )
-        for chain in records
-    ]
-    return lambda key: decode_fingerprint(texts[key[0]][key[1]])
-
-
-def _comparison(known: Sequence[dict[str, dict[str, Any]]], stol: float) -> Callable[[Key, Key], bool]:
+def _comparison(known: Sequence[Mapping[str, Mapping[str, Any]]], stol: float) -> Callable[[Key, Key], bool]:
     """Return the function that compares two structures of runs; each is loaded and reduced once."""
 
     @cache
@@ -118,8 +116,8 @@ def energy_difference(first: Mapping[str, Any], second: Mapping[str, Any]) -> tu
     """Return name and both values of the first input that makes energies of two searches incomparable, or None.
 
     Args:
-        first: inputs of a search.
-        second: inputs of another search.
+        first: inputs of a search or a refinement.
+        second: inputs of another one.
     """
     a, b = (energy_identity(*last_tier(inputs)) for inputs in (first, second))
     changed = next((name for name in {**a, **b} if a.get(name) != b.get(name)), None)

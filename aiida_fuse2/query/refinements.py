@@ -8,10 +8,10 @@ from typing import Any
 from aiida import orm
 from aiida.common.exceptions import AiidaException
 
-from aiida_fuse2 import query
-
 from .links import NEWEST_FIRST
+from .loading import TERMINATED
 from .nodes import load_node
+from .phases import tiers_phase
 from .status import ProcessProgress, process_values
 
 PROCESS_TYPE = "aiida.workflows:fuse2.refine"
@@ -43,7 +43,7 @@ def progress(refinement: int) -> RefinementProgress:
     edges = {"label": {"like": f"{STRUCTURES_LINK}%"}}
     n_structures = builder.append(orm.StructureData, with_outgoing="refinement", edge_filters=edges).count()
     process, _ = process_values(refinement)
-    phase = "" if process["process_state"] in query.TERMINATED else _phase(refinement)
+    phase = "" if process["process_state"] in TERMINATED else _phase(refinement)
     return RefinementProgress(**process, n_structures=n_structures, phase=phase)
 
 
@@ -52,12 +52,12 @@ def _phase(refinement: int) -> str:
     builder = orm.QueryBuilder().append(orm.WorkChainNode, filters={"id": refinement}, tag="refinement")
     builder.append(orm.WorkChainNode, with_incoming="refinement", project="id", tag="tiers")
     newest = builder.order_by({"tiers": NEWEST_FIRST}).first(flat=True)
-    return "starting" if newest is None else f"relaxing {query.tiers_phase([newest])}"
+    return "starting" if newest is None else f"relaxing {tiers_phase([newest])}"
 
 
 def under_way() -> list[int]:
     """Return the primary keys of the refinements that have not ended, newest first."""
-    filters = {"process_type": PROCESS_TYPE, "attributes.process_state": {"!in": sorted(query.TERMINATED)}}
+    filters = {"process_type": PROCESS_TYPE, "attributes.process_state": {"!in": sorted(TERMINATED)}}
     builder = orm.QueryBuilder().append(orm.WorkChainNode, filters=filters, project="id", tag="refinement")
     found: list[int] = builder.order_by({"refinement": NEWEST_FIRST}).all(flat=True)
     return found
@@ -69,7 +69,12 @@ def load_refinement(identifier: str) -> orm.WorkChainNode | None:
         node = load_node(identifier)
     except (AiidaException, ValueError):
         return None
-    return node if isinstance(node, orm.WorkChainNode) and node.process_type == PROCESS_TYPE else None
+    return node if isinstance(node, orm.WorkChainNode) and is_refinement(node) else None
+
+
+def is_refinement(node: orm.WorkChainNode) -> bool:
+    """Return whether a node is a refinement."""
+    return bool(node.process_type == PROCESS_TYPE)
 
 
 def refined(node: orm.WorkChainNode) -> list[dict[str, Any]]:

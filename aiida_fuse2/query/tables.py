@@ -7,64 +7,65 @@ from typing import TYPE_CHECKING
 
 from aiida import orm
 
-from aiida_fuse2.calculations.conversions import history_rows
 from aiida_fuse2.core.chemistry.composition import parse_composition
 from aiida_fuse2.core.errors import InputError
 from aiida_fuse2.core.relaxers.failures import CONVERGED
 from aiida_fuse2.core.settings import shares_text, stored_starts
 
-from .chain import generation_records
 from .links import EARLIEST_FIRST
-from .loading import PROCESS_TYPE, NoSearchError, load_search, with_callers
+from .loading import PROCESS_TYPE, NoSearchError, with_callers
 from .nodes import load_node
-from .structures import explored_structures
+from .refinements import PROCESS_TYPE as REFINE_PROCESS_TYPE
+from .results import load_single_results, read_results, search_of_structure
 
 if TYPE_CHECKING:
     from pandas import DataFrame
 
 
-def explored(search: orm.WorkChainNode | int | str) -> DataFrame:
-    """Return all explored structures of a search in the order they were tried, duplicates included.
+def explored(node: orm.WorkChainNode | int | str) -> DataFrame:
+    """Return all explored structures of a search, or all refined ones, in the order they were tried.
+
+    Duplicates are included.
 
     It follows links, so it is correct even if groups and extras were lost, and counts a step that ran twice once.
 
     Args:
-        search: running or ended search: node, primary key or UUID. If it continues from another, the rows have both.
+        node: search or refinement, running or ended: node, primary key or UUID. If a search continues from another,
+            the rows have both. A refinement has rows when it has ended.
 
     Returns:
         One row per structure: ``number``, ``label``, ``energy`` (eV/atom), ``n_atoms``, ``volume`` (Å³ of the cell),
         ``spacegroup`` and ``spacegroup_symbol`` at the tight and, with ``_loose``, the loose tolerance,
         ``protostructure`` (label at the loose tolerance), ``type`` (structure type, if the search had a library),
         ``generation``, ``walker``, ``move``, ``origin``, ``parent``, ``outcome``, ``duplicate_of``, ``cpu_seconds``,
-        ``pk``, ``uuid``, and all other columns of the records of the search.
+        ``pk``, ``uuid``, and all other columns of the records of the search. Refined structures also have
+        ``energy_before`` (of the potential of the search), ``rank_before``, ``search``, ``pk_before``, ``uuid_before``.
 
     Raises:
-        NoSearchError: if this is no search.
+        NoSearchError: if this is neither a search nor a refinement.
     """
     import pandas as pd
 
-    node = load_search(search) if not isinstance(search, orm.Node) else load_search(search.pk)
-    rows = history_rows(record.columns for record in generation_records(node.pk))
-    known = explored_structures(node.pk)
-    found = [row | known.get(row["label"], {}) for row in rows if row["status"] == CONVERGED]
+    results = read_results(load_single_results(node.pk if isinstance(node, orm.Node) else node))
+    found = [row | results.known.get(row["label"], {}) for row in results.rows if row["status"] == CONVERGED]
     return pd.DataFrame(found)
 
 
-def best(search: orm.WorkChainNode | int | str, n: int = 1, *, unique: bool = True) -> list[orm.StructureData]:
-    """Return the structures of lowest energy of a search, the lowest first.
+def best(node: orm.WorkChainNode | int | str, n: int = 1, *, unique: bool = True) -> list[orm.StructureData]:
+    """Return the structures of lowest energy of a search or a refinement, the lowest first.
 
     Args:
-        search: as for ``explored``.
+        node: as for ``explored``.
         n: number of structures; there may be fewer.
         unique: whether equal structures count once.
 
     Raises:
-        NoSearchError: if this is no search.
+        NoSearchError: if this is neither a search nor a refinement.
         InputError: if ``n`` is less than 1.
     """
     if n < 1:
         raise InputError("n", n, "a whole number from 1")
-    frame = explored(search)
+    frame = explored(node)
     if frame.empty or "pk" not in frame:
         return []
     frame = frame.dropna(subset="pk").sort_values(["energy", "label"])
@@ -81,16 +82,26 @@ def lineage(structure: orm.StructureData | int | str) -> DataFrame:
     """Return an explored structure and its ancestors, the first ancestor on top.
 
     Args:
-        structure: node, primary key or UUID.
+        structure: node, primary key or UUID. The ancestors of a refined structure are the structure of the search that
+            it was made from, and the ancestors of that one.
 
     Returns:
-        The rows of ``explored``.
+        The rows of ``explored``. The energy of a refined structure is of another potential than those above it.
 
     Raises:
-        NoSearchError: if the structure does not come from a search.
+        NoSearchError: if the structure comes from no search.
     """
+    import pandas as pd
+
     node = structure if isinstance(structure, orm.Node) else load_node(structure)
-    process = next((one for one in with_callers(node.creator) if one.process_type == PROCESS_TYPE), None)
+    refinement = next((one for one in with_callers(node.creator) if one.process_type == REFINE_PROCESS_TYPE), None)
+    if refinement is not None:
+        frame = explored(refinement)
+        own = frame[frame["uuid"] == node.uuid]
+        if own.empty:
+            raise NoSearchError(f"node {node.pk} is not one of the structures of refinement {refinement.pk}")
+        return pd.concat([lineage(own["uuid_before"].item()), own], ignore_index=True)
+    process = search_of_structure(node)
     if process is None:
         raise NoSearchError(f"node {node.pk} was not made by a search")
     frame = explored(process)

@@ -16,10 +16,10 @@ from aiida_fuse2.core.errors import ReasonedError
 from aiida_fuse2.core.relaxers.failures import CONVERGED
 from aiida_fuse2.core.search.state import FoundTarget
 from aiida_fuse2.core.search.targets import TARGET_PREFIX, TargetFinder
-from aiida_fuse2.core.search.trials import generation_of_label
 
 from .chain import GenerationRecord, generation_records
 from .links import NEWEST_FIRST, STRUCTURE_LINK, TARGETS_LINK
+from .results import Results, read_results
 from .structures import explored_structures, given_targets
 
 
@@ -84,7 +84,7 @@ class Target:
         found: label of the first explored structure that equals it, or None.
         found_pk: primary key of this structure.
         structure_number: number of structures tried until it was found.
-        generation: generation in which it was found.
+        generation: generation in which it was found; None in a refinement.
         rms: root-mean-square displacement of the atoms between the two, Å.
         found_energy: energy of the structure that was found, eV/atom.
         found_spacegroup: number at the loose tolerance.
@@ -129,11 +129,10 @@ def search_targets(search: orm.WorkChainNode) -> list[Target]:
     given = _given(search.pk, project=["id"])
     if not given:
         return []
-    records = generation_records(search.pk)
+    results = read_results(search)
     state = query.present_state(search.pk)
     found = {} if state is None else state.targets
-    rows, known = _rows_of_targets(search.pk), explored_structures(search.pk)
-    symprec = query.search_settings(search).symmetry.report_symprec[1]
+    rows, symprec = _rows_of_targets(search.pk), results.settings.symmetry.report_symprec[1]
     lowest = None if state is None or state.best is None else state.best.energy
     targets = []
     for name, (pk,) in given.items():
@@ -146,26 +145,24 @@ def search_targets(search: orm.WorkChainNode) -> list[Target]:
             energy=row["energy"] if is_relaxed else None,
             spacegroup=own["spacegroup_loose"],
             spacegroup_symbol=own["spacegroup_symbol_loose"] or "",
-            **({} if name not in found else _found_values(found[name], records, known, lowest)),
+            **({} if name not in found else _found_values(found[name], results, lowest)),
         )
         targets.append(with_difference(target))
     return targets
 
 
-def find_in_search(search: orm.WorkChainNode, name: str, atoms: Atoms) -> Target:
+def find_in_search(node: orm.WorkChainNode, name: str, atoms: Atoms) -> Target:
     """Return a target for a structure that need not be among the targets of the search.
 
-    The explored structures of the search are compared with it as given.
+    The explored structures of the search, or those of the refinement, are compared with it as given.
 
     Args:
-        search: running or ended search.
+        node: running or ended search or refinement.
         name: name of the structure, for people.
         atoms: the structure.
     """
-    settings = query.search_settings(search)
-    records = generation_records(search.pk)
-    known = explored_structures(search.pk)
-    explored = [s for s in explored_of_records(record.columns for record in records) if s.label in known]
+    results = read_results(node)
+    settings, known, explored = results.settings, results.known, results.explored
 
     def geometry(label: str) -> Atoms:
         return orm.load_node(known[label]["pk"]).get_ase()
@@ -178,7 +175,7 @@ def find_in_search(search: orm.WorkChainNode, name: str, atoms: Atoms) -> Target
         pk=None,
         spacegroup=own["spacegroup_loose"],
         spacegroup_symbol=own["spacegroup_symbol_loose"],
-        **({} if found is None else _found_values(found, records, known, lowest)),
+        **({} if found is None else _found_values(found, results, lowest)),
     )
 
 
@@ -214,26 +211,17 @@ def _first_equals(records: Sequence[GenerationRecord]) -> dict[str, str]:
     }
 
 
-def _found_values(
-    found: FoundTarget,
-    records: Sequence[GenerationRecord],
-    known: Mapping[str, Mapping[str, Any]],
-    lowest: float | None,
-) -> dict[str, Any]:
-    columns = next((r.columns for r in records if found.label in r.columns["label"]), None)
-    group, symbol = None, ""
-    if columns is not None:
-        place = columns["label"].index(found.label)
-        group, symbol = columns["spacegroup_loose"][place], columns["spacegroup_symbol_loose"][place] or ""
+def _found_values(found: FoundTarget, results: Results, lowest: float | None) -> dict[str, Any]:
+    row: Mapping[str, Any] = next((row for row in results.rows if row["label"] == found.label), {})
     return {
         "found": found.label,
-        "found_pk": known.get(found.label, {}).get("pk"),
+        "found_pk": results.known.get(found.label, {}).get("pk"),
         "structure_number": found.structure_number,
-        "generation": generation_of_label(found.label),
+        "generation": row.get("generation"),
         "rms": found.rms,
         "found_energy": found.energy,
-        "found_spacegroup": group,
-        "found_spacegroup_symbol": symbol,
+        "found_spacegroup": row.get("spacegroup_loose"),
+        "found_spacegroup_symbol": row.get("spacegroup_symbol_loose") or "",
         "delta_best": None if lowest is None else found.energy - lowest,
     }
 

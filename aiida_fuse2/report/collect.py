@@ -13,7 +13,6 @@ from aiida import orm
 from ase import Atoms
 
 from aiida_fuse2 import query
-from aiida_fuse2.calculations.conversions import history_rows, rank
 from aiida_fuse2.core.crystal.symmetry import SymmetryError, standard_cell
 from aiida_fuse2.core.crystal.uniqueness import displacement
 from aiida_fuse2.core.errors import printable
@@ -23,11 +22,13 @@ from aiida_fuse2.core.search.state import SearchState
 from aiida_fuse2.core.settings import CHGNET, SearchSettings
 from aiida_fuse2.export.structures import cif_text, file_name
 from aiida_fuse2.launch.targets import read_target
-from aiida_fuse2.query.chain import GenerationRecord, generation_records, segments
+from aiida_fuse2.query import refinements
+from aiida_fuse2.query.chain import GenerationRecord, segments
+from aiida_fuse2.query.refinements import RefinementProgress
+from aiida_fuse2.query.results import Results, kind_of, read_results, refined_searches
 from aiida_fuse2.query.software import software
-from aiida_fuse2.query.structures import explored_structures
 from aiida_fuse2.query.targets import find_in_search, search_targets, target_nodes
-from aiida_fuse2.query.tiers import UsedTier, tiers_of_search
+from aiida_fuse2.query.tiers import UsedTier, last_tier, tiers_of_search
 from aiida_fuse2.tiers import energy_identity
 
 from .comparison import SearchFigures, figures_of_rows
@@ -45,56 +46,67 @@ STATUS_LENGTH = 300
 
 
 def collect(
-    search: orm.WorkChainNode, *, number: int, xrd: Sequence[Path] = (), targets: Sequence[Path] = ()
+    node: orm.WorkChainNode, *, number: int, xrd: Sequence[Path] = (), targets: Sequence[Path] = ()
 ) -> ReportData:
-    """Return the data of a report on a search.
+    """Return the data of a report on a search or a refinement.
 
     Args:
-        search: running or ended search.
+        node: running or ended search or refinement.
         number: number of best structures that are drawn and can be downloaded as CIF.
         xrd: files of measured patterns.
         targets: files of known structures, in addition to the targets of the search.
 
     Raises:
         InputError: if a file is wrong.
+        NoSearchError: if the search of a refinement is not in this profile.
     """
-    settings = query.search_settings(search)
-    reached = query.progress(search.pk)
+    results = read_results(node)
+    settings, ranked, is_refinement = results.settings, results.ranked, query.is_refinement(node)
+    reached = refinements.progress(node.pk) if is_refinement else query.progress(node.pk)
     given = {printable(path.name): read_target(path, settings) for path in targets}
     measured = [read_pattern(path) for path in xrd]
-    records = generation_records(search.pk)
-    rows = history_rows(record.columns for record in records)
-    known = explored_structures(search.pk)
-    ranked = [row | known.get(row["label"], {"pk": None, "uuid": None}) for row in rank(rows, settings.unit)]
-    looked_for = {name: node.get_ase() for name, node in target_nodes(search.pk).items()} | given
-    structures = _structures(rows, ranked, known, settings, number=number, targets=looked_for)
+    own = {} if is_refinement else {name: target.get_ase() for name, target in target_nodes(node.pk).items()}
+    looked_for = own | given
+    structures = _structures(results, number=number, targets=looked_for)
     symprec = settings.symmetry.report_symprec[1]
     patterns = _patterns(ranked, structures, symprec)
     patterns += [simulate(atoms, f"target {name}", symprec=symprec) for name, atoms in looked_for.items()]
-    found = search_targets(search) + [find_in_search(search, name, atoms) for name, atoms in given.items()]
+    found = [] if is_refinement else search_targets(node)
+    found += [find_in_search(node, name, atoms) for name, atoms in given.items()]
     return ReportData(
         formula=settings.unit.formula,
-        pk=search.pk,
-        uuid=search.uuid,
-        status=_status(search, reached),
+        kind=kind_of(node),
+        pk=node.pk,
+        uuid=node.uuid,
+        status=_status(node, reached),
         has_failed=reached.has_failed,
-        created=search.ctime.isoformat(timespec="seconds"),
+        created=node.ctime.isoformat(timespec="seconds"),
         elapsed=reached.elapsed,
-        starts=settings.starts_text,
-        settings=search.inputs.settings.get_dict(),
-        tiers=[(name, settings) for name, settings, _ in tiers_of_search(search.inputs)],
-        software=software(search.pk),
-        rows=rows,
+        origin=_origin(results),
+        settings=node.inputs.settings.get_dict(),
+        tiers=[(name, settings) for name, settings, _ in tiers_of_search(node.inputs)],
+        software=software(node.pk),
+        rows=results.rows,
         ranked=ranked,
-        walkers=_walkers(records),
-        rejections=records[-1].state_values["rejections"] if records else {},
+        walkers=_walkers(results.records),
+        rejections=results.records[-1].state_values["rejections"] if results.records else {},
         structures=structures,
         patterns=[*patterns, *measured],
-        tier_figures=_tier_figures(search.inputs, records),
+        tier_figures=_tier_figures(node.inputs, results.records),
         targets=[asdict(target) for target in found],
-        relaxed_to=query.relaxed_to(search),
-        evidence=evidence_of_rows(rows, settings).text().splitlines(),
+        relaxed_to=query.relaxed_to(node),
+        evidence=[] if is_refinement else evidence_of_rows(results.rows, settings).text().splitlines(),
     )
+
+
+def _origin(results: Results) -> str:
+    """Return what a search or a refinement began with, as text."""
+    if not query.is_refinement(results.node):
+        settings = results.settings
+        return f"{settings.starts_text} starts, seed {settings.seed}, at most {settings.max_atoms} atoms"
+    searches = refined_searches(results.node)
+    named = ", ".join(str(search.pk) for search in searches)
+    return f"Structures of search {named}, which had energies of {potential_name(last_tier(searches[0].inputs))}"
 
 
 def _tier_figures(inputs: Mapping[str, Any], records: Sequence[GenerationRecord]) -> list[TierFigures]:
@@ -110,8 +122,8 @@ def _tier_figures(inputs: Mapping[str, Any], records: Sequence[GenerationRecord]
     return tier_figures(names, passed)
 
 
-def _status(search: orm.WorkChainNode, reached: query.Progress) -> str:
-    """Return the status of a search, and what it continues from, as text."""
+def _status(node: orm.WorkChainNode, reached: query.Progress | RefinementProgress) -> str:
+    """Return the status of a search or a refinement, and what a search continues from, as text."""
     if not reached.is_terminated:
         text = f"running, {reached.phase}"
     elif reached.exit_status in {0, None}:
@@ -120,7 +132,9 @@ def _status(search: orm.WorkChainNode, reached: query.Progress) -> str:
         text = f"{reached.process_state} with exit status {reached.exit_status}"
     if reached.is_terminated and reached.exit_message:
         text += f" ({printable(reached.exit_message.strip().splitlines()[-1], STATUS_LENGTH)})"
-    earlier = [str(segment.search) for segment in segments(search.pk)[:-1]]
+    if query.is_refinement(node):
+        return text
+    earlier = [str(segment.search) for segment in segments(node.pk)[:-1]]
     return text + (f", continues from search {', '.join(earlier)}" if earlier else "")
 
 
@@ -141,16 +155,9 @@ def _walkers(records: Sequence[GenerationRecord]) -> list[WalkerTrace]:
     return traces
 
 
-def _structures(
-    rows: Sequence[Mapping[str, Any]],
-    ranked: Sequence[Mapping[str, Any]],
-    known: Mapping[str, Mapping[str, Any]],
-    settings: SearchSettings,
-    *,
-    number: int,
-    targets: Mapping[str, Atoms],
-) -> dict[str, ShownStructure]:
+def _structures(results: Results, *, number: int, targets: Mapping[str, Atoms]) -> dict[str, ShownStructure]:
     """Return the structures that are drawn, by label; those missing in an archive are omitted."""
+    rows, ranked, known = results.rows, results.ranked, results.known
     labels = [label for label in labels_to_draw(rows, ranked, number) if label in known]
     if not labels:
         return {}
@@ -161,7 +168,7 @@ def _structures(
     by_label = {row["label"]: {**row, "rank": 0} for row in rows if row["label"] in set(labels)}
     by_label |= {row["label"]: dict(row) for row in ranked[:number]}
     return {
-        label: _shown(nodes[known[label]["pk"]].get_ase(), by_label[label], settings, targets=targets)
+        label: _shown(nodes[known[label]["pk"]].get_ase(), by_label[label], results.settings, targets=targets)
         for label in labels
     }
 
@@ -200,22 +207,30 @@ def _patterns(
     return [] if best is None else [simulate(best.atoms, "best structure", symprec=symprec)]
 
 
-def search_figures(search: orm.WorkChainNode) -> SearchFigures:
-    """Return the costs and results of a search, for a comparison.
+def search_figures(node: orm.WorkChainNode) -> SearchFigures:
+    """Return the costs and results of a search or a refinement, for a comparison.
 
     Args:
-        search: running or ended search.
+        node: running or ended search or refinement.
+
+    Raises:
+        NoSearchError: if the search of a refinement is not in this profile.
     """
-    settings = query.search_settings(search)
-    *before, last = tiers_of_search(search.inputs)
+    results = read_results(node)
+    settings = results.settings
+    *before, last = tiers_of_search(node.inputs)
+    starts, is_refinement = settings.starts_text, query.is_refinement(node)
+    if is_refinement:
+        starts += f", refined from {potential_name(last_tier(refined_searches(node)[0].inputs))}"
     return figures_of_rows(
-        history_rows(record.columns for record in generation_records(search.pk)),
-        pk=search.pk,
+        results.rows,
+        pk=node.pk,
+        kind=kind_of(node),
         formula=settings.unit.formula,
-        starts=settings.starts_text,
+        starts=starts,
         potential=potential_name(last),
         tiers_before=tuple(potential_name(tier) for tier in before),
-        seed=settings.seed,
+        seed=None if is_refinement else settings.seed,
     )
 
 

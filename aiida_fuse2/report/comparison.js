@@ -10,7 +10,7 @@ function writeTables() {
     })));
   put("searches", rowsTable(
     ["PK", "Composition", "Generator", "Potential", "Seed", "Structures", "CPU time", "Best start, eV/atom", "Lowest, eV/atom"],
-    DATA.searches.map(s => [s.pk, formula(s.formula), s.starts, s.potential, s.seed, number(s.tried), duration(s.cpu_seconds), maybe(s.start_energy, 4), maybe(s.energy, 4)])));
+    DATA.searches.map(s => [s.pk, formula(s.formula), s.starts, s.potential, s.seed ?? "–", number(s.tried), duration(s.cpu_seconds), maybe(s.start_energy, 4), maybe(s.energy, 4)])));
   put("made", `Made by aiida-fuse2 ${DATA.version}.`);
 }
 writeTables();

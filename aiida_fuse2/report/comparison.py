@@ -15,30 +15,33 @@ class SearchFigures:
     """The costs and results of one search.
 
     Attributes:
-        pk: primary key of the search.
+        pk: primary key of the search or the refinement.
         formula: formula of the composition, reduced.
         starts: generators of its starting structures with their shares, for people.
         potential: potential that gave the energies; energies of different potentials are not compared.
-        seed: seed of the search.
+        seed: seed of the search; None for a refinement.
         tiers_before: potentials of the earlier tiers, in their order.
         tried: number of structures, with failed ones.
         cpu_seconds: CPU time of all relaxations, s.
         start_energy: lowest of the initial population, eV/atom, or None.
         energy: lowest of the search, eV/atom, or None.
-        steps: structure number and energy (eV/atom) of each new lowest one.
+        steps: structure number and energy (eV/atom) of each new lowest one; a refinement has the order of the
+            structures before it.
+        kind: ``search`` or ``refinement``.
     """
 
     pk: int
     formula: str
     starts: str
     potential: str
-    seed: int
+    seed: int | None
     tried: int
     cpu_seconds: float
     start_energy: float | None
     energy: float | None
     steps: tuple[tuple[int, float], ...]
     tiers_before: tuple[str, ...] = ()
+    kind: str = "search"
 
     @property
     def experiment(self) -> str:
@@ -83,7 +86,7 @@ def figures_of_rows(rows: Sequence[Mapping[str, Any]], **identity: Any) -> Searc
 
     Args:
         rows: rows of ``conversions.history_rows``.
-        identity: ``pk``, ``formula``, ``starts``, ``potential``, ``seed`` and, if there are some,
+        identity: ``pk``, ``formula``, ``starts``, ``potential``, ``seed``, ``kind`` and, if there are some,
             ``tiers_before``.
     """
     steps: list[tuple[int, float]] = []

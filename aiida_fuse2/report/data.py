@@ -14,6 +14,7 @@ from ase import Atoms
 from aiida_fuse2.core.moves import find_move, ordered
 from aiida_fuse2.core.relaxers.failures import CONVERGED, KNOWN
 from aiida_fuse2.core.search.acceptance import ACCEPTED
+from aiida_fuse2.core.search.refining import REFINED
 from aiida_fuse2.core.search.trials import RATTLE
 
 from .patterns import Pattern
@@ -90,14 +91,15 @@ class ReportData:
 
     Attributes:
         formula: formula of the composition, reduced.
-        pk: primary key of the search.
-        uuid: UUID of the search.
-        status: status of the search, for people.
+        kind: ``search`` or ``refinement``.
+        pk: primary key of the search or the refinement.
+        uuid: its UUID.
+        status: its status, for people.
         has_failed: whether it ended without a usable result.
         created: time of its submission, ISO 8601.
         elapsed: wall time, s.
-        starts: generators of its starting structures with their shares, for people.
-        settings: settings of the search.
+        origin: what it began with, for people: starts, seed and largest cell of a search, searches of a refinement.
+        settings: its settings.
         tiers: name and settings of each tier of relaxation, in their order.
         software: versions of packages by name.
         rows: rows of ``conversions.history_rows``, one per trial.
@@ -113,13 +115,14 @@ class ReportData:
     """
 
     formula: str
+    kind: str
     pk: int
     uuid: str
     status: str
     has_failed: bool
     created: str
     elapsed: float
-    starts: str
+    origin: str
     settings: Mapping[str, Any]
     tiers: Sequence[tuple[str, Mapping[str, Any]]]
     software: Mapping[str, str]
@@ -156,7 +159,9 @@ class ReportData:
 
 
 def move_name(row: Mapping[str, Any]) -> str:
-    """Return the origin of a trial: its move, or the source of a new structure without one."""
+    """Return the origin of a trial: its move, the source of a new structure without one, or what was refined."""
+    if row["origin"] == REFINED:
+        return f"refined from {row['parent']}"
     if row["origin"] == RATTLE:
         return RATTLED
     if not row["move"]:
@@ -262,7 +267,7 @@ def move_counts(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
         is_best = is_explored(row) and bool(lowest is None or row["energy"] < lowest)
         if is_best:
             lowest = row["energy"]
-        if row["generation"] == 0:
+        if not row["generation"]:  # of the initial population, or refined
             continue
         counts = found.setdefault(row["move"] or move_name(row), Counter())
         counts.update(trials=1, accepted=row["outcome"] in ACCEPTED, best=is_best)

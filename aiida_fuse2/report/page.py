@@ -36,7 +36,7 @@ def render(data: ReportData, plots: Sequence[Plot] = PLOTS) -> str:
     """
     return whole_page(
         "report.html",
-        title=f"{data.formula}: search {data.pk}",
+        title=f"{data.formula}: {data.kind} {data.pk}",
         scripts=SCRIPTS,
         data=payload(data),
         plots=plots,
@@ -54,7 +54,7 @@ def payload(data: ReportData) -> dict[str, Any]:
     return {
         "formula": data.formula,
         "summary": _summary(data),
-        "settings": [["Search", _flat(data.settings)], *_tiers(data.tiers)],
+        "settings": [[data.kind.capitalize(), _flat(data.settings)], *_tiers(data.tiers)],
         "software": sorted(data.software.items()),
         "path": _path(data),
         "moves": move_counts(data.rows),
@@ -88,9 +88,8 @@ def _summary(data: ReportData) -> dict[str, Any]:
         "failed": data.has_failed,
         "created": data.created,
         "elapsed": data.elapsed,
-        "starts": data.starts,
-        "seed": data.settings.get("seed"),
-        "maxAtoms": data.settings.get("max_atoms"),
+        "kind": data.kind,
+        "origin": data.origin,
         "tried": len(rows),
         "explored": sum(is_explored(row) for row in rows),
         "unique": len(data.ranked),

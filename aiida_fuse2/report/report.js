@@ -146,7 +146,7 @@ function step(by) {
 function writeHero() {
   const s = DATA.summary, b = s.best;
   put("title", formula(DATA.formula));
-  put("status", `Search ${s.pk}: ${s.status}. ${s.starts} starts, seed ${s.seed}, at most ${s.maxAtoms} atoms.`);
+  put("status", `${s.kind === "search" ? "Search" : "Refinement"} ${s.pk}: ${s.status}. ${s.origin}.`);
   put("relaxed-to", DATA.relaxedTo ? `All were ${DATA.relaxedTo}.` : "");
   byId("status").classList.toggle("failed", s.failed);
   const facts = [
@@ -157,7 +157,7 @@ function writeHero() {
   put("facts", factsList(facts));
   const [found, meaning] = DATA.evidence;
   put("evidence", found ? html`<b>${found}</b> ${meaning}` : "");
-  put("made", `Made by aiida-fuse2 ${DATA.version} from search ${s.uuid}.`);
+  put("made", `Made by aiida-fuse2 ${DATA.version} from ${s.kind} ${s.uuid}.`);
 }
 function writeTargets() {
   const place = (symbol, n) => n === null ? "?" : html`${group(symbol)} (${n})`;

@@ -10,6 +10,7 @@ from aiida.engine import ExitCode, ProcessBuilder, ToContext, WorkChain, while_
 from aiida.engine.processes.workchains.workchain import WorkChainSpec
 
 from aiida_fuse2.calculations.base import validator
+from aiida_fuse2.calculations.generate import check_library
 from aiida_fuse2.calculations.refine_functions import (
     RELAXED_PREFIX,
     RESULTS_PREFIX,
@@ -17,15 +18,16 @@ from aiida_fuse2.calculations.refine_functions import (
     trials_of_structures,
 )
 from aiida_fuse2.core.errors import InputError
+from aiida_fuse2.core.prototypes.library import anonymous_counts
 from aiida_fuse2.core.relaxers.failures import CONVERGED
-from aiida_fuse2.core.search.refining import RefineSettings, refined_label
+from aiida_fuse2.core.search.refining import RefineSettings, refined_label, tried_rows
 from aiida_fuse2.core.settings import parse_settings
 from aiida_fuse2.environment.software import engine_software
 from aiida_fuse2.protocols import protocol_inputs
 from aiida_fuse2.query.orphans import seal_orphans
 from aiida_fuse2.tiers import TierChoice, build_tiers, check_tiers, read_tiers
 
-from .job_outputs import results_of
+from .job_outputs import complete_extras, results_of
 from .relax import INPUT_REFUSED, TIERS_HELP, RelaxTiersWorkChain, validate_tiers
 
 
@@ -45,6 +47,8 @@ def _validate_inputs(inputs: Mapping[str, Any]) -> str | None:
         return "selection and structures must have the same labels, at least one"
     elements = {symbol for node in structures.values() for symbol in node.get_symbols_set()}
     check_tiers(read_tiers(inputs["tiers"]), elements)
+    if "prototypes" in inputs:
+        check_library(inputs["prototypes"], anonymous_counts(next(iter(structures.values())).get_ase()))
     return None
 
 
@@ -73,13 +77,19 @@ class Fuse2RefineWorkChain(WorkChain):
         spec.input_namespace(
             "structures", dynamic=True, valid_type=orm.StructureData, help="Explored structures by the same labels."
         )
+        spec.input(
+            "prototypes",
+            valid_type=orm.SinglefileData,
+            required=False,
+            help="Library of prototypes, as extended XYZ: names of the refined structures.",
+        )
         spec.input_namespace("tiers", dynamic=True, valid_type=orm.Data, validator=validate_tiers, help=TIERS_HELP)
         spec.inputs.validator = _validate_inputs
         spec.outline(cls.setup, while_(cls.should_relax)(cls.relax_structures, cls.inspect_relaxation), cls.finalise)
         spec.output(
             "ranked",
             valid_type=orm.Dict,
-            help="Structures by their energy after the tiers, with rank and energy before and after; failed ones last.",
+            help="Structures by their energy after the tiers, with names, rank and energy before; failed ones last.",
         )
         spec.output("structure", valid_type=orm.StructureData, required=False, help="The structure of lowest energy.")
         spec.output_namespace(
@@ -96,6 +106,8 @@ class Fuse2RefineWorkChain(WorkChain):
         code: orm.AbstractCode,
         protocol: str | None = None,
         overrides: Mapping[str, Any] | None = None,
+        *,
+        prototypes: orm.SinglefileData | None = None,
     ) -> ProcessBuilder:
         """Return a builder for structures of a ranking.
 
@@ -105,6 +117,7 @@ class Fuse2RefineWorkChain(WorkChain):
             code: code of the worker.
             protocol: protocol of searches; its relaxation gives the defaults of tiers of the worker.
             overrides: nested inputs that win: ``settings``, ``relax`` (defaults of these tiers) and ``tiers``.
+            prototypes: library of structure types by which refined structures are named; without it they have no types.
 
         Raises:
             InputError: for the first wrong input.
@@ -122,6 +135,8 @@ class Fuse2RefineWorkChain(WorkChain):
         builder.settings = orm.Dict(inputs["settings"])
         builder.selection = orm.Dict({label: {**row} for label, row in chosen.items()})
         builder.structures = structures
+        if prototypes is not None:
+            builder.prototypes = prototypes
         builder.tiers = build_tiers(
             tiers,
             worker=code,
@@ -184,7 +199,9 @@ class Fuse2RefineWorkChain(WorkChain):
         ranked = compare_refined(
             settings=self.inputs.settings,
             selection=self.inputs.selection,
+            tier=self.inputs.tiers[max(self.inputs.tiers)]["settings"],
             software=orm.Dict(engine_software()),
+            **({"prototypes": self.inputs.prototypes} if "prototypes" in self.inputs else {}),
             **{f"{RESULTS_PREFIX}{i:02d}": node.outputs.results for i, node in enumerate(processes)},
             **{f"{RELAXED_PREFIX}{i:02d}": node.outputs.relaxed for i, node in enumerate(processes)},
         )
@@ -197,6 +214,7 @@ class Fuse2RefineWorkChain(WorkChain):
         }
         for label, node in structures.items():
             self.out(f"structures.{label}", node)
+        complete_extras(tried_rows(ranked["structures"]), structures)
         best = ranked["structures"][0]
         if best["status"] != CONVERGED:
             return self.exit_codes.ERROR_NO_STRUCTURE

@@ -11,6 +11,7 @@ from aiida import orm
 from aiida.engine import run_get_node
 from aiida.tools.archive import import_archive
 
+from aiida_fuse2 import query
 from aiida_fuse2.core.search.trials import NO_MOVES
 from aiida_fuse2.core.settings.migration import migrated
 from aiida_fuse2.launch.continuation import prepare_continuation
@@ -123,6 +124,24 @@ def test_commands_know_an_earlier_search(imported, tmp_path):
     exported = orm.load_group(f"fuse2/{node.uuid}/best")
     assert {one.uuid for one in exported.nodes} == {row["uuid"] for row in values["combined"]}
     assert (tmp_path / "again.aiida").is_file()
+
+
+@all_of([path for path in ARCHIVES if path.stem == "refined"])
+def test_commands_know_an_earlier_refinement(imported, tmp_path):
+    values, node = imported
+    best = values["show"]["structures"][0]
+    call("structures", node.uuid, "-n", 2, "-o", tmp_path / "found", "--format", "extxyz")
+    assert f"{best['energy']:.4f}" in min(path.name for path in (tmp_path / "found").iterdir())
+    call("report", node.uuid, "-o", tmp_path / "page.html")
+    assert best["label_before"] in (tmp_path / "page.html").read_text()
+    (row,) = json.loads(call("hull", node.uuid, "--end", "Cu3Au", "--json"))
+    assert row["energy"] == best["energy"]
+    (row,) = json.loads(call("compare", node.uuid, "--json"))["searches"]
+    assert (row["kind"], row["energy"]) == ("refinement", best["energy"])
+    assert len(query.lineage(query.best(node)[0])) > 1
+    call("export", node.uuid, "-o", tmp_path / "again.aiida")
+    exported = orm.load_group(f"fuse2/{node.uuid}/best")
+    assert {one.uuid for one in exported.nodes} == {row["uuid"] for row in query.ranked(node)}
 
 
 @all_of(SEARCHES)

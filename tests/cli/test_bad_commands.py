@@ -111,10 +111,9 @@ def found(monkeypatch, aiida_profile, perovskite):
         "spacegroup_symbol": "Pm-3m",
         "spacegroup_symbol_loose": "Pm-3m",
     }
-    monkeypatch.setattr(query, "load_search_or_runs", lambda _: node)
-    monkeypatch.setattr(query, "is_runs", lambda _: False)
-    monkeypatch.setattr(query, "ranked", lambda _: [row])
-    monkeypatch.setattr(query, "search_settings", lambda _: Settings())
+    monkeypatch.setattr(query, "load_results", lambda _: node)
+    monkeypatch.setattr("aiida_fuse2.query.ranking.best_of", lambda *_: [row])
+    monkeypatch.setattr("aiida_fuse2.query.results.settings_of", lambda _: Settings())
     return "SrTiO3_01_Pm-3m_-8.4000.cif"
 
 

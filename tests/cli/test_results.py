@@ -112,7 +112,8 @@ def test_progress_tells_of_targets(search, search_settings):
 @pytest.mark.parametrize("command", ["show", "structures", "watch", "stop"])
 def test_what_is_not_a_search(call, search, command):
     result = call(command, search.inputs.settings.pk, code=1)
-    assert "is not a search but a Dict" in result.stderr
+    expected = "a search or a refinement" if command == "structures" else "a search"
+    assert f"is not {expected} but a Dict" in result.stderr
     assert "there is no node" in call(command, 10**9, code=1).stderr
     assert "there is no node" in call(command, "nonsense", code=1).stderr
 

@@ -221,7 +221,8 @@ def test_the_composition_is_shown_as_it_was_understood_before_it_is_submitted(
 
     monkeypatch.setattr("aiida.engine.submit", submit)
     options, understood = (*EMT_OPTIONS, "--starts", "fgen"), "Composition: Cu3 Au1, formula unit of 4 atoms\n"
-    assert call("run", "Cu3Au", *options, code=2).stdout == understood
+    printed = call("run", "Cu3Au", *options, code=2).stdout
+    assert printed == f"{understood}Cost: at most 60 structures, the cost of ase is not estimated\n"
     assert understood in call("run", "Cu6Au2", *options, "--runs", 2, code=2).stdout
     assert call("generate", "Cu3Au", *options, code=2).stdout == understood
     learn = ("potential", "learn", "Cu3Au", "--set", "relax.calculator=ase.calculators.emt.EMT")

@@ -88,13 +88,14 @@ def report_data(count: int, *, drawn: int = 20, **changes) -> ReportData:
     best = structures[ranked[0]["label"]] if ranked else None
     values = {
         "formula": "SrTiO3",
+        "kind": "search",
         "pk": 1234,
         "uuid": "0f3c",
         "status": "finished",
         "has_failed": False,
         "created": "2025-01-01T00:00:00",
         "elapsed": 3000.0,
-        "starts": "symmetric",
+        "origin": "symmetric starts, seed 7, at most 20 atoms",
         "settings": {"starts": {"symmetric": 1.0}, "seed": 7, "max_atoms": 20, "moves": {"weights": [1] * 14}},
         "tiers": [("chgnet", {"fmax": 0.05})],
         "software": {"ase": "3.26"},

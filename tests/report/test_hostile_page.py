@@ -50,7 +50,7 @@ def hostile_report():
         formula=EVIL,
         uuid=EVIL,
         status=EVIL,
-        starts=EVIL,
+        origin=EVIL,
         settings={EVIL: {EVIL: EVIL}, "seed": EVIL, "max_atoms": EVIL},
         tiers=[(EVIL, {EVIL: EVIL}), (EVIL, {})],
         software={EVIL: EVIL},

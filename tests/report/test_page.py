@@ -268,7 +268,7 @@ def test_library_of_crystals_has_its_licence_and_light_from_all_sides():
 
 def test_what_users_write_cannot_break_the_page():
     evil = "</script><script>alert(1)</script>\u2028"
-    html = render(report_data(30, status=evil, starts=evil, settings={"a": evil}, targets=[{**TARGET, "name": evil}]))
+    html = render(report_data(30, status=evil, origin=evil, settings={"a": evil}, targets=[{**TARGET, "name": evil}]))
     assert "<script>alert" not in html
     assert len(re.findall(r"<script\b", html)) == len(re.findall(r"</script>", html))
     assert (

@@ -23,7 +23,9 @@ if TYPE_CHECKING:
 @cmd_root.command("compare")
 @opts.SEARCHES
 @click.option(
-    "--baseline", metavar="PK", help="Search with the experiment that speeds are compared with; the first if omitted."
+    "--baseline",
+    metavar="PK",
+    help="Search or refinement with the experiment that speeds are compared with; the first if omitted.",
 )
 @opts.HTML_PAGE
 @opts.OVERWRITE_PAGE
@@ -34,12 +36,13 @@ def cmd_compare(
 ) -> None:
     """Compare searches by speed and lowest energy, as tables 1 to 6 of the paper do.
 
-    Of several runs of a search (`run --runs`), PK stands for all. Searches with the same starts and the same
-    potentials in all tiers are one experiment. Energies are compared between searches with the same potential in the
-    last tier only; times are CPU times of relaxations.
+    PK can be a refinement; of several runs of a search (`run --runs`), it stands for all. Searches with the same starts
+    and the same potentials in all tiers are one experiment, and so are their refinements with the same tiers. Energies
+    are compared between those with the same potential in the last tier only; times are CPU times of relaxations.
     """
     from aiida_fuse2 import query
     from aiida_fuse2.cli.views.tables import make_console
+    from aiida_fuse2.query.results import load_single_results, settings_of
     from aiida_fuse2.report.collect import search_figures
     from aiida_fuse2.report.comparison import compare, values
     from aiida_fuse2.report.comparison_page import render_comparison
@@ -48,13 +51,13 @@ def cmd_compare(
         check_output(output, force=force)
     nodes: dict[int, orm.WorkChainNode] = {}
     for name in searches:
-        node = query.load_search_or_runs(name)
+        node = query.load_results(name)
         nodes |= {search.pk: search for search in query.single_searches(node)}
     figures = [search_figures(node) for node in nodes.values()]
     if not figures:
         raise CommandError("no search has begun yet")
-    first = _baseline(figures, query.load_search(baseline).pk if baseline else figures[0].pk)
-    tolerance = query.search_settings(next(iter(nodes.values()))).acceptance.energy_tolerance
+    first = _baseline(figures, load_single_results(baseline).pk if baseline else figures[0].pk)
+    tolerance = settings_of(next(iter(nodes.values()))).acceptance.energy_tolerance
     table = compare(figures, baseline=first, tolerance=tolerance)
     if output is not None:
         write_page(output, render_comparison(figures, table, baseline=first, tolerance=tolerance))

@@ -40,9 +40,9 @@ def cmd_hull(
 ) -> None:
     """Show which compositions of a phase field are stable, by the lowest energies of their searches.
 
-    Of several runs of a search, PK stands for all. All searches must have used the same potential at the same
-    pressure. A composition that is not on the hull is shown with the mixture that is lower. Searches that have found
-    nothing, or only a higher energy than another one, are omitted and named.
+    PK can be a refinement; of several runs of a search, it stands for all. All must have used the same potential at the
+    same pressure. A composition that is not on the hull is shown with the mixture that is lower. Searches that have
+    found nothing, or only a higher energy than another one, are omitted and named.
     """
     from aiida_fuse2 import query
     from aiida_fuse2.cli.views.tables import make_console
@@ -54,7 +54,7 @@ def cmd_hull(
 
     if output is not None:
         check_output(output, force=force)
-    nodes = [node for name in searches for node in query.single_searches(query.load_search_or_runs(name))]
+    nodes = [node for name in searches for node in query.single_searches(query.load_results(name))]
     found = [search_figures(node) for node in {node.pk: node for node in nodes}.values()]
     potential = _only_potential(found)
     phases = [
@@ -101,10 +101,14 @@ def _notes(found: Sequence[SearchFigures], kept: Collection[int]) -> list[str]:
         kept: primary keys of those that gave an energy.
     """
     from aiida_fuse2 import query
+    from aiida_fuse2.query import refinements
+    from aiida_fuse2.query.results import REFINEMENT
 
     notes = []
     for figures in found:
-        name, reached = f"search {figures.pk} ({figures.formula})", query.progress(figures.pk)
+        name = f"{figures.kind} {figures.pk} ({figures.formula})"
+        is_refinement = figures.kind == REFINEMENT
+        reached = refinements.progress(figures.pk) if is_refinement else query.progress(figures.pk)
         state = "has failed" if reached.has_failed else "" if reached.is_terminated else "has not ended"
         if figures.energy is None:
             notes.append(f"Left out: {name}, no structure found" + (f"; it {state}" if state else ""))

@@ -156,12 +156,15 @@ def refined_table(rows: Sequence[Mapping[str, Any]]) -> Table:
     """Return the table of a refinement, each structure before and after."""
     from rich.table import Table
 
-    from aiida_fuse2.cli.views.tables import spacegroup_text
+    from aiida_fuse2.cli.views.tables import TYPE_COLUMN, spacegroup_text, type_text
 
     table = Table(box=None, pad_edge=False, header_style="bold")
     for title in ("", "before", "E\neV/atom", "E before\neV/atom", "ΔE\nmeV/atom", "space group", "before", "", "PK"):
         is_text = title == "space group" or (title in {"before", ""} and len(table.columns) > 2)
         table.add_column(title, justify="left" if is_text else "right", no_wrap=not is_text)
+    has_types = any(row.get("type") for row in rows)
+    if has_types:
+        table.add_column(TYPE_COLUMN)
     for row in rows:
         is_there = row["energy"] is not None and row["delta"] is not None
         note = f"as {row['duplicate_of']}" if row["duplicate_of"] else "" if is_there else _failure(row)
@@ -176,7 +179,7 @@ def refined_table(rows: Sequence[Mapping[str, Any]]) -> Table:
             note,
             "" if row["pk"] is None else str(row["pk"]),
         )
-        table.add_row(*cells)
+        table.add_row(*cells, *([type_text(row.get("type") or "", short=True)] if has_types else []))
     return table
 
 

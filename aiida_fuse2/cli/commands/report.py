@@ -53,13 +53,13 @@ def cmd_report(
 ) -> None:
     """Write the search PK (the newest one if omitted) as one HTML page with plots, tables and crystals.
 
-    The page opens from disk and needs no network. It can be made while the search runs.
+    PK can be a refinement. The page opens from disk and needs no network. It can be made while the search runs.
     """
-    from aiida_fuse2 import query
+    from aiida_fuse2.query.results import load_single_results
     from aiida_fuse2.report.collect import collect
     from aiida_fuse2.report.page import render
 
-    node = query.load_search(search)
+    node = load_single_results(search)
     check_output(output, force=force)
     write_page(output, render(collect(node, number=number, xrd=xrd, targets=targets)))
     echo(click.format_filename(output))

@@ -144,6 +144,7 @@ def cmd_run(
     from aiida_fuse2 import protocols
     from aiida_fuse2.environment.codes import load_code
     from aiida_fuse2.environment.daemon import require_daemon
+    from aiida_fuse2.launch.cost import estimate
     from aiida_fuse2.launch.overrides import merge_all, parse_assignment, parse_known, read_overrides
     from aiida_fuse2.launch.runs import prepare_runs
     from aiida_fuse2.launch.search import prepare_search
@@ -183,7 +184,7 @@ def cmd_run(
     _report(prepared)
     if runs is not None:
         prepared = prepare_runs(prepared, runs=runs, concurrent=concurrent)
-    print_or_submit(prepared, dry_run=dry_run, wait=wait, as_json=as_json)
+    print_or_submit(prepared, cost=estimate(prepared).text, dry_run=dry_run, wait=wait, as_json=as_json)
 
 
 def changes_of_options(options: dict[str, Any]) -> dict[str, Any]:
@@ -229,13 +230,23 @@ def list_skipped(skipped: Sequence[tuple[str, str]]) -> None:
         echo(f"  and {len(skipped) - MAX_SKIPPED_SHOWN} more", err=True)
 
 
-def print_or_submit(prepared: Prepared, *, dry_run: bool, wait: bool, as_json: bool) -> None:
-    """Submit a search, or several runs of one, and show progress if wanted; in a dry run only print the inputs."""
+def print_or_submit(prepared: Prepared, *, cost: str | None = None, dry_run: bool, wait: bool, as_json: bool) -> None:
+    """Submit a search, or several runs of one, and show progress if wanted; in a dry run only print the inputs.
+
+    Args:
+        prepared: search, ready to be submitted.
+        cost: what it is likely to cost, as text.
+        dry_run: whether nothing is submitted.
+        wait: whether to show progress.
+        as_json: whether to print JSON.
+    """
     from aiida_fuse2.core.search.watching import stop_text
 
     from .watch import watch_node
 
     say_composition(prepared.settings.unit, to_stderr=dry_run or as_json)
+    if cost is not None:
+        echo(cost, err=dry_run or as_json)
     if prepared.settings.stop_chance is not None:
         echo(stop_text(prepared.settings), err=dry_run or as_json)
     if dry_run:

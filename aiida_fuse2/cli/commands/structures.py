@@ -54,22 +54,23 @@ def cmd_structures(
     force: bool,
     as_json: bool,
 ) -> None:
-    """Write the best structures of the search PK, or of all its runs, to files.
+    """Write the best structures of the search or refinement PK, or of all runs of a search, to files.
 
-    The newest search is taken if PK is omitted.
+    The newest search is taken if PK is omitted. Structures and energies of a refinement are those of its last tier.
 
     Their names have composition, rank, space group and energy (eV/atom), as in
     SrTiO3_01_Pm-3m_-8.4236.cif. The space group is the one found at --symprec, or at the loose tolerance of
     the search (0.1 Å unless set).
     """
     from aiida_fuse2 import query
+    from aiida_fuse2.query.ranking import best_of
+    from aiida_fuse2.query.results import kind_of, settings_of
 
-    node = query.load_search_or_runs(search)
-    is_runs = query.is_runs(node)
-    rows = query.combined(query.run_searches(node), number) if is_runs else query.ranked(node)[:number]
+    node = query.load_results(search)
+    rows = best_of(node, number)
     if not rows:
-        raise CommandError(f"the search {node.pk} has no structure yet")
-    formula = (query.runs_settings(node) if is_runs else query.search_settings(node)).unit.formula
+        raise CommandError(f"the {kind_of(node)} {node.pk} has no structure yet")
+    formula = settings_of(node).unit.formula
     written = [(*_content(formula, row, file_format, symprec), row) for row in rows]
     paths = {output / name: row for name, _, row in written}
     texts = {output / name: text for name, text, _ in written}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from ase import Atoms
@@ -22,6 +22,9 @@ REFINED = "refined"
 
 BEFORE = ("energy", "rank", "spacegroup_loose", "spacegroup_symbol_loose")
 """Values of a row about its structure before, with ``_before`` after the name."""
+
+NAMES = ("protostructure", "type")
+"""Names of a refined structure."""
 
 AFTER = (*DESCRIBED, "tier", "cpu_seconds")
 """Values of a row about its refined structure."""
@@ -56,6 +59,8 @@ def rank_refined(
     results: Mapping[str, Mapping[str, Any]],
     same: Callable[[str, str], bool],
     settings: RefineSettings,
+    *,
+    name: Callable[[str], Mapping[str, str]],
 ) -> list[dict[str, Any]]:
     """Return refined structures, lowest energy first, then the failed ones in the earlier order.
 
@@ -65,10 +70,11 @@ def rank_refined(
         results: row of each structure after the tiers, by label.
         same: returns whether two refined structures, given by labels, are one crystal.
         settings: settings of the comparison.
+        name: returns names of a refined structure by its label: ``protostructure``, and ``type`` if there is a library.
 
     Returns:
         A row for each: ``rank`` (None if it failed, or has become a structure of lower energy, whose label is
-        then ``duplicate_of``), ``delta`` (eV/atom above the lowest), status, and values before and after.
+        then ``duplicate_of``), ``delta`` (eV/atom above the lowest), status, names, and values before and after.
     """
     converged = sorted(
         (label for label in before if results.get(label, {}).get("status") == CONVERGED),
@@ -82,7 +88,7 @@ def rank_refined(
         equal = next((other for other in near if same(other, label)), None)
         if equal is None:
             unique.append(label)
-        row = _row(label, before[label], results[label])
+        row = _row(label, before[label], results[label]) | dict(name(label))
         row |= {"delta": energy - results[converged[0]]["energy"], "duplicate_of": equal}
         rows.append({"rank": len(unique) if equal is None else None, **row})
     failed = [label for label in before if label not in set(converged)]
@@ -91,6 +97,27 @@ def rank_refined(
         {"rank": None, **_row(label, before[label], results.get(label, lost)), "delta": None, "duplicate_of": None}
         for label in failed
     ]
+
+
+def tried_rows(ranked: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Return the rows of ``rank_refined`` in the form of the history of a search, in the earlier order.
+
+    A refined structure belongs to no generation, walker or move. Its ``parent`` is the label that it has in its search.
+
+    Args:
+        ranked: rows of ``rank_refined``; those of earlier versions have no names.
+    """
+    rows: list[dict[str, Any]] = []
+    best: float | None = None
+    for number, row in enumerate(sorted(ranked, key=lambda row: str(row["label"])), start=1):
+        if row["status"] == CONVERGED:
+            best = row["energy"] if best is None else min(best, row["energy"])
+        origin = {"generation": None, "walker": None, "move": "", "origin": REFINED, "parent": row["label_before"]}
+        result = {key: row[key] for key in (*AFTER, *NAMES, "status", "duplicate_of") if key in row}
+        before = {f"{key}_before": row[f"{key}_before"] for key in BEFORE}
+        rows.append({"number": number, "label": row["label"], **origin, **result, **before, "outcome": ""})
+        rows[-1]["best_energy"] = best
+    return rows
 
 
 def _row(label: str, before: Mapping[str, Any], after: Mapping[str, Any]) -> dict[str, Any]:

@@ -35,7 +35,8 @@ def progress(searches: Sequence[SearchFigures], composition: str) -> go.Figure |
     figure, named = go.Figure(), set()
     for search in shown:
         kind, last = _kind(search), search.steps[-1][1]
-        which = f"search {text(search.pk)}, seed {text(search.seed)}"
+        seed = "" if search.seed is None else f", seed {text(search.seed)}"
+        which = f"{search.kind} {text(search.pk)}{seed}"
         figure.add_scatter(
             mode="lines",
             name=text(kind),

@@ -192,11 +192,11 @@ def library_problem() -> str | None:
 
 
 def _name(instruction_set: InstructionSet) -> str:
-    return f"chgnet-{_key(instruction_set, *_c_library())}-{instruction_set}.so"
+    return f"chgnet-{kernel_key(instruction_set, *_c_library())}-{instruction_set}.so"
 
 
 def _packaged_name(instruction_set: InstructionSet) -> str:
-    return f"chgnet-{_key(instruction_set)}-{instruction_set}.so"  # the tag of the wheel names the C library
+    return f"chgnet-{kernel_key(instruction_set)}-{instruction_set}.so"  # the tag of the wheel names the C library
 
 
 def _sound(place: int, name: str) -> bool:
@@ -255,7 +255,7 @@ def _sources() -> Path:
     return _package() / "native"
 
 
-def _key(instruction_set: InstructionSet, *more: str) -> str:
+def kernel_key(instruction_set: InstructionSet, *more: str) -> str:
     """Return what distinguishes builds: sources, flags, the kind of machine, and further parts."""
     parts = (*FLAGS, *SET_FLAGS[instruction_set], platform.machine(), *more)
     digest = hashlib.sha256(" ".join(parts).encode())
