@@ -24,6 +24,7 @@ from aiida_fuse2.core.relaxers.failures import CONVERGED, Failure
 from aiida_fuse2.core.settings import JOINT_LBFGS, RelaxSettings
 
 from .settings import AnswerSettings
+from .stability import Stability, examine
 
 if TYPE_CHECKING:
     from pymatgen.analysis.structure_matcher import StructureMatcher
@@ -36,6 +37,10 @@ SAME_ENERGY = 1e-5
 
 FARTHEST = 0.5
 """Largest rms displacement of a rung, Å: farther away it is another structure, not a parent of this one."""
+
+
+MEASURED = ("tolerance", "energy", "displacement", "evaluations")
+"""Values of a rung that do not follow from its geometry."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,13 +70,17 @@ class Rung:
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values, without the geometry."""
-        names = ("number", "symbol", "order", "tolerance", "energy", "displacement", "evaluations")
-        return {name: getattr(self, name) for name in names}
+        return {name: getattr(self, name) for name in ("number", "symbol", "order", *MEASURED)}
 
     @classmethod
-    def from_dict(cls, values: dict[str, Any], atoms: Atoms) -> Rung:
-        """Return the rung of ``to_dict`` with its geometry."""
-        return cls(**values, atoms=atoms)
+    def of(cls, atoms: Atoms, *, tolerance: float, energy: float, displacement: float, evaluations: int) -> Rung:
+        """Return a rung, whose space group is that of its geometry."""
+        try:
+            symmetry, size = find_symmetry(atoms, EXACT), len(primitive_cell(atoms, EXACT))
+            number, symbol, order = symmetry.number, symmetry.symbol, symmetry.n_rotations / size
+        except SymmetryError:
+            number, symbol, order = 1, "P1", 1 / len(atoms)
+        return cls(number, symbol, order, tolerance, energy, displacement, evaluations, atoms)
 
 
 @dataclass(frozen=True, eq=False)
@@ -85,6 +94,7 @@ class Ladder:
         fmax: limit that was reached without symmetry, eV/Å.
         potential: name of the potential.
         cpu_seconds: cost.
+        stability: of the rung that the structure alone would answer with, or None if it was not examined.
     """
 
     status: str
@@ -93,6 +103,15 @@ class Ladder:
     fmax: float
     potential: str
     cpu_seconds: float
+    stability: Stability | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain values, without the geometries and what follows from them."""
+        return {
+            **{name: getattr(self, name) for name in ("status", "detail", "fmax", "potential", "cpu_seconds")},
+            "stability": None if self.stability is None else self.stability.to_dict(),
+            "rungs": [{name: getattr(rung, name) for name in MEASURED} for rung in self.rungs],
+        }
 
 
 def climb(atoms: Atoms, evaluator: Evaluator, tier: RelaxSettings, settings: AnswerSettings) -> Ladder:
@@ -113,8 +132,11 @@ def climb(atoms: Atoms, evaluator: Evaluator, tier: RelaxSettings, settings: Ans
     if relaxed.status == CONVERGED:
         within = _tight(tier, settings, fmax).model_copy(update={"keep_symmetry": True})
         rungs = tuple(_rungs(relaxed, evaluator, within, settings))
+    stability = None
+    if rungs:
+        stability = examine(rungs[choose(rungs, settings)].atoms, evaluator, settings.stability_atoms)
     seconds = round(time.process_time() - started, 4)
-    return Ladder(relaxed.status, relaxed.detail, rungs, fmax, evaluator.name, seconds)
+    return Ladder(relaxed.status, relaxed.detail, rungs, fmax, evaluator.name, seconds, stability)
 
 
 def choose(rungs: Sequence[Rung], settings: AnswerSettings) -> int:
@@ -206,13 +228,8 @@ def _symmetrised(atoms: Atoms, tolerance: float, seen: set[tuple[int, int]]) -> 
 
 
 def _rung(atoms: Atoms, found: RelaxedStructure, *, tolerance: float, displacement: float) -> Rung:
-    try:
-        symmetry, size = find_symmetry(atoms, EXACT), len(primitive_cell(atoms, EXACT))
-        number, symbol, order = symmetry.number, symmetry.symbol, symmetry.n_rotations / size
-    except SymmetryError:
-        number, symbol, order = 1, "P1", 1 / len(atoms)
     energy, evaluations = float(found.values["energy"]), int(found.values["evaluations"])
-    return Rung(number, symbol, order, tolerance, energy, displacement, evaluations, atoms)
+    return Rung.of(atoms, tolerance=tolerance, energy=energy, displacement=displacement, evaluations=evaluations)
 
 
 def _are_same(a: Rung, b: Rung) -> bool:

@@ -50,7 +50,7 @@ class Stability:
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values."""
-        return {"lowest_thz": self.lowest, "unstable_thz": dict(self.unstable)}
+        return {"lowest": self.lowest, "unstable": dict(self.unstable)}
 
 
 def examine(atoms: Atoms, evaluator: Evaluator, max_atoms: int) -> Stability | None:

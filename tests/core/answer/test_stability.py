@@ -58,7 +58,7 @@ def test_cubic_perovskite_of_chgnet_is_not(chgnet):
     atoms.set_cell(np.eye(3) * 3.944, scale_atoms=True)
     found = examine(atoms, evaluator, 40)
     assert set(found.unstable) == {"Γ", "(½, ½, ½)"}
-    assert found.to_dict()["unstable_thz"] == found.unstable
+    assert found.to_dict() == {"lowest": found.lowest, "unstable": found.unstable}
 
 
 def test_large_cells_and_failures_are_not_examined():
