@@ -67,7 +67,11 @@ def prepare_finish(
         raise InputError("searches", 0, "none has found a structure")
     try:
         builder = Fuse2FinishWorkChain.get_builder_from_protocol(
-            rows, _tier(single[0], code, inputs["options"]), inputs["settings"], _library(single[0])
+            rows,
+            _tier(single[0], code, inputs["options"]),
+            inputs["settings"],
+            [search.uuid for search in single],
+            _library(single[0]),
         )
     except InputError:
         raise

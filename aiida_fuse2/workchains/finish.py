@@ -73,6 +73,7 @@ class Fuse2FinishWorkChain(AttemptsPart):
             valid_type=orm.Dict,
             help="Row of each structure in the ranking that it comes from, by label: its rank, energy, ...",
         )
+        spec.input("searches", valid_type=orm.List, help="UUIDs of the searches that the ranking is of.")
         spec.input_namespace(
             "structures", dynamic=True, valid_type=orm.StructureData, help="Explored structures by the same labels."
         )
@@ -105,6 +106,7 @@ class Fuse2FinishWorkChain(AttemptsPart):
         rows: Sequence[Mapping[str, Any]],
         tier: Mapping[str, Any],
         settings: Mapping[str, Any],
+        searches: Sequence[str],
         library: orm.SinglefileData | None = None,
     ) -> ProcessBuilder:
         """Return a builder for structures of a ranking.
@@ -113,6 +115,7 @@ class Fuse2FinishWorkChain(AttemptsPart):
             rows: rows of ``query.ranked`` or ``query.combined``, in their order.
             tier: inputs of the tier that gives their energies: ``name``, ``settings``, ``codes``, ...
             settings: of ``protocols/finish.yaml``, with changes.
+            searches: UUIDs of the searches that the ranking is of.
             library: library that names structure types, if there is one.
 
         Raises:
@@ -124,6 +127,7 @@ class Fuse2FinishWorkChain(AttemptsPart):
         builder: ProcessBuilder = cls.get_builder()
         builder.settings = orm.Dict(dict(settings))
         builder.selection = orm.Dict({label: {**row} for label, row in chosen.items()})
+        builder.searches = orm.List(sorted(searches))
         builder.structures = {label: orm.load_node(row["uuid"]) for label, row in chosen.items()}
         builder.tiers = {tier_key(0): dict(tier)}
         if library is not None:

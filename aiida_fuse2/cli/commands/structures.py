@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -39,7 +39,10 @@ FORMATS = ("cif", "poscar", "extxyz")
     type=click.FloatRange(min=0, min_open=True, max=1),
     metavar="Å",
     help="Move atoms to the symmetry found at this tolerance (Å): a CIF then has its space group, a POSCAR or "
-    "extxyz the primitive cell. By default the cell is written as it was relaxed, in P1.",
+    "extxyz the primitive cell; implies --as-relaxed.",
+)
+@click.option(
+    "--as-relaxed", is_flag=True, help="Write the structures of the search, as they were relaxed, instead of phases."
 )
 @click.option("--force", is_flag=True, help="Overwrite files.")
 @JSON
@@ -51,40 +54,74 @@ def cmd_structures(
     file_format: str,
     output: Path,
     symprec: float | None,
+    as_relaxed: bool,
     force: bool,
     as_json: bool,
 ) -> None:
-    """Write the best structures of the search PK, or of all its runs, to files.
+    """Write the phases of the search PK, or of all its runs, to files: conventional cells, symmetrised.
 
-    The newest search is taken if PK is omitted.
+    The newest search is taken if PK is omitted. The names of files have composition, space group and structure type,
+    as in SrTiO3_Pm-3m_Cubic-Perovskite.cif.
 
-    Their names have composition, rank, space group and energy (eV/atom), as in
+    Without an answer (`aiida-fuse2 finish`), and with --as-relaxed, the best structures are written as the search has
+    relaxed them, in P1. Their names have composition, rank, space group and energy (eV/atom), as in
     SrTiO3_01_Pm-3m_-8.4236.cif. The space group is the one found at --symprec, or at the loose tolerance of
     the search (0.1 Å unless set).
     """
     from aiida_fuse2 import query
+    from aiida_fuse2.query import finishes
 
     node = query.load_search_or_runs(search)
+    finish = None if as_relaxed or symprec is not None else finishes.newest_finish(node)
+    if finish is not None:
+        from aiida_fuse2.export.structures import phase_texts
+
+        rows = finishes.phases(finish)[:number]
+        _write(output, phase_texts(rows, file_format), rows, force=force, as_json=as_json)
+        if not as_json:
+            echo(
+                f"Symmetrised phases of finish {finish.pk}; --as-relaxed writes the structures of the search", err=True
+            )
+        return
     is_runs = query.is_runs(node)
     rows = query.combined(query.run_searches(node), number) if is_runs else query.ranked(node)[:number]
     if not rows:
         raise CommandError(f"the search {node.pk} has no structure yet")
     formula = (query.runs_settings(node) if is_runs else query.search_settings(node)).unit.formula
-    written = [(*_content(formula, row, file_format, symprec), row) for row in rows]
-    paths = {output / name: row for name, _, row in written}
-    texts = {output / name: text for name, text, _ in written}
+    texts = [_content(formula, row, file_format, symprec) for row in rows]
+    relaxed = query.relaxed_to(node)
+    _write(output, texts, [{**row, "relaxed_to": relaxed} for row in rows], force=force, as_json=as_json)
+    if not as_json:
+        echo(f"All were {relaxed}", err=True)
+
+
+def _write(
+    output: Path,
+    texts: Sequence[tuple[str, str]],
+    rows: Sequence[Mapping[str, Any]],
+    *,
+    force: bool,
+    as_json: bool,
+) -> None:
+    """Write files and print their paths, or rows with paths as JSON.
+
+    Args:
+        output: directory.
+        texts: name and content of each file.
+        rows: row of each.
+        force: whether to overwrite files.
+        as_json: whether to print JSON.
+    """
+    paths = [output / name for name, _ in texts]
     with reported_writing(output):
-        check_absent(list(paths), force=force)
+        check_absent(paths, force=force)
         output.mkdir(parents=True, exist_ok=True)
-        for path, text in texts.items():
+        for path, (_, text) in zip(paths, texts, strict=True):
             path.write_text(text)
             if not as_json:
                 echo(click.format_filename(path))
-    relaxed = query.relaxed_to(node)
     if as_json:
-        echo_json([{"path": str(path), **row, "relaxed_to": relaxed} for path, row in paths.items()])
-    else:
-        echo(f"All were {relaxed}", err=True)
+        echo_json([{"path": str(path), **row} for path, row in zip(paths, rows, strict=True)])
 
 
 def _content(formula: str, row: Mapping[str, Any], file_format: str, symprec: float | None) -> tuple[str, str]:
