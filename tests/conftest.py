@@ -143,6 +143,7 @@ def emt_overrides(**settings):
         "walkers": 2,
         "trials_per_step": 1,
         "max_structures": 8,
+        "finish": 0,
         "pool": {"size": 6},
     }
     return {"settings": {**base, **copy.deepcopy(settings)}, "relax": {"settings": dict(EMT)}}

@@ -17,6 +17,7 @@ from aiida_fuse2.core.search.refining import refined_label
 from aiida_fuse2.environment.software import add_worker_software, engine_software
 from aiida_fuse2.parsers.memory import WORKER
 from aiida_fuse2.query.orphans import seal_orphans
+from aiida_fuse2.query.stopping import STOP_NOW, stop_request
 from aiida_fuse2.tiers import TierInputs, check_tiers, load_tier, read_tiers
 from aiida_fuse2.tiers.registry import tier_key
 from aiida_fuse2.tiers.worker import RelaxTier
@@ -143,6 +144,12 @@ class Fuse2FinishWorkChain(AttemptsPart):
             inputs["potential"] = given.potential
         add_worker_software(inputs, code=given.codes[WORKER], tier=given.settings_node.get_dict())
         return FinishCalculation, inputs
+
+    def should_try(self) -> bool:
+        """Return whether a structure has no result yet, and the search that called this goes on."""
+        caller = self.node.caller
+        is_asked_to_stop = caller is not None and stop_request(caller.pk) == STOP_NOW
+        return super().should_try() and not is_asked_to_stop
 
     def finalise(self) -> ExitCode | None:
         """Conclude, and attach the phases."""

@@ -10,7 +10,9 @@ from aiida.engine import run_get_node
 from aiida_fuse2 import query
 from aiida_fuse2.core.errors import InputError
 from aiida_fuse2.launch.finishing import prepare_finish
+from aiida_fuse2.query import finishes
 from aiida_fuse2.workchains.finish import require_worker_tier
+from aiida_fuse2.workchains.runs import Fuse2RunsWorkChain
 
 
 @pytest.fixture
@@ -67,3 +69,26 @@ def test_what_is_refused(search):
         prepare_finish([search], overrides={"settings": {"tolerances": [0.1, 0.1]}})
     with pytest.raises(InputError, match="aiida-fuse2 refine"):
         require_worker_tier("gulp")
+
+
+def test_a_search_ends_with_its_answer(finished):
+    node = finished(seed=5, finish=2, max_structures=4)
+    assert node.is_finished_ok, node.exit_message
+    finish = finishes.newest_finish(node)
+    assert finish.caller.uuid == node.uuid
+    assert node.outputs.answer.uuid == finish.outputs.answer.uuid
+    assert len(finish.inputs.structures) <= 2
+    assert finish.inputs.searches.get_list() == [node.uuid]
+    assert {row["label"] for row in query.ranked(node)}.isdisjoint({"p00"})
+    assert query.best(node, 1)[0].uuid == query.ranked(node)[0]["uuid"]
+
+
+def test_runs_end_with_one_answer(emt_builder):
+    search = emt_builder(seed=5, finish=2, max_structures=2, population_size=2)
+    _, node = run_get_node(Fuse2RunsWorkChain.builder_of_search(search, runs=2))
+    assert node.is_finished_ok, node.exit_message
+    finish = finishes.newest_finish(node)
+    assert finish.caller.uuid == node.uuid
+    assert node.outputs.answer.uuid == finish.outputs.answer.uuid
+    first = query.run_searches(node)[0]
+    assert finishes.newest_finish(first).caller.uuid == first.uuid

@@ -304,6 +304,11 @@ class SearchSettings(CompositionSettings):
     min_free_disk: NotNegative = Field(
         description="Free disk space for AiiDA's data below which the search ends, GB; checked between generations."
     )
+    finish: int = Field(
+        ge=0,
+        le=1000,
+        description="Number of best structures among which the phases are found at the end; 0 leaves them as relaxed.",
+    )
     rmax: Count = Field(description="Number of structures without a new best after which the search ends.")
     starts: dict[str, Share] = Field(
         description="Generators of the initial population and the pool, each with its share, e.g. {fgen: 3, gnoa: 1}: "
