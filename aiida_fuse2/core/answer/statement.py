@@ -34,7 +34,7 @@ def statement(
         stability: of the answer, if it was examined.
     """
     chosen = rungs[answer]
-    own = f" ({name})" if name and not name.startswith(UNKNOWN) else ""
+    own = f" ({name.partition(' (')[0]})" if name and not name.startswith(UNKNOWN) else ""
     lowest = min(rung.energy for rung in rungs)
     sentences = []
     if lowest < chosen.energy - RESOLVED:

@@ -10,7 +10,7 @@ from .test_ladder import rung
 
 def test_distortion_within_the_error(answer_settings):
     rungs = [rung("R3m", 1.2, -8.4241), rung("Pm-3m", 9.6, -8.4236)]
-    text = statement(rungs, 1, answer_settings(), name="Cubic Perovskite")
+    text = statement(rungs, 1, answer_settings(), name="Cubic Perovskite (CaTiO3, cP5)")
     assert text == "Pm-3m (Cubic Perovskite); R3m distortion 0.5 meV/atom lower, less than the error of the potential"
     text = statement(rungs, 1, answer_settings(), stability=Stability(-1.74, {"Γ": -1.74, "(½, ½, ½)": -1.0}))
     assert text.endswith("; unstable against small displacements (1.7i THz at Γ)")
