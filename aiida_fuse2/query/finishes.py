@@ -6,6 +6,8 @@ from typing import Any
 
 from aiida import orm
 
+from aiida_fuse2.core.answer.answers import NUMBERS, TEXTS, readable_rows
+
 from .links import NEWEST_FIRST
 from .loading import single_searches
 from .refinements import FINISH_TYPE
@@ -28,7 +30,7 @@ def newest_finish(node: orm.WorkChainNode) -> orm.WorkChainNode | None:
     edges = {"label": "searches"}
     builder.append(orm.List, with_outgoing="finish", edge_filters=edges, project="attributes.list")
     builder.order_by({"finish": NEWEST_FIRST})
-    found = next((pk for pk, uuids in builder.all() if set(uuids) == wanted), None)
+    found = next((pk for pk, uuids in builder.all() if _texts(uuids) == wanted), None)
     return None if found is None else orm.load_node(found)
 
 
@@ -42,7 +44,7 @@ def phases(finish: orm.WorkChainNode) -> list[dict[str, Any]]:
         return []
     known = dict(finish.outputs[STRUCTURES].items()) if STRUCTURES in finish.outputs else {}
     rows = []
-    for row in finish.outputs.answer["phases"]:
+    for row in readable_rows(finish.outputs.answer.get_dict().get("phases"), TEXTS, NUMBERS):
         node = known.get(row["label"])
         rows.append({**row, "pk": None if node is None else node.pk, "uuid": None if node is None else node.uuid})
     return rows
@@ -56,4 +58,10 @@ def program(finish: orm.WorkChainNode) -> str:
 
 def failed(finish: orm.WorkChainNode) -> list[dict[str, str]]:
     """Return label, status and detail of the structures without an answer."""
-    return list(finish.outputs.answer["failed"]) if "answer" in finish.outputs else []
+    rows = finish.outputs.answer.get_dict().get("failed") if "answer" in finish.outputs else []
+    return readable_rows(rows, ("label", "status", "detail"))
+
+
+def _texts(value: Any) -> set[str]:
+    """Return the texts of a stored list, which may be anything in an archive."""
+    return {item for item in value if isinstance(item, str)} if isinstance(value, list) else set()

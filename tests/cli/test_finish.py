@@ -5,12 +5,22 @@ from __future__ import annotations
 import json
 
 import pytest
+from aiida import orm
+from aiida.common.links import LinkType
 from aiida.engine import run_get_node
+from aiida.tools import delete_nodes
 from ase.io import read
 
 from aiida_fuse2.core.crystal.symmetry import space_group
 from aiida_fuse2.launch.finishing import prepare_finish
 from aiida_fuse2.query import finishes
+from aiida_fuse2.query.refinements import FINISH_TYPE
+
+
+@pytest.fixture
+def search(finished):
+    """A search of its own: others expect theirs to have no answer."""
+    return finished(seed=17, max_structures=6)
 
 
 @pytest.fixture
@@ -60,6 +70,23 @@ def test_phases_are_written_with_their_symmetry(call, search, finish, tmp_path, 
         assert f"_space_group_IT_number {rows[0]['spacegroup']}" in (tmp_path / written[0]["path"]).read_text()
     relaxed = call("structures", search.pk, "--as-relaxed", "-n", 1, "--format", file_format, "-o", tmp_path)
     assert "Cu3Au_01_" in relaxed.output
+
+
+def test_an_answer_that_is_none_is_not_shown(call, search):
+    """As an archive may bring one."""
+    phases = [[], [3], {"rank": 1}, [{"rank": "1\x1b[31m"}], None]
+    for wrong in phases:
+        node = orm.WorkChainNode(process_type=FINISH_TYPE)
+        node.set_exit_status(0)
+        searches = orm.List([search.uuid]).store()
+        node.base.links.add_incoming(searches, LinkType.INPUT_WORK, "searches")
+        node.store()
+        answer = orm.Dict({"phases": wrong, "failed": wrong}).store()
+        answer.base.links.add_incoming(node, LinkType.RETURN, "answer")
+        assert finishes.phases(node) == []
+        assert finishes.failed(node) == []
+        call("show", node.pk)
+        delete_nodes([node.pk], dry_run=False)
 
 
 def test_what_cannot_be_finished_is_one_line(call, search):

@@ -16,6 +16,12 @@ from aiida_fuse2.workchains.runs import Fuse2RunsWorkChain
 
 
 @pytest.fixture
+def search(finished):
+    """A search of its own: others expect theirs to have no answer."""
+    return finished(seed=17, max_structures=6)
+
+
+@pytest.fixture
 def finish(search):
     """A finished search of Cu3Au with EMT, finished with its answer."""
     _, node = run_get_node(prepare_finish([search], best=4, overrides={"window": 1.0}))

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from ase import Atoms
 
+from aiida_fuse2.core.errors import storable
 from aiida_fuse2.core.prototypes.naming import TypeName
 
 from .description import Description, describe_phase
@@ -26,6 +27,34 @@ BEFORE = ("label", "rank", "energy", "found")
 def phase_label(position: int) -> str:
     """Return the label of the phase at a position, from 0."""
     return f"p{position:02d}"
+
+
+TEXTS = ("label", "formula", "spacegroup_symbol", "type", "statement")
+"""Texts of the row of a phase that tables and files show."""
+
+NUMBERS = ("rank", "delta", "energy", "spacegroup", "n_atoms", "n_atoms_conventional", "z", "density", "found")
+"""Its numbers."""
+
+
+def readable_rows(rows: Any, texts: Sequence[str], numbers: Sequence[str] = ()) -> list[dict[str, Any]]:
+    """Return stored rows whose texts can be shown; none of them if one is not what it should be.
+
+    Args:
+        rows: anything, as an archive may hold it.
+        texts: names of their texts.
+        numbers: names of their numbers.
+    """
+    try:
+        found = storable(rows)
+    except ValueError:
+        return []
+    is_right = isinstance(found, list) and all(
+        isinstance(row, dict)
+        and all(isinstance(row.get(name), str) for name in texts)
+        and all(isinstance(row.get(name), int | float) for name in numbers)
+        for row in found
+    )
+    return found if is_right else []
 
 
 @dataclass(frozen=True, eq=False)
