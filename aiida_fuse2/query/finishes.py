@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from aiida import orm
+from aiida.common.exceptions import NotExistent
 
 from aiida_fuse2.core.answer.answers import NUMBERS, TEXTS, readable_rows
 
@@ -52,7 +53,10 @@ def phases(finish: orm.WorkChainNode) -> list[dict[str, Any]]:
 
 def program(finish: orm.WorkChainNode) -> str:
     """Return the name of the program that computed the energies, such as ``CHGNet 0.3.0``."""
-    name, settings, _ = last_tier(finish.inputs)
+    try:
+        name, settings, _ = last_tier(finish.inputs)
+    except (KeyError, NotExistent):  # missing in an archive
+        return "a program that is not in this profile"
     return program_of(name, settings)
 
 

@@ -3,17 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
-
 import click
 
 from aiida_fuse2.cli.params import options as opts
-from aiida_fuse2.cli.params.options import CommandError, echo, echo_json, hint, with_profile
+from aiida_fuse2.cli.params.options import echo, echo_json, hint, with_profile
 from aiida_fuse2.cli.root import cmd_root
 from aiida_fuse2.cli.utils.submitting import print_inputs, submit_inputs
-
-if TYPE_CHECKING:
-    from aiida import orm
 
 
 @cmd_root.command("finish")
@@ -79,28 +74,3 @@ def cmd_finish(
         echo_json({"pk": node.pk, "uuid": node.uuid})
     else:
         echo(f"See the answer with `{hint(f'show {node.pk}')}`")
-
-
-def show_finish(node: orm.WorkChainNode, number: int | None = None, *, as_json: bool) -> None:
-    """Show a finish: how it ended, and its phases.
-
-    Raises:
-        CommandError: if it has ended badly.
-    """
-    from aiida_fuse2.cli.views.answers import print_answer
-    from aiida_fuse2.cli.views.tables import make_console
-    from aiida_fuse2.query import finishes
-
-    rows, failed = finishes.phases(node)[:number], finishes.failed(node)
-    state = node.process_state.value if node.process_state else "created"
-    if as_json:
-        values = {"pk": node.pk, "uuid": node.uuid, "process_state": state, "exit_status": node.exit_status}
-        echo_json({**values, "phases": rows, "failed": failed})
-    else:
-        console = make_console()
-        console.print(f"finish {node.pk} with {finishes.program(node)}: {state}", soft_wrap=True)
-        if rows:
-            console.print()
-        print_answer(console, rows, failed)
-    if node.is_terminated and not node.is_finished_ok:
-        raise CommandError(f"the finish {node.pk} failed: {node.exit_message or state}")

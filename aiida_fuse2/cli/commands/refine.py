@@ -137,7 +137,7 @@ def show_refinement(node: orm.WorkChainNode, number: int | None = None, *, as_js
     from aiida_fuse2.query import refinements
 
     if node.process_type == refinements.FINISH_TYPE:
-        from .finish import show_finish
+        from aiida_fuse2.cli.views.answers import show_finish
 
         show_finish(node, number, as_json=as_json)
         return

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from aiida_fuse2.cli.params.options import CommandError, echo_json
+
 if TYPE_CHECKING:
     from aiida import orm
     from rich.console import Console
@@ -27,6 +29,31 @@ def print_answer(console: Console, rows: Sequence[Mapping[str, Any]], failed: Se
     for row in failed:
         detail = f" ({row['detail']})" if row["detail"] else ""
         console.print(f"{row['label']} has no answer: {row['status']}{detail}", soft_wrap=True, markup=False)
+
+
+def show_finish(node: orm.WorkChainNode, number: int | None = None, *, as_json: bool) -> None:
+    """Show a finish: how it ended, and its phases.
+
+    Raises:
+        CommandError: if it has ended badly.
+    """
+    from aiida_fuse2.query import finishes
+
+    from .tables import make_console
+
+    rows, failed = finishes.phases(node)[:number], finishes.failed(node)
+    state = node.process_state.value if node.process_state else "created"
+    if as_json:
+        values = {"pk": node.pk, "uuid": node.uuid, "process_state": state, "exit_status": node.exit_status}
+        echo_json({**values, "phases": rows, "failed": failed})
+    else:
+        console = make_console()
+        console.print(f"finish {node.pk} with {finishes.program(node)}: {state}", soft_wrap=True)
+        if rows:
+            console.print()
+        print_answer(console, rows, failed)
+    if node.is_terminated and not node.is_finished_ok:
+        raise CommandError(f"the finish {node.pk} failed: {node.exit_message or state}")
 
 
 def print_newest_answer(console: Console, node: orm.WorkChainNode) -> None:
