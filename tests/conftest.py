@@ -109,6 +109,7 @@ def _no_packaged_library():
     """
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("aiida_fuse2.workchains.search_builder.packaged_library_node", lambda: None)
+        patch.setattr("aiida_fuse2.launch.finishing.packaged_library_node", lambda: None)
         patch.setattr("aiida_fuse2.launch.libraries.packaged_is_built", lambda: True)  # nothing to announce
         yield
 
