@@ -217,7 +217,7 @@ class Fuse2RunsWorkChain(WorkChain):
         if stop_request(self.node.pk) is not None:
             return None
         searches = [orm.load_node(search.pk) for search in searches_of_runs(self.node.pk)]
-        number = self.inputs.search.settings["finish"]
+        number = self.inputs.search.settings.get("finish", 0)  # 0 in one of an earlier version
         builder = finish_builder(searches, self.inputs.search, number) if len(searches) > 1 else None
         return None if builder is None else ToContext(finish=self.submit(builder))
 
