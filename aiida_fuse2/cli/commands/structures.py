@@ -77,8 +77,10 @@ def cmd_structures(
         from aiida_fuse2.export.structures import phase_texts
 
         rows = finishes.phases(finish)[:number]
-        _write(output, phase_texts(rows, file_format), rows, force=force, as_json=as_json)
-        if not as_json:
+        paths = _write(output, phase_texts(rows, file_format), force=force, is_quiet=as_json)
+        if as_json:
+            echo_json([{"path": str(path), **row} for path, row in zip(paths, rows, strict=True)])
+        else:
             echo(
                 f"Symmetrised phases of finish {finish.pk}; --as-relaxed writes the structures of the search", err=True
             )
@@ -89,28 +91,22 @@ def cmd_structures(
         raise CommandError(f"the search {node.pk} has no structure yet")
     formula = (query.runs_settings(node) if is_runs else query.search_settings(node)).unit.formula
     texts = [_content(formula, row, file_format, symprec) for row in rows]
+    paths = _write(output, texts, force=force, is_quiet=as_json)
     relaxed = query.relaxed_to(node)
-    _write(output, texts, [{**row, "relaxed_to": relaxed} for row in rows], force=force, as_json=as_json)
-    if not as_json:
+    if as_json:
+        echo_json([{"path": str(path), **row, "relaxed_to": relaxed} for path, row in zip(paths, rows, strict=True)])
+    else:
         echo(f"All were {relaxed}", err=True)
 
 
-def _write(
-    output: Path,
-    texts: Sequence[tuple[str, str]],
-    rows: Sequence[Mapping[str, Any]],
-    *,
-    force: bool,
-    as_json: bool,
-) -> None:
-    """Write files and print their paths, or rows with paths as JSON.
+def _write(output: Path, texts: Sequence[tuple[str, str]], *, force: bool, is_quiet: bool) -> list[Path]:
+    """Write files and return their paths.
 
     Args:
         output: directory.
         texts: name and content of each file.
-        rows: row of each.
         force: whether to overwrite files.
-        as_json: whether to print JSON.
+        is_quiet: whether not to print the paths.
     """
     paths = [output / name for name, _ in texts]
     with reported_writing(output):
@@ -118,10 +114,9 @@ def _write(
         output.mkdir(parents=True, exist_ok=True)
         for path, (_, text) in zip(paths, texts, strict=True):
             path.write_text(text)
-            if not as_json:
+            if not is_quiet:
                 echo(click.format_filename(path))
-    if as_json:
-        echo_json([{"path": str(path), **row} for path, row in zip(paths, rows, strict=True)])
+    return paths
 
 
 def _content(formula: str, row: Mapping[str, Any], file_format: str, symprec: float | None) -> tuple[str, str]:
