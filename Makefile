@@ -61,7 +61,7 @@ demo: setup
 	echo "AIIDA_PATH=$$AIIDA_PATH"
 	$(BIN)/aiida-fuse2 setup
 	$(BIN)/aiida-fuse2 run SrTiO3 --protocol fast --max-atoms 5 --max-structures 20 --population 10
-	$(BIN)/aiida-fuse2 structures --symprec 0.1 --output $$AIIDA_PATH/structures --force
+	$(BIN)/aiida-fuse2 structures --output $$AIIDA_PATH/structures --force
 	printf '%s\n' '' \
 		'The search and everything it made are in the AiiDA profile of this checkout. To use it:' '' \
 		'  source $(BIN)/activate' \

@@ -109,6 +109,7 @@ def _no_packaged_library():
     """
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("aiida_fuse2.workchains.search_builder.packaged_library_node", lambda: None)
+        patch.setattr("aiida_fuse2.launch.finishing.packaged_library_node", lambda: None)
         patch.setattr("aiida_fuse2.launch.libraries.packaged_is_built", lambda: True)  # nothing to announce
         yield
 
@@ -143,6 +144,7 @@ def emt_overrides(**settings):
         "walkers": 2,
         "trials_per_step": 1,
         "max_structures": 8,
+        "finish": 0,
         "pool": {"size": 6},
         "symmetry": {"max_followups": 0},
     }

@@ -38,6 +38,7 @@ ROOMS = (
 
 CORE_ROOMS = (
     "training",
+    "answer",
     "search",
     "moves",
     "generators",

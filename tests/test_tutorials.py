@@ -22,6 +22,8 @@ CLAIMS = {
     "first_search": [
         r"^SrTiO3  search \d+, prototypes 50 % \+ symmetric 50 % starts, seed 1, at most 5 atoms$",
         r"^1 +-8\.4\d\d\d +0\.0 .*Perovskite",  # distorted or not
+        r"^1\. Pm-3m \(Cubic Perovskite\)",
+        r"^best/SrTiO3_Pm-3m_Cubic-Perovskite\.cif$",
         r"^best/SrTiO3_01_.*\.cif$",
     ],
     "own_structures": [

@@ -7,6 +7,7 @@ COMMANDS = (
     "compare",
     "continuing",
     "export",
+    "finish",
     "generate",
     "hull",
     "model",

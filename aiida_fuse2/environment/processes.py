@@ -19,7 +19,7 @@ from aiida_fuse2.query import PROCESS_TYPE, RUNS_PROCESS_TYPE, TERMINATED
 from aiida_fuse2.query.hangs import late_jobs, slow_searches
 from aiida_fuse2.query.loading import with_callers
 from aiida_fuse2.query.orphans import Orphan, orphans_below, seal_orphans
-from aiida_fuse2.query.refinements import PROCESS_TYPE as REFINE_PROCESS_TYPE
+from aiida_fuse2.query.refinements import KINDS
 from aiida_fuse2.storage.broker import broker_layout
 
 from .daemon import process_start, start_command, workers_of
@@ -109,12 +109,12 @@ def _hanging() -> Iterator[Finding]:
 
 def _left_behind() -> Iterator[Finding]:
     """Find processes that a kill cut off: their step ran again, and they never end."""
-    types = [PROCESS_TYPE, RUNS_PROCESS_TYPE, REFINE_PROCESS_TYPE]
+    types = [PROCESS_TYPE, RUNS_PROCESS_TYPE, *KINDS]
     found: dict[int, Orphan] = {}
     for orphan in orphans_below({"process_type": {"in": types}}):
         found.setdefault(orphan.pk, orphan)  # the finding of the search comes before that of its runs
     for pk, orphan in found.items():
-        kind = "refinement" if orphan.top_type == REFINE_PROCESS_TYPE else "search"
+        kind = KINDS.get(orphan.top_type or "", "search")
         text = f"{orphan.label or 'a step'} {pk} of {kind} {orphan.top} was cut off by a kill and done again"
         if orphan.top_state in TERMINATED:
             text += f"; it keeps the {kind} from being exported"
@@ -231,6 +231,6 @@ def _tasks_on_disk() -> set[int]:
 
 
 def _search_of(pk: int) -> int | None:
-    """Return the search, the runs or the refinement that a process belongs to, itself included."""
-    types = {PROCESS_TYPE, RUNS_PROCESS_TYPE, REFINE_PROCESS_TYPE}
+    """Return the search, the runs, the refinement or the finish that a process belongs to, itself included."""
+    types = {PROCESS_TYPE, RUNS_PROCESS_TYPE, *KINDS}
     return next((int(node.pk) for node in with_callers(orm.load_node(pk)) if node.process_type in types), None)

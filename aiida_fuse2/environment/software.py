@@ -15,6 +15,7 @@ from aiida_fuse2.worker.software import software_versions
 
 JOBS = (
     "aiida.calculations:fuse2.relax",
+    "aiida.calculations:fuse2.finish",
     "aiida.calculations:fuse2.generate",
     "aiida.calculations:fuse2.gulp.optimize",
 )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from aiida import orm
@@ -13,8 +13,10 @@ from pymatgen.io.ase import AseAtomsAdaptor
 from pymatgen.io.cif import CifWriter
 from pymatgen.io.vasp import Poscar
 
+from aiida_fuse2.core.answer.ladder import EXACT
 from aiida_fuse2.core.crystal.symmetry import StandardCell, SymmetryError, find_symmetry, primitive_cell, standard_cell
 from aiida_fuse2.core.crystal.uniqueness import displacement
+from aiida_fuse2.core.prototypes.naming import ISOPOINTAL, UNKNOWN
 from aiida_fuse2.io.structures import read_text
 from aiida_fuse2.io.trials import to_extxyz
 
@@ -28,6 +30,9 @@ _VALUES = ("label", "rank", "found", "uuid")
 
 _NAMES = ("protostructure", "type", "prototype")
 """The same, of searches that have named it."""
+
+_PHASE_VALUES = ("rank", "found", "uuid", "spacegroup", "spacegroup_symbol", "type")
+"""Values of a phase that are written into the comment of an extended XYZ file."""
 
 _SPACE_GROUPS = ("spacegroup", "spacegroup_symbol", "spacegroup_loose", "spacegroup_symbol_loose")
 """The same, if the structure is written as relaxed."""
@@ -83,6 +88,50 @@ def to_text(row: Mapping[str, Any], file_format: str, *, symprec: float | None =
         comment = f"{atoms.get_chemical_formula()} {row['label']} {row['energy']:.6f} eV/atom {row['uuid']}"
         text = Poscar(structure, comment=comment).get_str(significant_figures=10)
     _check(text, _READ_AS[file_format], relaxed, symprec)
+    return text
+
+
+def phase_texts(rows: Sequence[Mapping[str, Any]], file_format: str) -> list[tuple[str, str]]:
+    """Return name and content of a file for each phase: conventional cells on their symmetry.
+
+    Names are as ``SrTiO3_Pm-3m_Cubic-Perovskite.cif``; later ones of equal names have a number.
+
+    Args:
+        rows: rows of ``query.finishes.phases``.
+        file_format: cif, poscar or extxyz.
+
+    Raises:
+        SymmetryError: if what is written would be read as another crystal.
+    """
+    names: Counter[str] = Counter()
+    found = []
+    for row in rows:
+        name = _phase_name(row)
+        names[name] += 1
+        number = f"_{names[name]}" if names[name] > 1 else ""
+        found.append((f"{name}{number}.{SUFFIXES[file_format]}", _phase_text(row, file_format)))
+    return found
+
+
+def _phase_name(row: Mapping[str, Any]) -> str:
+    """Return composition, space group and structure type for a file name; a type that is not known is left out."""
+    kind = "" if row["type"].startswith((UNKNOWN, ISOPOINTAL)) else re.split(r" \(|, ", row["type"])[0]
+    parts = [row["formula"], row["spacegroup_symbol"], kind.replace(" ", "-")]
+    return "_".join(_UNSAFE.sub("_", part) for part in parts if part)
+
+
+def _phase_text(row: Mapping[str, Any], file_format: str) -> str:
+    atoms = _relaxed(row)
+    if file_format == "cif":
+        return cif_text(atoms, symprec=EXACT)
+    if file_format == "extxyz":
+        values = {key: row[key] for key in _PHASE_VALUES}
+        text = to_extxyz([(atoms, {**values, "energy_per_atom": row["energy"]})])
+    else:
+        comment = f"{row['formula']} {row['spacegroup_symbol']} {row['energy']:.6f} eV/atom {row['uuid']}"
+        structure = AseAtomsAdaptor.get_structure(atoms).get_sorted_structure()
+        text = Poscar(structure, comment=comment).get_str(significant_figures=10)
+    _check(text, _READ_AS[file_format], atoms, None)
     return text
 
 

@@ -23,6 +23,9 @@ FRAMES_FILE = "frames.extxyz"
 RELAXED_FILE = "relaxed.extxyz"
 """Last geometry of each relaxed structure, written one by one."""
 
+RUNGS_FILE = "rungs.extxyz"
+"""Rungs of the ladder of each structure, written one by one."""
+
 RESULTS_FILE = "results.jsonl"
 """One line of plain values for each relaxed structure, written one by one."""
 

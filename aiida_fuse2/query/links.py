@@ -14,6 +14,9 @@ GROUP_PREFIX = "fuse2/"
 TARGETS_LINK = "targets"
 """Label of the link to the job that relaxes the targets of a search, and namespace of these inputs."""
 
+FINISH_LINK = "finish"
+"""Label of the link from a search, or several runs of one, to the process that makes its answer."""
+
 ADDED_SUFFIX = "/added"
 """End of the label of the group of structure files that the user added to a search."""
 

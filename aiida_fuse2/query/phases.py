@@ -12,7 +12,7 @@ from aiida import orm
 from aiida_fuse2.core.search.state import SearchState
 from aiida_fuse2.io.names import RESULTS_FILE
 
-from .links import NEWEST_FIRST, TARGETS_LINK
+from .links import FINISH_LINK, NEWEST_FIRST, TARGETS_LINK
 from .loading import TERMINATED
 
 MAX_CHILDREN = 40
@@ -52,6 +52,8 @@ def search_phase(search: int, state: SearchState | None) -> str:
     generation = 0 if state is None else state.generation
     if label == TARGETS_LINK:
         return "relaxing the targets " + jobs_text([attributes])
+    if label == FINISH_LINK:
+        return "finding the phases"
     if label.startswith("pool_"):
         return "filling the pool " + jobs_text([attributes])
     if label.startswith("relax_"):

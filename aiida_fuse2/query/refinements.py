@@ -1,4 +1,4 @@
-"""Refinements: their progress and their results."""
+"""Refinements and finishes of searches: their progress and their results."""
 
 from __future__ import annotations
 
@@ -11,10 +11,15 @@ from aiida.common.exceptions import AiidaException
 from .links import NEWEST_FIRST
 from .loading import TERMINATED
 from .nodes import load_node
-from .phases import tiers_phase
+from .phases import jobs_text, tiers_phase
 from .status import ProcessProgress, process_values
 
 PROCESS_TYPE = "aiida.workflows:fuse2.refine"
+
+FINISH_TYPE = "aiida.workflows:fuse2.finish"
+
+KINDS = {PROCESS_TYPE: "refinement", FINISH_TYPE: "finish"}
+"""What the processes are called, by their types."""
 
 STRUCTURES_LINK = "structures__"
 """Beginning of the links of the structures that are refined."""
@@ -22,54 +27,70 @@ STRUCTURES_LINK = "structures__"
 
 @dataclass(frozen=True, kw_only=True)
 class RefinementProgress(ProcessProgress):
-    """The progress of a refinement.
+    """The progress of a refinement, or of finishing searches.
 
     Attributes:
-        n_structures: number of structures that it refines.
+        kind: ``refinement`` or ``finish``.
+        n_structures: number of structures that it takes.
         phase: current phase as text; empty if it has ended.
     """
 
+    kind: str
     n_structures: int
     phase: str
 
 
 def progress(refinement: int) -> RefinementProgress:
-    """Return the progress of a refinement; a few cheap queries.
+    """Return the progress of a refinement, or of a finish; a few cheap queries.
 
     Args:
-        refinement: primary key of the refinement.
+        refinement: its primary key.
     """
+    builder = orm.QueryBuilder().append(orm.WorkChainNode, filters={"id": refinement}, project="process_type")
+    kind = KINDS[builder.first(flat=True)]
     builder = orm.QueryBuilder().append(orm.WorkChainNode, filters={"id": refinement}, tag="refinement")
     edges = {"label": {"like": f"{STRUCTURES_LINK}%"}}
     n_structures = builder.append(orm.StructureData, with_outgoing="refinement", edge_filters=edges).count()
     process, _ = process_values(refinement)
     phase = "" if process["process_state"] in TERMINATED else _phase(refinement)
-    return RefinementProgress(**process, n_structures=n_structures, phase=phase)
+    return RefinementProgress(**process, kind=kind, n_structures=n_structures, phase=phase)
 
 
 def _phase(refinement: int) -> str:
-    """Return the phase of a refinement, from the tiers that it called last."""
+    """Return the phase of a refinement, from the tiers or the job that it called last."""
     builder = orm.QueryBuilder().append(orm.WorkChainNode, filters={"id": refinement}, tag="refinement")
-    builder.append(orm.WorkChainNode, with_incoming="refinement", project="id", tag="tiers")
-    newest = builder.order_by({"tiers": NEWEST_FIRST}).first(flat=True)
-    return "starting" if newest is None else f"relaxing {tiers_phase([newest])}"
+    project = ["id", "node_type", "attributes"]
+    builder.append([orm.WorkChainNode, orm.CalcJobNode], with_incoming="refinement", project=project, tag="called")
+    newest = builder.order_by({"called": NEWEST_FIRST}).first()
+    if newest is None:
+        return "starting"
+    pk, node_type, attributes = newest
+    is_job = node_type == orm.CalcJobNode.class_node_type
+    return f"relaxing {jobs_text([attributes]) if is_job else tiers_phase([pk])}"
 
 
 def under_way() -> list[int]:
-    """Return the primary keys of the refinements that have not ended, newest first."""
-    filters = {"process_type": PROCESS_TYPE, "attributes.process_state": {"!in": sorted(TERMINATED)}}
+    """Return the primary keys of the refinements and finishes that have not ended, newest first."""
+    filters = {"process_type": {"in": list(KINDS)}, "attributes.process_state": {"!in": sorted(TERMINATED)}}
     builder = orm.QueryBuilder().append(orm.WorkChainNode, filters=filters, project="id", tag="refinement")
     found: list[int] = builder.order_by({"refinement": NEWEST_FIRST}).all(flat=True)
     return found
 
 
-def load_refinement(identifier: str) -> orm.WorkChainNode | None:
-    """Return a refinement by primary key or UUID, or None if there is no such node or it is no refinement."""
+def load_refinement(identifier: str, *, or_finish: bool = False) -> orm.WorkChainNode | None:
+    """Return a refinement by primary key or UUID, or None if there is no such node or it is none.
+
+    Args:
+        identifier: primary key or UUID.
+        or_finish: whether a finish of searches is taken as well.
+    """
     try:
         node = load_node(identifier)
     except (AiidaException, ValueError):
         return None
-    return node if isinstance(node, orm.WorkChainNode) and is_refinement(node) else None
+    if not isinstance(node, orm.WorkChainNode):
+        return None
+    return node if is_refinement(node) or (or_finish and node.process_type == FINISH_TYPE) else None
 
 
 def is_refinement(node: orm.WorkChainNode) -> bool:

@@ -31,7 +31,7 @@ def relaxed_to(node: orm.WorkChainNode | int) -> str:
     continues from one with other settings, the text has the limits of both.
 
     Args:
-        node: search, several runs of one, or refinement; or its primary key.
+        node: search, several runs of one, refinement, or finish; or its primary key.
     """
     process = orm.load_node(node) if isinstance(node, int) else node
     if process.process_type == RUNS_PROCESS_TYPE:

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from aiida import orm
-from aiida.engine import ExitCode, ProcessBuilder, ToContext, WorkChain, while_
+from aiida.engine import ExitCode, Process, ProcessBuilder, while_
 from aiida.engine.processes.workchains.workchain import WorkChainSpec
 
 from aiida_fuse2.calculations.base import validator
@@ -15,7 +15,6 @@ from aiida_fuse2.calculations.refine_functions import (
     RELAXED_PREFIX,
     RESULTS_PREFIX,
     compare_refined,
-    trials_of_structures,
 )
 from aiida_fuse2.core.errors import InputError
 from aiida_fuse2.core.prototypes.library import anonymous_counts
@@ -27,7 +26,8 @@ from aiida_fuse2.protocols import protocol_inputs
 from aiida_fuse2.query.orphans import seal_orphans
 from aiida_fuse2.tiers import TierChoice, build_tiers, check_tiers, read_tiers
 
-from .job_outputs import complete_extras, results_of
+from .attempts import AttemptsPart
+from .job_outputs import complete_extras
 from .relax import INPUT_REFUSED, TIERS_HELP, RelaxTiersWorkChain, validate_tiers
 
 
@@ -52,11 +52,7 @@ def _validate_inputs(inputs: Mapping[str, Any]) -> str | None:
     return None
 
 
-MAX_GIVEN_UP = 3
-"""Number of structures given up one by one, without any result, that shows a fault of the worker."""
-
-
-class Fuse2RefineWorkChain(WorkChain):
+class Fuse2RefineWorkChain(AttemptsPart):
     """Relaxes the best structures of searches in further tiers, and ranks them again."""
 
     @classmethod
@@ -85,7 +81,7 @@ class Fuse2RefineWorkChain(WorkChain):
         )
         spec.input_namespace("tiers", dynamic=True, valid_type=orm.Data, validator=validate_tiers, help=TIERS_HELP)
         spec.inputs.validator = _validate_inputs
-        spec.outline(cls.setup, while_(cls.should_relax)(cls.relax_structures, cls.inspect_relaxation), cls.finalise)
+        spec.outline(cls.setup, while_(cls.should_try)(cls.try_structures, cls.inspect_attempt), cls.finalise)
         spec.output(
             "ranked",
             valid_type=orm.Dict,
@@ -149,53 +145,16 @@ class Fuse2RefineWorkChain(WorkChain):
 
     # --- outline ------------------------------------------------------------------------------------
 
-    def setup(self) -> None:
-        """Make trials of the structures."""
-        self.ctx.trials = trials_of_structures(selection=self.inputs.selection, **self.inputs.structures).uuid
-        self.ctx.waiting = sorted(self.inputs.structures)
-        self.ctx.relaxed = []
-        self.ctx.attempts = 0
-        self.ctx.failure = None
-
-    def should_relax(self) -> bool:
-        """Return whether a structure has no result yet."""
-        is_hopeless = not self.ctx.relaxed and self.ctx.attempts >= self._attempts() + MAX_GIVEN_UP
-        return bool(self.ctx.waiting) and not is_hopeless and self.ctx.failure is None
-
-    def relax_structures(self) -> ToContext:
-        """Submit structures without a result; in the end one by one, since jobs may have died on others."""
-        self.ctx.asked = self.ctx.waiting[:1] if self.ctx.attempts >= max(self._attempts() - 1, 1) else self.ctx.waiting
-        inputs: dict[str, Any] = {"trials": orm.load_node(self.ctx.trials), "tiers": self.inputs.tiers}
-        if len(self.ctx.asked) < len(self.inputs.structures):
-            inputs["labels"] = orm.List(self.ctx.asked)
-        inputs["metadata"] = {"call_link_label": f"relax_{self.ctx.attempts:02d}"}
-        return ToContext(process=self.submit(RelaxTiersWorkChain, **inputs))
-
-    def inspect_relaxation(self) -> None:
-        """Store which have their result; jobs died on the others, and these are tried again."""
-        process = self.ctx.process
-        self.ctx.attempts += 1
-        if not process.is_finished_ok:
-            self.report(f"{process.process_label} {process.pk}: {process.exit_message or process.process_state}")
-        if process.exit_status == INPUT_REFUSED:
-            self.ctx.failure = process.exit_message
-        if "results" in process.outputs:
-            done = results_of(process)
-            self.ctx.relaxed = [*self.ctx.relaxed, process.uuid]
-            self.ctx.waiting = [label for label in self.ctx.waiting if label not in done]
-        if self.ctx.attempts >= self._attempts() and self.ctx.waiting[:1] == self.ctx.asked:
-            self.report(f"{self.ctx.waiting[0]} is given up: {self.ctx.attempts} jobs have died on it")
-            self.ctx.waiting = self.ctx.waiting[1:]
-
-    def _attempts(self) -> int:
-        return parse_settings(RefineSettings, self.inputs.settings.get_dict()).job_attempts
+    def attempt(self, inputs: dict[str, Any]) -> tuple[type[Process], dict[str, Any]]:
+        """Return the relaxation of structures in the tiers."""
+        return RelaxTiersWorkChain, {**inputs, "tiers": self.inputs.tiers}
 
     def finalise(self) -> ExitCode | None:
         """Rank the relaxed structures, and attach them."""
         seal_orphans(self.node)
         if self.ctx.failure is not None:
             return self.exit_codes.ERROR_INPUT_REFUSED.format(reason=self.ctx.failure)
-        processes = [orm.load_node(uuid) for uuid in self.ctx.relaxed]
+        processes = self.finished()
         ranked = compare_refined(
             settings=self.inputs.settings,
             selection=self.inputs.selection,

@@ -10,6 +10,7 @@ from aiida.engine import ExitCode, ProcessBuilder, ToContext, WorkChain, while_
 from aiida.engine.processes.workchains.workchain import WorkChainSpec
 
 from aiida_fuse2.calculations.base import validator
+from aiida_fuse2.calculations.finish_functions import ANSWER
 from aiida_fuse2.calculations.run_functions import compare_runs, settings_of_run
 from aiida_fuse2.core.errors import InputError, shown_value
 from aiida_fuse2.core.settings import MAX_SEED
@@ -18,6 +19,7 @@ from aiida_fuse2.query.loading import RUN_LINK, searches_of_runs
 from aiida_fuse2.query.orphans import seal_orphans
 from aiida_fuse2.query.stopping import STOP_EXTRA, stop_request
 
+from .answering import finish_builder
 from .search import Fuse2WorkChain
 
 PAPER_RUNS = 3
@@ -89,7 +91,7 @@ class Fuse2RunsWorkChain(WorkChain):
             help="Largest number of runs at a time; all if omitted.",
         )
         spec.inputs.validator = _validate_seeds
-        spec.outline(while_(cls.should_continue)(cls.submit_searches), cls.finalise)
+        spec.outline(while_(cls.should_continue)(cls.submit_searches), cls.finish_runs, cls.finalise)
         spec.output("structure", valid_type=orm.StructureData, required=False, help="The structure of lowest energy.")
         spec.output("energy", valid_type=orm.Float, required=False, help="Its energy (enthalpy), eV/atom.")
         spec.output(
@@ -98,6 +100,12 @@ class Fuse2RunsWorkChain(WorkChain):
             required=False,
             help="A row for each run; lowest, mean, spread and standard deviation of their lowest energies (eV/atom), "
             "and how many runs found the lowest crystal.",
+        )
+        spec.output(
+            ANSWER,
+            valid_type=orm.Dict,
+            required=False,
+            help="Phases among the best structures of all runs, see `fuse2.finish`.",
         )
         spec.exit_code(401, "ERROR_NO_STRUCTURE", message="No run has found a structure; {reason}")
         spec.exit_code(STOPPED, "STOPPED_ON_REQUEST", message="Stopped on request; {reason}")
@@ -204,6 +212,15 @@ class Fuse2RunsWorkChain(WorkChain):
         self.report(f"run {run}: search {node.pk} with seed {inputs['settings']['seed']}")
         return int(node.pk)
 
+    def finish_runs(self) -> ToContext | None:
+        """Submit the finish of the best structures of all runs together, if the worker computes their energies."""
+        if stop_request(self.node.pk) is not None:
+            return None
+        searches = [orm.load_node(search.pk) for search in searches_of_runs(self.node.pk)]
+        number = self.inputs.search.settings.get("finish", 0)  # 0 in one of an earlier version
+        builder = finish_builder(searches, self.inputs.search, number) if len(searches) > 1 else None
+        return None if builder is None else ToContext(finish=self.submit(builder))
+
     def finalise(self) -> ExitCode | None:
         """Compare the runs and attach the lowest; failed runs count with the structures that they found."""
         seal_orphans(self.node)
@@ -225,6 +242,9 @@ class Fuse2RunsWorkChain(WorkChain):
             settings=self.inputs.search.settings, runs=self.inputs.runs, software=self._software(), **found
         )
         self.out_many(outputs)
+        finish = self.ctx.get("finish")
+        if finish is not None and ANSWER in finish.outputs:
+            self.out(ANSWER, finish.outputs[ANSWER])
         summary = outputs["summary"]
         self.out("structure", found[f"structure_{summary['lowest']['run']:02d}"])
         self.report(

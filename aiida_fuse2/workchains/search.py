@@ -9,10 +9,11 @@ from typing import Any
 
 from aiida import orm
 from aiida.common.extendeddicts import AttributeDict
-from aiida.engine import ExitCode, while_
+from aiida.engine import ExitCode, ToContext, if_, while_
 from aiida.engine.processes.workchains.workchain import WorkChainSpec
 
 from aiida_fuse2.calculations.conversions import RELAXED_PREFIX, RESULTS_PREFIX, columns_to_rows, numbers_of_atoms
+from aiida_fuse2.calculations.finish_functions import ANSWER
 from aiida_fuse2.calculations.functions import begin, decide, propose, resume, summarise
 from aiida_fuse2.core.crystal.uniqueness import decode_fingerprint
 from aiida_fuse2.core.relaxers.failures import CONVERGED, KNOWN
@@ -28,6 +29,7 @@ from aiida_fuse2.query.structures import explored_structures, find_structures
 from aiida_fuse2.query.targets import find_earlier
 from aiida_fuse2.storage.disk import least_free
 
+from .answering import finish_builder
 from .generation import GenerationPart
 from .job_outputs import complete_extras, remove_folders, structures_of
 from .known import TargetsPart
@@ -60,6 +62,7 @@ class Fuse2WorkChain(TargetsPart, PoolPart, GenerationPart):
                 while_(cls.should_relax)(cls.relax_trials, cls.inspect_relaxation),
                 cls.decide_generation,
             ),
+            if_(cls.should_finish)(cls.finish_search),
             cls.finalise,
         )
         cls._define_outputs(spec)
@@ -79,6 +82,9 @@ class Fuse2WorkChain(TargetsPart, PoolPart, GenerationPart):
         )
         spec.output(
             "state", valid_type=orm.Dict, required=False, help="The last state: counters, walkers, the best structure."
+        )
+        spec.output(
+            ANSWER, valid_type=orm.Dict, required=False, help="Phases among the best structures, see `fuse2.finish`."
         )
         spec.exit_code(201, "ERROR_STATE_UNUSABLE", message="The search cannot continue from its state: {reason}")
         spec.exit_code(
@@ -225,6 +231,16 @@ class Fuse2WorkChain(TargetsPart, PoolPart, GenerationPart):
         )
         self._take_over(outputs["state"], outputs["record"].get_dict(), structures_of(jobs))
 
+    def should_finish(self) -> bool:
+        """Return whether the phases among the best structures are to be found."""
+        is_at_its_end = self.ctx.limit is not None and self.ctx.failure is None
+        return is_at_its_end and stop_request(self.node.pk) is None and self.search_state().best is not None
+
+    def finish_search(self) -> ToContext | None:
+        """Submit the finish of the best structures, if the worker computes their energies."""
+        builder = finish_builder([self.node], self.inputs, self.settings.finish)
+        return None if builder is None else ToContext(finish=self.submit(builder))
+
     def finalise(self) -> ExitCode | None:
         """Attach the outputs; a search that ended badly keeps the structures that it has found."""
         seal_orphans(self.node)
@@ -241,6 +257,11 @@ class Fuse2WorkChain(TargetsPart, PoolPart, GenerationPart):
         if state.best is not None:
             found = find_structures(self.node.pk, [state.best.label])
             self.out("structure", orm.load_node(found[state.best.label]))
+        finish = self.ctx.get("finish")
+        if finish is not None and ANSWER in finish.outputs:
+            self.out(ANSWER, finish.outputs[ANSWER])
+        if finish is not None and not finish.is_finished_ok:
+            self.report(f"there is no answer: {finish.exit_message or finish.process_state.value}")
         if self.inputs.clean_workdir.value:
             remove_folders(self.node)
         return self._exit_code(state)

@@ -29,6 +29,7 @@ NOT_BUILT = 1
 
 _JOBS = {
     "relax": ("relaxing", "run_relax_job"),
+    "finish": ("finishing", "run_finish_job"),
     "generate": ("generating", "run_generate_job"),
     "train": ("training", "run_train_job"),
     "learn": ("learning", "run_learn_job"),

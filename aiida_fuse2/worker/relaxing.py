@@ -108,18 +108,37 @@ def run_relax_job(job: dict[str, Any], folder: Path) -> None:
     Raises:
         InputError: if settings are wrong or the calculator is missing.
     """
-    settings = parse_settings(RelaxSettings, job["settings"], where="relax.settings")
+    trials, settings, potential = prepare_relaxations(job["settings"], job["labels"], folder)
+    write_results(folder, relax_all(trials, settings, potential))
+
+
+def prepare_relaxations(
+    values: dict[str, Any], labels: Sequence[str] | None, folder: Path
+) -> tuple[list[Trial], RelaxSettings, str | None]:
+    """Return the trials of a job, the settings that its processes use, and the text of the library they need.
+
+    Versions of the software are written to the folder.
+
+    Args:
+        values: settings of the tier.
+        labels: labels of the trials; all of them where it is None.
+        folder: folder of the job.
+
+    Raises:
+        InputError: if settings are wrong or the calculator is missing.
+    """
+    settings = parse_settings(RelaxSettings, values, where="relax.settings")
     versions = software_versions() | calculator_versions(settings.calculator, settings.arguments)
     if (problem := kernel_problem(settings)) is not None:
         versions["native kernel"] = f"not used: {problem}"
         settings = settings.model_copy(update={"backend": "torch"})  # so that no process tries the kernel again
         sys.stderr.write(f"PyTorch computes CHGNet, several times slower: {problem}\n")
     (folder / SOFTWARE_FILE).write_text(json.dumps(versions))
-    trials = select_trials(trials_from_text((folder / TRIALS_FILE).read_text()), job["labels"])
+    trials = select_trials(trials_from_text((folder / TRIALS_FILE).read_text()), labels)
     path, potential = folder / POTENTIAL_FILE, None
     if path.exists():
         potential = needed_potential(path.read_text(), trials, where="relax.potential")
-    write_results(folder, relax_all(trials, settings, potential))
+    return trials, settings, potential
 
 
 def write_results(folder: Path, outcomes: Iterable[tuple[Trial, RelaxedStructure]]) -> None:

@@ -98,6 +98,7 @@ COMMANDS = [
     ("continue", "PK", "--more", 2, "--code", "CODE", "--dry-run"),
     ("continue", "PK", "--more", 2, "--code", "CODE", "--dry-run", "--trust"),
     ("refine", "PK", "--tiers", "chgnet", "--code", "CODE", "--dry-run"),
+    ("finish", "PK", "--code", "CODE", "--dry-run"),
     ("run", "Cu3Au", "--pool", "POOL", "--code", "CODE", "--dry-run"),
     ("run", "Cu3Au", "--starts", "gnoa", "--network", "megnet", "--model", "MODEL", "--code", "CODE", "--dry-run"),
     ("generate", "Cu3Au", "--network", "megnet", "--model", "MODEL", "--code", "CODE", "--no-wait"),

@@ -120,6 +120,7 @@ class Trials:
             "population_size": 4,
             "walkers": 2,
             "max_structures": structures,
+            "finish": 0,
             "min_free_disk": least,
         }
         tier = {

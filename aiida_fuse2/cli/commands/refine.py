@@ -89,7 +89,7 @@ def cmd_refine(
 
 
 def watch_refinement(node: orm.WorkChainNode, *, as_json: bool) -> None:
-    """Show the progress of a refinement until it ends, one line for each change, then its table.
+    """Show the progress of a refinement or a finish until it ends, one line for each change, then its table.
 
     Raises:
         CommandError: if it has ended badly.
@@ -112,7 +112,8 @@ def watch_refinement(node: orm.WorkChainNode, *, as_json: bool) -> None:
             hint(f"watch {node.pk}"): "come back",
             hint(f"process kill {node.pk}", "verdi"): "end it, without a result",
         }
-        report_interrupt(node, f"The refinement {node.pk} keeps running.", ways, as_json=as_json)
+        kind = refinements.KINDS[node.process_type]
+        report_interrupt(node, f"The {kind} {node.pk} keeps running.", ways, as_json=as_json)
         return
     show_refinement(node, as_json=as_json)
 
@@ -122,11 +123,11 @@ def refinement_text(reached: RefinementProgress) -> str:
     notes = ["paused"] if reached.is_paused else []
     state = ", ".join([*notes, reached.phase or reached.process_state])
     plural = "" if reached.n_structures == 1 else "s"
-    return f"refinement {reached.pk} of {reached.n_structures} structure{plural}: {state}"
+    return f"{reached.kind} {reached.pk} of {reached.n_structures} structure{plural}: {state}"
 
 
 def show_refinement(node: orm.WorkChainNode, number: int | None = None, *, as_json: bool) -> None:
-    """Show a refinement: how it ended, and its table.
+    """Show a refinement or a finish: how it ended, and its table.
 
     Raises:
         CommandError: if it has ended badly.
@@ -135,6 +136,11 @@ def show_refinement(node: orm.WorkChainNode, number: int | None = None, *, as_js
     from aiida_fuse2.cli.views.tables import make_console
     from aiida_fuse2.query import refinements
 
+    if node.process_type == refinements.FINISH_TYPE:
+        from aiida_fuse2.cli.views.answers import show_finish
+
+        show_finish(node, number, as_json=as_json)
+        return
     rows = refinements.refined(node)
     state = node.process_state.value if node.process_state else "created"
     if as_json:

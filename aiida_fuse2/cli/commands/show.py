@@ -10,6 +10,7 @@ import click
 
 from aiida_fuse2.cli.params.options import JSON, NEWEST_SEARCH, echo_json, with_profile
 from aiida_fuse2.cli.root import cmd_root
+from aiida_fuse2.cli.views.answers import answer_values, print_newest_answer
 from aiida_fuse2.cli.views.ranked import (
     DEFAULT_ROWS,
     print_evidence,
@@ -47,10 +48,13 @@ def cmd_show(*, search: str | None, number: int | None, paths: tuple[Path, ...],
     """Show what the search PK (the newest one if omitted) has found, lowest energy first.
 
     For several runs of a search (`run --runs`), PK shows each run, how far their lowest energies lie apart, and
-    what they have found together. For a refinement, PK shows each structure before and after it.
+    what they have found together. For a refinement, PK shows each structure before and after it; for a finish, its
+    answer.
 
     Targets (`run --target`, or those named here) are marked with their names, with the time when they were found; for
     runs, with the number of runs that found them.
+
+    Once the search is finished (`aiida-fuse2 finish`), its answer comes first: one row for each phase.
 
     Equal structures count once; "found" says how often they were found. "space group" is the one at the loose
     tolerance (0.1 Å unless set), "tight" that at the tight one (0.01 Å). Works while the search runs.
@@ -62,7 +66,7 @@ def cmd_show(*, search: str | None, number: int | None, paths: tuple[Path, ...],
 
     from .refine import show_refinement
 
-    refined = None if search is None else refinements.load_refinement(search)
+    refined = None if search is None else refinements.load_refinement(search, or_finish=True)
     if refined is not None:
         _refuse_targets(paths, "a refinement")
         show_refinement(refined, number, as_json=as_json)
@@ -79,12 +83,14 @@ def cmd_show(*, search: str | None, number: int | None, paths: tuple[Path, ...],
     rows = targets.marked_rows(query.ranked(node), looked_for, node.pk)
     if as_json:
         values = {"targets": [asdict(target) for target in looked_for], "structures": rows[:number]}
+        values |= answer_values(node)
         echo_json(summary_values(settings, reached, uuid=node.uuid) | values)
         return
     console = make_console()
     print_header(console, settings, reached)
     print_evidence(console, node.pk)
     print_targets(console, looked_for)
+    print_newest_answer(console, node)
     print_ranked(console, rows, number or DEFAULT_ROWS, relaxed=query.relaxed_to(node))
 
 
@@ -129,7 +135,8 @@ def show_runs(node: orm.WorkChainNode, number: int | None, *, as_json: bool) -> 
     if as_json:
         rows = query.combined(query.run_searches(node), number)
         found = [{"run": run, **asdict(target)} for run, known in enumerate(looked_for) for target in known]
-        echo_json({**runs_values(settings, reached, rows, uuid=node.uuid), "targets": found})
+        values = runs_values(settings, reached, rows, uuid=node.uuid)
+        echo_json({**values, "targets": found, **answer_values(node)})
         return
     limit = number or DEFAULT_ROWS
     rows = query.combined(query.run_searches(node), limit + 1)  # one more shows that there are more
@@ -145,4 +152,5 @@ def show_runs(node: orm.WorkChainNode, number: int | None, *, as_json: bool) -> 
     print_runs(console, settings, reached, rows)
     for line in target_lines(looked_for):
         console.print(line, soft_wrap=True)
+    print_newest_answer(console, node)
     print_ranked(console, rows, limit, relaxed=query.relaxed_to(node), total_is_known=False)

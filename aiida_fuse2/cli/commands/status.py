@@ -68,7 +68,7 @@ def cmd_status(
 
     if watch and as_json:
         raise click.UsageError("--watch shows tables; for scripts, call --json again and again")
-    refined = {search: refinements.load_refinement(search) for search in searches}
+    refined = {search: refinements.load_refinement(search, or_finish=True) for search in searches}
     named = [query.load_search_or_runs(search).pk for search, node in refined.items() if node is None]
     of_refinements = [node.pk for node in refined.values() if node is not None]
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -39,7 +39,10 @@ FORMATS = ("cif", "poscar", "extxyz")
     type=click.FloatRange(min=0, min_open=True, max=1),
     metavar="Å",
     help="Move atoms to the symmetry found at this tolerance (Å): a CIF then has its space group, a POSCAR or "
-    "extxyz the primitive cell. By default the cell is written as it was relaxed, in P1.",
+    "extxyz the primitive cell; implies --as-relaxed.",
+)
+@click.option(
+    "--as-relaxed", is_flag=True, help="Write the structures of the search, as they were relaxed, instead of phases."
 )
 @click.option("--force", is_flag=True, help="Overwrite files.")
 @JSON
@@ -51,41 +54,71 @@ def cmd_structures(
     file_format: str,
     output: Path,
     symprec: float | None,
+    as_relaxed: bool,
     force: bool,
     as_json: bool,
 ) -> None:
-    """Write the best structures of the search or refinement PK, or of all runs of a search, to files.
+    """Write the phases of the search PK, or of all its runs, to files: conventional cells, symmetrised.
 
-    The newest search is taken if PK is omitted. Structures and energies of a refinement are those of its last tier.
+    The newest search is taken if PK is omitted. The names of files have composition, space group and structure type,
+    as in SrTiO3_Pm-3m_Cubic-Perovskite.cif.
 
-    Their names have composition, rank, space group and energy (eV/atom), as in
-    SrTiO3_01_Pm-3m_-8.4236.cif. The space group is the one found at --symprec, or at the loose tolerance of
-    the search (0.1 Å unless set).
+    Without an answer (`aiida-fuse2 finish`), of a refinement PK, and with --as-relaxed, the best structures are
+    written as they were relaxed, in P1; those of a refinement are of its last tier. Their names have composition,
+    rank, space group and energy (eV/atom), as in SrTiO3_01_Pm-3m_-8.4236.cif. The space group is the one found at
+    --symprec, or at the loose tolerance of the search (0.1 Å unless set).
     """
     from aiida_fuse2 import query
+    from aiida_fuse2.query import finishes
     from aiida_fuse2.query.ranking import best_of
     from aiida_fuse2.query.results import kind_of, settings_of
 
     node = query.load_results(search)
+    is_raw = as_relaxed or symprec is not None or query.is_refinement(node)
+    finish = None if is_raw else finishes.newest_finish(node)
+    if finish is not None:
+        from aiida_fuse2.export.structures import phase_texts
+
+        rows = finishes.phases(finish)[:number]
+        paths = _write(output, phase_texts(rows, file_format), force=force, is_quiet=as_json)
+        if as_json:
+            echo_json([{"path": str(path), **row} for path, row in zip(paths, rows, strict=True)])
+        else:
+            echo(
+                f"Symmetrised phases of finish {finish.pk}; --as-relaxed writes the structures of the search", err=True
+            )
+        return
     rows = best_of(node, number)
     if not rows:
         raise CommandError(f"the {kind_of(node)} {node.pk} has no structure yet")
     formula = settings_of(node).unit.formula
-    written = [(*_content(formula, row, file_format, symprec), row) for row in rows]
-    paths = {output / name: row for name, _, row in written}
-    texts = {output / name: text for name, text, _ in written}
-    with reported_writing(output):
-        check_absent(list(paths), force=force)
-        output.mkdir(parents=True, exist_ok=True)
-        for path, text in texts.items():
-            path.write_text(text)
-            if not as_json:
-                echo(click.format_filename(path))
+    texts = [_content(formula, row, file_format, symprec) for row in rows]
+    paths = _write(output, texts, force=force, is_quiet=as_json)
     relaxed = query.relaxed_to(node)
     if as_json:
-        echo_json([{"path": str(path), **row, "relaxed_to": relaxed} for path, row in paths.items()])
+        echo_json([{"path": str(path), **row, "relaxed_to": relaxed} for path, row in zip(paths, rows, strict=True)])
     else:
         echo(f"All were {relaxed}", err=True)
+
+
+def _write(output: Path, texts: Sequence[tuple[str, str]], *, force: bool, is_quiet: bool) -> list[Path]:
+    """Write files and return their paths.
+
+    Args:
+        output: directory.
+        texts: name and content of each file.
+        force: whether to overwrite files.
+        is_quiet: whether not to print the paths.
+    """
+    paths = [output / name for name, _ in texts]
+    with reported_writing(output):
+        check_absent(paths, force=force)
+        output.mkdir(parents=True, exist_ok=True)
+        for path, (_, text) in zip(paths, texts, strict=True):
+            path.write_text(text)
+            if not is_quiet:
+                echo(click.format_filename(path))
+    return paths
 
 
 def _content(formula: str, row: Mapping[str, Any], file_format: str, symprec: float | None) -> tuple[str, str]:

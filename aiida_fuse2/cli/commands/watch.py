@@ -42,7 +42,7 @@ def cmd_watch(*, search: str | None, as_json: bool) -> None:
 
     from .refine import watch_refinement
 
-    refined = None if search is None else load_refinement(search)
+    refined = None if search is None else load_refinement(search, or_finish=True)
     if refined is not None:
         watch_refinement(refined, as_json=as_json)
         return
@@ -75,6 +75,7 @@ def _show_end(
 ) -> None:
     """Show what a search, or several runs of one, found."""
     from aiida_fuse2 import query
+    from aiida_fuse2.cli.views.answers import answer_values, print_newest_answer
     from aiida_fuse2.cli.views.runs import print_runs, runs_values
     from aiida_fuse2.cli.views.tables import make_console
     from aiida_fuse2.query.targets import marked_rows, search_targets
@@ -83,21 +84,23 @@ def _show_end(
     if isinstance(reached, query.RunsProgress):
         rows = query.combined(query.run_searches(node), FINAL_ROWS + 1)
         if as_json:
-            echo_json(runs_values(settings, reached, rows[:FINAL_ROWS], uuid=node.uuid))
+            echo_json(runs_values(settings, reached, rows[:FINAL_ROWS], uuid=node.uuid) | answer_values(node))
             return
         console.print(f"runs {node.pk}:", status_text(reached), soft_wrap=True)
         print_runs(console, settings, reached, rows)
+        print_newest_answer(console, node)
         print_ranked(console, rows, FINAL_ROWS, relaxed=relaxed, total_is_known=False)
         return
     targets = search_targets(node)
     rows = marked_rows(query.ranked(node), targets, node.pk)
     if as_json:
         values = {"targets": [asdict(target) for target in targets], "structures": rows[:FINAL_ROWS]}
-        echo_json(summary_values(settings, reached, uuid=node.uuid) | values)
+        echo_json(summary_values(settings, reached, uuid=node.uuid) | values | answer_values(node))
         return
     console.print(f"search {node.pk}:", status_text(reached), soft_wrap=True)
     print_evidence(console, node.pk)
     print_targets(console, targets)
+    print_newest_answer(console, node)
     print_ranked(console, rows, FINAL_ROWS, relaxed=relaxed)
 
 

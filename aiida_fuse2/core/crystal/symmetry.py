@@ -52,12 +52,14 @@ class StandardCell:
         number: space-group number, 1-230.
         hall_symbol: Hall symbol of the setting.
         orbits: indices of the atoms that the operations of the group make equivalent; the first represents them.
+        letters: Wyckoff letter of each orbit.
     """
 
     atoms: Atoms
     number: int
     hall_symbol: str
     orbits: tuple[tuple[int, ...], ...]
+    letters: tuple[str, ...]
 
 
 def _spglib_cell(atoms: Atoms) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.int64]]:
@@ -180,7 +182,9 @@ def standard_cell(atoms: Atoms, symprec: float) -> StandardCell:
     cell = _from_spglib((dataset.std_lattice, dataset.std_positions, dataset.std_types))
     projected, orbits = _project(cell, hall, MAX_MISFIT * symprec)
     symbol = str(spglib.get_spacegroup_type(hall).hall_symbol)
-    return StandardCell(atoms=projected, number=int(dataset.number), hall_symbol=symbol, orbits=orbits)
+    of_primitive = dict(zip(dataset.mapping_to_primitive.tolist(), dataset.wyckoffs, strict=True))
+    letters = tuple(of_primitive[int(dataset.std_mapping_to_primitive[orbit[0]])] for orbit in orbits)
+    return StandardCell(atoms=projected, number=int(dataset.number), hall_symbol=symbol, orbits=orbits, letters=letters)
 
 
 def _project(cell: Atoms, hall_number: int, tolerance: float) -> tuple[Atoms, tuple[tuple[int, ...], ...]]:

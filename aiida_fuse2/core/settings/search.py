@@ -315,6 +315,11 @@ class SearchSettings(CompositionSettings):
     min_free_disk: NotNegative = Field(
         description="Free disk space for AiiDA's data below which the search ends, GB; checked between generations."
     )
+    finish: int = Field(
+        ge=0,
+        le=1000,
+        description="Number of best structures among which the phases are found at the end; 0 leaves them as relaxed.",
+    )
     rmax: Count = Field(description="Number of structures without a new best after which the search ends.")
     stop_chance: Annotated[float, Field(ge=1e-9, lt=1)] | None = Field(
         description="Mean chance that a random structure since the last new best was lower, e.g. 0.005: once it is "

@@ -1,0 +1,77 @@
+"""The calcfunction of finishing searches. AiiDA's caching hashes this file: it only converts nodes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from aiida import orm
+from aiida.engine import calcfunction
+from ase import Atoms
+
+from aiida_fuse2.core.answer.answers import conclude
+from aiida_fuse2.core.answer.results import read_ladder
+from aiida_fuse2.core.answer.settings import AnswerSettings
+from aiida_fuse2.core.prototypes.library import anonymous_counts
+from aiida_fuse2.core.prototypes.naming import TypeIndex
+from aiida_fuse2.core.settings import parse_settings
+from aiida_fuse2.io.prototypes import library_from_text, prototypes_of
+from aiida_fuse2.io.trials import from_extxyz, trials_from_text
+
+RESULTS_PREFIX = "results_"
+RUNGS_PREFIX = "rungs_"
+
+ANSWER = "answer"
+
+PHASE_EXTRAS = ("energy", "delta", "n_atoms", "spacegroup", "spacegroup_symbol", "type", "prototype", "found")
+"""Values of a phase that its structure has as an extra."""
+
+EXTRAS_KEY = "fuse2_phase"
+
+
+@calcfunction
+def conclude_answer(
+    settings: orm.Dict,
+    selection: orm.Dict,
+    relax: orm.Dict,
+    trials: orm.SinglefileData,
+    software: orm.Dict,  # noqa: ARG001 - part of the hash
+    **others: orm.Data,
+) -> dict[str, orm.Data]:
+    """Return the phases of finished structures (``fuse2.conclude_answer``).
+
+    Args:
+        settings: settings of the answer.
+        selection: row of each structure in the ranking that it comes from, by label.
+        relax: settings of the tier.
+        trials: structures, as the search relaxed them.
+        software: versions of the packages that this runs with.
+        others: ``results_NN`` and ``rungs_NN`` of each attempt, and the library ``prototypes``, if there is one.
+
+    Returns:
+        ``answer``: ``phases`` and ``failed``, see ``core.answer.answers``; the conventional cell of each phase by its
+        label.
+    """
+    parsed = parse_settings(AnswerSettings, settings.get_dict())
+    results: dict[str, Any] = {}
+    frames: dict[str, list[Atoms]] = {}
+    for name, node in sorted(others.items()):
+        if name.startswith(RESULTS_PREFIX):
+            results |= node["by_label"]
+        elif name.startswith(RUNGS_PREFIX):
+            for frame in from_extxyz(node.get_content()):
+                frames.setdefault(str(frame.info["label"]), []).append(frame)
+    starts = {trial.info.label: trial.atoms for trial in trials_from_text(trials.get_content())}
+    source = str(relax["calculator"])
+    ladders = {label: read_ladder(row, frames.get(label, []), starts[label], source) for label, row in results.items()}
+    library = []
+    if "prototypes" in others and starts:
+        counts = anonymous_counts(next(iter(starts.values())))
+        library = library_from_text(prototypes_of(others["prototypes"].get_content(), counts))
+    answer = conclude(selection.get_dict(), ladders, parsed, TypeIndex(library).name)
+    outputs: dict[str, orm.Data] = {ANSWER: orm.Dict({"phases": answer.phases, "failed": answer.failed})}
+    for row in answer.phases:
+        node = orm.StructureData(ase=answer.cells[row["label"]])
+        node.label = f"{row['formula']} {row['spacegroup_symbol']}"
+        node.base.extras.set(EXTRAS_KEY, {key: row[key] for key in PHASE_EXTRAS})
+        outputs[row["label"]] = node
+    return outputs

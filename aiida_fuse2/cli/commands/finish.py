@@ -1,0 +1,77 @@
+"""``aiida-fuse2 finish``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from aiida_fuse2.cli.params import options as opts
+from aiida_fuse2.cli.params.options import echo, echo_json, hint, with_profile
+from aiida_fuse2.cli.root import cmd_root
+from aiida_fuse2.cli.utils.submitting import print_inputs, submit_inputs
+
+
+@cmd_root.command("finish")
+@opts.SEARCHES
+@click.option("--best", type=int, metavar="N", help="Number of unique structures, lowest energy first; default 10.")
+@click.option("--code", "code_label", metavar="LABEL", help="Another worker than that of the search.")
+@opts.set_option("settings.energy=0.005")
+@opts.OVERRIDES
+@click.option(
+    "--trust", is_flag=True, help="Run what the search names and has never run in this profile: a calculator, ..."
+)
+@click.option("--wait/--no-wait", default=True, help="Whether to wait and show the answer.")
+@opts.DRY_RUN
+@opts.JSON
+@with_profile
+def cmd_finish(
+    *,
+    searches: tuple[str, ...],
+    best: int | None,
+    code_label: str | None,
+    assignments: tuple[str, ...],
+    overrides: Path | None,
+    trust: bool,
+    wait: bool,
+    dry_run: bool,
+    as_json: bool,
+) -> None:
+    """Find the phases among the best structures of the searches PK..., as one would print them.
+
+    Each structure is relaxed tightly with the potential of the search and symmetrised step by step; its answer is the
+    highest symmetry whose energy the potential cannot tell from that of the lowest structure. Structures with one
+    answer are one phase. PK can be several runs. `aiida-fuse2 show` and `structures` of the search have the answer
+    from then on.
+    """
+    from aiida_fuse2 import query
+    from aiida_fuse2.environment.codes import load_code
+    from aiida_fuse2.environment.daemon import require_daemon
+    from aiida_fuse2.launch.finishing import prepare_finish
+    from aiida_fuse2.launch.overrides import merge_all, parse_assignment, read_overrides
+
+    from .refine import watch_refinement
+
+    changes = merge_all(
+        {} if overrides is None else read_overrides(overrides),
+        *(parse_assignment(text) for text in assignments),
+    )
+    builder = prepare_finish(
+        [query.load_search_or_runs(search) for search in searches],
+        code=None if code_label is None else load_code(code_label),
+        best=best,
+        overrides=changes,
+        trust=trust,
+    )
+    if dry_run:
+        print_inputs(builder, as_json=as_json)
+        return
+    require_daemon()
+    node = submit_inputs(builder)
+    echo(f"Finish of {len(builder.structures)} structures submitted: PK {node.pk}", err=as_json)
+    if wait:
+        watch_refinement(node, as_json=as_json)
+    elif as_json:
+        echo_json({"pk": node.pk, "uuid": node.uuid})
+    else:
+        echo(f"See the answer with `{hint(f'show {node.pk}')}`")

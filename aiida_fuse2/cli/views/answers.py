@@ -1,0 +1,111 @@
+"""The table of the phases that searches end with."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from aiida_fuse2.cli.params.options import CommandError, echo_json
+
+if TYPE_CHECKING:
+    from aiida import orm
+    from rich.console import Console
+    from rich.table import Table
+
+ALIGNED_LEFT = frozenset({"space group", "structure type"})
+
+
+def print_answer(console: Console, rows: Sequence[Mapping[str, Any]], failed: Sequence[Mapping[str, str]]) -> None:
+    """Print the table of phases, what is said about each, and what has no answer.
+
+    Args:
+        console: console to print to.
+        rows: see ``query.finishes.phases``.
+        failed: structures without an answer.
+    """
+    console.print(answer_table(rows))
+    for row in rows:
+        console.print(f"{row['rank']}. {row['statement']}", soft_wrap=True, markup=False)
+    for row in failed:
+        detail = f" ({row['detail']})" if row["detail"] else ""
+        console.print(f"{row['label']} has no answer: {row['status']}{detail}", soft_wrap=True, markup=False)
+
+
+def show_finish(node: orm.WorkChainNode, number: int | None = None, *, as_json: bool) -> None:
+    """Show a finish: how it ended, and its phases.
+
+    Raises:
+        CommandError: if it has ended badly.
+    """
+    from aiida_fuse2.query import finishes
+
+    from .tables import make_console
+
+    rows, failed = finishes.phases(node)[:number], finishes.failed(node)
+    state = node.process_state.value if node.process_state else "created"
+    if as_json:
+        values = {"pk": node.pk, "uuid": node.uuid, "process_state": state, "exit_status": node.exit_status}
+        echo_json({**values, "phases": rows, "failed": failed})
+    else:
+        console = make_console()
+        console.print(f"finish {node.pk} with {finishes.program(node)}: {state}", soft_wrap=True)
+        if rows:
+            console.print()
+        print_answer(console, rows, failed)
+    if node.is_terminated and not node.is_finished_ok:
+        raise CommandError(f"the finish {node.pk} failed: {node.exit_message or state}")
+
+
+def print_newest_answer(console: Console, node: orm.WorkChainNode) -> None:
+    """Print the answer of the newest finish of a search or of runs, if there is one."""
+    from aiida_fuse2.query import finishes
+
+    finish = finishes.newest_finish(node)
+    if finish is not None:
+        console.print(f"\nanswer (finish {finish.pk})", soft_wrap=True)
+        print_answer(console, finishes.phases(finish), finishes.failed(finish))
+
+
+def answer_values(node: orm.WorkChainNode) -> dict[str, Any]:
+    """Return the answer of the newest finish in plain values, None if there is none."""
+    from aiida_fuse2.query import finishes
+
+    finish = finishes.newest_finish(node)
+    return {"answer": None if finish is None else {"pk": finish.pk, "phases": finishes.phases(finish)}}
+
+
+def answer_table(rows: Sequence[Mapping[str, Any]]) -> Table:
+    """Return the table of phases, one row each."""
+    from rich.table import Table
+
+    from .tables import spacegroup_text
+
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    titles = (
+        "",
+        "ΔE\nmeV/atom",
+        "E\neV/atom",
+        "space group",
+        "structure type",
+        "atoms",
+        "Z",
+        "density\ng/cm³",
+        "found",
+    )
+    for title in (*titles, "PK"):
+        is_text = title in ALIGNED_LEFT
+        table.add_column(title, justify="left" if is_text else "right", no_wrap=not is_text)
+    for row in rows:
+        table.add_row(
+            str(row["rank"]),
+            f"{1000 * row['delta']:.1f}",
+            f"{row['energy']:.4f}",
+            spacegroup_text(row["spacegroup_symbol"], row["spacegroup"]),
+            str(row["type"]),
+            str(row["n_atoms"]),
+            str(row["z"]),
+            f"{row['density']:.2f}",
+            str(row["found"]),
+            "" if row["pk"] is None else str(row["pk"]),
+        )
+    return table

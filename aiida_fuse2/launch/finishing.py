@@ -1,0 +1,98 @@
+"""Inputs of finishing searches: their best structures, and the potential that gave their energies."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from aiida import orm
+from aiida.common.exceptions import AiidaException
+from aiida.engine import ProcessBuilder
+
+from aiida_fuse2 import query
+from aiida_fuse2.core.answer.settings import AnswerSettings
+from aiida_fuse2.core.errors import InputError, RefusedInputsError
+from aiida_fuse2.core.settings import parse_settings
+from aiida_fuse2.environment.codes import load_code
+from aiida_fuse2.environment.prototypes import packaged_library_node
+from aiida_fuse2.environment.trust import UntrustedError, foreign_parts, options_part, own_code
+from aiida_fuse2.parsers.memory import WORKER, has_run
+from aiida_fuse2.protocols import merge, protocol_inputs
+from aiida_fuse2.query.tiers import tier_ports
+from aiida_fuse2.workchains.finish import LIBRARY, Fuse2FinishWorkChain, require_worker_tier
+
+from .inputs import check_inputs
+
+
+def prepare_finish(
+    searches: Sequence[orm.WorkChainNode],
+    *,
+    code: orm.AbstractCode | None = None,
+    best: int | None = None,
+    overrides: Mapping[str, Any] | None = None,
+    trust: bool = False,
+) -> ProcessBuilder:
+    """Return the inputs of finishing searches, checked.
+
+    Args:
+        searches: searches, or several runs of one, for one composition and with one potential.
+        code: code of the worker; by default that of the searches, if it has run in this profile.
+        best: number of unique structures, lowest energy first; by default that of the protocol.
+        overrides: changes of ``protocols/finish.yaml``.
+        trust: whether to run what the searches name that has never run in this profile.
+
+    Raises:
+        UntrustedError: if there are such parts and ``trust`` is not given.
+        InputError: for the first wrong input.
+        RefusedInputsError: if AiiDA refuses an input.
+        SetupError: if there is no code of the worker.
+    """
+    if overrides is not None and not isinstance(overrides, Mapping):
+        raise InputError("overrides", overrides, "must be a mapping, e.g. {'settings': {'energy': 0.005}}")
+    inputs = protocol_inputs(None, overrides, name="finish")
+    number = inputs["best"] if best is None else best
+    if isinstance(number, bool) or not isinstance(number, int) or number < 1:
+        raise InputError("--best", number, "must be a whole number, at least 1")
+    if isinstance(inputs["window"], bool) or not isinstance(inputs["window"], int | float) or inputs["window"] < 0:
+        raise InputError("window", inputs["window"], "must be an energy, eV/atom")
+    parse_settings(AnswerSettings, inputs["settings"])
+    single = [search for node in searches for search in query.single_searches(node)]
+    for search in single:
+        foreign = foreign_parts(search)
+        if foreign and not trust:
+            raise UntrustedError(search.pk, foreign)
+    rows = [row for row in query.combined(single, number) if row["uuid"] is not None]
+    rows = [row for row in rows if row["delta"] <= inputs["window"]]
+    if not rows:
+        raise InputError("searches", 0, "none has found a structure")
+    try:
+        builder = Fuse2FinishWorkChain.get_builder_from_protocol(
+            rows,
+            _tier(single[0], code, inputs["options"]),
+            inputs["settings"],
+            [search.uuid for search in single],
+            _library(single[0]),
+        )
+    except InputError:
+        raise
+    except (ValueError, TypeError, AiidaException) as error:  # an input that does not exist, or is of the wrong type
+        raise RefusedInputsError(f"AiiDA refuses an input: {error}") from error
+    check_inputs(builder)
+    return builder
+
+
+def _tier(search: orm.WorkChainNode, code: orm.AbstractCode | None, options: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the tier that gives the energies of a search, with a code and options of this profile."""
+    known = tier_ports(search)
+    ports = known[max(known)]
+    require_worker_tier(ports["name"].value)
+    own = ports["options"].get_dict() if "options" in ports else {}
+    if not has_run(options_part(own)):
+        own = protocol_inputs()["relax"]["metadata"]["options"]
+    worker = code or own_code(ports["codes"].get(WORKER), WORKER) or load_code()
+    return {**ports, "codes": {WORKER: worker}, "options": orm.Dict(merge(own, options))}
+
+
+def _library(search: orm.WorkChainNode) -> orm.SinglefileData | None:
+    """Return the library that names structure types: that of the search, or the packaged one."""
+    return search.inputs[LIBRARY] if LIBRARY in search.inputs else packaged_library_node()

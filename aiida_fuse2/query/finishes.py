@@ -1,0 +1,71 @@
+"""Finishes of searches: the answer that a search ends with."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from aiida import orm
+from aiida.common.exceptions import NotExistent
+
+from aiida_fuse2.core.answer.answers import NUMBERS, TEXTS, readable_rows
+
+from .links import NEWEST_FIRST
+from .loading import single_searches
+from .refinements import FINISH_TYPE
+from .relaxation import program_of
+from .tiers import last_tier
+
+STRUCTURES = "structures"
+
+
+def newest_finish(node: orm.WorkChainNode) -> orm.WorkChainNode | None:
+    """Return the newest finish with an answer for a search, or for all its runs together; None if there is none.
+
+    Args:
+        node: search, or several runs of one.
+    """
+    wanted = {search.uuid for search in single_searches(node)}
+    builder = orm.QueryBuilder()
+    filters = {"process_type": FINISH_TYPE, "attributes.exit_status": 0}
+    builder.append(orm.WorkChainNode, filters=filters, project="id", tag="finish")
+    edges = {"label": "searches"}
+    builder.append(orm.List, with_outgoing="finish", edge_filters=edges, project="attributes.list")
+    builder.order_by({"finish": NEWEST_FIRST})
+    found = next((pk for pk, uuids in builder.all() if _texts(uuids) == wanted), None)
+    return None if found is None else orm.load_node(found)
+
+
+def phases(finish: orm.WorkChainNode) -> list[dict[str, Any]]:
+    """Return the phases of a finish, lowest energy first, with primary key and UUID of each conventional cell.
+
+    Args:
+        finish: a finish; none of them before its end.
+    """
+    if "answer" not in finish.outputs:
+        return []
+    known = dict(finish.outputs[STRUCTURES].items()) if STRUCTURES in finish.outputs else {}
+    rows = []
+    for row in readable_rows(finish.outputs.answer.get_dict().get("phases"), TEXTS, NUMBERS):
+        node = known.get(row["label"])
+        rows.append({**row, "pk": None if node is None else node.pk, "uuid": None if node is None else node.uuid})
+    return rows
+
+
+def program(finish: orm.WorkChainNode) -> str:
+    """Return the name of the program that computed the energies, such as ``CHGNet 0.3.0``."""
+    try:
+        name, settings, _ = last_tier(finish.inputs)
+    except (KeyError, NotExistent):  # missing in an archive
+        return "a program that is not in this profile"
+    return program_of(name, settings)
+
+
+def failed(finish: orm.WorkChainNode) -> list[dict[str, str]]:
+    """Return label, status and detail of the structures without an answer."""
+    rows = finish.outputs.answer.get_dict().get("failed") if "answer" in finish.outputs else []
+    return readable_rows(rows, ("label", "status", "detail"))
+
+
+def _texts(value: Any) -> set[str]:
+    """Return the texts of a stored list, which may be anything in an archive."""
+    return {item for item in value if isinstance(item, str)} if isinstance(value, list) else set()

@@ -1,0 +1,95 @@
+"""`finish`, and the answer in `show` and `structures`."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from aiida import orm
+from aiida.common.links import LinkType
+from aiida.engine import run_get_node
+from aiida.tools import delete_nodes
+from ase.io import read
+
+from aiida_fuse2.core.crystal.symmetry import space_group
+from aiida_fuse2.launch.finishing import prepare_finish
+from aiida_fuse2.query import finishes
+from aiida_fuse2.query.refinements import FINISH_TYPE
+
+
+@pytest.fixture
+def search(finished):
+    """A search of its own: others expect theirs to have no answer."""
+    return finished(seed=17, max_structures=6)
+
+
+@pytest.fixture
+def finish(search):
+    """The answer of a search; it is made once in this process."""
+    known = finishes.newest_finish(search)
+    return known or run_get_node(prepare_finish([search], best=3, overrides={"window": 1.0}))[1]
+
+
+def test_inputs_are_those_of_the_search(call, search):
+    inputs = json.loads(
+        call("finish", search.pk, "--best", 2, "--set", "settings.energy=0.005", "--dry-run", "--json").output
+    )
+    assert inputs["settings"]["energy"] == 0.005
+    assert len(inputs["structures"]) == 2
+    assert inputs["searches"] == [search.uuid]
+    assert inputs["tiers"]["t00"]["settings"]["calculator"] == "ase.calculators.emt.EMT"
+
+
+def test_the_answer_is_shown(call, search, finish):
+    rows = finishes.phases(finish)
+    output = call("show", finish.pk).output
+    assert f"finish {finish.pk} with EMT: finished" in output
+    assert f"1. {rows[0]['statement']}" in output
+    assert f"{rows[0]['density']:.2f}" in output
+    shown = json.loads(call("show", finish.pk, "--json").output)
+    assert shown["phases"] == rows
+    assert finishes.newest_finish(search).pk == finish.pk
+    output = call("show", search.pk).output
+    assert output.index(f"answer (finish {finish.pk})") < output.index("relaxed to")
+    assert json.loads(call("show", search.pk, "--json").output)["answer"]["phases"] == rows
+    assert call("status", finish.pk).output == f"finish {finish.pk} of 3 structures: finished\n"
+    assert f"finish {finish.pk} with EMT: finished" in call("watch", finish.pk).output
+
+
+@pytest.mark.parametrize("file_format", ["cif", "poscar", "extxyz"])
+def test_phases_are_written_with_their_symmetry(call, search, finish, tmp_path, file_format):
+    rows = finishes.phases(finish)
+    written = json.loads(call("structures", search.pk, "--format", file_format, "-o", tmp_path, "--json").stdout)
+    assert [row["uuid"] for row in written] == [row["uuid"] for row in rows]
+    name = {"cif": "cif", "poscar": "vasp", "extxyz": "extxyz"}[file_format]
+    assert written[0]["path"].endswith(f"Cu3Au_{rows[0]['spacegroup_symbol'].replace('/', '_')}.{name}")
+    atoms = read(written[0]["path"], format="vasp" if file_format == "poscar" else file_format)
+    assert len(atoms) == rows[0]["n_atoms_conventional"]
+    assert space_group(atoms, 1e-3)[0] == rows[0]["spacegroup"]
+    if file_format == "cif":
+        assert f"_space_group_IT_number {rows[0]['spacegroup']}" in (tmp_path / written[0]["path"]).read_text()
+    relaxed = call("structures", search.pk, "--as-relaxed", "-n", 1, "--format", file_format, "-o", tmp_path)
+    assert "Cu3Au_01_" in relaxed.output
+
+
+def test_an_answer_that_is_none_is_not_shown(call, search):
+    """As an archive may bring one."""
+    phases = [[], [3], {"rank": 1}, [{"rank": "1\x1b[31m"}], None]
+    for wrong in phases:
+        node = orm.WorkChainNode(process_type=FINISH_TYPE)
+        node.set_exit_status(0)
+        searches = orm.List([search.uuid]).store()
+        node.base.links.add_incoming(searches, LinkType.INPUT_WORK, "searches")
+        node.store()
+        answer = orm.Dict({"phases": wrong, "failed": wrong}).store()
+        answer.base.links.add_incoming(node, LinkType.RETURN, "answer")
+        assert finishes.phases(node) == []
+        assert finishes.failed(node) == []
+        call("show", node.pk)
+        delete_nodes([node.pk], dry_run=False)
+
+
+def test_what_cannot_be_finished_is_one_line(call, search):
+    assert "at least 1" in call("finish", search.pk, "--best", 0, "--dry-run", code=2).output
+    assert "no such input" in call("finish", search.pk, "--set", "nonsense=1", "--dry-run", code=2).output
+    assert "there is no node" in call("finish", 999999, "--dry-run", code=1).output
