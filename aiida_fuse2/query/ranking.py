@@ -22,11 +22,11 @@ if TYPE_CHECKING:
     from pymatgen.core import Structure
 
 
-def ranked(node: orm.WorkChainNode) -> list[dict[str, Any]]:
+def ranked(search: orm.WorkChainNode) -> list[dict[str, Any]]:
     """Return the unique structures of a search or a refinement, lowest energy first.
 
     Args:
-        node: search or refinement, running or ended; a refinement has none before its end.
+        search: search or refinement, running or ended; a refinement has none before its end.
 
     Returns:
         The rows of ``conversions.rank`` with the primary key (``pk``) and ``uuid`` of each structure. Those of a
@@ -36,28 +36,28 @@ def ranked(node: orm.WorkChainNode) -> list[dict[str, Any]]:
     Raises:
         NoSearchError: if the search of a refinement is not in this profile.
     """
-    return read_results(node).ranked
+    return read_results(search).ranked
 
 
-def combined(nodes: Sequence[orm.WorkChainNode], n: int | None = None) -> list[dict[str, Any]]:
+def combined(searches: Sequence[orm.WorkChainNode], n: int | None = None) -> list[dict[str, Any]]:
     """Return the unique structures of several searches and refinements, lowest energy first.
 
     Structures of two searches are equal if their energies lie within the energy window of the first search
     and its matcher finds them equal. Only structures that have to be compared are loaded.
 
     Args:
-        nodes: running or ended searches, or refinements, for one composition and with one potential.
+        searches: running or ended searches, or refinements, for one composition and with one potential.
         n: number of structures to return; all if None.
 
     Returns:
         The rows of ``ranked``; ``core.runs.merge_ranked`` adds values on the runs that found each structure. A run
-        is the index of a search in ``nodes``.
+        is the index of a search in ``searches``.
 
     Raises:
         InputError: if their energies cannot be compared.
         NoSearchError: if the search of a refinement is not in this profile.
     """
-    found = [read_results(node) for node in nodes]
+    found = [read_results(search) for search in searches]
     if not found:
         return []
     _check_comparable(found)

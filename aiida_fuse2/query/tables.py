@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from pandas import DataFrame
 
 
-def explored(node: orm.WorkChainNode | int | str) -> DataFrame:
+def explored(search: orm.WorkChainNode | int | str) -> DataFrame:
     """Return all explored structures of a search, or all refined ones, in the order they were tried.
 
     Duplicates are included.
@@ -30,7 +30,7 @@ def explored(node: orm.WorkChainNode | int | str) -> DataFrame:
     It follows links, so it is correct even if groups and extras were lost, and counts a step that ran twice once.
 
     Args:
-        node: search or refinement, running or ended: node, primary key or UUID. If a search continues from another,
+        search: search or refinement, running or ended: node, primary key or UUID. If a search continues from another,
             the rows have both. A refinement has rows when it has ended.
 
     Returns:
@@ -46,16 +46,16 @@ def explored(node: orm.WorkChainNode | int | str) -> DataFrame:
     """
     import pandas as pd
 
-    results = read_results(load_single_results(node.pk if isinstance(node, orm.Node) else node))
+    results = read_results(load_single_results(search.pk if isinstance(search, orm.Node) else search))
     found = [row | results.known.get(row["label"], {}) for row in results.rows if row["status"] == CONVERGED]
     return pd.DataFrame(found)
 
 
-def best(node: orm.WorkChainNode | int | str, n: int = 1, *, unique: bool = True) -> list[orm.StructureData]:
+def best(search: orm.WorkChainNode | int | str, n: int = 1, *, unique: bool = True) -> list[orm.StructureData]:
     """Return the structures of lowest energy of a search or a refinement, the lowest first.
 
     Args:
-        node: as for ``explored``.
+        search: as for ``explored``.
         n: number of structures; there may be fewer.
         unique: whether equal structures count once.
 
@@ -65,7 +65,7 @@ def best(node: orm.WorkChainNode | int | str, n: int = 1, *, unique: bool = True
     """
     if n < 1:
         raise InputError("n", n, "a whole number from 1")
-    frame = explored(node)
+    frame = explored(search)
     if frame.empty or "pk" not in frame:
         return []
     frame = frame.dropna(subset="pk").sort_values(["energy", "label"])
