@@ -187,7 +187,7 @@ function writeBars(id, counts, none) {
 }
 function writeLineage() {
   const line = DATA.lineage;
-  put("lineage-note", line.length === 1 ? "It has no ancestor: it was made whole." : `${plural(line.length - 1, "ancestor")}, the first on top. Each was made from the one above it by the move that is named.`);
+  put("lineage-note", DATA.summary.kind !== "search" ? "It was made from the structure of the search that is named; its ancestors are in the report of the search." : line.length === 1 ? "It has no ancestor: it was made whole." : `${plural(line.length - 1, "ancestor")}, the first on top. Each was made from the one above it by the move that is named.`);
   put("line", line.map((x, i) => {
     const change = i ? 1000 * (x.energy - line[i - 1].energy) : 0;
     const delta = i ? html`<span class="${change < 0 ? "down" : "up"}">${change < 0 ? "−" : "+"}${number(Math.abs(change), 1)} meV/atom</span>` : "";

@@ -151,6 +151,9 @@ def test_report(call, search, refinement, rows, tmp_path):
     assert values["ranked"][0][13] == rows[0]["type"]
     assert values["summary"]["origin"] == f"Structures of search {search.pk}, which had energies of EMT"
     assert (values["summary"]["tried"], values["path"], values["moves"]) == (4, None, [])
+    texts = [text for line in values["plots"]["energy"]["data"] for text in line.get("text", ())]
+    assert len(texts) == 4
+    assert "walker" not in " ".join(texts)
     (found,) = values["targets"]
     first = min(row["label"] for row in refined(refinement) if rows[0]["label"] in {row["label"], row["duplicate_of"]})
     assert found["found"] == first  # in the order of the search

@@ -20,7 +20,7 @@ def energy(data: ReportData) -> go.Figure | None:
         ("explored", tried[~tried.accepted], {"color": GREY, "size": size, "opacity": 0.75}),
         ("accepted", tried[tried.accepted], {"color": COLOURS[0], "size": size + 1.5}),
     ):
-        texts = [f"{group(g)}, walker {text(w)}" for g, w in zip(rows.group, rows.walker, strict=True)]
+        texts = [_hover(*pair) for pair in zip(rows.group, rows.walker, strict=True)]
         hover = "%{x}: %{y:.4f} eV/atom<br>%{text}<extra></extra>"
         figure.add_scatter(
             mode="markers", name=name, x=rows.number, y=rows.energy, text=texts, hovertemplate=hover, marker=marker
@@ -28,6 +28,11 @@ def energy(data: ReportData) -> go.Figure | None:
     figure.add_trace(lowest(tried, COLOURS[1]))
     figure.update_layout(xaxis_title_text="Structure number", yaxis_title_text=ENERGY)
     return in_window(figure, tried.energy)
+
+
+def _hover(symbol: str, walker: object) -> str:
+    """Return space group and walker of a structure; a refined one has no walker."""
+    return group(symbol) if walker is None else f"{group(symbol)}, walker {text(walker)}"
 
 
 def volume(data: ReportData) -> go.Figure | None:
