@@ -44,9 +44,9 @@ def test_relaxations_are_made_once(call, monkeypatch, tmp_path):
 
     monkeypatch.setattr(relaxations, "evaluator", lambda code: AseEvaluator(emt.EMT(), code))
     arguments = ["benchmark", "relax", "FIRE", "--out", tmp_path / "r", "--starts", "CuAu:2"]
-    arguments += ["--generators", "fgen", "--count", 1]
+    arguments += ["--generators", "symmetric", "--count", 1]
     first = call(*arguments)
-    assert first.stderr.startswith("CuAu fgen 0 FIRE: converged, ")
+    assert first.stderr.startswith("CuAu symmetric 0 FIRE: converged, ")
     assert "FIRE" in first.stdout
     again = call(*arguments)
     assert again.stderr == ""

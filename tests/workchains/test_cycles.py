@@ -188,7 +188,7 @@ def test_structure_and_refinement_below_themselves():
     link(loop, job, LinkType.CALL_CALC, "join_tiers")
     link(job, structure, LinkType.CREATE, "structure")
     link(structure, loop, LinkType.INPUT_WORK, "structures__a")
-    with pytest.raises(query.NoSearchError, match="was not made by a search"):
+    with pytest.raises(query.NoSearchError, match="is not in this profile"):
         query.lineage(structure)
     assert refinements.progress(loop.pk).n_structures == 1
 

@@ -105,7 +105,8 @@ def test_no_element_has_a_module_far_from_its_solid():
 def test_starts_are_as_large_as_the_crystals(formula, generator):
     known = {**SOLIDS, **COMPOUNDS}[formula]
     found = starting_volumes(formula, generator) / known
-    assert 0.6 < np.median(found) < 2
+    # small cells are the most frequent, and a sub-module that holds one molecule has half of its volume in the crystal
+    assert 0.45 < np.median(found) < 2
     assert found.min() > 0.3
     assert found.max() < 3
 
