@@ -39,6 +39,7 @@ def prepare_search(
     tiers: TierChoice | None = None,
     targets: Sequence[Path] = (),
     prototypes: orm.SinglefileData | None = None,
+    experiment: str | None = None,
 ) -> Prepared:
     """Return the inputs of a search, checked.
 
@@ -60,6 +61,7 @@ def prepare_search(
         tiers: tiers that relax trials; by default there is one.
         targets: files of known structures.
         prototypes: library of prototypes; by default the packaged one.
+        experiment: name of the paper's experiment that the inputs are those of, for comparisons.
 
     Raises:
         InputError: for the first wrong input.
@@ -95,6 +97,8 @@ def prepare_search(
             usable = [node for node in nodes if name_of(node) in readable]
             builder = search_builder(composition, code, protocol, changes, usable, targets=known, **given)
             add_weights(builder, settings, model)
+    if experiment is not None:
+        builder.experiment = orm.Str(experiment)
     share_cores(builder, 1)
     check_inputs(builder)
     check_calculators(builder)

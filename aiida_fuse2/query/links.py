@@ -14,6 +14,9 @@ GROUP_PREFIX = "fuse2/"
 TARGETS_LINK = "targets"
 """Label of the link to the job that relaxes the targets of a search, and namespace of these inputs."""
 
+EXPERIMENT = "experiment"
+"""Input of a search: name of the paper's experiment that it was set up as."""
+
 ADDED_SUFFIX = "/added"
 """End of the label of the group of structure files that the user added to a search."""
 
