@@ -24,6 +24,7 @@ from aiida_fuse2.core.settings import CHGNET, SearchSettings
 from aiida_fuse2.export.structures import cif_text, file_name
 from aiida_fuse2.launch.targets import read_target
 from aiida_fuse2.query.chain import GenerationRecord, generation_records, segments
+from aiida_fuse2.query.links import EXPERIMENT
 from aiida_fuse2.query.software import software
 from aiida_fuse2.query.structures import explored_structures
 from aiida_fuse2.query.targets import find_in_search, search_targets, target_nodes
@@ -213,6 +214,7 @@ def search_figures(search: orm.WorkChainNode) -> SearchFigures:
         potential=potential_name(last),
         tiers_before=tuple(potential_name(tier) for tier in before),
         seed=settings.seed,
+        name=search.inputs[EXPERIMENT].value if EXPERIMENT in search.inputs else "",
     )
 
 
