@@ -9,7 +9,7 @@ from aiida import orm
 
 from aiida_fuse2.core.settings import CHGNET, PAIR, RelaxSettings
 from aiida_fuse2.parsers.memory import WORKER
-from aiida_fuse2.protocols import completed_relax_settings
+from aiida_fuse2.protocols import completed_relax_settings, protocol_inputs
 from aiida_fuse2.tiers import load_tier, tier_key
 from aiida_fuse2.tiers.base import ASE
 
@@ -54,11 +54,19 @@ def tier_ports(search: orm.WorkChainNode) -> dict[str, dict[str, Any]]:
         options = options_of(search, OLD_NAMESPACE)
         found[tier_key(0)]["options"] = orm.Dict(options)
     for ports in found.values():
-        if issubclass(load_tier(ports["name"].value).settings_model, RelaxSettings):
-            settings = completed_relax_settings(ports["settings"].get_dict())
-            if settings != ports["settings"].get_dict():
-                ports["settings"] = orm.Dict(settings)
+        settings = _completed(ports["name"].value, ports["settings"].get_dict())
+        if settings != ports["settings"].get_dict():
+            ports["settings"] = orm.Dict(settings)
     return found
+
+
+def _completed(name: str, stored: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the settings of a tier, with defaults for those that it did not have when they were stored."""
+    model = load_tier(name).settings_model
+    if issubclass(model, RelaxSettings):
+        return completed_relax_settings(stored)
+    defaults = protocol_inputs(name="tiers").get(name, {}).get("settings", {})
+    return {**{key: value for key, value in defaults.items() if key in model.model_fields}, **stored}
 
 
 def options_of(search: orm.WorkChainNode, name: str) -> dict[str, Any]:

@@ -48,7 +48,10 @@ def build_ranking(
     tier = load_tier(name)
     defaults = protocol_inputs(protocol, name="tiers")[name]["settings"]
     settings = merge(merge(tier.base_settings(relax["settings"]), defaults), (changes or {}).get("settings", {}))
-    parse_settings(RelaxSettings, settings, where=f"{RANKING}.settings")
+    relaxing = parse_settings(RelaxSettings, settings, where=f"{RANKING}.settings")
+    if _tier_of(relaxing) != name:
+        expected = f"must be {name!r}" if name != ASE else "must be the import path of a class"
+        raise InputError(f"{RANKING}.settings.calculator", relaxing.calculator, f"{expected} to rank by {name!r}")
     ports: dict[str, orm.Data] = {"settings": orm.Dict(settings)}
     if tier.takes_potential and potential is not None:
         ports["potential"] = potential
@@ -66,7 +69,7 @@ def check_ranking(ports: Mapping[str, Any], settings: SearchSettings) -> None:
         InputError: if they are wrong, do not suit the composition, or nothing is ranked.
     """
     relax = parse_settings(RelaxSettings, ports["settings"].get_dict(), where=f"{RANKING}.settings")
-    name = relax.calculator if relax.calculator in {CHGNET, PAIR} else ASE
+    name = _tier_of(relax)
     tier, potential = load_tier(name), ports.get("potential")
     if tier.takes_potential and potential is None:
         expected = f"a pool ranked by {name!r} needs a library: --potential PK; `aiida-fuse2 potential learn` makes one"
@@ -85,3 +88,7 @@ def check_ranking(ports: Mapping[str, Any], settings: SearchSettings) -> None:
     tier.check(given, settings.unit.elements)
     if settings.pool.ranking == "relaxed":
         check_stress(relax)
+
+
+def _tier_of(settings: RelaxSettings) -> str:
+    return settings.calculator if settings.calculator in {CHGNET, PAIR} else ASE

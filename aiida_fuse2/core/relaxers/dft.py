@@ -61,6 +61,10 @@ class VaspSettings(DftSettings):
     restarts: SmallCount = Field(
         description="Largest number of jobs of a stage, if jobs die or find no electronic ground state."
     )
+    hubbard: Literal["mp"] | None = Field(
+        description="Hubbard U and starting moments: those of the Materials Project (mp), with U for Co, Cr, Fe, Mn, "
+        "Mo, Ni, V and W in oxides and fluorides; if null, no U, and moments as in the protocol of aiida-vasp."
+    )
     incar: dict[str, Any] = Field(description="Further tags of INCAR in lower case, e.g. {'ispin': 1}.")
 
     @field_validator("incar")

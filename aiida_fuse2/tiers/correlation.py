@@ -1,0 +1,76 @@
+"""Hubbard U and starting moments of the Materials Project, and where plain PBE contradicts CHGNet.
+
+The values are those of pymatgen's ``MPRelaxSet``: U (Dudarev) for Co, Cr, Fe, Mn, Mo, Ni, V and W in compounds whose
+most electronegative element is O or F, and a starting moment for each element. CHGNet was trained with such energies.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from functools import cache
+from typing import Any
+
+from aiida_fuse2.core.relaxers.dft import DftSettings
+from aiida_fuse2.core.settings import CHGNET
+
+from .base import TierInputs
+
+OF_TIER = {"vasp": "vasp", "qe": "quantum_espresso"}
+"""Page of the documentation by tier."""
+
+
+@cache
+def _incar() -> dict[str, Any]:
+    from pymatgen.io.vasp.sets import MPRelaxSet  # slow to import
+
+    found: dict[str, Any] = MPRelaxSet.CONFIG["INCAR"]
+    return found
+
+
+def hubbard_u(elements: Collection[str]) -> dict[str, float]:
+    """Return U of each element of a compound that has one, eV; empty unless it is an oxide or a fluoride.
+
+    Args:
+        elements: elements of the compound.
+    """
+    from pymatgen.core import Element
+
+    anion = max(elements, key=lambda symbol: float(Element(symbol).X))
+    values = _incar()["LDAUU"].get(anion, {})
+    return {symbol: float(values[symbol]) for symbol in sorted(elements) if values.get(symbol)}
+
+
+def moments(elements: Collection[str]) -> dict[str, float]:
+    """Return the starting moment of each element, Bohr magnetons; 0.6 for those without a value of their own."""
+    values = _incar()["MAGMOM"]
+    return {symbol: float(values.get(symbol, 0.6)) for symbol in sorted(elements)}
+
+
+def mixed_functionals(tiers: Sequence[TierInputs], elements: Collection[str]) -> str | None:
+    """Return a warning if plain PBE orders anew what CHGNet, trained with U, has relaxed; otherwise None.
+
+    Args:
+        tiers: tiers in their order.
+        elements: elements of all structures.
+    """
+    values = hubbard_u(elements)
+    first = next((i for i, given in enumerate(tiers) if given.name == CHGNET), None)
+    if first is None or not values:
+        return None
+    plain = [
+        given.name for given in tiers[first + 1 :] if isinstance(given.settings, DftSettings) and not _has_u(given)
+    ]
+    if not plain:
+        return None
+    page = OF_TIER.get(plain[0], "tiers")
+    return (
+        f"CHGNet was trained with energies of PBE with U for {', '.join(values)} in oxides and fluorides, and "
+        f"{plain[0]} computes plain PBE: they may order structures differently. docs/howto/{page}.md says how to use U"
+    )
+
+
+def _has_u(given: TierInputs) -> bool:
+    """Return whether a tier computes with U, by its own setting or by parameters of Quantum ESPRESSO."""
+    settings = given.settings_node.get_dict()
+    parameters = settings.get("parameters", {}).get("SYSTEM", {})
+    return settings.get("hubbard") is not None or any(key.lower() == "hubbard_u" for key in parameters)
