@@ -40,6 +40,13 @@ def hubbard_u(elements: Collection[str]) -> dict[str, float]:
     return {symbol: float(values[symbol]) for symbol in sorted(elements) if values.get(symbol)}
 
 
+def manifold(symbol: str) -> str:
+    """Return the d shell to which U of a transition metal applies, such as ``3d``."""
+    from pymatgen.core import Element
+
+    return f"{Element(symbol).row - 1}d"
+
+
 def moments(elements: Collection[str]) -> dict[str, float]:
     """Return the starting moment of each element, Bohr magnetons; 0.6 for those without a value of their own."""
     values = _incar()["MAGMOM"]

@@ -143,10 +143,11 @@ def tier_inputs(name, code, *, seconds=600, **changes):
     )
 
 
-def relax(inputs, atoms):
+def relax(inputs, atoms, *, store=False):
     """Relax a structure in a tier, and return what the tier reads from it, and the process."""
     tier = load_tier(inputs.name)
-    process, made = tier.inputs(inputs, orm.StructureData(ase=atoms))
+    structure = orm.StructureData(ase=atoms)
+    process, made = tier.inputs(inputs, structure.store() if store else structure)
     _, node = run_get_node(process, **made)
     return tier.collect(node), node
 

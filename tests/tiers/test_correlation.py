@@ -1,5 +1,6 @@
 """Hubbard U and starting moments of the Materials Project, and the warning about plain PBE after CHGNet."""
 
+import shutil
 import warnings
 
 import pytest
@@ -11,7 +12,7 @@ from pymatgen.io.vasp.sets import MPRelaxSet
 from aiida_fuse2.tiers import energy_identity, load_tier
 from aiida_fuse2.tiers.correlation import hubbard_u, mixed_functionals, moments
 
-from .conftest import jobs_below, potcar, relax, tier_inputs
+from .conftest import COARSE, PSEUDOS, jobs_below, needs_pw, potcar, relax, tier_inputs
 
 COMPOUNDS = ["Fe2O3", "LiCoO2", "NiF2", "MnO", "WCl2", "VS2", "MgO", "Cr2O3", "BaMoO4", "CoAs2", "FeOF", "Fe"]
 
@@ -43,6 +44,22 @@ def test_values_of_iron_oxide():
 NIO = Atoms(
     "Ni2O2", scaled_positions=[(0, 0, 0), (0.5, 0.5, 0), (0.5, 0, 0.5), (0, 0.5, 0.5)], cell=[3, 3, 3], pbc=True
 )
+
+
+@pytest.fixture
+def oxide_pseudos(aiida_profile, tmp_path):
+    """Pseudopotentials of Debian for Ni and O."""
+    pytest.importorskip("aiida_pseudo")
+    from aiida_pseudo.data.pseudo import UpfData
+    from aiida_pseudo.groups.family import CutoffsPseudoPotentialFamily
+
+    folder = tmp_path / "pseudos"
+    folder.mkdir()
+    for name in ("Ni.pbe-nd-rrkjus.UPF", "O.pbe-rrkjus.UPF"):
+        shutil.copy(PSEUDOS / name, folder / f"{name.partition('.')[0]}.upf")
+    made = CutoffsPseudoPotentialFamily.create_from_folder(folder, "oxide-pbe", pseudo_type=UpfData)
+    made.set_cutoffs({symbol: {"cutoff_wfc": 30.0, "cutoff_rho": 240.0} for symbol in ("Ni", "O")}, "normal", unit="Ry")
+    return "oxide-pbe"
 
 
 @pytest.fixture
@@ -83,6 +100,22 @@ def test_vasp_computes_plain_pbe_by_default(oxide_potcars, vasp_code):
     assert made["vasp"]["parameters"]["incar"]["gga"] == "pe"
 
 
+@needs_pw
+def test_quantum_espresso_is_given_u_and_moments(oxide_pseudos, pw_code):
+    given = tier_inputs("qe", pw_code("exit 1"), **COARSE | {"pseudo_family": oxide_pseudos, "hubbard": "mp"})
+    load_tier("qe").check(given, ["Ni", "O"])
+    _, node = relax(given, NIO, store=True)
+    job = jobs_below(node)[0]
+    text = job.base.repository.get_object_content("aiida.in")
+    card = text.partition("HUBBARD")[2].split()
+    assert card[:4] == ["ortho-atomic", "U", "Ni-3d", "6.2"]
+    system = job.inputs.parameters["SYSTEM"]
+    assert system["nspin"] == 2
+    assert system["starting_magnetization"]["Ni"] == pytest.approx(5.0 / 10.0)  # of its ten valence electrons
+    (maker,) = [job.inputs.structure.creator]
+    assert maker.process_label == "with_hubbard_u"  # so that the lineage of a structure goes on
+
+
 def test_energies_with_and_without_u_are_not_compared(oxide_potcars):
     plain, with_u = (dict(tier_inputs("vasp", None, **oxide_potcars, hubbard=u).settings) for u in (None, "mp"))
     assert energy_identity("vasp", plain, None) != energy_identity("vasp", with_u, None)
@@ -101,6 +134,7 @@ def tiers(*names, **changes):
         (("chgnet", "vasp"), {}, ["Fe", "O"], True),
         (("chgnet", "qe"), {}, ["Ni", "F"], True),
         (("chgnet", "vasp"), {"hubbard": "mp"}, ["Fe", "O"], False),
+        (("chgnet", "qe"), {"hubbard": "mp"}, ["Fe", "O"], False),
         (("chgnet", "qe"), {"parameters": {"SYSTEM": {"Hubbard_U": {"Ni": 6.2}}}}, ["Ni", "O"], False),
         (("chgnet", "vasp"), {}, ["Fe", "S"], False),
         (("chgnet", "vasp"), {}, ["Mg", "O"], False),
