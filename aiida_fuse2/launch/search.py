@@ -16,7 +16,8 @@ from aiida_fuse2.io.trials import from_extxyz
 from aiida_fuse2.launch.inputs import Prepared, check_inputs, search_builder
 from aiida_fuse2.launch.jobs import check_calculators
 from aiida_fuse2.protocols import check_extent, merge, protocol_inputs
-from aiida_fuse2.tiers import TierChoice, read_tiers
+from aiida_fuse2.query.tiers import tiers_of_search
+from aiida_fuse2.tiers import TierChoice
 from aiida_fuse2.tiers.correlation import mixed_functionals
 from aiida_fuse2.workchains.search_builder import split_overrides
 
@@ -103,7 +104,7 @@ def prepare_search(
     share_cores(builder, 1)
     check_inputs(builder)
     check_calculators(builder)
-    mixed = mixed_functionals(read_tiers(builder.tiers), settings.unit.elements)
+    mixed = mixed_functionals([tier[:2] for tier in tiers_of_search(builder)], settings.unit.elements)
     messages += () if mixed is None else (mixed,)
     return Prepared(builder=builder, kept=kept, skipped=skipped, warnings=messages)
 

@@ -6,14 +6,14 @@ most electronegative element is O or F, and a starting moment for each element. 
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from functools import cache
 from typing import Any
 
 from aiida_fuse2.core.relaxers.dft import DftSettings
 from aiida_fuse2.core.settings import CHGNET
 
-from .base import TierInputs
+from .registry import find_tier
 
 OF_TIER = {"vasp": "vasp", "qe": "quantum_espresso"}
 """Page of the documentation by tier."""
@@ -53,20 +53,19 @@ def moments(elements: Collection[str]) -> dict[str, float]:
     return {symbol: float(values.get(symbol, 0.6)) for symbol in sorted(elements)}
 
 
-def mixed_functionals(tiers: Sequence[TierInputs], elements: Collection[str]) -> str | None:
+def mixed_functionals(tiers: Sequence[tuple[str, Mapping[str, Any]]], elements: Collection[str]) -> str | None:
     """Return a warning if plain PBE orders anew what CHGNet, trained with U, has relaxed; otherwise None.
 
     Args:
-        tiers: tiers in their order.
+        tiers: name and settings of each tier, in their order.
         elements: elements of all structures.
     """
     values = hubbard_u(elements)
-    first = next((i for i, given in enumerate(tiers) if given.name == CHGNET), None)
-    if first is None or not values:
+    names = [name for name, _ in tiers]
+    if CHGNET not in names or not values:
         return None
-    plain = [
-        given.name for given in tiers[first + 1 :] if isinstance(given.settings, DftSettings) and not _has_u(given)
-    ]
+    later = tiers[names.index(CHGNET) + 1 :]
+    plain = [name for name, settings in later if _is_dft(name) and not _has_u(settings)]
     if not plain:
         return None
     page = OF_TIER.get(plain[0], "tiers")
@@ -76,8 +75,12 @@ def mixed_functionals(tiers: Sequence[TierInputs], elements: Collection[str]) ->
     )
 
 
-def _has_u(given: TierInputs) -> bool:
+def _is_dft(name: str) -> bool:
+    tier = find_tier(name)
+    return tier is not None and issubclass(tier.settings_model, DftSettings)
+
+
+def _has_u(settings: Mapping[str, Any]) -> bool:
     """Return whether a tier computes with U, by its own setting or by parameters of Quantum ESPRESSO."""
-    settings = given.settings_node.get_dict()
     parameters = settings.get("parameters", {}).get("SYSTEM", {})
     return settings.get("hubbard") is not None or any(key.lower() == "hubbard_u" for key in parameters)

@@ -90,13 +90,15 @@ def family(aiida_profile, tmp_path):
     found = orm.QueryBuilder().append(CutoffsPseudoPotentialFamily, filters={"label": label}).first(flat=True)
     if found is not None:
         return label
+    folder = tmp_path / "pseudos"
+    folder.mkdir()
     for element, name in FILES.items():
-        target = tmp_path / f"{element}.upf"
+        target = folder / f"{element}.upf"
         if PSEUDOS.is_dir():
             shutil.copy(PSEUDOS / name, target)
         else:
             target.write_text(f'<UPF version="2.0.1"><PP_HEADER element="{element}" z_valence="6.0"/></UPF>')
-    made = CutoffsPseudoPotentialFamily.create_from_folder(tmp_path, label, pseudo_type=UpfData)
+    made = CutoffsPseudoPotentialFamily.create_from_folder(folder, label, pseudo_type=UpfData)
     cutoffs = {element: {"cutoff_wfc": CUTOFF, "cutoff_rho": 8 * CUTOFF} for element in FILES}
     made.set_cutoffs(cutoffs, "normal", unit="Ry")
     return label

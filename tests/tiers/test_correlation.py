@@ -12,7 +12,7 @@ from pymatgen.io.vasp.sets import MPRelaxSet
 from aiida_fuse2.tiers import energy_identity, load_tier
 from aiida_fuse2.tiers.correlation import hubbard_u, mixed_functionals, moments
 
-from .conftest import COARSE, PSEUDOS, jobs_below, needs_pw, potcar, relax, tier_inputs
+from .conftest import COARSE, PSEUDOS, default_settings, jobs_below, needs_pw, potcar, relax, tier_inputs
 
 COMPOUNDS = ["Fe2O3", "LiCoO2", "NiF2", "MnO", "WCl2", "VS2", "MgO", "Cr2O3", "BaMoO4", "CoAs2", "FeOF", "Fe"]
 
@@ -124,8 +124,7 @@ def test_energies_with_and_without_u_are_not_compared(oxide_potcars):
 
 
 def tiers(*names, **changes):
-    code = None
-    return [tier_inputs(name, code, **(changes if name != "chgnet" else {})) for name in names]
+    return [(name, default_settings(name) | (changes if name != "chgnet" else {})) for name in names]
 
 
 @pytest.mark.parametrize(
@@ -142,7 +141,7 @@ def tiers(*names, **changes):
         (("chgnet",), {}, ["Fe", "O"], False),
     ],
 )
-def test_plain_pbe_after_chgnet_is_warned_of(aiida_profile, names, changes, elements, is_warned):
+def test_plain_pbe_after_chgnet_is_warned_of(names, changes, elements, is_warned):
     pytest.importorskip("aiida_vasp")
     pytest.importorskip("aiida_quantumespresso")
     found = mixed_functionals(tiers(*names, **changes), elements)

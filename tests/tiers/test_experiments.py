@@ -190,7 +190,7 @@ def test_other_options_win(call, worker_code, megnet, potential):
 
 def search_of(call, *arguments):
     """Run an experiment with one run, and return its search."""
-    done = json.loads(call("run", *arguments, "--json").stdout.strip().splitlines()[-1])
+    done = json.loads(call("run", *arguments, "--json").stdout)
     runs = orm.load_node(done["pk"])
     assert runs.is_finished_ok, runs.exit_message
     (search,) = query.single_searches(runs)
