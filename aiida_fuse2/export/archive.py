@@ -24,7 +24,7 @@ from aiida_fuse2.query.chain import segments
 from aiida_fuse2.query.links import GROUP_PREFIX
 from aiida_fuse2.query.loading import PROCESS_TYPE
 from aiida_fuse2.query.orphans import ENDED
-from aiida_fuse2.query.tiers import UsedTier, tiers_of_search
+from aiida_fuse2.query.tiers import UsedTier, ranking_of_search, tiers_of_search
 
 from .citations import citations
 
@@ -228,7 +228,7 @@ def works_to_cite(node: orm.WorkChainNode) -> list[str]:
         if search.process_type == PROCESS_TYPE:
             with suppress(KeyError, NotExistent):  # missing in an archive
                 settings.append(search.inputs.settings.get_dict())
-                tiers += tiers_of_search(search.inputs)
+                tiers += tiers_of_search(search.inputs) + ranking_of_search(search.inputs)
             if "prototypes" in search.inputs:
                 libraries.append(citation_of(search.inputs.prototypes))
     return list(dict.fromkeys([*citations(settings, tiers), *filter(None, libraries)]))

@@ -10,7 +10,7 @@ from aiida import orm
 from aiida_fuse2.core.settings import CHGNET, PAIR, RelaxSettings
 from aiida_fuse2.parsers.memory import WORKER
 from aiida_fuse2.protocols import completed_relax_settings, protocol_inputs
-from aiida_fuse2.tiers import load_tier, tier_key
+from aiida_fuse2.tiers import RANKING, load_tier, tier_key
 from aiida_fuse2.tiers.base import ASE
 
 UsedTier = tuple[str, dict[str, Any], orm.SinglefileData | None]
@@ -30,6 +30,20 @@ def tiers_of_search(inputs: Mapping[str, Any]) -> list[UsedTier]:
         (ports["name"].value, ports["settings"].get_dict(), ports.get("potential"))
         for _, ports in sorted(_ports(inputs).items())
     ]
+
+
+def ranking_of_search(inputs: Mapping[str, Any]) -> list[UsedTier]:
+    """Return the potential that ranks the pools of a search as a tier, if it is named apart from the tiers.
+
+    Args:
+        inputs: inputs of the search.
+    """
+    if RANKING not in inputs or not inputs[RANKING]:
+        return []
+    ports = inputs[RANKING]
+    settings = ports["settings"].get_dict()
+    name = settings["calculator"] if settings["calculator"] in {CHGNET, PAIR} else ASE
+    return [(name, settings, ports.get("potential"))]
 
 
 def last_tier(inputs: Mapping[str, Any]) -> UsedTier:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from aiida_fuse2.cli.params import options as opts
-from aiida_fuse2.cli.params.options import CommandError, echo_json, with_profile
+from aiida_fuse2.cli.params.options import CommandError, echo, echo_json, with_profile
 from aiida_fuse2.cli.root import cmd_root
 from aiida_fuse2.cli.utils.files import check_output, write_page
 
@@ -80,6 +80,7 @@ def cmd_compare(
         echo_json({"baseline": first, **values(figures, table), **of_paper})
     elif as_tables:
         for one in tables:
+            echo(f"\n{one.title}")
             make_console().print(paper_table(one))
     else:
         make_console().print(experiments_table(table))
@@ -125,7 +126,6 @@ def paper_table(table: PaperTable) -> Table:
     from aiida_fuse2.cli.views.tables import coloured, plain_table
 
     shown = plain_table([("composition", False), *((column, True) for column in table.columns)])
-    shown.title, shown.title_justify = f"\n{table.title}", "left"
     for line, (formula, cells) in enumerate(table.rows):
         texts = [_number(value, table.digits) for value in cells]
         shown.add_row(
