@@ -2,6 +2,7 @@
 
 import shutil
 import warnings
+from types import SimpleNamespace
 
 import pytest
 from aiida import orm
@@ -9,7 +10,9 @@ from ase import Atoms
 from pymatgen.core import Composition, Lattice, Structure
 from pymatgen.io.vasp.sets import MPRelaxSet
 
-from aiida_fuse2.tiers import energy_identity, load_tier
+from aiida_fuse2.launch.refinement import warning_of
+from aiida_fuse2.launch.search import prepare_search
+from aiida_fuse2.tiers import TierChoice, energy_identity, load_tier
 from aiida_fuse2.tiers.correlation import hubbard_u, mixed_functionals, moments
 
 from .conftest import COARSE, PSEUDOS, default_settings, jobs_below, needs_pw, potcar, relax, tier_inputs
@@ -148,3 +151,28 @@ def test_plain_pbe_after_chgnet_is_warned_of(names, changes, elements, is_warned
     assert (found is not None) == is_warned
     if found is not None:
         assert elements[0] in found
+
+
+@pytest.mark.parametrize("hubbard", [None, "mp"])
+def test_a_search_is_warned_of_before_it_is_submitted(oxide_potcars, worker_code, vasp_code, hubbard):
+    names = ["chgnet", "vasp"]
+    changes = {"settings": {**oxide_potcars, "hubbard": hubbard}, "options": {"withmpi": False}}
+    prepared = prepare_search(
+        "NiO",
+        code=worker_code,
+        overrides={"settings": {"starts": "fgen"}, "tiers": {"vasp": changes}},
+        tiers=TierChoice(names=names, codes={"vasp": vasp_code()}),
+    )
+    assert any("PBE with U for Ni" in text for text in prepared.warnings) == (hubbard is None)
+
+
+@pytest.mark.parametrize(("hubbard", "is_warned"), [(None, True), ("mp", False)])
+def test_a_refinement_of_what_chgnet_found_is_warned_of(monkeypatch, hubbard, is_warned):
+    def inputs(name, **changes):
+        return {"tiers": {"t00": {"name": orm.Str(name), "settings": orm.Dict(default_settings(name) | changes)}}}
+
+    search = SimpleNamespace(inputs=inputs("chgnet"))
+    monkeypatch.setattr("aiida_fuse2.query.single_searches", lambda node: [node])
+    unit = SimpleNamespace(elements=("Fe", "O"))
+    monkeypatch.setattr("aiida_fuse2.query.search_settings", lambda _: SimpleNamespace(unit=unit))
+    assert (warning_of([search], inputs("vasp", hubbard=hubbard)) is not None) == is_warned

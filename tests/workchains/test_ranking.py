@@ -11,6 +11,8 @@ from aiida_fuse2.core.potentials.pair import PairEvaluator, read_library
 from aiida_fuse2.environment.trust import foreign_parts
 from aiida_fuse2.io.trials import from_extxyz
 from aiida_fuse2.launch.continuation import prepare_continuation
+from aiida_fuse2.query.tiers import ranking_of_search, tiers_of_search
+from aiida_fuse2.report.collect import search_figures
 from tests.tiered import MORSE
 
 _SEARCH: list[int] = []
@@ -46,6 +48,13 @@ def test_the_pool_job_has_the_library_and_its_energies_stay_in_the_pool(search):
         energy = engine.evaluate(atoms.numbers, atoms.positions, atoms.cell.array).energy / len(atoms)
         assert atoms.get_potential_energy() == pytest.approx(energy, abs=1e-5)
     assert set(query.explored(search)["potential"]) == {"ase.calculators.emt.EMT"}
+
+
+def test_what_ranks_is_named_apart_from_the_tiers(search):
+    ((name, settings, library),) = ranking_of_search(search.inputs)
+    assert (name, settings["calculator"], library.uuid) == ("pair", "pair", search.inputs.ranking.potential.uuid)
+    assert [name for name, _, _ in tiers_of_search(search.inputs)] == ["ase"]
+    assert search_figures(search).experiment == "mlgen, EMT"
 
 
 def test_a_search_that_continues_ranks_its_next_pool_in_the_same_way(search):
