@@ -88,12 +88,7 @@ def get_builder_from_protocol(  # noqa: D417 - the class is no argument of the m
         overrides=of_tiers,
         elements=settings.unit.elements,
     )
-    if choice.rank_by is not None:
-        builder.ranking = build_ranking(
-            choice.rank_by, choice.potential, relax=inputs["relax"], protocol=protocol, changes=of_ranking
-        )
-    elif of_ranking:
-        raise InputError(RANKING, of_ranking, "says how a potential ranks pools: name it with --rank-by, e.g. pair")
+    builder.ranking = _ranking(choice, inputs["relax"], protocol, of_ranking)
     if pool_generators(settings):
         builder.generate.code = code
         builder.generate.metadata.options = inputs["generate"]["metadata"]["options"]
@@ -104,6 +99,17 @@ def get_builder_from_protocol(  # noqa: D417 - the class is no argument of the m
     if pool is not None:
         builder.pool = pool
     return builder
+
+
+def _ranking(
+    choice: TierChoice, relax: Mapping[str, Any], protocol: str | None, changes: Mapping[str, Any]
+) -> dict[str, orm.Data]:
+    """Return the inputs of the potential that ranks pools, if one is named; otherwise none."""
+    if choice.rank_by is not None:
+        return build_ranking(choice.rank_by, choice.potential, relax=relax, protocol=protocol, changes=changes)
+    if changes:
+        raise InputError(RANKING, changes, "says how a potential ranks pools: name it with --rank-by, e.g. pair")
+    return {}
 
 
 def without_prototypes(starts: Mapping[str, float]) -> dict[str, float]:
