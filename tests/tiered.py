@@ -23,13 +23,15 @@ def potential(aiida_profile):
 def tiers_builder(worker_code, potential):
     """A factory of searches with tiers."""
 
-    def make(names=("pair", "ase"), *, tiers=None, codes=None, composition="CuAu", structures=None, **settings):
+    def make(
+        names=("pair", "ase"), *, tiers=None, codes=None, composition="CuAu", structures=None, rank_by=None, **settings
+    ):
         from tests.conftest import emt_overrides
 
         overrides = emt_overrides(**{"max_atoms": 4, **settings})
         del overrides["relax"]
-        library = potential if {"pair", "gulp"} & set(names) else None
-        choice = TierChoice(names=names, codes=codes or {}, potential=library)
+        library = potential if {"pair", "gulp"} & {*names, rank_by} else None
+        choice = TierChoice(names=names, codes=codes or {}, potential=library, rank_by=rank_by)
         overrides["tiers"] = {"ase": ASE} if tiers is None else tiers
         return Fuse2WorkChain.get_builder_from_protocol(
             composition, worker_code, "fast", overrides, tiers=choice, structures=structures

@@ -13,9 +13,18 @@ from aiida.engine import CalcJobProcessSpec
 from aiida_fuse2.core.errors import InputError, one_line
 from aiida_fuse2.core.generators import get_generator
 from aiida_fuse2.core.potentials.megnet.archive import read_archive
+from aiida_fuse2.core.relaxers.calculators import check_potential
 from aiida_fuse2.core.search.checks import check_search
 from aiida_fuse2.core.settings import RelaxSettings, SearchSettings, parse_settings
-from aiida_fuse2.io.names import CHECKPOINT_FILE, POOL_FILE, PROGRESS_FILE, PROTOTYPES_FILE, SUMMARY_FILE, WEIGHTS_FILE
+from aiida_fuse2.io.names import (
+    CHECKPOINT_FILE,
+    POOL_FILE,
+    POTENTIAL_FILE,
+    PROGRESS_FILE,
+    PROTOTYPES_FILE,
+    SUMMARY_FILE,
+    WEIGHTS_FILE,
+)
 from aiida_fuse2.io.prototypes import library_from_text, prototypes_of
 
 from .base import WorkerCalculation, validator
@@ -33,7 +42,7 @@ def needs_weights(settings: SearchSettings) -> bool:
 
 
 def needs_tier(settings: SearchSettings) -> bool:
-    """Return whether a pool job uses the potential of the search, if the job can compute it."""
+    """Return whether a pool job uses a potential, if there is one that it can compute."""
     return settings.pool.ranking != "none" or any(get_generator(name).needs_tier for name in settings.starts)
 
 
@@ -95,7 +104,8 @@ def _validate_inputs(inputs: Mapping[str, Any]) -> None:
     if "generators" in inputs:
         _check_generators(settings, inputs["generators"].get_list())
     if "tier" in inputs:
-        parse_settings(RelaxSettings, inputs["tier"].get_dict(), where="tier")
+        tier = parse_settings(RelaxSettings, inputs["tier"].get_dict(), where="tier")
+        check_potential(tier, is_given="potential" in inputs)
     elif settings.pool.ranking != "none":
         raise InputError("settings.pool.ranking", settings.pool.ranking, "needs a potential: give the input `tier`")
     check_weights(settings, inputs.get("weights"))
@@ -150,6 +160,12 @@ class GenerateCalculation(WorkerCalculation):
             "and that screens prototypes.",
         )
         spec.input(
+            "potential",
+            valid_type=orm.SinglefileData,
+            required=False,
+            help="Library of pair potentials, if the calculator of `tier` is `pair`.",
+        )
+        spec.input(
             "checkpoint",
             valid_type=orm.SinglefileData,
             required=False,
@@ -201,6 +217,7 @@ class GenerateCalculation(WorkerCalculation):
             files={
                 WEIGHTS_FILE: inputs.get("weights"),
                 PROTOTYPES_FILE: inputs.get("prototypes"),
+                POTENTIAL_FILE: inputs.get("potential"),
                 CHECKPOINT_FILE: inputs.get("checkpoint"),
             },
             retrieve=[POOL_FILE, SUMMARY_FILE, CHECKPOINT_FILE, PROGRESS_FILE],

@@ -28,7 +28,8 @@ from aiida_fuse2.parsers.memory import (
     model_part,
 )
 from aiida_fuse2.query.tiers import options_of, tier_ports
-from aiida_fuse2.tiers import own_tier_names
+from aiida_fuse2.tiers import RANKING, own_tier_names
+from aiida_fuse2.tiers.base import ASE
 
 from .codes import default_worker
 
@@ -109,11 +110,13 @@ def _carried_parts(search: orm.WorkChainNode) -> list[Part]:
         if name not in moves.OWN
     ]
     ports_of = {f"tiers.{key}": ports for key, ports in tier_ports(search).items()}
-    if "generate" in search.inputs:
-        ports_of["generate"] = search.inputs.generate
+    for where in ("generate", RANKING):
+        if where in search.inputs:
+            ports_of[where] = search.inputs[where]
     for where, ports in ports_of.items():
-        if "name" in ports:
-            found += _settings_parts(ports["name"].value, ports["settings"].get_dict(), f"{where}.settings")
+        if "settings" in ports:
+            name = ports["name"].value if "name" in ports else ASE
+            found += _settings_parts(name, ports["settings"].get_dict(), f"{where}.settings")
         files = [(key, ports[key]) for key in ("potential", "weights") if key in ports]
         found += [
             Part(kind=FILE, where=f"{where}.{key}", value=checksum(node))

@@ -26,7 +26,7 @@ from aiida_fuse2.query.loading import PROCESS_TYPE
 from aiida_fuse2.query.orphans import ENDED
 from aiida_fuse2.query.ranking import best_of
 from aiida_fuse2.query.results import kind_of, read_results, refined_searches, settings_of
-from aiida_fuse2.query.tiers import UsedTier, tiers_of_search
+from aiida_fuse2.query.tiers import UsedTier, ranking_of_search, tiers_of_search
 
 from .citations import citations
 
@@ -247,7 +247,7 @@ def works_to_cite(node: orm.WorkChainNode) -> list[str]:
         if search.process_type == PROCESS_TYPE:
             with suppress(KeyError, NotExistent):  # missing in an archive
                 settings.append(search.inputs.settings.get_dict())
-                tiers += tiers_of_search(search.inputs)
+                tiers += tiers_of_search(search.inputs) + ranking_of_search(search.inputs)
         elif query.is_refinement(search):
             tiers += tiers_of_search(search.inputs)
         if "prototypes" in search.inputs:

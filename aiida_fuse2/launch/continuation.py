@@ -9,6 +9,7 @@ from typing import Any
 from aiida import orm
 from aiida.engine import ProcessBuilder
 
+from aiida_fuse2.calculations.generate import needs_tier
 from aiida_fuse2.core.errors import InputError, RefusedInputsError
 from aiida_fuse2.core.generators import get_generator
 from aiida_fuse2.core.search.checks import check_search
@@ -27,9 +28,9 @@ from aiida_fuse2.environment.trust import (
 from aiida_fuse2.parsers.memory import CODE, OPTIONS, WORKER, has_run
 from aiida_fuse2.protocols import check_overrides, completed_settings, merge, protocol_inputs
 from aiida_fuse2.query.chain import GenerationRecord, generation_records
-from aiida_fuse2.query.links import TARGETS_LINK
+from aiida_fuse2.query.links import EXPERIMENT, TARGETS_LINK
 from aiida_fuse2.query.tiers import last_tier, options_of, tier_ports
-from aiida_fuse2.tiers import TierChoice, build_tiers, changes_of_tiers, energy_identity, tier_key
+from aiida_fuse2.tiers import RANKING, TierChoice, build_tiers, changes_of_tiers, energy_identity, tier_key
 from aiida_fuse2.workchains.search import Fuse2WorkChain
 from aiida_fuse2.workchains.search_builder import split_overrides, with_text_keys
 
@@ -110,7 +111,9 @@ def prepare_continuation(
     foreign = foreign_parts(search)
     if foreign and not trust:
         raise UntrustedError(search.pk, foreign)
-    changes, of_tiers = split_overrides(overrides)
+    changes, of_tiers, of_ranking = split_overrides(overrides)
+    if of_ranking:
+        raise InputError(RANKING, of_ranking, "stays as it was in a search that continues")
     check_overrides(changes)
     values = merge(_values_of(search), {key: value for key, value in changes.items() if key != "relax"})
     if more is not None:
@@ -127,6 +130,7 @@ def prepare_continuation(
         builder = _builder(search, values, settings, code, ports)
     except ValueError as error:  # an option that does not exist, or is of the wrong type
         raise RefusedInputsError(f"AiiDA refuses an input: {' '.join(str(error).split())}") from error
+    _take_over(search, builder, settings)
     if known:
         builder.targets = known
     builder.state = state
@@ -136,6 +140,14 @@ def prepare_continuation(
         builder.pool = joined_files(waiting)
     check_inputs(builder)
     return Prepared(builder=builder, warnings=tuple(_left_out(search, builder, is_code_given=code is not None)))
+
+
+def _take_over(search: orm.WorkChainNode, builder: ProcessBuilder, settings: SearchSettings) -> None:
+    """Take over the name of the experiment, and the potential that ranks pools if there still is something to rank."""
+    if EXPERIMENT in search.inputs:
+        builder.experiment = search.inputs.experiment
+    if RANKING in search.inputs and pool_generators(settings) and needs_tier(settings):
+        builder.ranking = dict(search.inputs[RANKING])
 
 
 def _left_out(search: orm.WorkChainNode, builder: ProcessBuilder, *, is_code_given: bool) -> Iterator[str]:

@@ -19,7 +19,7 @@ from aiida_fuse2.launch.inputs import check_inputs, search_builder
 from aiida_fuse2.launch.jobs import check_calculators
 from aiida_fuse2.protocols import protocol_inputs
 from aiida_fuse2.query.nodes import load_node
-from aiida_fuse2.workchains.search_inputs import ranking_settings
+from aiida_fuse2.workchains.search_inputs import ranking_inputs
 
 from .models import find_model
 
@@ -96,7 +96,8 @@ def prepare_pool(
         builder.generators = makers
     builder.metadata.options = protocol_inputs(protocol, overrides)["generate"]["metadata"]["options"]
     if needs_tier(settings):
-        builder.tier = ranking_settings(search)
+        for name, node in ranking_inputs(search).items():
+            builder[name] = node
     if settings.pool.ranking == "relaxed":
         check_calculators(search)
     if needs_weights(settings):

@@ -14,9 +14,22 @@ from aiida_fuse2.core.errors import InputError, RefusedInputsError
 from aiida_fuse2.launch.inputs import check_inputs
 from aiida_fuse2.launch.jobs import check_calculators
 from aiida_fuse2.protocols import merge, protocol_inputs
-from aiida_fuse2.query.tiers import last_tier
+from aiida_fuse2.query.tiers import last_tier, tiers_of_search
 from aiida_fuse2.tiers import TierChoice
+from aiida_fuse2.tiers.correlation import mixed_functionals
 from aiida_fuse2.workchains.refine import Fuse2RefineWorkChain
+
+
+def warning_of(searches: Sequence[orm.WorkChainNode], builder: ProcessBuilder) -> str | None:
+    """Return a warning about what the tiers of a refinement change beside the accuracy, or None.
+
+    Args:
+        searches: as for ``prepare_refinement``.
+        builder: result of ``prepare_refinement``.
+    """
+    first = next(search for node in searches for search in query.single_searches(node))
+    tiers = [*tiers_of_search(first.inputs), *tiers_of_search(builder)]
+    return mixed_functionals([tier[:2] for tier in tiers], query.search_settings(first).unit.elements)
 
 
 def prepare_refinement(

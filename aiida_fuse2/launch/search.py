@@ -16,7 +16,9 @@ from aiida_fuse2.io.trials import from_extxyz
 from aiida_fuse2.launch.inputs import Prepared, check_inputs, search_builder
 from aiida_fuse2.launch.jobs import check_calculators
 from aiida_fuse2.protocols import check_extent, merge, protocol_inputs
+from aiida_fuse2.query.tiers import tiers_of_search
 from aiida_fuse2.tiers import TierChoice
+from aiida_fuse2.tiers.correlation import mixed_functionals
 from aiida_fuse2.workchains.search_builder import split_overrides
 
 from .cores import share_cores
@@ -39,6 +41,7 @@ def prepare_search(
     tiers: TierChoice | None = None,
     targets: Sequence[Path] = (),
     prototypes: orm.SinglefileData | None = None,
+    experiment: str | None = None,
 ) -> Prepared:
     """Return the inputs of a search, checked.
 
@@ -60,6 +63,7 @@ def prepare_search(
         tiers: tiers that relax trials; by default there is one.
         targets: files of known structures.
         prototypes: library of prototypes; by default the packaged one.
+        experiment: name of the paper's experiment that the inputs are those of, for comparisons.
 
     Raises:
         InputError: for the first wrong input.
@@ -95,9 +99,13 @@ def prepare_search(
             usable = [node for node in nodes if name_of(node) in readable]
             builder = search_builder(composition, code, protocol, changes, usable, targets=known, **given)
             add_weights(builder, settings, model)
+    if experiment is not None:
+        builder.experiment = orm.Str(experiment)
     share_cores(builder, 1)
     check_inputs(builder)
     check_calculators(builder)
+    mixed = mixed_functionals([tier[:2] for tier in tiers_of_search(builder)], settings.unit.elements)
+    messages += () if mixed is None else (mixed,)
     return Prepared(builder=builder, kept=kept, skipped=skipped, warnings=messages)
 
 

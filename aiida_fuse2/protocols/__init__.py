@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping
-from functools import lru_cache
+from dataclasses import dataclass
+from functools import cache, lru_cache
 from importlib.resources import files
 from typing import Any
 
@@ -46,17 +47,52 @@ def protocol_names(name: str = "search") -> dict[str, str]:
     return {key: value["description"] for key, value in _load(name)["protocols"].items()}
 
 
-def experiment(name: str) -> tuple[dict[str, Any], int]:
-    """Return an experiment of the paper as overrides, and how many runs it consists of.
+@dataclass(frozen=True, kw_only=True)
+class Experiment:
+    """An experiment of the paper.
+
+    Attributes:
+        name: its name, as in the paper but in lower case.
+        overrides: changes to a protocol.
+        runs: number of runs.
+        tiers: tiers through which structures go.
+        rank_by: tier whose potential ranks the pool, or None if there is no pool.
+    """
+
+    name: str
+    overrides: Mapping[str, Any]
+    runs: int
+    tiers: tuple[str, ...]
+    rank_by: str | None
+
+
+@cache
+def _experiments() -> dict[str, dict[str, Any]]:
+    found: dict[str, dict[str, Any]] = yaml.safe_load((files(__package__) / "experiments.yaml").read_text())
+    return found["experiments"]
+
+
+def experiment_names() -> list[str]:
+    """Return the names of the paper's experiments."""
+    return list(_experiments())
+
+
+def experiment(name: str) -> Experiment:
+    """Return an experiment of the paper.
 
     Raises:
         InputError: if there is no such experiment.
     """
-    known = _load("search")["experiments"]
-    if name not in known:
-        raise InputError("--experiment", name, f"must be one of {', '.join(known)}")
-    overrides = {key: copy.deepcopy(value) for key, value in known[name].items() if key not in {"description", "runs"}}
-    return overrides, int(known[name]["runs"])
+    if name not in _experiments():
+        raise InputError("--experiment", name, f"must be one of {', '.join(_experiments())}")
+    values = copy.deepcopy(_experiments()[name])
+    return Experiment(
+        name=name,
+        overrides={key: values[key] for key in ("settings", "relax") if key in values},
+        runs=int(values["runs"]),
+        tiers=tuple(values["tiers"]),
+        rank_by=values.get("rank_by"),
+    )
 
 
 @lru_cache(maxsize=1)

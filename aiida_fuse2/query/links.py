@@ -17,6 +17,9 @@ TARGETS_LINK = "targets"
 FINISH_LINK = "finish"
 """Label of the link from a search, or several runs of one, to the process that makes its answer."""
 
+EXPERIMENT = "experiment"
+"""Input of a search: name of the paper's experiment that it was set up as."""
+
 ADDED_SUFFIX = "/added"
 """End of the label of the group of structure files that the user added to a search."""
 

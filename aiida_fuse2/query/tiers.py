@@ -9,8 +9,8 @@ from aiida import orm
 
 from aiida_fuse2.core.settings import CHGNET, PAIR, RelaxSettings
 from aiida_fuse2.parsers.memory import WORKER
-from aiida_fuse2.protocols import completed_relax_settings
-from aiida_fuse2.tiers import load_tier, tier_key
+from aiida_fuse2.protocols import completed_relax_settings, protocol_inputs
+from aiida_fuse2.tiers import RANKING, load_tier, tier_key
 from aiida_fuse2.tiers.base import ASE
 
 UsedTier = tuple[str, dict[str, Any], orm.SinglefileData | None]
@@ -30,6 +30,20 @@ def tiers_of_search(inputs: Mapping[str, Any]) -> list[UsedTier]:
         (ports["name"].value, ports["settings"].get_dict(), ports.get("potential"))
         for _, ports in sorted(_ports(inputs).items())
     ]
+
+
+def ranking_of_search(inputs: Mapping[str, Any]) -> list[UsedTier]:
+    """Return the potential that ranks the pools of a search as a tier, if it is named apart from the tiers.
+
+    Args:
+        inputs: inputs of the search.
+    """
+    if RANKING not in inputs or not inputs[RANKING]:
+        return []
+    ports = inputs[RANKING]
+    settings = ports["settings"].get_dict()
+    name = settings["calculator"] if settings["calculator"] in {CHGNET, PAIR} else ASE
+    return [(name, settings, ports.get("potential"))]
 
 
 def last_tier(inputs: Mapping[str, Any]) -> UsedTier:
@@ -54,11 +68,19 @@ def tier_ports(search: orm.WorkChainNode) -> dict[str, dict[str, Any]]:
         options = options_of(search, OLD_NAMESPACE)
         found[tier_key(0)]["options"] = orm.Dict(options)
     for ports in found.values():
-        if issubclass(load_tier(ports["name"].value).settings_model, RelaxSettings):
-            settings = completed_relax_settings(ports["settings"].get_dict())
-            if settings != ports["settings"].get_dict():
-                ports["settings"] = orm.Dict(settings)
+        settings = _completed(ports["name"].value, ports["settings"].get_dict())
+        if settings != ports["settings"].get_dict():
+            ports["settings"] = orm.Dict(settings)
     return found
+
+
+def _completed(name: str, stored: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the settings of a tier, with defaults for those that it did not have when they were stored."""
+    model = load_tier(name).settings_model
+    if issubclass(model, RelaxSettings):
+        return completed_relax_settings(stored)
+    defaults = protocol_inputs(name="tiers").get(name, {}).get("settings", {})
+    return {**{key: value for key, value in defaults.items() if key in model.model_fields}, **stored}
 
 
 def options_of(search: orm.WorkChainNode, name: str) -> dict[str, Any]:

@@ -24,6 +24,7 @@ from aiida_fuse2.export.structures import cif_text, file_name
 from aiida_fuse2.launch.targets import read_target
 from aiida_fuse2.query import refinements
 from aiida_fuse2.query.chain import GenerationRecord, segments
+from aiida_fuse2.query.links import EXPERIMENT
 from aiida_fuse2.query.refinements import RefinementProgress
 from aiida_fuse2.query.results import Results, kind_of, read_results, refined_searches
 from aiida_fuse2.query.software import software
@@ -231,6 +232,7 @@ def search_figures(node: orm.WorkChainNode) -> SearchFigures:
         potential=potential_name(last),
         tiers_before=tuple(potential_name(tier) for tier in before),
         seed=None if is_refinement else settings.seed,
+        name=node.inputs[EXPERIMENT].value if EXPERIMENT in node.inputs else "",
     )
 
 

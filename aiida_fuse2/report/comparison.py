@@ -20,6 +20,7 @@ class SearchFigures:
         starts: generators of its starting structures with their shares, for people.
         potential: potential that gave the energies; energies of different potentials are not compared.
         seed: seed of the search; None for a refinement.
+        name: name of the paper's experiment that it was set up as, or empty.
         tiers_before: potentials of the earlier tiers, in their order.
         tried: number of structures, with failed ones.
         cpu_seconds: CPU time of all relaxations, s.
@@ -42,11 +43,12 @@ class SearchFigures:
     steps: tuple[tuple[int, float], ...]
     tiers_before: tuple[str, ...] = ()
     kind: str = "search"
+    name: str = ""
 
     @property
     def experiment(self) -> str:
-        """Name of the group of searches with the same starts and potentials."""
-        return ", ".join([self.starts, *self.tiers_before, self.potential])
+        """Name of the group of searches with the same starts and potentials, set up as the same experiment."""
+        return ", ".join([self.name or self.starts, *self.tiers_before, self.potential])
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,7 +57,8 @@ class ExperimentFigures:
 
     Attributes:
         formula: formula of the composition.
-        experiment: starts and potentials of all tiers.
+        experiment: title of the experiment; see ``titles``.
+        starts: generators of the starting structures of the first search.
         searches: primary keys of the searches.
         tried: number of structures of all of them.
         seconds: CPU time per structure, s, or None if none was tried.
@@ -70,6 +73,7 @@ class ExperimentFigures:
 
     formula: str
     experiment: str
+    starts: str
     searches: tuple[int, ...]
     tried: int
     seconds: float | None
@@ -87,7 +91,7 @@ def figures_of_rows(rows: Sequence[Mapping[str, Any]], **identity: Any) -> Searc
     Args:
         rows: rows of ``conversions.history_rows``.
         identity: ``pk``, ``formula``, ``starts``, ``potential``, ``seed``, ``kind`` and, if there are some,
-            ``tiers_before``.
+            ``tiers_before`` and ``name``.
     """
     steps: list[tuple[int, float]] = []
     for row in rows:
@@ -104,17 +108,33 @@ def figures_of_rows(rows: Sequence[Mapping[str, Any]], **identity: Any) -> Searc
     )
 
 
+def titles(searches: Sequence[SearchFigures]) -> dict[int, str]:
+    """Return the title of the experiment of each search, by the primary key of the search.
+
+    It is the name of the paper's experiment, if all searches of that name for the composition have the same starts and
+    potentials; otherwise it is all of these.
+    """
+    of_name: dict[tuple[str, str], set[str]] = {}
+    for search in searches:
+        of_name.setdefault((search.formula, search.name), set()).add(f"{search.starts}, {search.experiment}")
+    return {
+        search.pk: search.name if search.name and len(of_name[search.formula, search.name]) == 1 else search.experiment
+        for search in searches
+    }
+
+
 def compare(searches: Sequence[SearchFigures], *, baseline: str, tolerance: float) -> list[ExperimentFigures]:
     """Return the figures of each composition and experiment, in the order in which they are named.
 
     Args:
         searches: searches to be compared.
-        baseline: experiment that speed is compared with.
+        baseline: title of the experiment that speed is compared with.
         tolerance: difference of energies that does not count, eV/atom.
     """
     groups: dict[tuple[str, str], list[SearchFigures]] = {}
+    named = titles(searches)
     for search in searches:
-        groups.setdefault((search.formula, search.experiment), []).append(search)
+        groups.setdefault((search.formula, named[search.pk]), []).append(search)
     order = list(dict.fromkeys(search.formula for search in searches))
     lowest: dict[tuple[str, str], float] = {}
     for search in searches:
@@ -125,6 +145,7 @@ def compare(searches: Sequence[SearchFigures], *, baseline: str, tolerance: floa
     return [
         _experiment(
             group,
+            title=key[1],
             seconds=seconds[key],
             baseline=seconds.get((key[0], baseline)),
             limit=lowest.get((key[0], group[0].potential), 0.0) + tolerance,
@@ -139,7 +160,7 @@ def _seconds(group: Sequence[SearchFigures]) -> float | None:
 
 
 def _experiment(
-    group: Sequence[SearchFigures], *, seconds: float | None, baseline: float | None, limit: float
+    group: Sequence[SearchFigures], *, title: str, seconds: float | None, baseline: float | None, limit: float
 ) -> ExperimentFigures:
     """Return the figures of one experiment; ``limit`` is the energy that counts as the lowest, eV/atom."""
     energies = [search.energy for search in group if search.energy is not None]
@@ -148,7 +169,8 @@ def _experiment(
     found = [number for number in numbers if number is not None]
     return ExperimentFigures(
         formula=group[0].formula,
-        experiment=group[0].experiment,
+        experiment=title,
+        starts=group[0].starts,
         searches=tuple(search.pk for search in group),
         tried=sum(search.tried for search in group),
         seconds=seconds,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from .base import BatchTier, SingleTier, Tier, TierInputs, TierResult
 from .building import TierChoice, build_tiers, changes_of_tiers, only_tier
+from .ranking import RANKING, build_ranking, check_ranking
 from .registry import (
     check_tiers,
     energy_identity,
@@ -16,14 +17,17 @@ from .registry import (
 )
 
 __all__ = [
+    "RANKING",
     "BatchTier",
     "SingleTier",
     "Tier",
     "TierChoice",
     "TierInputs",
     "TierResult",
+    "build_ranking",
     "build_tiers",
     "changes_of_tiers",
+    "check_ranking",
     "check_tiers",
     "energy_identity",
     "find_tier",

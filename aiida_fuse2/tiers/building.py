@@ -30,11 +30,13 @@ class TierChoice:
         names: names of the tiers, in their order.
         codes: codes by the name of the tier, or that and the name of the code: ``vasp``, ``gulp.worker``.
         potential: library of pair potentials for the tiers that take one.
+        rank_by: tier whose potential ranks pools; see `build_ranking`. If None, the last tier that can.
     """
 
     names: Sequence[str]
     codes: Mapping[str, orm.AbstractCode] = field(default_factory=dict)
     potential: orm.SinglefileData | None = None
+    rank_by: str | None = None
 
 
 def only_tier(relax_settings: Mapping[str, Any]) -> TierChoice:
@@ -73,7 +75,8 @@ def build_tiers(
     tiers = [load_tier(name) for name in names]
     changes = changes_of_tiers(overrides or {}, names)
     _check_codes(choice.codes, dict(zip(names, tiers, strict=True)))
-    if choice.potential is not None and not any(tier.takes_potential for tier in tiers):
+    takers = tiers if choice.rank_by is None else [*tiers, load_tier(choice.rank_by, where="--rank-by")]
+    if choice.potential is not None and not any(tier.takes_potential for tier in takers):
         raise InputError("--potential", choice.potential.pk, f"none of the tiers {', '.join(names)} takes a library")
     base = relax or protocol_inputs(protocol)["relax"]
     ports = {

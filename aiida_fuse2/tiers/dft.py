@@ -167,6 +167,11 @@ class DftTier(SingleTier):
         """Return ``overrides`` of the protocol, and the other inputs of the plugin besides code and options."""
 
     @classmethod
+    def structure_to_relax(cls, given: TierInputs, structure: orm.StructureData) -> orm.StructureData:  # noqa: ARG003
+        """Return the structure in the form in which the process takes it."""
+        return structure
+
+    @classmethod
     @abstractmethod
     def job_costs(cls, job: orm.CalcJobNode) -> tuple[float, int]:
         """Return CPU or wall time of one process of a job, s, and its ionic steps."""
@@ -176,7 +181,7 @@ class DftTier(SingleTier):
         """Return the WorkChain with its inputs."""
         builder: ProcessBuilder = cls.process_class.get_builder_from_protocol(
             code=given.codes[cls.name],
-            structure=structure,
+            structure=cls.structure_to_relax(given, structure),
             protocol=settings_of(given, cls.settings_model).protocol,
             options=dict(given.options),
             **cls.protocol_arguments(given, structure),

@@ -6,6 +6,7 @@ from collections.abc import Collection, Mapping
 from typing import Any
 
 from aiida import orm
+from aiida.engine import calcfunction
 from ase import units
 
 from aiida_fuse2.core.errors import InputError
@@ -13,16 +14,18 @@ from aiida_fuse2.core.relaxers.dft import QeSettings
 from aiida_fuse2.protocols import merge
 
 from .base import TierInputs, settings_of
+from .correlation import hubbard_u, manifold, moments
 from .dft import KBAR_PER_GPA, WALL_TIME, DftTier, missing_package
 
 try:
     from aiida_pseudo.groups.family import PseudoPotentialFamily
     from aiida_quantumespresso.common.types import SpinType
+    from aiida_quantumespresso.data.hubbard_structure import HubbardStructureData
     from aiida_quantumespresso.workflows.pw.relax import PwRelaxWorkChain
 
     MISSING = None
 except ImportError:  # a search that has used it can still be shown
-    PseudoPotentialFamily = SpinType = PwRelaxWorkChain = None
+    PseudoPotentialFamily = SpinType = HubbardStructureData = PwRelaxWorkChain = None
     MISSING = missing_package("aiida-quantumespresso", "qe")
 
 QE = "qe"
@@ -104,6 +107,25 @@ def protocol_overrides(settings: QeSettings) -> dict[str, Any]:
     return merge(own, settings.overrides)
 
 
+def structure_with_u(structure: orm.StructureData, values: Mapping[str, float]) -> HubbardStructureData:
+    """Return a structure in the form of aiida-quantumespresso, with U (Dudarev) of each element that has one, eV."""
+    found = HubbardStructureData.from_structure(structure)
+    for symbol, value in values.items():
+        found.initialize_onsites_hubbard(symbol, manifold(symbol), value, "U", use_kinds=False)
+    return found
+
+
+@calcfunction
+def with_hubbard_u(structure: orm.StructureData, values: orm.Dict) -> orm.StructureData:
+    """Return a structure with U in the form of aiida-quantumespresso (``fuse2.with_hubbard_u``).
+
+    Args:
+        structure: structure to relax.
+        values: U of each element that has one, eV.
+    """
+    return structure_with_u(structure, values.get_dict())
+
+
 class QeTier(DftTier):
     """Quantum ESPRESSO through aiida-quantumespresso."""
 
@@ -120,6 +142,7 @@ class QeTier(DftTier):
         "pseudo_family",
         "kpoints_distance",
         "spin_polarised",
+        "hubbard",
         "parameters",
         "overrides",
         "pressure",
@@ -137,11 +160,25 @@ class QeTier(DftTier):
         pseudo_family(settings_of(given, QeSettings), elements, where=f"{given.where}.settings")
 
     @classmethod
-    def protocol_arguments(cls, given: TierInputs, structure: orm.StructureData) -> dict[str, Any]:  # noqa: ARG003
-        """Return overrides and the type of spin."""
+    def structure_to_relax(cls, given: TierInputs, structure: orm.StructureData) -> orm.StructureData:
+        """Return the structure with U, if it is to be used and an element has one: it is part of it for the plugin."""
+        values = hubbard_u(structure.get_symbols_set()) if settings_of(given, QeSettings).hubbard is not None else {}
+        if not values:
+            return structure
+        if not structure.is_stored:  # nothing is submitted
+            return structure_with_u(structure, values)
+        return with_hubbard_u(structure, orm.Dict(values))
+
+    @classmethod
+    def protocol_arguments(cls, given: TierInputs, structure: orm.StructureData) -> dict[str, Any]:
+        """Return overrides, the type of spin and the starting moments."""
         settings = settings_of(given, QeSettings)
+        overrides = protocol_overrides(settings)
+        if settings.hubbard is not None:
+            kinds = moments(structure.get_symbols_set())
+            return {"overrides": overrides, "spin_type": SpinType.COLLINEAR, "initial_magnetic_moments": kinds}
         spin = SpinType.COLLINEAR if settings.spin_polarised else SpinType.NONE
-        return {"overrides": protocol_overrides(settings), "spin_type": spin}
+        return {"overrides": overrides, "spin_type": spin}
 
     @classmethod
     def job_costs(cls, job: orm.CalcJobNode) -> tuple[float, int]:

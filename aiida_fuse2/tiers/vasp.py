@@ -16,6 +16,7 @@ from aiida_fuse2.core.relaxers.dft import VaspSettings
 from aiida_fuse2.protocols import merge
 
 from .base import TierInputs, settings_of
+from .correlation import hubbard_u, moments
 from .dft import KBAR_PER_GPA, NO_OUTPUT, DftTier, missing_package, require_known
 
 try:
@@ -133,7 +134,7 @@ def plane_wave_cutoff(settings: VaspSettings, elements: Collection[str], *, wher
     return settings.encut_factor * largest
 
 
-def protocol_overrides(settings: VaspSettings, encut: float) -> dict[str, Any]:
+def protocol_overrides(settings: VaspSettings, encut: float, elements: Collection[str] = ()) -> dict[str, Any]:
     """Return the settings as overrides of the protocol of ``vasp.relax``.
 
     A stage ends after its steps without an error, so that the WorkChain, which looks at the forces itself, continues
@@ -142,8 +143,16 @@ def protocol_overrides(settings: VaspSettings, encut: float) -> dict[str, Any]:
     Args:
         settings: settings of the tier.
         encut: plane-wave cutoff, eV.
+        elements: elements of the structure.
     """
     incar = {"gga": "pe", "encut": round(encut, 3), **settings.incar}
+    magnetic: dict[str, Any] = {}
+    if settings.hubbard is not None:
+        magnetic["magmom_mapping"] = moments(elements)
+        values = hubbard_u(elements)
+        if values:  # which aiida-vasp writes as LDAU, LDAUU, ... in the order of the POTCARs
+            magnetic["ldau_mapping"] = {"mapping": {symbol: ["d", value] for symbol, value in values.items()}}
+            incar = {"lasph": True, **incar}
     if settings.pressure:
         incar["pstress"] = KBAR_PER_GPA * settings.pressure
     own = {
@@ -157,6 +166,7 @@ def protocol_overrides(settings: VaspSettings, encut: float) -> dict[str, Any]:
             "potential_mapping": dict(settings.potentials),
             "kpoints_spacing": settings.kspacing / (2 * math.pi),
             "max_iterations": settings.restarts,
+            **magnetic,
             "parameters": {"incar": incar},
             "settings": {
                 "CHECK_IONIC_CONVERGENCE": False,
@@ -183,6 +193,7 @@ class VaspTier(DftTier):
         "encut_factor",
         "encut",
         "kspacing",
+        "hubbard",
         "incar",
         "overrides",
         "pressure",
@@ -207,8 +218,9 @@ class VaspTier(DftTier):
     def protocol_arguments(cls, given: TierInputs, structure: orm.StructureData) -> dict[str, Any]:
         """Return overrides, with the plane-wave cutoff of the elements of the structure."""
         settings = settings_of(given, VaspSettings)
-        encut = plane_wave_cutoff(settings, structure.get_symbols_set(), where=f"{given.where}.settings")
-        return {"overrides": protocol_overrides(settings, encut)}
+        elements = structure.get_symbols_set()
+        encut = plane_wave_cutoff(settings, elements, where=f"{given.where}.settings")
+        return {"overrides": protocol_overrides(settings, encut, elements)}
 
     @classmethod
     def job_costs(cls, job: orm.CalcJobNode) -> tuple[float, int]:

@@ -18,7 +18,7 @@ from aiida_fuse2.query.pools import added_files, generators_before, pool_of_stat
 from .base import SearchPart
 from .job_outputs import problem_of
 from .relax import INPUT_REFUSED
-from .search_inputs import ranking_settings
+from .search_inputs import ranking_inputs
 
 EMPTY_POOL = 420
 """Exit status of a pool job after which another attempt is useless."""
@@ -102,9 +102,8 @@ class PoolPart(SearchPart):
         names = pool_generators(self.settings, self.ctx.pool.made)
         if set(names) != set(self.settings.starts):
             inputs["generators"] = orm.List(names)
-        tier = ranking_settings(self.inputs) if needs_tier(self.settings) else None
-        if tier is not None:
-            inputs["tier"] = tier
+        if needs_tier(self.settings):
+            inputs |= ranking_inputs(self.inputs)
         inputs |= self.own_prototypes()
         if self.ctx.pool.checkpoint is not None:
             inputs["checkpoint"] = orm.load_node(self.ctx.pool.checkpoint)

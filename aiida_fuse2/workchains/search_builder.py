@@ -20,7 +20,7 @@ from aiida_fuse2.core.settings import RelaxSettings, SearchSettings, parse_setti
 from aiida_fuse2.environment.prototypes import packaged_library_node
 from aiida_fuse2.protocols import protocol_inputs
 from aiida_fuse2.query.target_checks import check_targets
-from aiida_fuse2.tiers import TierChoice, build_tiers, only_tier
+from aiida_fuse2.tiers import RANKING, TierChoice, build_ranking, build_tiers, only_tier
 
 
 def get_builder_from_protocol(  # noqa: D417 - the class is no argument of the method
@@ -50,7 +50,7 @@ def get_builder_from_protocol(  # noqa: D417 - the class is no argument of the m
         weights: weights of the graph network, if the generator needs them.
         options: options of both jobs, e.g. ``{'queue_name': 'short'}``.
         tiers: tiers that relax trials; by default the calculator of ``relax`` is the only one. Overrides can have the
-            namespace ``tiers``: ``{'tiers': {'chgnet': {'settings': {'fmax': 0.02}}}}``.
+            namespace ``tiers``: ``{'tiers': {'chgnet': {'settings': {'fmax': 0.02}}}}``, and likewise ``ranking``.
         targets: known structures by name.
         prototypes: library of prototypes; by default the packaged one, if its data are installed. Without any, a
             protocol that begins with prototypes begins with its other starts.
@@ -58,7 +58,7 @@ def get_builder_from_protocol(  # noqa: D417 - the class is no argument of the m
     Raises:
         InputError: if a setting is wrong, no given structure fits, or a target cannot be found.
     """
-    changes, of_tiers = split_overrides(overrides)
+    changes, of_tiers, of_ranking = split_overrides(overrides)
     inputs = protocol_inputs(protocol, changes)
     if options:
         for name in ("relax", "generate"):
@@ -88,6 +88,7 @@ def get_builder_from_protocol(  # noqa: D417 - the class is no argument of the m
         overrides=of_tiers,
         elements=settings.unit.elements,
     )
+    builder.ranking = _ranking(choice, inputs["relax"], protocol, of_ranking)
     if pool_generators(settings):
         builder.generate.code = code
         builder.generate.metadata.options = inputs["generate"]["metadata"]["options"]
@@ -98,6 +99,17 @@ def get_builder_from_protocol(  # noqa: D417 - the class is no argument of the m
     if pool is not None:
         builder.pool = pool
     return builder
+
+
+def _ranking(
+    choice: TierChoice, relax: Mapping[str, Any], protocol: str | None, changes: Mapping[str, Any]
+) -> dict[str, orm.Data]:
+    """Return the inputs of the potential that ranks pools, if one is named; otherwise none."""
+    if choice.rank_by is not None:
+        return build_ranking(choice.rank_by, choice.potential, relax=relax, protocol=protocol, changes=changes)
+    if changes:
+        raise InputError(RANKING, changes, "says how a potential ranks pools: name it with --rank-by, e.g. pair")
+    return {}
 
 
 def without_prototypes(starts: Mapping[str, float]) -> dict[str, float]:
@@ -114,8 +126,8 @@ def with_text_keys(values: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def split_overrides(overrides: Mapping[str, Any] | None) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Return the overrides of a search without those of its tiers, and those of its tiers.
+def split_overrides(overrides: Mapping[str, Any] | None) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
+    """Return the overrides of a search alone, those of its tiers, and those of the potential that ranks its pools.
 
     Raises:
         InputError: if they are no mapping.
@@ -123,7 +135,7 @@ def split_overrides(overrides: Mapping[str, Any] | None) -> tuple[dict[str, Any]
     if overrides is not None and not isinstance(overrides, Mapping):
         raise InputError("overrides", overrides, "must be a mapping, e.g. {'settings': {'max_atoms': 10}}")
     changes = dict(overrides or {})
-    return changes, changes.pop("tiers", None) or {}
+    return changes, changes.pop("tiers", None) or {}, changes.pop(RANKING, None) or {}
 
 
 def _pool_of(settings: orm.Dict, structures: Sequence[orm.StructureData]) -> orm.SinglefileData:

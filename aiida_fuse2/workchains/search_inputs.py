@@ -14,6 +14,7 @@ from aiida_fuse2.calculations.generate import (
     GenerateCalculation,
     check_prototypes,
     check_weights,
+    needs_tier,
     validate_search_settings,
 )
 from aiida_fuse2.core.errors import InputError, shown_value
@@ -26,7 +27,7 @@ from aiida_fuse2.query.chain import search_of_state
 from aiida_fuse2.query.links import CONTINUED_LINK, TARGETS_LINK
 from aiida_fuse2.query.ranking import energy_difference
 from aiida_fuse2.query.target_checks import TARGETS_HELP, check_targets
-from aiida_fuse2.tiers import check_tiers, read_tiers
+from aiida_fuse2.tiers import RANKING, check_ranking, check_tiers, read_tiers
 
 from .relax import TIERS_HELP, validate_tiers
 
@@ -82,10 +83,30 @@ def define_inputs(spec: WorkChainSpec) -> None:
         help="Whether to remove the folders of finished jobs from their computer at the end.",
     )
     spec.input_namespace("tiers", dynamic=True, valid_type=orm.Data, validator=validate_tiers, help=TIERS_HELP)
+    spec.input_namespace(
+        RANKING,
+        required=False,
+        populate_defaults=False,
+        help="The potential that ranks pools, if it is not that of the last tier that the worker computes alone.",
+    )
+    spec.input(f"{RANKING}.settings", valid_type=orm.Dict, help="Its settings (see `RelaxSettings`).")
+    spec.input(
+        f"{RANKING}.potential",
+        valid_type=orm.SinglefileData,
+        required=False,
+        help="Its library of pair potentials, if its calculator is `pair`.",
+    )
+    spec.input(
+        "experiment",
+        valid_type=orm.Str,
+        serializer=orm.to_aiida_type,
+        required=False,
+        help="Name of the paper's experiment that the search was set up as, for comparisons; it changes nothing.",
+    )
     spec.expose_inputs(
         GenerateCalculation,
         namespace="generate",
-        exclude=("settings", "pool_number", "generators", "software", "tier", "checkpoint", "prototypes"),
+        exclude=("settings", "pool_number", "generators", "software", "tier", "potential", "checkpoint", "prototypes"),
         namespace_options={
             "required": False,
             "populate_defaults": False,
@@ -112,9 +133,14 @@ def _validate_inputs(inputs: Mapping[str, Any]) -> None:
     check_prototypes(settings, inputs.get("prototypes"))
     if in_job:
         check_weights(settings, inputs["generate"].get("weights"))
-        if settings.pool.ranking != "none" and ranking_settings(inputs) is None:
-            expected = "none of the tiers can rank a pool: the job that makes it has CHGNet or an ASE calculator"
+        if settings.pool.ranking != "none" and not ranking_inputs(inputs):
+            expected = "none of the tiers can rank a pool alone: name a potential with --rank-by, e.g. pair or chgnet"
             raise InputError("settings.pool.ranking", settings.pool.ranking, expected)
+    if inputs.get(RANKING):
+        if not in_job or not needs_tier(settings):
+            expected = "no pool is ranked: --ranking says how, for generators that fill a pool in a job"
+            raise InputError(RANKING, "given", expected)
+        check_ranking(inputs[RANKING], settings)
     check_tiers(read_tiers(inputs["tiers"]), settings.unit.elements)
     check_targets(settings, inputs.get(TARGETS_LINK) or {})
     if "policy" in inputs:
@@ -174,15 +200,20 @@ def _check_state(settings: SearchSettings, state: orm.Dict, inputs: Mapping[str,
         raise InputError(f"tiers.{name}", now, expected)
 
 
-def ranking_settings(inputs: Mapping[str, Any]) -> orm.Dict | None:
-    """Return the settings of the potential that ranks pools: those of the last tier that the worker computes alone.
+def ranking_inputs(inputs: Mapping[str, Any]) -> dict[str, orm.Data]:
+    """Return the potential that ranks pools, as inputs of the job that makes them.
 
     Args:
         inputs: inputs of the search.
 
     Returns:
-        The node, or None if every tier needs another program or a library.
+        ``tier`` and, for pair potentials, ``potential``: those of ``ranking``, or else of the last tier that the worker
+        computes without a library. Empty if there is none.
     """
+    own = inputs.get(RANKING)
+    if own:
+        library = own.get("potential")
+        return {"tier": own["settings"], **({} if library is None else {"potential": library})}
     tiers = [given for given in read_tiers(inputs["tiers"]) if isinstance(given.settings, RelaxSettings)]
     able = [given.settings_node for given in tiers if given.potential is None]
-    return able[-1] if able else None
+    return {"tier": able[-1]} if able else {}

@@ -25,12 +25,20 @@ from aiida_fuse2.core.generators import (
     get_generator,
     single_generator,
 )
+from aiida_fuse2.core.potentials.pair import read_library, write_library
 from aiida_fuse2.core.rng import Purpose, keyed_generator
 from aiida_fuse2.core.search.checks import check_pool
 from aiida_fuse2.core.search.pool import ORIGIN, POOL_NUMBER
 from aiida_fuse2.core.search.starts import interleaved, sizes_of_parts
 from aiida_fuse2.core.settings import RelaxSettings, SearchSettings, parse_settings
-from aiida_fuse2.io.names import CHECKPOINT_FILE, POOL_FILE, PROTOTYPES_FILE, SUMMARY_FILE, WEIGHTS_FILE
+from aiida_fuse2.io.names import (
+    CHECKPOINT_FILE,
+    POOL_FILE,
+    POTENTIAL_FILE,
+    PROTOTYPES_FILE,
+    SUMMARY_FILE,
+    WEIGHTS_FILE,
+)
 from aiida_fuse2.io.prototypes import library_from_text
 from aiida_fuse2.io.trials import to_extxyz
 
@@ -128,11 +136,15 @@ class _Job:
         return made, counts
 
     def rank(
-        self, made: dict[str, list[Atoms]], counts: dict[str, dict[str, Any]], tier: RelaxSettings
+        self,
+        made: dict[str, list[Atoms]],
+        counts: dict[str, dict[str, Any]],
+        tier: RelaxSettings,
+        potential: str | None,
     ) -> dict[str, Any]:
         """Order the structures of each generator by a potential, without duplicates; return the summary of it."""
         given = [atoms for structures in made.values() for atoms in structures]
-        ranked, summary = rank_pool(given, self.settings, tier, self.checkpoint)
+        ranked, summary = rank_pool(given, self.settings, tier, self.checkpoint, potential)
         for name, part in self.parts.items():
             own = [atoms for atoms in ranked if atoms.info[ORIGIN] == name]
             made[name], again = distinct(own, ENERGY, self.settings.uniqueness, part.size)
@@ -164,6 +176,7 @@ def fill_pool(
     tier: RelaxSettings | None = None,
     weights: Path | None = None,
     library: Path | None = None,
+    potential: Path | None = None,
     stop: Callable[[], bool] | None = None,
 ) -> tuple[list[Atoms], dict[str, Any]]:
     """Make, rank and number the structures of a pool.
@@ -180,6 +193,7 @@ def fill_pool(
         tier: the potential that ranks, and that generators use; needed if the settings ask for a ranking.
         weights: file of the network's weights, if it needs one.
         library: file of prototypes, if a generator needs them.
+        potential: file of pair potentials, if ``tier`` needs them.
         stop: returns whether to stop here; called before each attempt of a generator that makes single structures.
 
     Returns:
@@ -195,14 +209,21 @@ def fill_pool(
     started = cpu_seconds()
     names = sorted(settings.starts if generators is None else generators)
     digest, library_digest = _digest(weights), _digest(library)
-    signed = _signature(settings, pool_number, names, tier, digest + library_digest)
+    pairs = None if potential is None else needed_pairs(potential.read_text(), settings)
+    signed = _signature(settings, pool_number, names, tier, digest + library_digest + _digest(potential))
     checkpoint = Checkpoint(folder / CHECKPOINT_FILE, signed)
     shares = {name: settings.starts[name] for name in names}
     summary: dict[str, Any] = {"starts": shares, "pool_number": pool_number, "seed": settings.seed}
     summary |= {"weights_sha256": digest, "prototypes_sha256": library_digest}
     limit = limit_of_pool(settings, pool_number)
     whole = PoolContext(
-        settings=settings, size=settings.pool.size, limit=limit, number=pool_number, weights=weights, tier=tier
+        settings=settings,
+        size=settings.pool.size,
+        limit=limit,
+        number=pool_number,
+        weights=weights,
+        tier=tier,
+        potential=pairs,
     )
     if library is not None:
         whole = replace(whole, library=tuple(library_from_text(library.read_text(encoding="utf-8"))))
@@ -211,7 +232,7 @@ def fill_pool(
     job = _Job(parts, settings, checkpoint, folder, stop)
     made, counts = job.generate()
     if tier is not None and is_ranked:
-        summary["ranking"] = job.rank(made, counts, tier)
+        summary["ranking"] = job.rank(made, counts, tier, pairs)
     structures = job.join(made, counts, is_ranked=is_ranked)
     _number(structures, pool_number)
     summary |= {
@@ -223,6 +244,17 @@ def fill_pool(
         "software": software_versions(),
     }
     return structures, summary
+
+
+def needed_pairs(text: str, settings: SearchSettings) -> str:
+    """Return the part of a library of pair potentials that a composition needs, which may be a small fraction.
+
+    Raises:
+        InputError: if it cannot be read, or lacks a pair.
+    """
+    library = read_library(text, where="potential")
+    library.require(frozenset(settings.unit.elements), where="potential")
+    return write_library(library.restricted(set(settings.unit.elements)))
 
 
 def _totals(summaries: Collection[Mapping[str, Any]]) -> dict[str, Any]:
@@ -276,8 +308,8 @@ def run_generate_job(job: dict[str, Any], folder: Path) -> None:
     Args:
         job: ``settings`` of the search, ``pool_number``, ``generators`` that make the pool, or None for all, and
             ``tier`` that ranks and that generators use, or None.
-        folder: where pool and summary are written; may hold weights, prototypes, and the checkpoint of a job that was
-            killed.
+        folder: where pool and summary are written; may hold weights, prototypes, pair potentials, and the checkpoint of
+            a job that was killed.
 
     Raises:
         InputError: if settings are wrong, or something that they need is missing.
@@ -286,7 +318,7 @@ def run_generate_job(job: dict[str, Any], folder: Path) -> None:
     generators = job.get("generators")
     check_pool(settings, generators)
     tier = None if job.get("tier") is None else parse_settings(RelaxSettings, job["tier"], where="tier")
-    weights, library = folder / WEIGHTS_FILE, folder / PROTOTYPES_FILE
+    weights, library, potential = (folder / name for name in (WEIGHTS_FILE, PROTOTYPES_FILE, POTENTIAL_FILE))
     structures, summary = fill_pool(
         settings,
         int(job["pool_number"]),
@@ -295,6 +327,7 @@ def run_generate_job(job: dict[str, Any], folder: Path) -> None:
         tier=tier,
         weights=weights if weights.exists() else None,
         library=library if library.exists() else None,
+        potential=potential if potential.exists() else None,
     )
     (folder / POOL_FILE).write_text(to_extxyz((atoms, atoms.info) for atoms in structures))
     (folder / SUMMARY_FILE).write_text(json.dumps(summary))

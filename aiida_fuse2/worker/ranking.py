@@ -1,4 +1,4 @@
-"""Ranking a pool with the potential of the search, and removing its duplicates."""
+"""Ranking a pool with a potential, and removing its duplicates."""
 
 from __future__ import annotations
 
@@ -31,6 +31,7 @@ class _Work:
     atoms: Atoms
     mode: str
     tier: RelaxSettings
+    potential: str | None
 
     @property
     def name(self) -> str:
@@ -38,12 +39,12 @@ class _Work:
 
 
 def _prepare(work: _Work) -> None:
-    evaluator_of(work.tier)
+    evaluator_of(work.tier, work.potential)
 
 
 def _rank_one(work: _Work) -> dict[str, Any]:
     method = relax if work.mode == RELAXED else single_point
-    found = method(work.atoms, evaluator_of(work.tier), work.tier)
+    found = method(work.atoms, evaluator_of(work.tier, work.potential), work.tier)
     result: dict[str, Any] = {"status": str(found.status), "cpu_seconds": found.values["cpu_seconds"]}
     if found.status == CONVERGED:
         result |= {"energy": found.values["energy"], "potential": found.values["potential"]}
@@ -52,7 +53,11 @@ def _rank_one(work: _Work) -> dict[str, Any]:
 
 
 def rank_pool(
-    structures: Sequence[Atoms], settings: SearchSettings, tier: RelaxSettings, checkpoint: Checkpoint
+    structures: Sequence[Atoms],
+    settings: SearchSettings,
+    tier: RelaxSettings,
+    checkpoint: Checkpoint,
+    potential: str | None = None,
 ) -> tuple[list[Atoms], dict[str, Any]]:
     """Order structures by the energy of a potential, lowest first.
 
@@ -61,6 +66,7 @@ def rank_pool(
         settings: settings of the search; ``pool.ranking`` says how to rank.
         tier: the potential.
         checkpoint: structures that are ranked already.
+        potential: text of the library if the calculator is ``pair``.
 
     Returns:
         Those that could be computed, relaxed if the ranking relaxes; their ``info`` has ``energy``, eV/atom. Counts of
@@ -73,7 +79,7 @@ def rank_pool(
     mode = settings.pool.ranking
     if mode != RELAXED:
         tier = tier.model_copy(update={"relax_cell": False})  # needs no stress
-    work = [_Work(i, atoms, mode, tier) for i, atoms in enumerate(structures)]
+    work = [_Work(i, atoms, mode, tier, potential) for i, atoms in enumerate(structures)]
     results = {w.index: checkpoint.entries[w.name] for w in work if w.name in checkpoint.entries}
     missing = [w for w in work if w.index not in results]
     for piece, outcome in run_all(_rank_one, missing, settings.pool.processes, prepare=_prepare):

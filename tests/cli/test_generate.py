@@ -1,4 +1,4 @@
-"""``generate``, ``model`` and the experiments of the paper on the command line."""
+"""``generate`` and ``model`` on the command line."""
 
 from __future__ import annotations
 
@@ -60,21 +60,3 @@ def test_models_are_installed_and_listed(call, tmp_path):
     assert "'own'" in installed
     assert "own" in call("model", "list").stdout
     assert "own" in {row["name"] for row in json.loads(call("model", "list", "--json").stdout)}
-
-
-def test_experiment_sets_the_papers_numbers(call, worker_code, tmp_path):
-    path = tmp_path / "mine.hdf5"
-    path.write_bytes(HDF5)
-    path.with_name("mine.hdf5.json").write_bytes(CONFIG)
-    call("model", "install", "megnet", "--from", path, "--sha256", hashlib.sha256(HDF5).hexdigest())
-    shown = yaml.safe_load(call("run", "Ca3Ti2O7", "--experiment", "mlgen-chgnet", "--seed", 5, "--dry-run").stdout)
-    settings = shown["search"]["settings"]
-    assert (shown["runs"], settings["seed"], settings["max_atoms"], settings["population_size"]) == (3, 5, 50, 25)
-    assert settings["gnoa"]["network"] == "megnet"
-    assert (settings["gnoa"]["trials_per_z"], settings["gnoa"]["space_groups"]) == (5000, "1")
-    assert settings["pool"]["ranking"] == "single"
-    plain = call("run", "Ca3Ti2O7", "--experiment", "fgen-chgnet", "--runs", 1, "--dry-run").stdout
-    settings = yaml.safe_load(plain)["search"]["settings"]
-    assert (settings["starts"], settings["random_generator"]) == ({"fgen_paper": 1.0}, "fgen_paper")
-    assert settings["exclusion"] == 1.0
-    assert "mlgen-chgnet" in call("run", "SrTiO3", "--experiment", "mlgen", "--dry-run", code=2).stderr

@@ -90,13 +90,15 @@ def family(aiida_profile, tmp_path):
     found = orm.QueryBuilder().append(CutoffsPseudoPotentialFamily, filters={"label": label}).first(flat=True)
     if found is not None:
         return label
+    folder = tmp_path / "pseudos"
+    folder.mkdir()
     for element, name in FILES.items():
-        target = tmp_path / f"{element}.upf"
+        target = folder / f"{element}.upf"
         if PSEUDOS.is_dir():
             shutil.copy(PSEUDOS / name, target)
         else:
             target.write_text(f'<UPF version="2.0.1"><PP_HEADER element="{element}" z_valence="6.0"/></UPF>')
-    made = CutoffsPseudoPotentialFamily.create_from_folder(tmp_path, label, pseudo_type=UpfData)
+    made = CutoffsPseudoPotentialFamily.create_from_folder(folder, label, pseudo_type=UpfData)
     cutoffs = {element: {"cutoff_wfc": CUTOFF, "cutoff_rho": 8 * CUTOFF} for element in FILES}
     made.set_cutoffs(cutoffs, "normal", unit="Ry")
     return label
@@ -143,10 +145,11 @@ def tier_inputs(name, code, *, seconds=600, **changes):
     )
 
 
-def relax(inputs, atoms):
+def relax(inputs, atoms, *, store=False):
     """Relax a structure in a tier, and return what the tier reads from it, and the process."""
     tier = load_tier(inputs.name)
-    process, made = tier.inputs(inputs, orm.StructureData(ase=atoms))
+    structure = orm.StructureData(ase=atoms)
+    process, made = tier.inputs(inputs, structure.store() if store else structure)
     _, node = run_get_node(process, **made)
     return tier.collect(node), node
 

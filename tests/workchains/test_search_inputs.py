@@ -9,7 +9,7 @@ from aiida.engine import run_get_node
 from aiida_fuse2.core.errors import InputError, RefusedInputsError
 from aiida_fuse2.core.search.policy import INHERITED
 from aiida_fuse2.launch.inputs import check_inputs
-from aiida_fuse2.workchains.search_inputs import ranking_settings
+from aiida_fuse2.workchains.search_inputs import ranking_inputs
 
 
 @pytest.mark.parametrize(
@@ -30,10 +30,13 @@ def test_unknown_element_of_the_model_is_refused(emt_builder, symbol):
         run_get_node(emt_builder(f"{symbol}O2", relax={"calculator": "chgnet"}, radii={symbol: 1.7}))
 
 
-def test_pools_are_ranked_by_the_last_tier_that_can(tiers_builder, worker_code):
-    builder = tiers_builder(starts="symmetric", pool={"size": 6, "ranking": "single"})
-    assert ranking_settings(builder).uuid == builder.tiers["t01"]["settings"].uuid
-    builder = tiers_builder(("pair",), tiers={}, starts="symmetric", pool={"size": 6, "ranking": "single"})
+RANKED = {"starts": "symmetric", "pool": {"size": 6, "ranking": "single"}}
+
+
+def test_pools_are_ranked_by_the_last_tier_that_can(tiers_builder):
+    builder = tiers_builder(**RANKED)
+    assert ranking_inputs(builder)["tier"].uuid == builder.tiers["t01"]["settings"].uuid
+    builder = tiers_builder(("pair",), tiers={}, **RANKED)
     with pytest.raises(RefusedInputsError, match="none of the tiers can rank"):
         check_inputs(builder)
 
@@ -63,3 +66,35 @@ def test_policy_of_another_search_is_where_one_begins(emt_builder):
         builder.policy = node
         with pytest.raises(ValueError, match=hint):
             run_get_node(builder)
+
+
+def test_pools_are_ranked_by_the_potential_that_is_named(tiers_builder, potential):
+    builder = tiers_builder(("ase",), rank_by="pair", **RANKED)
+    check_inputs(builder)
+    found = ranking_inputs(builder)
+    assert (found["tier"]["calculator"], found["tier"]["fmax"]) == ("pair", 0.1)
+    assert found["potential"].uuid == potential.uuid
+    assert "potential" not in builder.tiers["t00"]  # its energies are those of the tier alone
+
+
+@pytest.mark.parametrize(
+    ("arguments", "text"),
+    [
+        ({"rank_by": "pair", "composition": "CuAl"}, "Al"),
+        ({"rank_by": "pair", "starts": "fgen"}, "no pool is ranked"),
+        ({"rank_by": "pair", "pool": {"ranking": "none"}}, "no pool is ranked"),
+        ({"rank_by": "gulp"}, "has ase, chgnet, pair"),
+        ({"rank_by": "chgnet", "composition": "AmO2", "radii": {"Am": 1.7}}, "CHGNet does not know Am"),
+        ({"rank_by": "ase"}, "import path"),
+    ],
+)
+def test_a_potential_that_cannot_rank_is_refused(tiers_builder, arguments, text):
+    with pytest.raises((InputError, RefusedInputsError), match=text):
+        check_inputs(tiers_builder(("ase",), **{**RANKED, **arguments}))
+
+
+def test_a_library_to_rank_by_is_needed(tiers_builder):
+    builder = tiers_builder(("ase",), rank_by="pair", **RANKED)
+    del builder.ranking["potential"]
+    with pytest.raises(RefusedInputsError, match=r"ranking\.potential.*needs a library"):
+        check_inputs(builder)

@@ -7,6 +7,7 @@ import pytest
 from ase import Atoms
 
 from aiida_fuse2.core.potentials.evaluation import Evaluation
+from aiida_fuse2.core.potentials.pair import PairEvaluator, read_library
 from aiida_fuse2.io.names import CHECKPOINT_FILE, ERROR_FILE, JOB_FILE, POOL_FILE, PROGRESS_FILE, SUMMARY_FILE
 from aiida_fuse2.io.trials import from_extxyz
 from aiida_fuse2.worker import main, pieces
@@ -14,6 +15,7 @@ from aiida_fuse2.worker.checkpoint import Checkpoint, atoms_from_dict, atoms_to_
 from aiida_fuse2.worker.generating import fill_pool
 from aiida_fuse2.worker.ranking import distinct
 from tests.conftest import EMT
+from tests.tiered import MORSE
 
 DRAWS = {"trials_per_z": 20, "history": 5, "keep": 1, "space_groups": "1-230"}
 
@@ -25,11 +27,11 @@ def fill(tmp_path, search_settings):
     """Fill a pool in a folder of its own; return its frames, text, summary and folder."""
     folders = iter(tmp_path / f"job{i}" for i in range(100))
 
-    def run(composition="Cu3Au", folder=None, tier=None, **changes):
+    def run(composition="Cu3Au", folder=None, tier=None, potential=None, **changes):
         folder = folder or next(folders)
         folder.mkdir(exist_ok=True)
         settings = search_settings(composition, **{**SMALL, **changes})
-        return (*fill_pool(settings, 0, folder=folder, tier=tier), folder)
+        return (*fill_pool(settings, 0, folder=folder, tier=tier, potential=potential), folder)
 
     return run
 
@@ -86,6 +88,26 @@ def test_ranking_orders_by_the_potential(fill, relax_settings, generator):
     assert summary["resumed"] > 0
 
 
+def test_a_library_ranks_with_the_pairs_of_the_composition(fill, relax_settings, tmp_path):
+    library = tmp_path / "all.lib"
+    library.write_text(MORSE + "Ag Ag 0.3 1.4 2.9 0.0 7.0\n")
+    tier = relax_settings(calculator="pair", fmax=0.1, processes=1)
+    ranked, summary, folder = fill(
+        tier=tier, potential=library, starts="symmetric", pool={"size": 6, "ranking": "relaxed"}
+    )
+    engine = PairEvaluator(read_library(library.read_text()))
+    for atoms in ranked:
+        found = engine.evaluate(atoms.numbers, atoms.positions, atoms.cell.array)
+        assert atoms.info["energy"] == pytest.approx(found.energy / len(atoms), abs=1e-6)
+        assert abs(found.forces).max() < 0.1
+    assert summary["ranking"]["potential"] == "pair potential"
+    library.write_text(MORSE.replace("0.34", "0.35"))
+    _, summary, _ = fill(
+        folder=folder, tier=tier, potential=library, starts="symmetric", pool={"size": 6, "ranking": "relaxed"}
+    )
+    assert summary["resumed"] == 0  # what another library has ranked does not count
+
+
 class Half:
     """A potential that fails for every second structure."""
 
@@ -100,7 +122,7 @@ class Half:
 
 
 def test_what_cannot_be_ranked_is_dropped_and_counted(fill, relax_settings, monkeypatch):
-    monkeypatch.setattr("aiida_fuse2.worker.ranking.evaluator_of", lambda _: Half())
+    monkeypatch.setattr("aiida_fuse2.worker.ranking.evaluator_of", lambda *_: Half())
     plain, _, _ = fill(starts="symmetric")
     kept, summary, _ = fill(
         starts="symmetric", tier=relax_settings(**EMT), pool={"size": 6, "ranking": "single", "processes": 1}

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 from aiida_fuse2.cli.params import options as opts
-from aiida_fuse2.cli.params.options import CommandError, echo_json, with_profile
+from aiida_fuse2.cli.params.options import CommandError, echo, echo_json, with_profile
 from aiida_fuse2.cli.root import cmd_root
 from aiida_fuse2.cli.utils.files import check_output, write_page
 
@@ -18,6 +19,11 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from aiida_fuse2.report.comparison import ExperimentFigures, SearchFigures
+    from aiida_fuse2.report.paper_tables import PaperTable
+
+
+BASELINE = "fgen"
+"""Experiment that the paper compares speeds with."""
 
 
 @cmd_root.command("compare")
@@ -25,20 +31,29 @@ if TYPE_CHECKING:
 @click.option(
     "--baseline",
     metavar="PK",
-    help="Search or refinement with the experiment that speeds are compared with; the first if omitted.",
+    help="Search or refinement with the experiment that speeds are compared with; if omitted that of the paper, fgen, "
+    "or the first.",
 )
+@click.option("--tables", "as_tables", is_flag=True, help="Print the tables of the paper, as it lays them out.")
 @opts.HTML_PAGE
 @opts.OVERWRITE_PAGE
 @opts.JSON
 @with_profile
 def cmd_compare(
-    *, searches: tuple[str, ...], baseline: str | None, output: Path | None, force: bool, as_json: bool
+    *,
+    searches: tuple[str, ...],
+    baseline: str | None,
+    as_tables: bool,
+    output: Path | None,
+    force: bool,
+    as_json: bool,
 ) -> None:
     """Compare searches by speed and lowest energy, as tables 1 to 6 of the paper do.
 
     PK can be a refinement; of several runs of a search (`run --runs`), it stands for all. Searches with the same starts
-    and the same potentials in all tiers are one experiment, and so are their refinements with the same tiers. Energies
-    are compared between those with the same potential in the last tier only; times are CPU times of relaxations.
+    and the same potentials in all tiers are one experiment, which has the name by which `run --experiment` set it up;
+    so are their refinements with the same tiers. Energies are compared between those with the same potential in the
+    last tier only; times are CPU times of relaxations.
     """
     from aiida_fuse2 import query
     from aiida_fuse2.cli.views.tables import make_console
@@ -46,6 +61,7 @@ def cmd_compare(
     from aiida_fuse2.report.collect import search_figures
     from aiida_fuse2.report.comparison import compare, values
     from aiida_fuse2.report.comparison_page import render_comparison
+    from aiida_fuse2.report.paper_tables import paper_tables
 
     if output is not None:
         check_output(output, force=force)
@@ -56,22 +72,32 @@ def cmd_compare(
     figures = [search_figures(node) for node in nodes.values()]
     if not figures:
         raise CommandError("no search has begun yet")
-    first = _baseline(figures, load_single_results(baseline).pk if baseline else figures[0].pk)
+    first = _baseline(figures, load_single_results(baseline).pk if baseline else None)
     tolerance = settings_of(next(iter(nodes.values()))).acceptance.energy_tolerance
     table = compare(figures, baseline=first, tolerance=tolerance)
     if output is not None:
         write_page(output, render_comparison(figures, table, baseline=first, tolerance=tolerance))
+    tables = paper_tables(table, baseline=first)
     if as_json:
-        echo_json({"baseline": first, **values(figures, table)})
+        of_paper = {"tables": [asdict(one) | {"bold": sorted(one.bold)} for one in tables]}
+        echo_json({"baseline": first, **values(figures, table), **of_paper})
+    elif as_tables:
+        for one in tables:
+            echo(f"\n{one.title}")
+            make_console().print(paper_table(one))
     else:
         make_console().print(experiments_table(table))
 
 
-def _baseline(figures: Sequence[SearchFigures], pk: int) -> str:
-    """Return the experiment of a search that is among those compared."""
-    for search in figures:
-        if search.pk == pk:
-            return search.experiment
+def _baseline(figures: Sequence[SearchFigures], pk: int | None) -> str:
+    """Return the title of the experiment of a search that is among those compared, or that of the paper's baseline."""
+    from aiida_fuse2.report.comparison import titles
+
+    named = titles(figures)
+    if pk is None:
+        return BASELINE if BASELINE in named.values() else named[figures[0].pk]
+    if pk in named:
+        return named[pk]
     raise CommandError(f"--baseline {pk} is not one of the searches that are compared", opts.BAD_INPUT)
 
 
@@ -96,6 +122,20 @@ def experiments_table(rows: Sequence[ExperimentFigures]) -> Table:
             "" if row.structures is None else f"{row.structures:g}",
         )
     return table
+
+
+def paper_table(table: PaperTable) -> Table:
+    """Return a table of the paper; what it prints in bold is bold."""
+    from aiida_fuse2.cli.views.tables import coloured, plain_table
+
+    shown = plain_table([("composition", False), *((column, True) for column in table.columns)])
+    for line, (formula, cells) in enumerate(table.rows):
+        texts = [_number(value, table.digits) for value in cells]
+        shown.add_row(
+            formula,
+            *(coloured((text, "bold")) if (line, place) in table.bold else text for place, text in enumerate(texts)),
+        )
+    return shown
 
 
 def _number(value: float | None, digits: int) -> str:

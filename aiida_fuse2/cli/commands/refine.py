@@ -57,7 +57,7 @@ def cmd_refine(
     from aiida_fuse2.environment.codes import load_code
     from aiida_fuse2.environment.daemon import require_daemon
     from aiida_fuse2.launch.overrides import merge_all, parse_assignment, read_overrides
-    from aiida_fuse2.launch.refinement import prepare_refinement
+    from aiida_fuse2.launch.refinement import prepare_refinement, warning_of
 
     choice = tiers_of_options(tiers, tier_codes, potential)
     if choice is None:
@@ -66,14 +66,18 @@ def cmd_refine(
         {} if overrides is None else read_overrides(overrides),
         *(parse_assignment(text) for text in assignments),
     )
+    nodes = [query.load_search_or_runs(search) for search in searches]
     builder = prepare_refinement(
-        [query.load_search_or_runs(search) for search in searches],
+        nodes,
         choice,
         code=load_code(code_label),
         best=best,
         protocol=protocol,
         overrides=changes,
     )
+    warning = warning_of(nodes, builder)
+    if warning is not None:
+        echo(f"Warning: {warning}", err=True)
     if dry_run:
         print_inputs(builder, as_json=as_json)
         return

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,14 +10,16 @@ import click
 
 from aiida_fuse2.cli.params import options as opts
 from aiida_fuse2.cli.params.options import CommandError, echo, echo_json, hint, with_profile
-from aiida_fuse2.cli.params.tier_options import tier_options, tiers_of_options
+from aiida_fuse2.cli.params.tier_options import RANK_BY, tier_options, tiers_of_options
 from aiida_fuse2.cli.root import cmd_root
 from aiida_fuse2.cli.utils.libraries import library_of
 from aiida_fuse2.cli.utils.submitting import print_inputs, say_composition, submit_inputs
 from aiida_fuse2.core.errors import one_line, printable
+from aiida_fuse2.core.settings.starts import stored_starts
 
 if TYPE_CHECKING:
     from aiida_fuse2.launch.inputs import Prepared
+    from aiida_fuse2.protocols import Experiment
 
 MAX_SKIPPED_SHOWN = 10
 """Largest number of unusable structures that are listed one by one."""
@@ -56,7 +58,8 @@ INPUT_OF_OPTION = {
 @click.option(
     "--experiment",
     metavar="NAME",
-    help="Set up an experiment of the paper with its three runs: fgen-chgnet or mlgen-chgnet. Other options win.",
+    help="Set up an experiment of the paper with its three runs: fgen, fgen-spp, mlgen, mlgen-spp, fgen-chgnet or "
+    "mlgen-chgnet. Other options win; --tiers replaces its tiers, which end with VASP.",
 )
 @opts.starts_option()
 @opts.GENERATOR_OPTIONS
@@ -107,6 +110,7 @@ INPUT_OF_OPTION = {
 @opts.set_option("settings.acceptance.temperature=0.05 or relax.metadata.options.queue_name=short")
 @opts.OVERRIDES
 @tier_options
+@RANK_BY
 @opts.WAIT
 @opts.DRY_RUN
 @opts.JSON
@@ -131,6 +135,7 @@ def cmd_run(
     tiers: str | None,
     tier_codes: tuple[str, ...],
     potential: str | None,
+    rank_by: str | None,
     wait: bool,
     dry_run: bool,
     as_json: bool,
@@ -149,19 +154,20 @@ def cmd_run(
     from aiida_fuse2.launch.runs import prepare_runs
     from aiida_fuse2.launch.search import prepare_search
 
-    paper: dict[str, Any] = {}
-    if experiment is not None:
-        paper, runs_of_paper = protocols.experiment(experiment)
-        runs = runs or runs_of_paper
+    paper = None if experiment is None else protocols.experiment(experiment)
+    if paper is not None:
+        runs, tiers = runs or paper.runs, tiers or ",".join(paper.tiers)
     if concurrent is not None and runs is None:
         raise click.UsageError("--concurrent is about several runs: give --runs, too")
     changes = merge_all(
-        paper,
+        {} if paper is None else paper.overrides,
         {} if overrides is None else read_overrides(overrides),
         changes_of_options(options),
         *(parse_known(text) for text in known),
         *(parse_assignment(text) for text in assignments),
     )
+    if paper is not None and rank_by is None and _has_starts_of(paper, changes):
+        rank_by = paper.rank_by
     code = load_code(code_label)
     if not dry_run:
         require_daemon()
@@ -176,15 +182,26 @@ def cmd_run(
         pool=pool,
         model=model,
         store=not dry_run,
-        tiers=tiers_of_options(tiers, tier_codes, potential),
+        tiers=tiers_of_options(tiers, tier_codes, potential, rank_by),
         targets=targets,
         prototypes=library,
+        experiment=experiment,
     )
     check_calculators(prepared)
     _report(prepared)
     if runs is not None:
         prepared = prepare_runs(prepared, runs=runs, concurrent=concurrent)
     print_or_submit(prepared, cost=estimate(prepared).text, dry_run=dry_run, wait=wait, as_json=as_json)
+
+
+def _has_starts_of(paper: Experiment, changes: Mapping[str, Any]) -> bool:
+    """Return whether a search ranks its pool as an experiment does: with its generators, if ranking is not off."""
+    settings = changes.get("settings")
+    if not isinstance(settings, Mapping):
+        return False  # reported later
+    pool = settings.get("pool")
+    is_ranked = isinstance(pool, Mapping) and pool.get("ranking") != "none"
+    return is_ranked and stored_starts(settings) == stored_starts(paper.overrides["settings"])
 
 
 def changes_of_options(options: dict[str, Any]) -> dict[str, Any]:

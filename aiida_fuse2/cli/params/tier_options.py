@@ -30,20 +30,31 @@ tier_options = together(
     click.option(
         "--potential",
         metavar="PK",
-        help="Library of pair potentials (primary key, UUID, or job that learned it) for the tiers pair and gulp; "
-        "`aiida-fuse2 potential learn COMPOSITION` makes one.",
+        help="Library of pair potentials (primary key, UUID, or job that learned it) for the tiers pair and gulp, and "
+        "for ranking; `aiida-fuse2 potential learn COMPOSITION` makes one.",
     ),
 )
 """Options that name tiers, their codes and their library."""
 
 
-def tiers_of_options(names: str | None, codes: tuple[str, ...], potential: str | None) -> TierChoice | None:
+RANK_BY = click.option(
+    "--rank-by",
+    metavar="TIER",
+    help="Potential that ranks the pool (see --ranking), even if it is none of the tiers: pair, chgnet or ase. Its "
+    "settings are changed below `ranking`, e.g. --set ranking.settings.fmax=0.2.",
+)
+
+
+def tiers_of_options(
+    names: str | None, codes: tuple[str, ...], potential: str | None, rank_by: str | None = None
+) -> TierChoice | None:
     """Return the tiers that options name, or None if they name none.
 
     Args:
         names: separated by commas.
         codes: ``TIER=LABEL`` each.
         potential: identifier of a library.
+        rank_by: tier whose potential ranks pools.
 
     Raises:
         InputError: if a text is no assignment, or a node is of another kind.
@@ -55,7 +66,7 @@ def tiers_of_options(names: str | None, codes: tuple[str, ...], potential: str |
     from aiida_fuse2.tiers import TierChoice
 
     if names is None:
-        for option, value in (("--tier-code", codes), ("--potential", potential)):
+        for option, value in (("--tier-code", codes), ("--potential", potential), ("--rank-by", rank_by)):
             if value:
                 raise InputError(option, value, "name the tiers, too: --tiers pair,chgnet")
         return None
@@ -69,4 +80,5 @@ def tiers_of_options(names: str | None, codes: tuple[str, ...], potential: str |
         names=[name.strip() for name in names.split(",")],
         codes=loaded,
         potential=None if potential is None else potentials.load_potential(potential),
+        rank_by=rank_by,
     )

@@ -94,7 +94,7 @@ class Generator(ABC):
         makes_structures: whether it makes structures; if not, the user provides them.
         refills: whether each pool has other structures; if not, a search fills a pool with it once.
         needs_library: whether a pool job needs a library of prototypes.
-        needs_tier: whether a pool job uses the potential of the search, if it has one that the job can compute.
+        needs_tier: whether a pool job uses the potential that ranks, if the search has one.
     """
 
     name: ClassVar[str]
@@ -150,7 +150,8 @@ class PoolContext:
         limit: largest number of atoms of a structure.
         number: number of pools that the search has filled before; part of the random key.
         weights: file of a network's weights, if it needs one.
-        tier: settings of the potential of the search, if the generator uses it and the job can compute it.
+        tier: settings of the potential that ranks pools, if the generator uses it and the search has one.
+        potential: text of its library of pair potentials, if it needs one.
         library: prototypes, if it needs them.
     """
 
@@ -160,6 +161,7 @@ class PoolContext:
     number: int
     weights: Path | None = None
     tier: RelaxSettings | None = None
+    potential: str | None = None
     library: tuple[Prototype, ...] = ()
 
 

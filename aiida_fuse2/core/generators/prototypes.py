@@ -102,7 +102,7 @@ class Prototypes(PoolGenerator):
     def prepare(self, pool: PoolContext) -> None:
         """Load the potential."""
         if pool.tier is not None:
-            evaluator_of(pool.tier)
+            evaluator_of(pool.tier, pool.potential)
 
     def run(self, piece: DecoratedPrototype, pool: PoolContext) -> PieceResult:
         """Screen the decorations of a prototype."""
@@ -201,7 +201,7 @@ def _screened(decoration: Decoration, pool: PoolContext) -> Atoms:
             atoms = start.copy()
             atoms.set_cell(start.cell.array * scales[index], scale_atoms=True)
             try:
-                enthalpy = _enthalpy(atoms, pool.tier)
+                enthalpy = _enthalpy(atoms, pool.tier, pool.potential)
             except RelaxationError as error:
                 failure = error
                 if best is None:
@@ -215,13 +215,13 @@ def _screened(decoration: Decoration, pool: PoolContext) -> Atoms:
     return _described(best[1], decoration, best[0])
 
 
-def _enthalpy(atoms: Atoms, tier: RelaxSettings) -> float:
+def _enthalpy(atoms: Atoms, tier: RelaxSettings, potential: str | None) -> float:
     """Return the enthalpy of a structure as it is, eV/atom.
 
     Raises:
         RelaxationError: if it cannot be computed.
     """
-    energy = potential_energy(atoms, evaluator_of(tier), tier)
+    energy = potential_energy(atoms, evaluator_of(tier, potential), tier)
     return (energy + tier.pressure * units.GPa * atoms.get_volume()) / len(atoms)
 
 

@@ -39,6 +39,10 @@ class DftSettings(SingleTierSettings):
     stages: SmallCount = Field(
         description="Largest number of relaxations in a row, each with a basis set for the cell that it starts from."
     )
+    hubbard: Literal["mp"] | None = Field(
+        description="Hubbard U and starting moments: those of the Materials Project (mp), with U for Co, Cr, Fe, Mn, "
+        "Mo, Ni, V and W in oxides and fluorides; if null, no U, and moments as in the plugin's protocol."
+    )
     overrides: dict[str, Any] = Field(
         description="Overrides of the plugin's protocol, which take precedence over everything."
     )
@@ -92,7 +96,8 @@ class QeSettings(DftSettings):
     steps_per_stage: Count = Field(le=10_000, description="Largest number of ionic steps in a job.")
     restarts: SmallCount = Field(description="Largest number of jobs of a stage, if jobs die or end at their limits.")
     spin_polarised: bool = Field(
-        description="Whether the calculation is spin-polarised, with initial moments guessed by the plugin."
+        description="Whether the calculation is spin-polarised, with initial moments guessed by the plugin; with "
+        "hubbard it always is, with moments of its own."
     )
     parameters: dict[str, Any] = Field(
         description="Further parameters of pw.x by namelist in upper case, e.g. {'SYSTEM': {'ecutwfc': 60}}, Ry."

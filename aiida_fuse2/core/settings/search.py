@@ -168,8 +168,9 @@ class PoolSettings(Settings):
     min_atoms: Count = Field(description="Smallest number of atoms of a generated structure.")
     ranking: Literal["none", "single", "relaxed"] = Field(
         description="Order of the structures of a pool job: as the generator gives them (none; gnoa: by the network's "
-        "energy), or by the energy in the potential of the search, of the structure as it is (single) or relaxed "
-        "(relaxed). A structure that cannot be computed is dropped."
+        "energy), or by the energy in a potential, of the structure as it is (single) or relaxed (relaxed). "
+        "The potential is that of `ranking`, or else of the last tier that the worker computes without a library. A "
+        "structure that cannot be computed is dropped."
     )
     draw: Literal["rank", "random"] = Field(
         description="How moves take structures from a pool: best first (rank), or at random (random)."
@@ -204,7 +205,7 @@ class GnoaSettings(Settings):
     history: TrialCount = Field(
         description="Number of structures proposed for one space group and Wyckoff assignment, before others are drawn."
     )
-    keep: SmallCount = Field(
+    keep: TrialCount = Field(
         description="Largest number of structures kept of each space group and Wyckoff assignment."
     )
     contact_factor: Positive = Field(

@@ -57,4 +57,4 @@ def progress(searches: Sequence[SearchFigures], composition: str) -> go.Figure |
 
 
 def _kind(search: SearchFigures) -> str:
-    return f"{search.starts}, {search.potential}"
+    return search.name or f"{search.starts}, {search.potential}"

@@ -6,9 +6,10 @@ import pytest
 from ase.data import chemical_symbols
 
 from aiida_fuse2.core.errors import InputError
+from aiida_fuse2.core.generators.gnoa.assignments import plan_assignments
 from aiida_fuse2.core.search.checks import check_search
 from aiida_fuse2.core.settings import CHGNET_ELEMENTS, RelaxSettings, SearchSettings, parse_settings
-from aiida_fuse2.protocols import experiment, merge, protocol_inputs, protocol_names
+from aiida_fuse2.protocols import experiment, experiment_names, merge, protocol_inputs, protocol_names
 
 
 @pytest.mark.parametrize("name", list(protocol_names()))
@@ -18,13 +19,70 @@ def test_every_protocol_is_complete(name):
     parse_settings(RelaxSettings, inputs["relax"]["settings"])
 
 
-@pytest.mark.parametrize("name", ["fgen-chgnet", "mlgen-chgnet"])
-def test_experiments_walk_as_in_the_paper(name):
-    overrides, _ = experiment(name)
-    values = protocol_inputs(None, overrides)["settings"]
-    settings = parse_settings(SearchSettings, {**values, "composition": "SrTiO3"})
-    assert (settings.new_share, settings.size_bias, settings.max_attempts) == (0, 0, 50)
+PAPER = {
+    "fgen": (("vasp",), None),
+    "mlgen": (("vasp",), "pair"),
+    "fgen-spp": (("gulp", "vasp"), None),
+    "mlgen-spp": (("gulp", "vasp"), "pair"),
+    "fgen-chgnet": (("chgnet", "vasp"), None),
+    "mlgen-chgnet": (("chgnet", "vasp"), "chgnet"),
+}
+"""Tiers of the paper's experiments, and what ranks their pools: sections 3.1 and 3.3."""
+
+
+def settings_of_experiment(name, protocol=None):
+    values = protocol_inputs(protocol, experiment(name).overrides)["settings"]
+    return parse_settings(SearchSettings, {**values, "composition": "SrTiO3"})
+
+
+def test_there_are_the_six_experiments_of_the_paper():
+    found = {name: experiment(name) for name in experiment_names()}
+    assert {name: (one.tiers, one.rank_by) for name, one in found.items()} == PAPER
+    assert {one.runs for one in found.values()} == {3}
+
+
+@pytest.mark.parametrize("protocol", list(protocol_names()))
+@pytest.mark.parametrize("name", list(PAPER))
+def test_experiments_walk_as_in_the_paper(name, protocol):
+    settings = settings_of_experiment(name, protocol)
+    check_search(settings)
+    assert (settings.max_atoms, settings.population_size) == (50, 25)
+    assert (settings.walkers, settings.trials_per_step, settings.new_share, settings.size_bias) == (1, 1, 0, 0)
+    assert (settings.max_attempts, settings.exclusion, settings.random_generator) == (50, 1.0, "fgen_paper")
     assert (settings.acceptance.melt_threshold, settings.acceptance.restart_threshold) == (150, None)
+    assert set(settings.move_weights) == {str(number) for number in range(1, 15)}
+    assert len(set(settings.move_weights.values())) == 1
+    symmetry = settings.symmetry
+    assert (symmetry.symmetrise, symmetry.rattle, symmetry.max_followups) == (True, 0, 0)
+
+
+@pytest.mark.parametrize("name", [name for name in PAPER if name.startswith("mlgen")])
+def test_experiments_generate_as_in_the_paper(name):
+    settings = settings_of_experiment(name)
+    gnoa = settings.gnoa
+    assert settings.starts == {"gnoa": 1}
+    assert (gnoa.network, gnoa.optimizer, gnoa.space_groups, gnoa.formula_units) == ("megnet", "tpe", "1", (1, 8))
+    assert gnoa.trials_per_z == gnoa.history == gnoa.keep == 5000  # one history, and no structure is left out
+    assert settings.pool.size == 8 * 5000
+    assert settings.pool.ranking == ("single" if name == "mlgen-chgnet" else "relaxed")
+    (assignment, *others) = [one for one in plan_assignments(settings, 50) if one.z == 8]
+    assert (assignment.trials, others) == (5000, [])
+
+
+@pytest.mark.parametrize("name", ["fgen-chgnet", "mlgen-chgnet"])
+@pytest.mark.parametrize("protocol", list(protocol_names()))
+def test_experiments_relax_with_chgnet_as_in_the_paper(name, protocol):
+    tier = parse_settings(RelaxSettings, protocol_inputs(protocol, experiment(name).overrides)["relax"]["settings"])
+    assert (tier.calculator, tier.fmax, tier.max_steps) == ("chgnet", 0.05, 2000)
+
+
+def test_experiments_relax_with_gulp_and_vasp_as_in_the_paper():
+    gulp = protocol_inputs("optimize", name="gulp")["parameters"]
+    assert gulp["max_gnorm"] == 0.1
+    vasp = protocol_inputs(name="tiers")["vasp"]["settings"]
+    assert (vasp["encut_factor"], vasp["kspacing"], vasp["fmax"]) == (1.3, 0.3, 0.03)
+    assert vasp["stages"] * vasp["steps_per_stage"] == 220
+    assert vasp["potential_family"].startswith("PBE")
 
 
 def test_settings_have_no_defaults():
