@@ -44,10 +44,22 @@ def _paper_generator(values: Values) -> Values:
     return found
 
 
+def _version_4(values: Values) -> Values:
+    """Keep what version 3 searched with: the original generator, no new starts beside the walk, equal chances of sizes.
+
+    Settings of a relaxation have none of this.
+    """
+    found = _paper_generator(values)
+    if "acceptance" in found:
+        found = {"new_share": 0.0, "size_bias": 0.0, "finish": 0, **found}
+        found["acceptance"] = {"restart_threshold": None, **found["acceptance"]}
+    return found
+
+
 STEPS: Mapping[int, Callable[[Values], Values]] = {
     1: _without("disk_reserve", "prerelax"),
     2: _starts,
-    3: _paper_generator,
+    3: _version_4,
 }
 """Conversions from each version to the next one."""
 

@@ -68,6 +68,18 @@ def test_the_original_generator_has_the_name_of_the_paper(written, shares):
     assert stored_starts({**values, "version": 1, "generator": "fgen"}) == {"fgen_paper": 1.0}
 
 
+def test_an_earlier_search_keeps_its_walk():
+    values = stored("search", composition="SrTiO3", version=3)
+    for name in ("new_share", "size_bias", "finish"):
+        del values[name]
+    values["acceptance"] = {k: v for k, v in values["acceptance"].items() if k != "restart_threshold"}
+    settings = parse_settings(SearchSettings, completed_settings(values))
+    assert (settings.new_share, settings.size_bias, settings.finish) == (0, 0, 0)
+    assert settings.acceptance.restart_threshold is None
+    newer = parse_settings(SearchSettings, completed_settings({**values, "version": 4}))
+    assert (newer.new_share, newer.acceptance.restart_threshold) == (0.25, 40)
+
+
 def test_a_setting_that_a_version_did_not_know_has_its_default():
     values = stored("search", composition="SrTiO3")
     del values["job_seconds"]
