@@ -183,7 +183,8 @@ def _of_phases(row: SearchRow, phases: Sequence[FoundStructure]) -> SearchRow:
     """Return a row whose lowest structures are its phases, which join the space groups that were found."""
     groups = dict(row.space_groups)
     for phase in phases:
-        groups[phase.spacegroup] = min(phase.energy, groups.get(phase.spacegroup, phase.energy))
+        number = phase.spacegroup_loose
+        groups[number] = min(phase.energy, groups.get(number, phase.energy))
     return row.model_copy(update={"lowest": list(phases), "space_groups": groups})
 
 
