@@ -15,7 +15,7 @@ from __future__ import annotations
 import argparse
 import json
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -114,6 +114,9 @@ PHASE = (
     "delta",
 )
 CELL = ("a", "b", "c", "alpha", "beta", "gamma")
+
+NEAR = 0.010
+"""Phases this far above the best are told, eV/atom."""
 
 
 def run(options: argparse.Namespace) -> None:
@@ -231,33 +234,44 @@ def verdict(row: dict[str, Any], textbook: Textbook) -> str:
     return word
 
 
-def print_table(rows: Sequence[dict[str, Any]]) -> None:
-    """Print the best phases beside the textbook, then their statements."""
-    titles = ("", "answer", "structure type", "cell, Å (°)", "atoms", "Z", "eV/atom", "textbook", "agrees")
-    print(f"| {' | '.join(titles)} |")
-    print("|---" * len(titles) + "|")
-    rows = sorted(rows, key=lambda row: list(COMPOUNDS).index(row["of"]))
-    for row in rows:
-        best, textbook = row["phases"][0], COMPOUNDS[row["of"]]
-        tilted = angles(best["cell"])
-        cells = (
-            row["of"],
-            symbol(best["spacegroup_symbol"]),
-            best["type"],
-            numbers(edges(best["cell"])) + (f" ({tilted})" if tilted else ""),
-            f"{best['n_atoms']} ({best['n_atoms_conventional']})",
-            best["z"],
-            f"{best['energy']:.4f}",
-            f"{symbol(textbook.group)}, {textbook.name}, {numbers(textbook.cell)} [{textbook.source}]",
-            verdict(row, textbook),
-        )
-        print(f"| {' | '.join(str(cell) for cell in cells)} |")
-    print("\n| | in words | other phases within 10 meV/atom | search, CPU s | finish, CPU s |\n|---|---|---|---|---|")
-    for row in rows:
-        near = [phase for phase in row["phases"][1:] if phase["delta"] <= 0.010]
-        others = "; ".join(f"{symbol(one['spacegroup_symbol'])} +{1000 * one['delta']:.1f}" for one in near)
-        words = row["phases"][0]["statement"]
-        print(f"| {row['of']} | {words} | {others} | {row['seconds']:.0f} | {row['answer_seconds']:.1f} |")
+TITLES = ("", "answer", "structure type", "cell, Å (°)", "atoms", "Z", "eV/atom", "textbook", "agrees")
+DETAILS = ("", "in words", "other phases within 10 meV/atom", "search, CPU s", "finish, CPU s")
+
+
+def tables(rows: Sequence[dict[str, Any]]) -> str:
+    """Return the best phases beside the textbook, then their statements."""
+    ordered = sorted(rows, key=lambda row: list(COMPOUNDS).index(row["of"]))
+    return f"{table(TITLES, map(beside, ordered))}\n\n{table(DETAILS, map(in_words, ordered))}"
+
+
+def table(titles: Sequence[str], lines: Iterable[Sequence[str]]) -> str:
+    """Return a table in Markdown."""
+    return "\n".join(f"| {' | '.join(line)} |" for line in (titles, ["---"] * len(titles), *lines))
+
+
+def beside(row: dict[str, Any]) -> tuple[str, ...]:
+    """Return the line of a best phase beside the textbook."""
+    best, textbook = row["phases"][0], COMPOUNDS[row["of"]]
+    tilted = angles(best["cell"])
+    return (
+        row["of"],
+        symbol(best["spacegroup_symbol"]),
+        best["type"],
+        numbers(edges(best["cell"])) + (f" ({tilted})" if tilted else ""),
+        f"{best['n_atoms']} ({best['n_atoms_conventional']})",
+        str(best["z"]),
+        f"{best['energy']:.4f}",
+        f"{symbol(textbook.group)}, {textbook.name}, {numbers(textbook.cell)} [^s{textbook.source}]",
+        verdict(row, textbook),
+    )
+
+
+def in_words(row: dict[str, Any]) -> tuple[str, ...]:
+    """Return the line of a best phase with its statement, the phases near it, and costs."""
+    near = [phase for phase in row["phases"][1:] if phase["delta"] <= NEAR]
+    others = "; ".join(f"{symbol(one['spacegroup_symbol'])} +{1000 * one['delta']:.1f}" for one in near)
+    costs = f"{row['seconds']:.0f}", f"{row['answer_seconds']:.1f}"
+    return row["of"], row["phases"][0]["statement"], others, *costs
 
 
 def main() -> None:
@@ -270,7 +284,7 @@ def main() -> None:
     options = parser.parse_args()
     warnings.filterwarnings("ignore")
     if options.table:
-        print_table(read_rows(options.out))
+        print(tables(read_rows(options.out)))
     else:
         run(options)
 
