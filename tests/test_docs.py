@@ -3,6 +3,7 @@
 import os
 import pkgutil
 import re
+import runpy
 import subprocess
 import sys
 from pathlib import Path
@@ -105,3 +106,10 @@ def test_page_has_every_exit_status_of_a_search():
 def test_results_of_the_trials_are_those_of_their_files():
     readme = report.README.read_text()
     assert report.renewed(readme) == readme
+
+
+def test_answers_of_the_page_are_those_of_the_script():
+    script = runpy.run_path(str(ROOT / "benchmarks" / "answers.py"))
+    rows = script["read_rows"](ROOT / "benchmarks" / "results" / "answers.jsonl")
+    assert {row["of"] for row in rows} == set(script["COMPOUNDS"])
+    assert script["tables"](rows) in (DOCS / "explanation" / "answers.md").read_text()

@@ -22,6 +22,9 @@ SYMPREC = 0.1
 TOP = 5
 """Number of the lowest different structures among which a hit counts, besides the lowest alone."""
 
+ANSWER = "answer"
+"""End of the label of a setting whose phases, not whose relaxed structures, are judged."""
+
 ALL = "all"
 """Name of all categories together."""
 
@@ -55,6 +58,8 @@ class Prediction:
         missed_first: why the lowest is not of the known space group; None if it is.
         missed: why none of the lowest five is; None if one is.
         cpu_seconds: CPU time of the search, s; 0 if the known cell is beyond the limit of atoms.
+        distinct: number of different phases among the lowest five structures; None if they were not finished.
+        answer_seconds: CPU time of finishing, s; None likewise.
     """
 
     setting: str
@@ -71,6 +76,8 @@ class Prediction:
     missed_first: Cause | None
     missed: Cause | None
     cpu_seconds: float
+    distinct: int | None
+    answer_seconds: float | None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,6 +98,8 @@ class CategoryFigures:
         above: median of how far the known space group lies above the lowest energy, in misses of the lowest five that
             are put down to the potential, meV/atom; None without any.
         cpu_seconds: mean CPU time of a search, s; None if there was none.
+        distinct: mean number of different phases among the lowest five structures; None if none were finished.
+        answer_seconds: mean CPU time of finishing a search, s; None likewise.
     """
 
     setting: str
@@ -105,6 +114,8 @@ class CategoryFigures:
     missed: Mapping[Cause, int]
     above: float | None
     cpu_seconds: float | None
+    distinct: float | None
+    answer_seconds: float | None
 
 
 @dataclass(frozen=True)
@@ -148,7 +159,10 @@ def report_csp(
     labels = setting_labels(unique)
     by_setting: dict[str, dict[str, SearchRow]] = {label: {} for label in labels.values()}
     for row in unique:
-        by_setting[labels[setting_of(row)]][row.composition] = row
+        label = labels[setting_of(row)]
+        by_setting[label][row.composition] = row
+        if row.answer is not None:
+            by_setting.setdefault(f"{label}, {ANSWER}", {})[row.composition] = _of_phases(row, row.answer)
     predictions = [
         _judged(label, entry, own.get(entry.unit.formula), (structures or {}).get(entry.key), max_atoms)
         for label, own in by_setting.items()
@@ -165,10 +179,20 @@ def report_csp(
     return CspReport(predictions, figures, len(entries), sorted({row.potential for row in unique}))
 
 
+def _of_phases(row: SearchRow, phases: Sequence[FoundStructure]) -> SearchRow:
+    """Return a row whose lowest structures are its phases, which join the space groups that were found."""
+    groups = dict(row.space_groups)
+    for phase in phases:
+        number = phase.spacegroup_loose
+        groups[number] = min(phase.energy, groups.get(number, phase.energy))
+    return row.model_copy(update={"lowest": list(phases), "space_groups": groups})
+
+
 def _judged(label: str, entry: Entry, row: SearchRow | None, known: Atoms | None, max_atoms: int) -> Prediction:
     """Return an entry with its row, if it is not beyond the limit of atoms."""
     row = None if entry.atoms > entry.limit(max_atoms) else row
     lowest: Sequence[FoundStructure] = () if row is None else row.lowest
+    is_answer = any(one.places for one in lowest)
     rank = next((n for n, one in enumerate(lowest, start=1) if one.spacegroup_loose == entry.spacegroup), None)
     best = None if row is None else row.space_groups.get(entry.spacegroup)
     return Prediction(
@@ -186,6 +210,8 @@ def _judged(label: str, entry: Entry, row: SearchRow | None, known: Atoms | None
         missed_first=None if rank == 1 else _cause(entry, row),
         missed=None if rank is not None and rank <= TOP else _cause(entry, row),
         cpu_seconds=0.0 if row is None else row.cpu_seconds,
+        distinct=sum(min(one.places) <= TOP for one in lowest) if is_answer else None,
+        answer_seconds=row.answer_seconds if row is not None and is_answer else None,
     )
 
 
@@ -232,5 +258,11 @@ def _figures(label: str, category: str, found: Sequence[Prediction]) -> Category
         missed_first=dict(Counter(p.missed_first for p in found if p.missed_first is not None)),
         missed=dict(Counter(p.missed for p in found if p.missed is not None)),
         above=float(np.median(above)) if above else None,
-        cpu_seconds=float(np.mean(seconds)) if seconds else None,
+        cpu_seconds=_mean(seconds),
+        distinct=_mean([p.distinct for p in found if p.distinct is not None]),
+        answer_seconds=_mean([p.answer_seconds for p in found if p.answer_seconds is not None]),
     )
+
+
+def _mean(values: Sequence[float]) -> float | None:
+    return float(np.mean(values)) if values else None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from ase import Atoms
 
@@ -113,10 +114,17 @@ def describe(found: Copies, index: TypeIndex | None, symprec: float) -> FoundStr
         move=info.move,
         origin=info.origin,
         prototype=info.prototype,
-        symbols=atoms.get_chemical_formula(mode="reduce"),
-        cell=[[round(float(x), 4) for x in vector] for vector in atoms.cell.array],
-        positions=[[round(float(x), 4) for x in place] for place in atoms.get_scaled_positions()],
+        **geometry(atoms),
     )
+
+
+def geometry(atoms: Atoms) -> dict[str, Any]:
+    """Return a geometry as the row of a structure has it."""
+    return {
+        "symbols": atoms.get_chemical_formula(mode="reduce"),
+        "cell": [[round(float(x), 4) for x in vector] for vector in atoms.cell.array],
+        "positions": [[round(float(x), 4) for x in place] for place in atoms.get_scaled_positions()],
+    }
 
 
 def energy_by_space_group(found: Sequence[Found]) -> dict[int, float]:

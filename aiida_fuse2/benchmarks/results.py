@@ -105,6 +105,7 @@ class FoundStructure(Row):
         symbols: chemical symbols in the order of the atoms, e.g. ``Ti2O4``.
         cell: cell vectors, Å, shape (3, 3).
         positions: fractional coordinates, shape (n, 3).
+        places: of a phase, the places of its structures among the lowest, from 1; otherwise empty.
     """
 
     energy: Finite
@@ -118,6 +119,7 @@ class FoundStructure(Row):
     symbols: str
     cell: list[list[Finite]]
     positions: list[list[Finite]]
+    places: list[int] = []
 
     def atoms(self) -> Atoms:
         """Return the structure, to 1e-4 of its cell."""
@@ -153,6 +155,8 @@ class SearchRow(Row):
         prototypes: number of prototypes that it may have begun with, by space group; None without a library.
         space_groups: lowest energy found in each space group at the loose tolerance, eV/atom.
         lowest: the lowest different structures, lowest first; empty in rows of earlier versions.
+        answer: phases among them, symmetrised, lowest first; None if they were not finished.
+        answer_seconds: CPU time of finishing them, s, which is not part of the budget; None likewise.
     """
 
     composition: str
@@ -180,6 +184,8 @@ class SearchRow(Row):
     prototypes: dict[int, int] | None = None
     space_groups: dict[int, Finite] = {}
     lowest: list[FoundStructure] = []
+    answer: list[FoundStructure] | None = None
+    answer_seconds: Seconds | None = None
 
 
 RowType = TypeVar("RowType", bound=Row)

@@ -28,6 +28,7 @@ from aiida_fuse2.protocols import check_overrides, merge
 from aiida_fuse2.worker.processes import cpu_seconds
 from aiida_fuse2.worker.software import software_versions
 
+from .answers import finished_structures
 from .defaults import Targets
 from .libraries import Library, count_by_space_group, needs_library, read_library
 from .local_search import LocalSearch, parse
@@ -85,6 +86,7 @@ class SearchTask:
         budget: CPU time, s.
         target: energy that it should reach, eV/atom, or None.
         prototypes: file of the library of prototypes; the packaged library if None.
+        finish: whether the lowest structures are finished.
     """
 
     composition: str
@@ -96,6 +98,7 @@ class SearchTask:
     budget: float
     target: float | None = None
     prototypes: Path | None = None
+    finish: bool = False
 
     def settings(self) -> tuple[SearchSettings, RelaxSettings]:
         """Return the settings of search and relaxation.
@@ -308,7 +311,7 @@ def run_task(task: SearchTask) -> SearchRow:
     )
     for _ in search.steps():
         pass
-    return SearchRow(
+    row = SearchRow(
         composition=settings.unit.formula,
         max_atoms=settings.max_atoms,
         generator=canonical_starts(settings.starts),
@@ -335,16 +338,38 @@ def run_task(task: SearchTask) -> SearchRow:
         space_groups=energy_by_space_group(course.found),
         lowest=_lowest(course.found, task, settings, tier),
     )
+    return with_answer(row, task) if task.finish else row
 
 
 def _lowest(
     found: Sequence[Found], task: SearchTask, settings: SearchSettings, tier: RelaxSettings
 ) -> list[FoundStructure]:
     """Return the lowest different structures with their types, if there is a library."""
-    library = read_library(task.prototypes)
-    index = None if library is None else TypeIndex(library_from_text(library.of(settings)))
-    symprec = tier.report_symprec[1]
+    index, symprec = _types(task, settings), tier.report_symprec[1]
     return [describe(one, index, symprec) for one in lowest_structures(found, settings, symprec)]
+
+
+def _types(task: SearchTask, settings: SearchSettings) -> TypeIndex | None:
+    """Return the types of the library that names structures, if there is one."""
+    library = read_library(task.prototypes)
+    return None if library is None else TypeIndex(library_from_text(library.of(settings)))
+
+
+def with_answer(row: SearchRow, task: SearchTask) -> SearchRow:
+    """Return the row of a search, with the phases among its lowest structures.
+
+    Args:
+        row: row of the search, possibly of an earlier version.
+        task: the search.
+
+    Raises:
+        InputError: if a setting is wrong.
+    """
+    if not row.lowest:
+        return row.model_copy(update={"answer": [], "answer_seconds": 0.0})
+    settings, tier = task.settings()
+    phases, seconds = finished_structures(row.lowest, make_evaluator(tier), tier, _types(task, settings))
+    return row.model_copy(update={"answer": phases, "answer_seconds": round(seconds, 2)})
 
 
 @contextmanager

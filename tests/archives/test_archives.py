@@ -159,7 +159,7 @@ def test_an_earlier_search_could_be_continued(imported, worker):
 
 @all_of([path for path in ARCHIVES if "continuation" in told(path)])
 def test_an_earlier_search_goes_on(imported, worker):
-    """Its walk is that of this version, so its trials are others than they would have been; its settings are as before."""
+    """Its walk is that of this version, so its trials are others than they would have been, with the same settings."""
     values, node = imported
     before = query.ranked(node)[0]
     _, later = run_get_node(prepare_continuation(node, more=MORE, code=worker, trust=True).builder)

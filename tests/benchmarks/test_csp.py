@@ -10,7 +10,7 @@ from aiida_fuse2.benchmarks.csp_report import Cause, report_csp
 from aiida_fuse2.benchmarks.libraries import count_by_space_group, read_library
 from aiida_fuse2.benchmarks.lowest import Found, describe, energy_by_space_group, lowest_structures
 from aiida_fuse2.benchmarks.results import FoundStructure, SearchRow
-from aiida_fuse2.benchmarks.searches import SearchTask, row_key, run_task
+from aiida_fuse2.benchmarks.searches import SearchTask, row_key, run_task, with_answer
 from aiida_fuse2.core.crystal.symmetry import space_group
 from aiida_fuse2.core.crystal.uniqueness import fingerprint
 from aiida_fuse2.core.errors import InputError
@@ -140,6 +140,23 @@ def test_copies_count_once_with_their_symmetry(library):
     assert lowest_structures([], settings, 0.1) == []
 
 
+def test_the_answer_of_a_search_is_symmetric_and_has_no_copies(library):
+    raw = run_task(task(library))
+    assert (raw.answer, raw.answer_seconds) == (None, None)
+    row = run_task(task(library, finish=True))
+    assert row.answer is not None
+    assert row.answer_seconds > 0
+    best = row.answer[0]
+    assert (best.spacegroup_loose, best.type, best.origin) == (123, "Layered (CuAu, tP2)", row.lowest[0].origin)
+    assert space_group(best.atoms(), 0.001)[0] == 123
+    near = [place for place, one in enumerate(row.lowest, start=1) if one.energy <= row.lowest[0].energy + 0.1]
+    assert sorted(place for phase in row.answer for place in phase.places) == near
+    assert SearchRow.model_validate_json(row.model_dump_json()) == row
+    later = with_answer(raw, task(library))
+    assert [one.spacegroup for one in later.answer] == [one.spacegroup for one in row.answer]
+    assert with_answer(raw.model_copy(update={"lowest": []}), task(library)).answer == []
+
+
 # --- entries and known structures -----------------------------------------------------------------
 
 
@@ -205,7 +222,7 @@ def test_known_structures(tmp_path):
 # --- hits and causes ------------------------------------------------------------------------------
 
 
-def structure(energy, spacegroup, atoms=None):
+def structure(energy, spacegroup, atoms=None, places=()):
     atoms = layered() if atoms is None else atoms
     return FoundStructure(
         energy=energy,
@@ -219,6 +236,7 @@ def structure(energy, spacegroup, atoms=None):
         symbols=atoms.get_chemical_formula(mode="reduce"),
         cell=atoms.cell.tolist(),
         positions=atoms.get_scaled_positions().tolist(),
+        places=list(places),
     )
 
 
@@ -277,6 +295,31 @@ def test_hits_and_causes_by_hand(tmp_path):
     assert whole.missed_first[Cause.POTENTIAL] == 2
     assert (whole.above, whole.cpu_seconds, whole.matched_top) == (10.0, 101.0, None)
     assert figures["large"].cpu_seconds is None
+
+
+def test_answers_are_judged_in_lines_of_their_own(tmp_path):
+    entries = read_entries(entries_file(tmp_path, *LINES[:3]))
+    phases = [
+        [structure(-3.0, 99, places=[1]), structure(-2.9, 123, places=[2])],
+        [structure(-2.999, 221, places=[1, 2, 3, 5]), structure(-2.997, 4, places=[4])],
+        [structure(-3.0, 1, places=[1, 2, 3, 4, 5, 6])],
+    ]
+    answers = [
+        row.model_copy(update={"answer": found, "answer_seconds": 2.0})
+        for row, found in zip(ROWS[:3], phases, strict=True)
+    ]
+    report = report_csp([*ROWS[:3], *answers], entries, max_atoms=24, seed=1)
+    judged = [p for p in report.predictions if p.setting == "prototypes, answer"]
+    assert [(p.rank, p.missed_first, p.missed, p.distinct) for p in judged] == [
+        (2, Cause.POTENTIAL, None, 2),
+        (1, None, None, 2),
+        (None, Cause.POTENTIAL, Cause.POTENTIAL, 1),
+    ]
+    assert [p.above for p in judged] == [0.0, 0.0, 10.0]
+    raw, answer = (f for f in report.figures if f.category == "all")
+    assert (raw.setting, raw.distinct, raw.answer_seconds) == ("prototypes", None, None)
+    assert (answer.setting, answer.distinct, answer.answer_seconds) == ("prototypes, answer", pytest.approx(5 / 3), 2.0)
+    assert (raw.first.value, answer.first.value) == (pytest.approx(1 / 3), pytest.approx(1 / 3))
 
 
 def test_a_smaller_structure_is_no_hit_beyond_the_limit(tmp_path):

@@ -31,9 +31,16 @@ def test_predictions_are_made_once_and_shown(call, arguments, tmp_path):
     lines = (tmp_path / "rows").read_text().splitlines()
     (tmp_path / "rows").write_text(f"{lines[0]}\n{lines[1][:100]}")  # killed while it wrote
     assert call(*arguments).stderr.count("3 structures") == 1
+    rows = [json.loads(line) for line in (tmp_path / "rows").read_text().splitlines()]
+    without = [{k: v for k, v in row.items() if not k.startswith("answer")} for row in rows]  # of an earlier version
+    (tmp_path / "rows").write_text("".join(f"{json.dumps(row)}\n" for row in without))
+    assert "answer" not in call(*arguments, "--table").stdout
+    later = call(*arguments)
+    assert (later.stderr.count("finished"), later.stderr.count("structures")) == (2, 0)
+    assert "prototypes=0.5, answer" in later.stdout
     values = json.loads(call(*arguments, "--table", "--json").stdout)
     assert values["figures"][0]["entries"] == 3
-    assert [p["missed"] for p in values["predictions"]][::2] == [None, "limit of atoms"]
+    assert [p["missed"] for p in values["predictions"][:3]][::2] == [None, "limit of atoms"]
     strict = call(*arguments, "--leave-out", "compound").stdout
     assert "leave_out=compound" in strict
     folder = tmp_path / "known"

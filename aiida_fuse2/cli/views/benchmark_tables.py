@@ -176,6 +176,8 @@ def csp_table(report: CspReport) -> Table:
 
     has_structures = any(f.structures for f in report.figures)
     matched = (("structure,\nlowest", True), (f"structure,\nlowest {TOP}", True)) if has_structures else ()
+    has_answers = any(f.distinct is not None for f in report.figures)
+    finished = (("answer,\nCPU s", True), (f"phases in\nlowest {TOP}", True)) if has_answers else ()
     table = plain_table(
         (
             ("setting", False),
@@ -185,6 +187,7 @@ def csp_table(report: CspReport) -> Table:
             (f"space group,\nlowest {TOP}", True),
             *matched,
             ("CPU s,\nmean", True),
+            *finished,
             (f"causes of misses,\nlowest {TOP}", False),
         )
     )
@@ -198,6 +201,7 @@ def csp_table(report: CspReport) -> Table:
             _percent(f.top),
             *((_percent(f.matched_first), _percent(f.matched_top)) if has_structures else ()),
             _number(f.cpu_seconds, ".1f"),
+            *((_number(f.answer_seconds, ".1f"), _number(f.distinct, ".1f")) if has_answers else ()),
             counts_text({str(cause): number for cause, number in f.missed.items()}),
         )
         setting = f.setting

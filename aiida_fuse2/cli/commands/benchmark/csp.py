@@ -21,6 +21,7 @@ from .common import (
     PROCESSES,
     PROTOTYPES,
     TABLE,
+    add_answers,
     cmd_benchmark,
     cpu_seconds,
     quiet,
@@ -92,6 +93,7 @@ def cmd_csp(
     spacegroup and category, such as those of CSPBench. There is one search for each composition.
 
     A hit is the known space group (tolerance 0.1 Å) of the lowest, or one of the lowest five, different structures.
+    The lowest ten are finished as well, and the table judges the phases of this answer in lines of their own.
     With --structures, the table has matches with the known structures as well (StructureMatcher of pymatgen). Entries
     whose known cell has more than --max-atoms atoms are misses, and are not searched. Rates have exact 95 % intervals.
 
@@ -113,6 +115,7 @@ def cmd_csp(
             file.check_writable()
             tasks = _csp_tasks(entries, options)
             with redirect_stdout(sys.stderr):  # chgnet prints
+                add_answers(tasks, file)
                 failed = run_searches(tasks, file, processes)
         report = report_csp(
             file.rows, entries, max_atoms=options["max_atoms"], seed=options["seed"], structures=structures
@@ -149,6 +152,7 @@ def _csp_tasks(entries: Sequence[Entry], options: dict[str, Any]) -> list[Search
             overrides=overrides,
             budget=options["cpu_seconds"],
             prototypes=options["prototypes"],
+            finish=True,
         )
         settings, tier = task.settings()
         if left_out != "none" and not needs_library(settings.starts):
