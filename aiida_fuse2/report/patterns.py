@@ -10,6 +10,7 @@ import numpy as np
 from ase import Atoms
 from numpy.typing import NDArray
 
+from aiida_fuse2.core.crystal.symmetry import SymmetryError, primitive_cell
 from aiida_fuse2.core.errors import InputError, printable
 
 if TYPE_CHECKING:
@@ -26,6 +27,9 @@ STEP = 0.05
 
 WIDTH = 0.2
 """Full width at half maximum of a simulated line, degrees."""
+
+FWHM = float(2 * np.sqrt(2 * np.log(2)))
+"""Full width at half maximum of a Gaussian over its standard deviation."""
 
 MAX_POINTS = 8000
 """Largest number of points of a measured pattern that is kept whole; of a longer one every k-th is kept."""
@@ -66,13 +70,36 @@ def simulate(atoms: Atoms, name: str, *, symprec: float) -> Pattern:
     calculator = XRDCalculator(wavelength=WAVELENGTH)
     found = calculator.get_pattern(_conventional(atoms, symprec), two_theta_range=TWO_THETA)
     grid = np.arange(TWO_THETA[0], TWO_THETA[1] + STEP / 2, STEP)
-    sigma = WIDTH / (2 * np.sqrt(2 * np.log(2)))
+    sigma = WIDTH / FWHM
     lines = np.exp(-0.5 * ((grid[:, None] - np.asarray(found.x)) / sigma) ** 2)
     peaks = tuple(
         (float(x), float(y), " ".join(str(h) for h in hkls[0]["hkl"]) if hkls else "")
         for x, y, hkls in zip(found.x, found.y, found.hkls, strict=True)
     )
     return Pattern(name=name, two_theta=grid, intensity=_scaled(lines @ np.asarray(found.y)), peaks=peaks)
+
+
+def reflections(
+    atoms: Atoms, two_theta: tuple[float, float], wavelength: float | str, *, symprec: float
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return two theta (degrees) and intensity of the reflections of a structure, by pymatgen; shape (n,) each.
+
+    Args:
+        atoms: the structure; its primitive cell is taken.
+        two_theta: range, degrees.
+        wavelength: Å, or the name of a radiation in pymatgen.
+        symprec: tolerance of its symmetry, Å.
+    """
+    from pymatgen.analysis.diffraction.xrd import XRDCalculator
+    from pymatgen.io.ase import AseAtomsAdaptor
+
+    try:
+        primitive = primitive_cell(atoms, symprec)
+    except SymmetryError:
+        primitive = atoms
+    structure = AseAtomsAdaptor.get_structure(primitive)
+    found = XRDCalculator(wavelength=wavelength).get_pattern(structure, scaled=False, two_theta_range=two_theta)
+    return np.asarray(found.x, dtype=float), np.asarray(found.y, dtype=float)
 
 
 def _conventional(atoms: Atoms, symprec: float) -> Structure:
