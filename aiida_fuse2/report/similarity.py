@@ -8,7 +8,7 @@ are compared, by their weighted cross-correlation (R. de Gelder, R. Wehrens, J. 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -45,6 +45,7 @@ class PatternSettings:
     noise: float
     bare: float
     range: tuple[float, float]
+    compared: int
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -119,17 +120,12 @@ class MeasuredPattern:
     def _weighted(self) -> Values:
         return np.asarray(fftconvolve(self.profile, self._kernel, mode="same"))
 
-    def match(self, atoms: Atoms, *, symprec: float) -> PatternMatch:
-        """Return how well a structure explains the pattern.
-
-        Args:
-            atoms: the structure.
-            symprec: tolerance of its symmetry, Å.
-        """
+    def match(self, atoms: Atoms) -> PatternMatch:
+        """Return how well a structure explains the pattern."""
         settings, grid = self.settings, self.grid
         margin = 2 * settings.background
         wide = np.arange(max(grid[0] - margin, settings.step), min(grid[-1] + margin, 179.0), settings.step)
-        places, heights = reflections(atoms, (wide[0], wide[-1]), self.wavelength, symprec=symprec)
+        places, heights = reflections(atoms, (wide[0], wide[-1]), self.wavelength)
         if not len(places):
             return self._summary(0.0, places, heights, 1.0, 0.0)
         profile = _profile(wide, places, heights, settings)
@@ -180,7 +176,7 @@ def background(values: Values, reach: int) -> Values:
     level = float(values.min())
     found = np.log(np.log(np.sqrt(values - level + 1) + 1) + 1)
     for width in range(reach, 0, -1):
-        padded = np.pad(found, width, mode="edge")
+        padded = np.pad(found, width, mode="reflect", reflect_type="odd")
         found = np.minimum(found, (padded[: -2 * width] + padded[2 * width :]) / 2)
     return np.asarray((np.exp(np.exp(found) - 1) - 1) ** 2 - 1 + level)
 
@@ -212,6 +208,28 @@ def _near(places: Values, others: Values, tolerance: float) -> NDArray[np.bool_]
     return np.asarray(np.abs(places[:, None] - others[None, :]).min(axis=1) <= tolerance)
 
 
-def match_text(match: Mapping[str, Any]) -> tuple[str, str]:
-    """Return similarity and explained peaks as texts for a table."""
-    return f"{match['similarity']:.2f}", f"{match['explained']}/{match['observed']}"
+def by_similarity(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Return rows with the most similar ones first; those without a match are the last, in the order they had.
+
+    Args:
+        rows: rows of structures; ``pattern`` has the values of a ``PatternMatch``, or None.
+    """
+    return sorted(map(dict, rows), key=lambda row: -row["pattern"]["similarity"] if row.get("pattern") else 1.0)
+
+
+def best_match_text(name: str, rows: Sequence[Mapping[str, Any]]) -> str:
+    """Return in words which of some structures explains a pattern best.
+
+    Args:
+        name: of the pattern.
+        rows: as for ``by_similarity``, with ``rank``.
+    """
+    best = next(iter(by_similarity(rows)), None)
+    if best is None or not best.get("pattern"):
+        return f"{name}: no structure to compare with"
+    match = best["pattern"]
+    return (
+        f"{name}: structure {best['rank']} fits best, similarity {match['similarity']:.2f}; "
+        f"{match['explained']} of {match['observed']} peaks explained, {match['missing']} strong lines not seen; "
+        f"lattice times {match['scale']:.3f}, zero shifted by {match['shift']:.2f}°"
+    )

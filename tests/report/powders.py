@@ -137,7 +137,9 @@ def measured(
     normal = np.array(axis) @ to_cartesian
     heights = []
     for height, families in zip(found.y, found.hkls, strict=True):
-        weights = [_march_dollase(families_of["hkl"], rotations, to_cartesian, normal, texture) for families_of in families]
+        weights = [
+            _march_dollase(families_of["hkl"], rotations, to_cartesian, normal, texture) for families_of in families
+        ]
         heights.append(height * np.mean(weights))
     grid = np.arange(10.0, 80.0, step)
     sigma = width / 2.3548
