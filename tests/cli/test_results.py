@@ -24,6 +24,8 @@ from aiida_fuse2.io.trials import from_extxyz
 from aiida_fuse2.query.stopping import STOP_EXTRA
 from tests.report.powders import measured
 
+from .test_report import data_of
+
 
 def changed(reached, **values):
     from dataclasses import replace
@@ -340,6 +342,19 @@ def test_show_and_structures_by_a_measured_pattern(call, search, pattern, tmp_pa
     arguments = ("--pattern", pattern, "--rank-by", "pattern", "-n", 1, "-o", tmp_path / "new", "--json")
     (written,) = json.loads(call("structures", search.pk, *arguments).stdout)
     assert written["pk"] == second["pk"]
+
+
+def test_report_compares_with_the_first_measured_pattern(call, search, pattern, tmp_path):
+    page = tmp_path / "page.html"
+    call("report", search.pk, "-o", page, "-n", 2, "--xrd", pattern, "--wavelength", "1.5418")
+    values = data_of(page.read_text())
+    second = next(row for row in values["ranked"] if row[0] == 2)
+    assert second[14] == max(row[14] or 0 for row in values["ranked"]) > 0.8
+    assert re.fullmatch(r"\d+/\d+", second[15])
+    assert [row[14] for row in values["ranked"] if row[11] not in values["structures"]] == [None] * (
+        len(values["ranked"]) - sum(row[11] in values["structures"] for row in values["ranked"])
+    )
+    assert "1.5418 Å" in values["plots"]["diffraction"]["layout"]["xaxis"]["title"]["text"]
 
 
 def test_options_of_patterns_that_cannot_be(call, search, pattern, tmp_path):
