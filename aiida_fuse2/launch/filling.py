@@ -71,7 +71,7 @@ def prepare_filling(
         first: search or refinement whose potential, pressure and library are used.
         units: compositions of the user, all with this potential.
         code: code of the worker; by default that of the search, if it has run in this profile.
-        overrides: changes of ``protocols/fill.yaml``.
+        overrides: changes of ``protocols/fill.yaml``; its ``settings`` can change any setting of the searches.
         trust: whether to run what the search names that has never run in this profile.
 
     Raises:
@@ -80,7 +80,10 @@ def prepare_filling(
         RefusedInputsError: if AiiDA refuses an input.
         SetupError: if there is no code of the worker.
     """
-    values = protocol_inputs(None, overrides, name="fill")
+    changes = dict(overrides or {})
+    of_searches = changes.pop("settings", {})  # any setting, not only those that the protocol changes
+    values = protocol_inputs(None, changes, name="fill")
+    values["settings"] = merge(values["settings"], of_searches) if isinstance(of_searches, Mapping) else of_searches
     system = tuple(dict.fromkeys(element for unit in units for element in unit.elements))
     known = searches_within(system, first.inputs)
     library = library_of_search(first)
@@ -142,7 +145,8 @@ def _builder(
     """
     inputs = protocol_inputs(values["protocol"], {"settings": values["settings"]})
     own = inputs["settings"]
-    own["max_atoms"] = max(own["max_atoms"], one.n_atoms, one.unit.n_atoms)
+    if "max_atoms" not in values["settings"]:
+        own["max_atoms"] = max(own["max_atoms"], one.n_atoms, one.unit.n_atoms)
     if library is None:
         own["starts"] = without_prototypes(own["starts"])
     settings = parse_settings(SearchSettings, {"composition": one.unit.formula, **own})

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 import click
 
-from aiida_fuse2.cli.params.options import FAILED, echo, hint
+from aiida_fuse2.cli.params.options import FAILED, echo, echo_json, hint
 
 from .submitting import POLL_SECONDS, submit_inputs
 
@@ -28,10 +29,12 @@ def fill(
     trust: bool,
     wait: bool,
     dry_run: bool,
+    as_json: bool,
 ) -> list[orm.WorkChainNode] | None:
     """Search what competes and is not there, and return all searches of the chemical system with this potential.
 
-    What is there, what is searched and its cost, and what is not are told on the standard error.
+    What is there, what is searched and its cost, and what is not are told on the standard error; in a dry run, which
+    has no other result, on the standard output.
 
     Args:
         first: search or refinement that has the potential.
@@ -41,6 +44,7 @@ def fill(
         trust: whether to run what the search names that has never run in this profile.
         wait: whether to wait until all have ended.
         dry_run: whether to submit nothing.
+        as_json: whether a dry run prints JSON.
 
     Returns:
         None if there is nothing to be seen yet.
@@ -58,8 +62,14 @@ def fill(
         overrides=merge_all(*(parse_assignment(text) for text in assignments)),
         trust=trust,
     )
+    if dry_run and as_json:
+        wanted = [{"formula": one.unit.formula, "reason": one.reason} for one in filling.wanted]
+        cost = None if filling.cost is None else asdict(filling.cost)
+        known = [node.pk for node in filling.known]
+        echo_json({"there": known, "wanted": wanted, "left_out": filling.left_out, "cost": cost})
+        return None
     for line in _lines(filling):
-        echo(line, err=True)
+        echo(line, err=not dry_run)
     if dry_run:
         return None
     if filling.prepared:

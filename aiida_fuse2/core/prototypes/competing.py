@@ -102,7 +102,8 @@ def competing(
                 known.setdefault(key, (one.unit, f"compound of {name}"))
     order = sorted(known, key=lambda key: (len(key), sum(count for _, count in key), key))
     ordered = reasons | {key: known[key] for key in order if key not in reasons and len(key) > 1}
-    wanted, left_out = [], []
+    wanted: list[Competing] = []
+    left_out: list[str] = []
     for key, (unit, reason) in ordered.items():
         if key in without:
             continue
