@@ -5,11 +5,14 @@ from __future__ import annotations
 import logging
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from functools import cache
 
+from aiida_fuse2.core.chemistry.composition import formula_unit
+from aiida_fuse2.core.chemistry.ions import electronegativity
 from aiida_fuse2.core.potentials.chgnet.build import BuildError, cache_folder
 from aiida_fuse2.core.potentials.chgnet.kernel_cache import CacheError, alone, opened, read, write
+from aiida_fuse2.core.prototypes.competing import KnownCompound
 from aiida_fuse2.core.prototypes.encyclopedia import PACKAGE, build_encyclopedia, data_folder
 from aiida_fuse2.core.prototypes.library import Prototype, PrototypeError
 
@@ -59,6 +62,31 @@ def formulas_of(text: str) -> Counter[tuple[int, ...]]:
         PrototypeError: ``not_a_library`` if the text is none.
     """
     return Counter(counts for counts, _ in _frames(text))
+
+
+def compounds_of(text: str, elements: Collection[str]) -> list[KnownCompound]:
+    """Return the compounds of a library that have only some elements, one for each prototype; no structure is read.
+
+    Args:
+        text: a library.
+        elements: the elements.
+
+    Raises:
+        PrototypeError: ``not_a_library`` if the text is none.
+    """
+    found = []
+    for _, frame in _frames(text):
+        size, comment = frame.split("\n", 2)[:2]
+        label = re.search(r"\blabel=\"?([A-Z0-9]+)_[^\s:\"]*:([A-Za-z-]+)", comment)
+        own = label[2].split("-") if label is not None else []
+        if label is None or not set(own) <= set(elements):
+            continue
+        counts = [int(number or 1) for number in re.findall(r"[A-Z](\d*)", label[1])]
+        if len(counts) == len(own):
+            of_element = dict(zip(own, counts, strict=True))
+            unit = formula_unit({element: of_element[element] for element in sorted(own, key=electronegativity)})
+            found.append(KnownCompound(unit=unit, n_atoms=int(size)))
+    return found
 
 
 def _frames(text: str) -> Iterator[tuple[tuple[int, ...], str]]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from aiida_fuse2.core.search.cost import HOUR, CostModel, hours_text, relaxation_seconds
@@ -91,6 +91,24 @@ def estimate(prepared: Prepared) -> Cost:
         unknown=tuple(dict.fromkeys(name for name, tier in tiers if not _is_known(tier))),
         is_measured=own is not None,
         is_elsewhere=is_elsewhere,
+    )
+
+
+def total(costs: Sequence[Cost]) -> Cost:
+    """Return the cost of several searches, one after another.
+
+    Args:
+        costs: that of each, at least one.
+    """
+    known = [cost.cpu_seconds for cost in costs if cost.cpu_seconds is not None]
+    memory = [cost.memory for cost in costs if cost.memory is not None]
+    return replace(
+        costs[0],
+        structures=sum(cost.structures for cost in costs),
+        cpu_seconds=(sum(low for low, _ in known), sum(high for _, high in known)) if known else None,
+        memory=max(memory, default=None),
+        processes=max((cost.processes for cost in costs if cost.processes is not None), default=None),
+        unknown=tuple(dict.fromkeys(name for cost in costs for name in cost.unknown)),
     )
 
 

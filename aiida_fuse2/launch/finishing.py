@@ -68,10 +68,10 @@ def prepare_finish(
     try:
         builder = Fuse2FinishWorkChain.get_builder_from_protocol(
             rows,
-            _tier(single[0], code, inputs["options"]),
+            tier_of_search(single[0], code, inputs["options"]),
             inputs["settings"],
             [search.uuid for search in single],
-            _library(single[0]),
+            library_of_search(single[0]),
         )
     except InputError:
         raise
@@ -81,8 +81,20 @@ def prepare_finish(
     return builder
 
 
-def _tier(search: orm.WorkChainNode, code: orm.AbstractCode | None, options: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the tier that gives the energies of a search, with a code and options of this profile."""
+def tier_of_search(
+    search: orm.WorkChainNode, code: orm.AbstractCode | None, options: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Return the tier that gives the energies of a search or a refinement, with a code and options of this profile.
+
+    Args:
+        search: the search.
+        code: code of the worker; by default that of the search, if it has run in this profile.
+        options: changes to the options of its jobs.
+
+    Raises:
+        InputError: if the worker does not compute these energies.
+        SetupError: if there is no code of the worker.
+    """
     known = tier_ports(search)
     ports = known[max(known)]
     require_worker_tier(ports["name"].value)
@@ -93,6 +105,6 @@ def _tier(search: orm.WorkChainNode, code: orm.AbstractCode | None, options: Map
     return {**ports, "codes": {WORKER: worker}, "options": orm.Dict(merge(own, options))}
 
 
-def _library(search: orm.WorkChainNode) -> orm.SinglefileData | None:
+def library_of_search(search: orm.WorkChainNode) -> orm.SinglefileData | None:
     """Return the library that names structure types: that of the search, or the packaged one."""
     return search.inputs[LIBRARY] if LIBRARY in search.inputs else packaged_library_node()

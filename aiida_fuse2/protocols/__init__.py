@@ -102,6 +102,13 @@ def cost_values() -> Mapping[str, Any]:
     return found
 
 
+@lru_cache(maxsize=1)
+def pattern_values() -> Mapping[str, Any]:
+    """Return the numbers with which powder patterns are compared; see ``patterns.yaml``."""
+    found: Mapping[str, Any] = yaml.safe_load((files(__package__) / "patterns.yaml").read_text())
+    return found
+
+
 def merge(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
     """Return nested values with changes: mappings are merged, everything else is replaced."""
     merged = copy.deepcopy(dict(base))

@@ -15,7 +15,7 @@ from ase import Atoms
 from aiida_fuse2 import query
 from aiida_fuse2.core.crystal.symmetry import SymmetryError, standard_cell
 from aiida_fuse2.core.crystal.uniqueness import displacement
-from aiida_fuse2.core.errors import printable
+from aiida_fuse2.core.errors import InputError, printable
 from aiida_fuse2.core.relaxers.tiers import TIERS
 from aiida_fuse2.core.search.evidence import evidence_of_rows
 from aiida_fuse2.core.search.state import SearchState
@@ -34,7 +34,8 @@ from aiida_fuse2.tiers import energy_identity
 
 from .comparison import SearchFigures, figures_of_rows
 from .data import ReportData, ShownStructure, TierFigures, WalkerTrace, labels_to_draw, tier_figures
-from .patterns import Pattern, read_pattern, simulate
+from .patterns import WAVELENGTH, Pattern, read_pattern, simulate
+from .similarity import MeasuredPattern
 
 DIGEST_LENGTH = 8
 """Number of characters of a digest, or of a UUID, that distinguish potentials."""
@@ -47,14 +48,20 @@ STATUS_LENGTH = 300
 
 
 def collect(
-    node: orm.WorkChainNode, *, number: int, xrd: Sequence[Path] = (), targets: Sequence[Path] = ()
+    node: orm.WorkChainNode,
+    *,
+    number: int,
+    xrd: Sequence[Path] = (),
+    wavelength: float | str = WAVELENGTH,
+    targets: Sequence[Path] = (),
 ) -> ReportData:
     """Return the data of a report on a search or a refinement.
 
     Args:
         node: running or ended search or refinement.
         number: number of best structures that are drawn and can be downloaded as CIF.
-        xrd: files of measured patterns.
+        xrd: files of measured patterns; structures that are drawn are compared with the first.
+        wavelength: of all patterns, Å, or the name of a radiation in pymatgen.
         targets: files of known structures, in addition to the targets of the search.
 
     Raises:
@@ -70,8 +77,9 @@ def collect(
     looked_for = own | given
     structures = _structures(results, number=number, targets=looked_for)
     symprec = settings.symmetry.report_symprec[1]
-    patterns = _patterns(ranked, structures, symprec)
-    patterns += [simulate(atoms, f"target {name}", symprec=symprec) for name, atoms in looked_for.items()]
+    made: dict[str, Any] = {"symprec": symprec, "wavelength": wavelength}
+    patterns = _patterns(ranked, structures, made)
+    patterns += [simulate(atoms, f"target {name}", **made) for name, atoms in looked_for.items()]
     found = [] if is_refinement else search_targets(node)
     found += [find_in_search(node, name, atoms) for name, atoms in given.items()]
     return ReportData(
@@ -88,11 +96,12 @@ def collect(
         tiers=[(name, settings) for name, settings, _ in tiers_of_search(node.inputs)],
         software=software(node.pk),
         rows=results.rows,
-        ranked=ranked,
+        ranked=_compared(ranked, structures, measured, wavelength),
         walkers=_walkers(results.records),
         rejections=results.records[-1].state_values["rejections"] if results.records else {},
         structures=structures,
         patterns=[*patterns, *measured],
+        radiation=wavelength if isinstance(wavelength, str) else f"{wavelength:g} Å",
         tier_figures=_tier_figures(node.inputs, results.records),
         targets=[asdict(target) for target in found],
         relaxed_to=query.relaxed_to(node),
@@ -201,11 +210,29 @@ def _cif(atoms: Atoms, symprec: float | None) -> str | None:
 
 
 def _patterns(
-    ranked: Sequence[Mapping[str, Any]], structures: Mapping[str, ShownStructure], symprec: float
+    ranked: Sequence[Mapping[str, Any]], structures: Mapping[str, ShownStructure], made: Mapping[str, Any]
 ) -> list[Pattern]:
     """Return the pattern of the best structure, if it is known."""
     best = structures.get(ranked[0]["label"]) if ranked else None
-    return [] if best is None else [simulate(best.atoms, "best structure", symprec=symprec)]
+    return [] if best is None else [simulate(best.atoms, "best structure", **made)]
+
+
+def _compared(
+    ranked: Sequence[Mapping[str, Any]],
+    structures: Mapping[str, ShownStructure],
+    measured: Sequence[Pattern],
+    wavelength: float | str,
+) -> list[dict[str, Any]]:
+    """Return rows, those of structures that are drawn with their match to the first measured pattern."""
+    rows = [dict(row) for row in ranked]
+    try:
+        pattern = MeasuredPattern(measured[0], wavelength) if measured else None
+    except InputError:  # a few points, which are drawn all the same
+        return rows
+    for row in rows:
+        if pattern is not None and row["label"] in structures:
+            row["pattern"] = asdict(pattern.match(structures[row["label"]].atoms))
+    return rows
 
 
 def search_figures(node: orm.WorkChainNode) -> SearchFigures:

@@ -17,7 +17,7 @@ from aiida_fuse2.core.search.acceptance import ACCEPTED
 from aiida_fuse2.core.search.refining import REFINED
 from aiida_fuse2.core.search.trials import RATTLE
 
-from .patterns import Pattern
+from .patterns import WAVELENGTH, Pattern
 
 INITIAL = "initial population"
 RATTLED = "rattled copy"
@@ -103,11 +103,13 @@ class ReportData:
         tiers: name and settings of each tier of relaxation, in their order.
         software: versions of packages by name.
         rows: rows of ``conversions.history_rows``, one per trial.
-        ranked: result of ``query.ranked``, lowest energy first.
+        ranked: result of ``query.ranked``, lowest energy first; those compared with a measured pattern have
+            ``pattern``, the values of a ``PatternMatch``.
         walkers: history of each walker.
         rejections: numbers of rejected attempts at trials by reason.
         structures: structures that are drawn, by label.
         patterns: patterns of X-ray diffraction.
+        radiation: radiation of the patterns, for people.
         tier_figures: figures of each tier, in their order; empty if there is only one.
         targets: known structures, and those that equal them; rows of ``targets.Target``.
         relaxed_to: limits to which the structures were relaxed, as text.
@@ -132,6 +134,7 @@ class ReportData:
     rejections: Mapping[str, int] = field(default_factory=dict)
     structures: Mapping[str, ShownStructure] = field(default_factory=dict)
     patterns: Sequence[Pattern] = ()
+    radiation: str = WAVELENGTH
     tier_figures: Sequence[TierFigures] = ()
     targets: Sequence[Mapping[str, Any]] = ()
     relaxed_to: str = ""

@@ -16,6 +16,10 @@ NEGLIGIBLE = 1e-6
 """Part of a phase in a mixture, or residue of a composition, that counts as zero."""
 
 
+INFEASIBLE = 2
+"""Status of scipy's linear programme without a solution."""
+
+
 class HullError(Fuse2Error):
     """The hull could not be computed."""
 
@@ -114,7 +118,9 @@ def convex_hull(phases: Sequence[Phase], ends: Sequence[str] = ()) -> Hull:
         raise InputError("PK", [phase.unit.formula for phase in kept], _no_references(kept, elements))
     rows = []
     for phase, target, parts in zip(kept, fractions, _parts(kept, fractions, chosen), strict=True):
-        mixture = _mixture(fractions, energies, target)
+        mixture = lowest_mixture(fractions, energies, target)
+        if mixture is None:
+            raise HullError(f"the hull could not be computed: {phase.unit.formula} has no mixture")
         rows.append(
             HullRow(
                 formula=phase.unit.formula,
@@ -171,11 +177,22 @@ def _ends_of_line(fractions: NDArray[np.float64]) -> list[int]:
     return sorted([int(np.argmin(along)), int(np.argmax(along))])
 
 
-def _mixture(
+def lowest_mixture(
     fractions: NDArray[np.float64], energies: NDArray[np.float64], target: NDArray[np.float64]
-) -> NDArray[np.float64]:
-    """Return the part of each phase in the mixture of lowest energy with a composition; shape (n,)."""
+) -> NDArray[np.float64] | None:
+    """Return the part of each phase in the lowest mixture of a composition, shape (n,); None if none has it.
+
+    Args:
+        fractions: of each element in each phase, shape (n, elements).
+        energies: of the phases, eV/atom, shape (n,).
+        target: fractions of the elements in the composition, shape (elements,).
+
+    Raises:
+        HullError: if the linear programme fails.
+    """
     found = linprog(energies - energies.max(), A_eq=fractions.T, b_eq=target, bounds=(0, None), method="highs")
+    if found.status == INFEASIBLE:
+        return None
     if not found.success:
         raise HullError(f"the hull could not be computed: {found.message}")
     mixture: NDArray[np.float64] = found.x

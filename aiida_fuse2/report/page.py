@@ -142,9 +142,16 @@ def _ranked(data: ReportData) -> list[list[Any]]:
             row["label"],
             row["pk"],
             row.get("type") or None,
+            *_fit(row),
         ]
         for row in data.ranked
     ]
+
+
+def _fit(row: Mapping[str, Any]) -> tuple[float | None, str | None]:
+    """Return similarity to a measured pattern and explained peaks, if there is one."""
+    match = row.get("pattern")
+    return (match["similarity"], f"{match['explained']}/{match['observed']}") if match else (None, None)
 
 
 def _structure(data: ReportData, label: str) -> dict[str, Any]:

@@ -17,10 +17,11 @@ function writePath() {
 // --- the table -----------------------------------------------------------------------------------
 
 const ROW = 34, SPARE = 10;
+const isMeasured = DATA.ranked.some(r => r[14] !== null);
 const columns = [
   ["rank", "#", 0, true], ["energy", html`E<br>eV/atom`, 1, true, v => signed(v, 4)], ["above", html`ΔE<br>meV/atom`, 2, true, v => signed(v, 1)],
   ["group", "Space group", 4, false, (v, r) => html`${group(r[3])} (${v})`], ["type", "Type", 13, false], ["atoms", "Atoms", 6, true], ["z", "Z", 7, true],
-  ["volume", html`V/atom<br>Å³`, 8, true, v => signed(v, 2)], ["found", "Found", 9, true], ["cif", "CIF", null, false], ["move", "Made by", 10, false],
+  ["volume", html`V/atom<br>Å³`, 8, true, v => signed(v, 2)], ["found", "Found", 9, true], ["cif", "CIF", null, false], isMeasured ? ["move", "Pattern, peaks", 14, true, (v, r) => v === null ? "–" : `${signed(v, 2)}, ${r[15]}`] : ["move", "Made by", 10, false],
   ["label", "Label", 11, false], ["pk", "PK", 12, true],
 ];
 const table = { rows: DATA.ranked, sorted: 0, descending: false, chosen: null, first: 0, last: 0 };
@@ -111,7 +112,7 @@ function choose(label) {
   const r = DATA.ranked.find(row => row[11] === label), found = DATA.lineage.find(x => x.label === label) ?? (DATA.path && [DATA.path.start].find(x => x.label === label));
   put("caption-view", r
     ? viewFacts(html`${group(r[3])} (${r[4]})`, r[1], shown, [["Rank", number(r[0])], ["Above the lowest", `${signed(r[2], 1)} meV/atom`], ["Type", r[13] ?? "–"], ["Volume", `${signed(r[8], 2)} Å³/atom`],
-      ["Made by", r[10]], ["Found after", plural(r[9], "structure")], ["Label", r[11]], ["PK", r[12]]])
+      ["Made by", r[10]], ...(r[14] === null ? [] : [["Similarity to the pattern", signed(r[14], 2)], ["Peaks explained", r[15]]]), ["Found after", plural(r[9], "structure")], ["Label", r[11]], ["PK", r[12]]])
     : viewFacts(html`${group(found.group)} (${found.groupNumber})`, found.energy, shown, [["Type", found.type ?? "–"], ["Volume", `${signed(found.volume, 2)} Å³/atom`], ["Label", label]]));
   const buttons = byId("buttons-view");
   buttons.querySelector("[data-do=cif]").disabled = !shown.cif;

@@ -22,6 +22,9 @@ from aiida_fuse2.core.search.state import FoundTarget
 from aiida_fuse2.export.structures import cif_text, file_name, to_text
 from aiida_fuse2.io.trials import from_extxyz
 from aiida_fuse2.query.stopping import STOP_EXTRA
+from tests.report.powders import measured
+
+from .test_report import data_of
 
 
 def changed(reached, **values):
@@ -309,3 +312,53 @@ def test_one_line_per_generation_without_a_terminal(search, monkeypatch):
     assert "no daemon" in lines[0]
     assert lines[1].startswith("generation 0: 4 of 8 structures")
     assert lines[2].startswith(f"generation {ended.state.generation - 1}: 8 of 8 structures")
+
+
+# --- powder patterns ---
+
+
+@pytest.fixture
+def pattern(search, tmp_path):
+    """A measured pattern of the second best structure of the search, in a lattice 1 % larger."""
+    atoms = orm.load_node(query.ranked(search)[1]["pk"]).get_ase()
+    made = measured(atoms, np.random.default_rng(1), scale=1.01, noise=0.02, background=0.1)
+    path = tmp_path / "measured.xy"
+    path.write_text("\n".join(f"{x:.3f} {y:.3f}" for x, y in zip(made.two_theta, made.intensity, strict=True)))
+    return path
+
+
+def test_show_and_structures_by_a_measured_pattern(call, search, pattern, tmp_path):
+    second = query.ranked(search)[1]
+    shown = json.loads(call("show", search.pk, "--pattern", pattern, "--rank-by", "pattern", "--json").stdout)
+    best = shown["structures"][0]
+    assert (best["pk"], best["rank"]) == (second["pk"], 2)
+    assert best["pattern"]["scale"] == pytest.approx(1.01, abs=2e-3)
+    similar = [row["pattern"]["similarity"] for row in shown["structures"]]
+    assert similar == sorted(similar, reverse=True)
+    text = call("show", search.pk, "--pattern", pattern).stdout
+    assert re.search(r"pattern +peaks", text)
+    assert f"{best['pattern']['similarity']:.2f}" in text
+    assert "measured.xy: structure 2 fits best" in text
+    arguments = ("--pattern", pattern, "--rank-by", "pattern", "-n", 1, "-o", tmp_path / "new", "--json")
+    (written,) = json.loads(call("structures", search.pk, *arguments).stdout)
+    assert written["pk"] == second["pk"]
+
+
+def test_report_compares_with_the_first_measured_pattern(call, search, pattern, tmp_path):
+    page = tmp_path / "page.html"
+    call("report", search.pk, "-o", page, "-n", 2, "--xrd", pattern, "--wavelength", "1.5418")
+    values = data_of(page.read_text())
+    second = next(row for row in values["ranked"] if row[0] == 2)
+    assert second[14] == max(row[14] or 0 for row in values["ranked"]) > 0.8
+    assert re.fullmatch(r"\d+/\d+", second[15])
+    assert [row[14] for row in values["ranked"] if row[11] not in values["structures"]] == [None] * (
+        len(values["ranked"]) - sum(row[11] in values["structures"] for row in values["ranked"])
+    )
+    assert "1.5418 Å" in values["plots"]["diffraction"]["layout"]["xaxis"]["title"]["text"]
+
+
+def test_options_of_patterns_that_cannot_be(call, search, pattern, tmp_path):
+    assert "needs a --pattern" in call("show", search.pk, "--rank-by", "pattern", code=2).stderr
+    assert "pattern = " in call("show", search.pk, "--pattern", tmp_path / "no.xy", code=2).stderr
+    refused = call("structures", search.pk, "--pattern", pattern, "--wavelength", "Cu", code=2).stderr
+    assert "wavelength = " in refused

@@ -16,6 +16,7 @@ from aiida_fuse2.report.comparison_page import render_comparison
 from aiida_fuse2.report.hull import Phase, convex_hull
 from aiida_fuse2.report.hull_page import render_hull
 from aiida_fuse2.report.plots.hull import tie_lines
+from aiida_fuse2.report.stability import stability_text
 
 from .synthetic import rows_of_search
 
@@ -208,3 +209,42 @@ def test_page_of_a_hull(opened, names, title, width):
     assert page.evaluate("document.documentElement.scrollWidth") <= width
     assert complaints == []
     assert [url for url in requests if not url.startswith(("file:", "data:"))] == []
+
+
+# --- words on stability ---
+
+
+def sentence(formula, **energies):
+    return stability_text(convex_hull(phases(ENERGIES) if not energies else own_phases(energies)), formula)
+
+
+def own_phases(energies):
+    return [Phase(unit=parse_composition(name), energy=value, search=1) for name, value in energies.items()]
+
+
+def test_a_stable_phase_is_named_with_the_mixture_below_which_it_lies():
+    text = sentence("MgAl2O4", Mg=0.0, Al=0.0, O=0.0, MgO=-3.0, Al2O3=-3.4, MgAl2O4=-3.4)
+    assert text == (
+        "MgAl2O4 is stable against Mg, Al, O, MgO, Al2O3; it is 114 meV/atom below Al2O3 + MgO"
+    )  # (2 * 3.0 + 5 * 3.4) / 7 is 3.2857
+
+
+def test_an_unstable_phase_is_named_with_what_it_becomes():
+    text = sentence("Cu3Au", Cu=0.0, Au=0.0, CuAu=-0.06, Cu3Au=-0.02)
+    assert text == (
+        "Cu3Au is 10 meV/atom above the hull: it would decompose into 2 Cu + CuAu. Compared with Cu, Au, CuAu"
+    )
+
+
+def test_fractions_and_phases_of_other_elements():
+    text = sentence("Fe2O3", Fe=0.0, O=0.0, Fe3O4=-1.6, Fe2O3=-1.4, Mg=0.0, MgO=-3.0)
+    assert "it would decompose into 2/3 Fe3O4 + 1/3 O. Compared with Fe, O, Fe3O4" in text
+    assert sentence("Mg", Mg=0.0, O=0.0, MgO=-3.0) == "Mg is an end of the hull, to which nothing is compared"
+
+
+def test_words_agree_with_the_table():
+    hull = convex_hull(phases(ENERGIES))
+    for row in hull.rows:
+        text = stability_text(hull, row.formula)
+        assert row.is_end or ("stable against" in text) == row.is_stable
+        assert row.is_stable or f"{1000 * row.above:.0f} meV/atom above" in text

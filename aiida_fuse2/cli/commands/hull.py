@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -13,12 +13,13 @@ from aiida_fuse2.cli.params import options as opts
 from aiida_fuse2.cli.params.options import CommandError, echo, echo_json, with_profile
 from aiida_fuse2.cli.root import cmd_root
 from aiida_fuse2.cli.utils.files import check_output, write_page
+from aiida_fuse2.cli.utils.filling import fill
 
 if TYPE_CHECKING:
     from rich.table import Table
 
     from aiida_fuse2.report.comparison import SearchFigures
-    from aiida_fuse2.report.hull import HullRow
+    from aiida_fuse2.report.hull import Hull, HullRow
 
 
 @cmd_root.command("hull")
@@ -31,18 +32,44 @@ if TYPE_CHECKING:
     help="End member that energies of formation refer to, one of the compositions searched; once for each. By default "
     "the elements, or the ends of the line on which three or more compositions lie; without them there is no hull.",
 )
+@click.option(
+    "--fill",
+    "is_filled",
+    is_flag=True,
+    help="Search the phases that compete, too: short searches with the same potential of the elements, of salts of two "
+    "of them, and of compounds in libraries of prototypes. What this profile has searched already is taken.",
+)
+@click.option("--code", "code_label", metavar="LABEL", help="Worker of --fill, if not that of the search.")
+@opts.set_option("settings.max_structures=60, with --fill")
+@click.option("--trust", is_flag=True, help="With --fill: run what the search names and has never run in this profile.")
+@click.option("--wait/--no-wait", default=True, help="With --fill: whether to wait for the searches and show the hull.")
+@click.option("--dry-run", is_flag=True, help="With --fill: say what would be searched and its cost; submit nothing.")
 @opts.HTML_PAGE
 @opts.OVERWRITE_PAGE
 @opts.JSON
 @with_profile
 def cmd_hull(
-    *, searches: tuple[str, ...], ends: tuple[str, ...], output: Path | None, force: bool, as_json: bool
+    *,
+    searches: tuple[str, ...],
+    ends: tuple[str, ...],
+    is_filled: bool,
+    code_label: str | None,
+    assignments: tuple[str, ...],
+    trust: bool,
+    wait: bool,
+    dry_run: bool,
+    output: Path | None,
+    force: bool,
+    as_json: bool,
 ) -> None:
     """Show which compositions of a phase field are stable, by the lowest energies of their searches.
 
     PK can be a refinement; of several runs of a search, it stands for all. All must have used the same potential at the
     same pressure. A composition that is not on the hull is shown with the mixture that is lower. Searches that have
     found nothing, or only a higher energy than another one, are omitted and named.
+
+    With --fill, the hull is that of the whole chemical system, and each named composition has a sentence: stable
+    against what, or how far above which mixture. Interrupted, the same command goes on with what is missing.
     """
     from aiida_fuse2 import query
     from aiida_fuse2.cli.views.tables import make_console
@@ -57,6 +84,17 @@ def cmd_hull(
     nodes = [node for name in searches for node in query.single_searches(query.load_results(name))]
     found = [search_figures(node) for node in {node.pk: node for node in nodes}.values()]
     potential = _only_potential(found)
+    named = list(dict.fromkeys(figures.formula for figures in found)) if is_filled else []
+    if is_filled:
+        if not found:
+            raise CommandError("none of these runs has begun a search")
+        options: dict[str, Any] = {"code_label": code_label, "assignments": assignments, "trust": trust}
+        others = fill(nodes[0], named, wait=wait, dry_run=dry_run, as_json=as_json, **options)
+        if others is None:
+            return
+        found += _lowest([search_figures(node) for node in others], found)
+    elif dry_run or trust or assignments or code_label is not None:
+        raise click.UsageError("--dry-run, --trust, --set and --code need --fill")
     phases = [
         Phase(unit=parse_composition(figures.formula), energy=figures.energy, search=figures.pk)
         for figures in found
@@ -78,8 +116,33 @@ def cmd_hull(
         echo_json([asdict(row) | {"is_end": row.is_end} for row in rows])
     else:
         make_console().print(hull_table(rows))
-    for line in (f"End members: {', '.join(hull.ends)}", *notes):
+    for line in (f"End members: {', '.join(hull.ends)}", *notes, *_sentences(hull, named)):
         echo(line, err=as_json)
+
+
+def _lowest(others: Sequence[SearchFigures], found: Sequence[SearchFigures]) -> list[SearchFigures]:
+    """Return the lowest search of each composition that was not named, all of them where none has a structure."""
+    have = {figures.pk for figures in found}
+    of_formula: dict[str, list[SearchFigures]] = {}
+    for figures in others:
+        if figures.pk not in have:
+            of_formula.setdefault(figures.formula, []).append(figures)
+    kept: list[SearchFigures] = []
+    for each in of_formula.values():
+        with_energy = [figures for figures in each if figures.energy is not None]
+        kept += sorted(with_energy, key=lambda figures: figures.energy or 0.0)[:1] or each
+    return kept
+
+
+def _sentences(hull: Hull, formulas: Sequence[str]) -> list[str]:
+    """Return what the hull says about each of some compositions that it has."""
+    from aiida_fuse2.core.chemistry.composition import parse_composition
+    from aiida_fuse2.core.prototypes.competing import key_of
+    from aiida_fuse2.report.stability import stability_text
+
+    wanted = {key_of(parse_composition(formula)) for formula in formulas}
+    present = [row.formula for row in hull.rows if key_of(parse_composition(row.formula)) in wanted]
+    return [stability_text(hull, formula) for formula in present]
 
 
 def _only_potential(found: Sequence[SearchFigures]) -> str:

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from aiida_fuse2.query.refinements import RefinementProgress
+    from aiida_fuse2.report.matches import PatternOrder
 
 
 @cmd_root.command("refine")
@@ -130,8 +131,16 @@ def refinement_text(reached: RefinementProgress) -> str:
     return f"{reached.kind} {reached.pk} of {reached.n_structures} structure{plural}: {state}"
 
 
-def show_refinement(node: orm.WorkChainNode, number: int | None = None, *, as_json: bool) -> None:
+def show_refinement(
+    node: orm.WorkChainNode, number: int | None = None, *, as_json: bool, order: PatternOrder | None = None
+) -> None:
     """Show a refinement or a finish: how it ended, and its table.
+
+    Args:
+        node: refinement or finish.
+        number: largest number of structures; by default all.
+        as_json: whether to print JSON.
+        order: measured pattern that they are compared with.
 
     Raises:
         CommandError: if it has ended badly.
@@ -143,9 +152,11 @@ def show_refinement(node: orm.WorkChainNode, number: int | None = None, *, as_js
     if node.process_type == refinements.FINISH_TYPE:
         from aiida_fuse2.cli.views.answers import show_finish
 
-        show_finish(node, number, as_json=as_json)
+        show_finish(node, number, as_json=as_json, order=order)
         return
     rows = refinements.refined(node)
+    if order is not None:
+        rows = order.applied(rows)
     state = node.process_state.value if node.process_state else "created"
     if as_json:
         values = {"pk": node.pk, "uuid": node.uuid, "process_state": state, "exit_status": node.exit_status}
@@ -158,6 +169,8 @@ def show_refinement(node: orm.WorkChainNode, number: int | None = None, *, as_js
             console.print()
             console.print(query.relaxed_to(node), soft_wrap=True)
             console.print(refined_table(rows[:number]))
+            if order is not None:
+                console.print(order.text(rows), soft_wrap=True)
     if node.is_terminated and not node.is_finished_ok:
         raise CommandError(f"the refinement {node.pk} failed: {node.exit_message or state}")
 
@@ -166,7 +179,7 @@ def refined_table(rows: Sequence[Mapping[str, Any]]) -> Table:
     """Return the table of a refinement, each structure before and after."""
     from rich.table import Table
 
-    from aiida_fuse2.cli.views.tables import TYPE_COLUMN, spacegroup_text, type_text
+    from aiida_fuse2.cli.views.tables import PATTERN_COLUMNS, TYPE_COLUMN, pattern_cells, spacegroup_text, type_text
 
     table = Table(box=None, pad_edge=False, header_style="bold")
     for title in ("", "before", "E\neV/atom", "E before\neV/atom", "ΔE\nmeV/atom", "space group", "before", "", "PK"):
@@ -175,6 +188,9 @@ def refined_table(rows: Sequence[Mapping[str, Any]]) -> Table:
     has_types = any(row.get("type") for row in rows)
     if has_types:
         table.add_column(TYPE_COLUMN)
+    has_pattern = any(row.get("pattern") for row in rows)
+    for title in PATTERN_COLUMNS if has_pattern else ():
+        table.add_column(title, justify="right", no_wrap=True)
     for row in rows:
         is_there = row["energy"] is not None and row["delta"] is not None
         note = f"as {row['duplicate_of']}" if row["duplicate_of"] else "" if is_there else _failure(row)
@@ -189,7 +205,8 @@ def refined_table(rows: Sequence[Mapping[str, Any]]) -> Table:
             note,
             "" if row["pk"] is None else str(row["pk"]),
         )
-        table.add_row(*cells, *([type_text(row.get("type") or "", short=True)] if has_types else []))
+        types = [type_text(row.get("type") or "", short=True)] if has_types else []
+        table.add_row(*cells, *types, *(pattern_cells(row) if has_pattern else ()))
     return table
 
 

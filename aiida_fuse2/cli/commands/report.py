@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from aiida_fuse2.cli.params.options import NEWEST_SEARCH, OVERWRITE_PAGE, echo, with_profile
+from aiida_fuse2.cli.params.options import NEWEST_SEARCH, OVERWRITE_PAGE, WAVELENGTH, echo, with_profile
 from aiida_fuse2.cli.root import cmd_root
 from aiida_fuse2.cli.utils.files import check_output, write_page
 
@@ -35,8 +35,10 @@ from aiida_fuse2.cli.utils.files import check_output, write_page
     type=click.Path(path_type=Path),
     multiple=True,
     metavar="FILE",
-    help="Measured powder pattern (Cu Kα): two theta and intensity in two columns. Can be repeated.",
+    help="Measured powder pattern: two theta and intensity in two columns. The drawn structures are compared with the "
+    "first. Can be repeated.",
 )
+@WAVELENGTH
 @click.option(
     "--target",
     "targets",
@@ -49,7 +51,14 @@ from aiida_fuse2.cli.utils.files import check_output, write_page
 @OVERWRITE_PAGE
 @with_profile
 def cmd_report(
-    *, search: str | None, output: Path, number: int, xrd: tuple[Path, ...], targets: tuple[Path, ...], force: bool
+    *,
+    search: str | None,
+    output: Path,
+    number: int,
+    xrd: tuple[Path, ...],
+    wavelength: str,
+    targets: tuple[Path, ...],
+    force: bool,
 ) -> None:
     """Write the search PK (the newest one if omitted) as one HTML page with plots, tables and crystals.
 
@@ -58,8 +67,10 @@ def cmd_report(
     from aiida_fuse2.query.results import load_single_results
     from aiida_fuse2.report.collect import collect
     from aiida_fuse2.report.page import render
+    from aiida_fuse2.report.patterns import parse_wavelength
 
     node = load_single_results(search)
     check_output(output, force=force)
-    write_page(output, render(collect(node, number=number, xrd=xrd, targets=targets)))
+    data = collect(node, number=number, xrd=xrd, wavelength=parse_wavelength(wavelength), targets=targets)
+    write_page(output, render(data))
     echo(click.format_filename(output))

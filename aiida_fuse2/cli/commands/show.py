@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 
 import click
 
-from aiida_fuse2.cli.params.options import JSON, NEWEST_SEARCH, echo_json, with_profile
+from aiida_fuse2.cli.params.options import JSON, NEWEST_SEARCH, PATTERN, echo_json, with_profile
 from aiida_fuse2.cli.root import cmd_root
+from aiida_fuse2.cli.utils.patterns import pattern_order
 from aiida_fuse2.cli.views.answers import answer_values, print_newest_answer
 from aiida_fuse2.cli.views.ranked import (
     DEFAULT_ROWS,
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 
     from aiida_fuse2.core.settings import SearchSettings
     from aiida_fuse2.query.status import Progress
+    from aiida_fuse2.report.matches import PatternOrder
 
 
 @cmd_root.command("show")
@@ -42,9 +44,19 @@ if TYPE_CHECKING:
     help="Known structure (CIF, POSCAR or extxyz) to look for, in addition to the targets of the search. "
     "Can be repeated.",
 )
+@PATTERN
 @JSON
 @with_profile
-def cmd_show(*, search: str | None, number: int | None, paths: tuple[Path, ...], as_json: bool) -> None:
+def cmd_show(
+    *,
+    search: str | None,
+    number: int | None,
+    paths: tuple[Path, ...],
+    pattern: Path | None,
+    wavelength: str,
+    rank_by: str,
+    as_json: bool,
+) -> None:
     """Show what the search PK (the newest one if omitted) has found, lowest energy first.
 
     For several runs of a search (`run --runs`), PK shows each run, how far their lowest energies lie apart, and
@@ -56,6 +68,9 @@ def cmd_show(*, search: str | None, number: int | None, paths: tuple[Path, ...],
 
     Once the search is finished (`aiida-fuse2 finish`), its answer comes first: one row for each phase.
 
+    With a measured powder pattern, "pattern" is how similar the simulated profile is (0 to 1), and "peaks" how many of
+    the measured ones have a line, once the lattice is scaled by up to 3 %.
+
     Equal structures count once; "found" says how often they were found. "space group" is the one at the loose
     tolerance (0.1 Å unless set), "tight" that at the tight one (0.01 Å). Works while the search runs.
     """
@@ -66,32 +81,37 @@ def cmd_show(*, search: str | None, number: int | None, paths: tuple[Path, ...],
 
     from .refine import show_refinement
 
+    order = pattern_order(pattern, wavelength, rank_by)
     refined = None if search is None else refinements.load_refinement(search, or_finish=True)
     if refined is not None:
         _refuse_targets(paths, "a refinement")
-        show_refinement(refined, number, as_json=as_json)
+        show_refinement(refined, number, as_json=as_json, order=order)
         return
     node = query.load_search_or_runs(search)
     if query.is_runs(node):
         _refuse_targets(paths, "runs; name one of the searches")
-        show_runs(node, number, as_json=as_json)
+        show_runs(node, number, as_json=as_json, order=order)
         return
     settings, reached = query.search_settings(node), query.progress(node.pk)
     looked_for = targets.search_targets(node) + [
         targets.find_in_search(node, name_of(path), read_target(path, settings)) for path in paths
     ]
     rows = targets.marked_rows(query.ranked(node), looked_for, node.pk)
+    if order is not None:
+        rows = order.applied(rows, number if as_json else number or DEFAULT_ROWS)
     if as_json:
         values = {"targets": [asdict(target) for target in looked_for], "structures": rows[:number]}
-        values |= answer_values(node)
+        values |= answer_values(node, order)
         echo_json(summary_values(settings, reached, uuid=node.uuid) | values)
         return
     console = make_console()
     print_header(console, settings, reached)
     print_evidence(console, node.pk)
     print_targets(console, looked_for)
-    print_newest_answer(console, node)
+    print_newest_answer(console, node, order)
     print_ranked(console, rows, number or DEFAULT_ROWS, relaxed=query.relaxed_to(node))
+    if order is not None:
+        console.print(order.text(rows), soft_wrap=True)
 
 
 def _refuse_targets(paths: tuple[Path, ...], what: str) -> None:
@@ -117,13 +137,14 @@ def print_header(console: Console, settings: SearchSettings, reached: Progress) 
         )
 
 
-def show_runs(node: orm.WorkChainNode, number: int | None, *, as_json: bool) -> None:
+def show_runs(node: orm.WorkChainNode, number: int | None, *, as_json: bool, order: PatternOrder | None = None) -> None:
     """Show each run, how far the runs lie apart, and what they have found together.
 
     Args:
         node: node of the runs.
         number: structures in the table.
         as_json: whether to print JSON.
+        order: measured pattern that they are compared with.
     """
     from aiida_fuse2 import query
     from aiida_fuse2.cli.views.runs import print_runs, runs_values, target_lines
@@ -133,13 +154,17 @@ def show_runs(node: orm.WorkChainNode, number: int | None, *, as_json: bool) -> 
     settings, reached = query.runs_settings(node), query.runs_progress(node.pk)
     looked_for = [targets.search_targets(search) for search in query.run_searches(node)]
     if as_json:
-        rows = query.combined(query.run_searches(node), number)
+        rows = query.combined(query.run_searches(node), number and max(number, 0 if order is None else order.ranked))
+        rows = (rows if order is None else order.applied(rows, number))[:number]
         found = [{"run": run, **asdict(target)} for run, known in enumerate(looked_for) for target in known]
         values = runs_values(settings, reached, rows, uuid=node.uuid)
-        echo_json({**values, "targets": found, **answer_values(node)})
+        echo_json({**values, "targets": found, **answer_values(node, order)})
         return
     limit = number or DEFAULT_ROWS
-    rows = query.combined(query.run_searches(node), limit + 1)  # one more shows that there are more
+    wanted = max(limit, 0 if order is None else order.ranked) + 1  # one more shows that there are more
+    rows = query.combined(query.run_searches(node), wanted)
+    if order is not None:
+        rows = order.applied(rows, limit)
     console = make_console()
     last_seed = settings.seed + reached.n_runs - 1
     seeds = f"seed {settings.seed}" if reached.n_runs == 1 else f"seeds {settings.seed} to {last_seed}"
@@ -152,5 +177,7 @@ def show_runs(node: orm.WorkChainNode, number: int | None, *, as_json: bool) -> 
     print_runs(console, settings, reached, rows)
     for line in target_lines(looked_for):
         console.print(line, soft_wrap=True)
-    print_newest_answer(console, node)
+    print_newest_answer(console, node, order)
     print_ranked(console, rows, limit, relaxed=query.relaxed_to(node), total_is_known=False)
+    if order is not None:
+        console.print(order.text(rows), soft_wrap=True)

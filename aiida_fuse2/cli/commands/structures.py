@@ -8,9 +8,10 @@ from typing import Any
 
 import click
 
-from aiida_fuse2.cli.params.options import JSON, NEWEST_SEARCH, CommandError, echo, echo_json, with_profile
+from aiida_fuse2.cli.params.options import JSON, NEWEST_SEARCH, PATTERN, CommandError, echo, echo_json, with_profile
 from aiida_fuse2.cli.root import cmd_root
 from aiida_fuse2.cli.utils.files import check_absent, reported_writing
+from aiida_fuse2.cli.utils.patterns import pattern_order
 
 FORMATS = ("cif", "poscar", "extxyz")
 
@@ -44,6 +45,7 @@ FORMATS = ("cif", "poscar", "extxyz")
 @click.option(
     "--as-relaxed", is_flag=True, help="Write the structures of the search, as they were relaxed, instead of phases."
 )
+@PATTERN
 @click.option("--force", is_flag=True, help="Overwrite files.")
 @JSON
 @with_profile
@@ -55,6 +57,9 @@ def cmd_structures(
     output: Path,
     symprec: float | None,
     as_relaxed: bool,
+    pattern: Path | None,
+    wavelength: str,
+    rank_by: str,
     force: bool,
     as_json: bool,
 ) -> None:
@@ -73,13 +78,15 @@ def cmd_structures(
     from aiida_fuse2.query.ranking import best_of
     from aiida_fuse2.query.results import kind_of, settings_of
 
+    order = pattern_order(pattern, wavelength, rank_by)
     node = query.load_results(search)
     is_raw = as_relaxed or symprec is not None or query.is_refinement(node)
     finish = None if is_raw else finishes.newest_finish(node)
     if finish is not None:
         from aiida_fuse2.export.structures import phase_texts
 
-        rows = finishes.phases(finish)[:number]
+        rows = finishes.phases(finish)
+        rows = (rows if order is None else order.applied(rows, number))[:number]
         paths = _write(output, phase_texts(rows, file_format), force=force, is_quiet=as_json)
         if as_json:
             echo_json([{"path": str(path), **row} for path, row in zip(paths, rows, strict=True)])
@@ -88,7 +95,8 @@ def cmd_structures(
                 f"Symmetrised phases of finish {finish.pk}; --as-relaxed writes the structures of the search", err=True
             )
         return
-    rows = best_of(node, number)
+    rows = best_of(node, number if order is None else max(number, order.ranked))
+    rows = (rows if order is None else order.applied(rows, number))[:number]
     if not rows:
         raise CommandError(f"the {kind_of(node)} {node.pk} has no structure yet")
     formula = settings_of(node).unit.formula

@@ -157,6 +157,32 @@ BUDGET = together(
 """Options that end a search."""
 
 
+WAVELENGTH = click.option(
+    "--wavelength",
+    metavar="Å|NAME",
+    default="CuKa",
+    show_default=True,
+    help="Wavelength of measured powder patterns in Å, or a radiation such as CuKa1 or MoKa.",
+)
+PATTERN = together(
+    click.option(
+        "--pattern",
+        type=click.Path(path_type=Path),
+        metavar="FILE",
+        help="Measured powder pattern, two theta and intensity in two columns: how well each structure explains it.",
+    ),
+    WAVELENGTH,
+    click.option(
+        "--rank-by",
+        type=click.Choice(["energy", "pattern"]),
+        default="energy",
+        show_default=True,
+        help="Order: lowest energy, or best fit to the --pattern, of the 100 lowest structures.",
+    ),
+)
+"""Options of a measured powder pattern."""
+
+
 class CommandError(click.ClickException):
     """An error shown in one line."""
 

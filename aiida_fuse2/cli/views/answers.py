@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
 
+    from aiida_fuse2.report.matches import PatternOrder
+
 ALIGNED_LEFT = frozenset({"space group", "structure type"})
 
 
@@ -31,8 +33,16 @@ def print_answer(console: Console, rows: Sequence[Mapping[str, Any]], failed: Se
         console.print(f"{row['label']} has no answer: {row['status']}{detail}", soft_wrap=True, markup=False)
 
 
-def show_finish(node: orm.WorkChainNode, number: int | None = None, *, as_json: bool) -> None:
+def show_finish(
+    node: orm.WorkChainNode, number: int | None = None, *, as_json: bool, order: PatternOrder | None = None
+) -> None:
     """Show a finish: how it ended, and its phases.
+
+    Args:
+        node: the finish.
+        number: largest number of phases; by default all.
+        as_json: whether to print JSON.
+        order: measured pattern that they are compared with.
 
     Raises:
         CommandError: if it has ended badly.
@@ -41,7 +51,7 @@ def show_finish(node: orm.WorkChainNode, number: int | None = None, *, as_json: 
 
     from .tables import make_console
 
-    rows, failed = finishes.phases(node)[:number], finishes.failed(node)
+    rows, failed = _phases(node, order)[:number], finishes.failed(node)
     state = node.process_state.value if node.process_state else "created"
     if as_json:
         values = {"pk": node.pk, "uuid": node.uuid, "process_state": state, "exit_status": node.exit_status}
@@ -52,34 +62,45 @@ def show_finish(node: orm.WorkChainNode, number: int | None = None, *, as_json: 
         if rows:
             console.print()
         print_answer(console, rows, failed)
+        if order is not None:
+            console.print(order.text(rows), soft_wrap=True)
     if node.is_terminated and not node.is_finished_ok:
         raise CommandError(f"the finish {node.pk} failed: {node.exit_message or state}")
 
 
-def print_newest_answer(console: Console, node: orm.WorkChainNode) -> None:
+def _phases(finish: orm.WorkChainNode, order: PatternOrder | None) -> list[dict[str, Any]]:
+    """Return the phases of a finish, compared with a measured pattern if there is one."""
+    from aiida_fuse2.query import finishes
+
+    rows = finishes.phases(finish)
+    return rows if order is None else order.applied(rows)
+
+
+def print_newest_answer(console: Console, node: orm.WorkChainNode, order: PatternOrder | None = None) -> None:
     """Print the answer of the newest finish of a search or of runs, if there is one."""
     from aiida_fuse2.query import finishes
 
     finish = finishes.newest_finish(node)
     if finish is not None:
         console.print(f"\nanswer (finish {finish.pk})", soft_wrap=True)
-        print_answer(console, finishes.phases(finish), finishes.failed(finish))
+        print_answer(console, _phases(finish, order), finishes.failed(finish))
 
 
-def answer_values(node: orm.WorkChainNode) -> dict[str, Any]:
+def answer_values(node: orm.WorkChainNode, order: PatternOrder | None = None) -> dict[str, Any]:
     """Return the answer of the newest finish in plain values, None if there is none."""
     from aiida_fuse2.query import finishes
 
     finish = finishes.newest_finish(node)
-    return {"answer": None if finish is None else {"pk": finish.pk, "phases": finishes.phases(finish)}}
+    return {"answer": None if finish is None else {"pk": finish.pk, "phases": _phases(finish, order)}}
 
 
 def answer_table(rows: Sequence[Mapping[str, Any]]) -> Table:
     """Return the table of phases, one row each."""
     from rich.table import Table
 
-    from .tables import spacegroup_text
+    from .tables import PATTERN_COLUMNS, pattern_cells, spacegroup_text
 
+    has_pattern = any(row.get("pattern") for row in rows)
     table = Table(box=None, pad_edge=False, header_style="bold")
     titles = (
         "",
@@ -92,7 +113,7 @@ def answer_table(rows: Sequence[Mapping[str, Any]]) -> Table:
         "density\ng/cm³",
         "found",
     )
-    for title in (*titles, "PK"):
+    for title in (*titles, *(PATTERN_COLUMNS if has_pattern else ()), "PK"):
         is_text = title in ALIGNED_LEFT
         table.add_column(title, justify="left" if is_text else "right", no_wrap=not is_text)
     for row in rows:
@@ -106,6 +127,7 @@ def answer_table(rows: Sequence[Mapping[str, Any]]) -> Table:
             str(row["z"]),
             f"{row['density']:.2f}",
             str(row["found"]),
+            *(pattern_cells(row) if has_pattern else ()),
             "" if row["pk"] is None else str(row["pk"]),
         )
     return table

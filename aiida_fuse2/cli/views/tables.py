@@ -123,6 +123,9 @@ TARGETS_COLUMN = "target"
 TYPE_COLUMN = "type"
 """Title of the column that only a table of a search with a library of prototypes has."""
 
+PATTERN_COLUMNS = ("pattern", "peaks")
+"""Titles of the columns that only a table with a measured powder pattern has: similarity, and explained peaks."""
+
 _COLUMNS: tuple[tuple[str, Literal["left", "right"]], ...] = (
     ("", "right"),
     ("E\neV/atom", "right"),
@@ -134,6 +137,8 @@ _COLUMNS: tuple[tuple[str, Literal["left", "right"]], ...] = (
     ("Z", "right"),
     ("V/atom\nÅ³", "right"),
     ("found", "right"),
+    (PATTERN_COLUMNS[0], "right"),
+    (PATTERN_COLUMNS[1], "right"),
     (TARGETS_COLUMN, "left"),
     (RUNS_COLUMN, "left"),
     ("origin", "left"),
@@ -175,6 +180,12 @@ def type_text(name: str, *, short: bool) -> str:
     return re.sub(r" \((?:[^()]*(?:\([^()]*\)[^()]*)*, )?[a-z][A-Z]\d+\)", "", name) if short else name
 
 
+def pattern_cells(row: Mapping[str, Any]) -> tuple[str, str]:
+    """Return the texts of the columns ``PATTERN_COLUMNS``, empty if there is no comparison."""
+    match = row.get("pattern")
+    return (f"{match['similarity']:.2f}", f"{match['explained']}/{match['observed']}") if match else ("", "")
+
+
 def ranked_table(rows: Sequence[Mapping[str, Any]], limit: int, *, width: int) -> Table:
     """Return the best rows of ``query.ranked`` as a table.
 
@@ -193,7 +204,12 @@ def ranked_table(rows: Sequence[Mapping[str, Any]], limit: int, *, width: int) -
 
 def _table(rows: Sequence[Mapping[str, Any]], layout: _Layout) -> Table:
     table = Table(box=None, pad_edge=False, header_style="bold")
-    optional = {RUNS_COLUMN: "runs", TARGETS_COLUMN: "targets", TYPE_COLUMN: "type"}
+    optional = {
+        RUNS_COLUMN: "runs",
+        TARGETS_COLUMN: "targets",
+        TYPE_COLUMN: "type",
+        **dict.fromkeys(PATTERN_COLUMNS, "pattern"),
+    }
     hidden = layout.left_out | {title for title, key in optional.items() if not any(row.get(key) for row in rows)}
     for title, justify in _COLUMNS:
         if title not in hidden:
@@ -222,6 +238,7 @@ def _cells(row: Mapping[str, Any], *, short: bool) -> tuple[str, ...]:
         str(row["z"]),
         f"{row['volume'] / row['n_atoms']:.2f}",
         str(row["found"]),
+        *pattern_cells(row),
         ", ".join(row.get("targets", ())),
         numbers_text(row.get("runs", ())),
         origin_text(row, short=short),

@@ -44,7 +44,7 @@ PLOTS: tuple[Plot, ...] = (
         "diffraction",
         diffraction,
         "X-ray diffraction",
-        "Simulated powder patterns, Cu Kα; lines are 0.2° wide.",
+        "Simulated powder patterns, lines 0.2° wide, above the measured ones.",
     ),
 )
 """Plots of a report. A new one comes before the lineage; ``report.html`` has the places of the others."""

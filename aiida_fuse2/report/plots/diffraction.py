@@ -49,7 +49,7 @@ def diffraction(data: ReportData) -> go.Figure | None:
     return figure.update_layout(
         height=LOW,
         annotations=_indices(peaks, base, APART),
-        xaxis_title_text="2θ (°)",
+        xaxis_title_text=f"2θ (°), {text(data.radiation)}",
         yaxis={
             "title_text": "Intensity",
             "showticklabels": False,
