@@ -22,14 +22,14 @@ from .loading import (
     search_settings_of,
     single_searches,
 )
-from .phases import tiers_phase
+from .activity import tiers_phase
 from .ranking import combined, ranked
 from .refinements import is_refinement
 from .relaxation import relaxed_to
 from .results import load_results
 from .status import STOPPED_EXIT, BestFound, Progress, RunsProgress, present_state, progress, runs_progress
 from .stopping import ask_to_stop, kill_jobs
-from .tables import best, explored, lineage, searches
+from .tables import best, explored, lineage, phases, searches
 
 __all__ = [
     "PROCESS_TYPE",
@@ -54,6 +54,7 @@ __all__ = [
     "load_results",
     "load_search",
     "load_search_or_runs",
+    "phases",
     "present_state",
     "progress",
     "ranked",

@@ -11,7 +11,7 @@ from aiida.common.exceptions import AiidaException
 from .links import NEWEST_FIRST
 from .loading import TERMINATED
 from .nodes import load_node
-from .phases import jobs_text, tiers_phase
+from .activity import jobs_text, tiers_phase
 from .status import ProcessProgress, process_values
 
 PROCESS_TYPE = "aiida.workflows:fuse2.refine"

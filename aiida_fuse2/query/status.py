@@ -16,7 +16,7 @@ from aiida_fuse2.query.loading import searches_of_runs
 
 from .links import NEWEST_FIRST
 from .loading import TERMINATED
-from .phases import search_phase
+from .activity import search_phase
 from .stopping import STOP_EXTRA
 from .structures import find_structures, given_targets
 

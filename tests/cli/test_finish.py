@@ -11,6 +11,7 @@ from aiida.engine import run_get_node
 from aiida.tools import delete_nodes
 from ase.io import read
 
+from aiida_fuse2 import query
 from aiida_fuse2.core.crystal.symmetry import space_group
 from aiida_fuse2.launch.finishing import prepare_finish
 from aiida_fuse2.query import finishes
@@ -54,6 +55,42 @@ def test_the_answer_is_shown(call, search, finish):
     assert json.loads(call("show", search.pk, "--json").output)["answer"]["phases"] == rows
     assert call("status", finish.pk).output == f"finish {finish.pk} of 3 structures: finished\n"
     assert f"finish {finish.pk} with EMT: finished" in call("watch", finish.pk).output
+
+
+def test_end_is_told_in_words(call, search, finish):
+    rows = finishes.phases(finish)
+    shown = json.loads(call("show", search.pk, "--json").output)
+    end = shown["conclusion"]
+    assert f"{rows[0]['spacegroup_symbol']}" in end["found"]
+    assert f"{rows[0]['energy']:.4f} eV/atom" in end["found"]
+    assert end["sure"].startswith("Best found by")
+    for command in ("show", "watch"):
+        lines = call(command, search.pk).stdout.splitlines()
+        assert lines[-3:-1] == [f"found: {end['found']}", f"how sure: {end['sure']}"]
+        assert lines[-1].startswith("next: more structures: `aiida-fuse2 continue")
+    assert "Best found by" not in "".join(lines[:-3])
+    assert [row["phase"] for row in shown["structures"]][0] == 1
+
+
+def test_proposed_command_goes_on(call, search):
+    """The search has reached two of its limits."""
+    (step, *_) = json.loads(call("show", search.pk, "--json").output)["conclusion"]["next"]
+    assert step["purpose"] == "more structures"
+    _, *words = step["command"].split()
+    settings = json.loads(call(*words, "--dry-run", "--json").stdout)["settings"]
+    assert settings["max_structures"] == 12
+
+
+def test_structures_have_their_phases(search, finish):
+    frame, table = query.explored(search), query.phases(search)
+    assert table["rank"].tolist() == [row["rank"] for row in finishes.phases(finish)]
+    assert query.phases(finish.uuid).equals(table)
+    for row in finishes.phases(finish):
+        own = frame[frame["phase"] == row["rank"]]
+        assert {member["label"] for member in row["members"]} <= set(own["label"])
+    first = frame["duplicate_of"].where(frame["duplicate_of"].astype(bool), frame["label"])
+    assert frame["phase"].groupby(first).nunique(dropna=False).eq(1).all()  # equal ones have one phase
+    assert query.phases(orm.load_node(search.pk)).loc[0, "type"] == finishes.phases(finish)[0]["type"]
 
 
 @pytest.mark.parametrize("file_format", ["cif", "poscar", "extxyz"])

@@ -10,7 +10,12 @@ import click
 
 from aiida_fuse2.cli.params.options import JSON, NEWEST_SEARCH, echo_json, with_profile
 from aiida_fuse2.cli.root import cmd_root
-from aiida_fuse2.cli.views.answers import answer_values, print_newest_answer
+from aiida_fuse2.cli.views.answers import (
+    answer_values,
+    conclusion_values,
+    print_conclusion,
+    print_newest_answer,
+)
 from aiida_fuse2.cli.views.ranked import (
     DEFAULT_ROWS,
     print_evidence,
@@ -54,7 +59,8 @@ def cmd_show(*, search: str | None, number: int | None, paths: tuple[Path, ...],
     Targets (`run --target`, or those named here) are marked with their names, with the time when they were found; for
     runs, with the number of runs that found them.
 
-    Once the search is finished (`aiida-fuse2 finish`), its answer comes first: one row for each phase.
+    Once the search is finished (`aiida-fuse2 finish`), its answer comes first: one row for each phase. At the end, an
+    ended search says what was found, how sure that is, and what to do next.
 
     Equal structures count once; "found" says how often they were found. "space group" is the one at the loose
     tolerance (0.1 Å unless set), "tight" that at the tight one (0.01 Å). Works while the search runs.
@@ -63,6 +69,7 @@ def cmd_show(*, search: str | None, number: int | None, paths: tuple[Path, ...],
     from aiida_fuse2.cli.views.tables import make_console
     from aiida_fuse2.launch.targets import name_of, read_target
     from aiida_fuse2.query import refinements, targets
+    from aiida_fuse2.query.finishes import newest_finish, with_phases
 
     from .refine import show_refinement
 
@@ -80,18 +87,21 @@ def cmd_show(*, search: str | None, number: int | None, paths: tuple[Path, ...],
     looked_for = targets.search_targets(node) + [
         targets.find_in_search(node, name_of(path), read_target(path, settings)) for path in paths
     ]
-    rows = targets.marked_rows(query.ranked(node), looked_for, node.pk)
+    rows = targets.marked_rows(with_phases(query.ranked(node), newest_finish(node)), looked_for, node.pk)
     if as_json:
         values = {"targets": [asdict(target) for target in looked_for], "structures": rows[:number]}
-        values |= answer_values(node)
+        values |= answer_values(node) | conclusion_values(node, rows)
         echo_json(summary_values(settings, reached, uuid=node.uuid) | values)
         return
     console = make_console()
     print_header(console, settings, reached)
-    print_evidence(console, node.pk)
+    if not node.is_terminated:
+        print_evidence(console, node.pk)
     print_targets(console, looked_for)
     print_newest_answer(console, node)
     print_ranked(console, rows, number or DEFAULT_ROWS, relaxed=query.relaxed_to(node))
+    if node.is_terminated:
+        print_conclusion(console, node, rows)
 
 
 def _refuse_targets(paths: tuple[Path, ...], what: str) -> None:
@@ -129,14 +139,15 @@ def show_runs(node: orm.WorkChainNode, number: int | None, *, as_json: bool) -> 
     from aiida_fuse2.cli.views.runs import print_runs, runs_values, target_lines
     from aiida_fuse2.cli.views.tables import coloured, make_console
     from aiida_fuse2.query import targets
+    from aiida_fuse2.query.finishes import newest_finish, with_phases
 
     settings, reached = query.runs_settings(node), query.runs_progress(node.pk)
     looked_for = [targets.search_targets(search) for search in query.run_searches(node)]
     if as_json:
-        rows = query.combined(query.run_searches(node), number)
+        rows = with_phases(query.combined(query.run_searches(node), number), newest_finish(node))
         found = [{"run": run, **asdict(target)} for run, known in enumerate(looked_for) for target in known]
         values = runs_values(settings, reached, rows, uuid=node.uuid)
-        echo_json({**values, "targets": found, **answer_values(node)})
+        echo_json({**values, "targets": found, **answer_values(node), **conclusion_values(node, rows)})
         return
     limit = number or DEFAULT_ROWS
     rows = query.combined(query.run_searches(node), limit + 1)  # one more shows that there are more
@@ -154,3 +165,5 @@ def show_runs(node: orm.WorkChainNode, number: int | None, *, as_json: bool) -> 
         console.print(line, soft_wrap=True)
     print_newest_answer(console, node)
     print_ranked(console, rows, limit, relaxed=query.relaxed_to(node), total_is_known=False)
+    if node.is_terminated:
+        print_conclusion(console, node, rows)
