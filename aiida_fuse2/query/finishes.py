@@ -68,12 +68,12 @@ def with_phases(rows: Iterable[Mapping[str, Any]], finish: orm.WorkChainNode | N
     A structure belongs to the phase of those that it equals.
 
     Args:
-        rows: with ``uuid``, ``label`` and ``duplicate_of``; those of several searches also with ``run``.
+        rows: with ``uuid``, ``label`` and, unless they are unique, ``duplicate_of``; of several runs with ``run``.
         finish: finish of the search or searches; None if there is none.
     """
     known = list(rows)
     ranks = {} if finish is None else phase_ranks(finish)
-    first = [(row.get("run"), row["duplicate_of"] or row["label"]) for row in known]
+    first = [(row.get("run"), row.get("duplicate_of") or row["label"]) for row in known]
     of_first = {key: ranks[row["uuid"]] for key, row in zip(first, known, strict=True) if row.get("uuid") in ranks}
     return [{**row, "phase": of_first.get(key)} for key, row in zip(first, known, strict=True)]
 

@@ -104,7 +104,7 @@ def report_data(count: int, *, drawn: int = 20, **changes) -> ReportData:
         "walkers": traces if rows else [],
         "rejections": {"short_contact": 1234, "density_too_low": 120} if rows else {},
         "structures": structures,
-        "evidence": evidence_of_rows(rows, SETTINGS).text().splitlines(),
+        "conclusion": [("how sure", " ".join(evidence_of_rows(rows, SETTINGS).text().splitlines()))] if rows else [],
         "patterns": [simulate(best.atoms, "best structure", symprec=0.1)] if best else [],
     }
     return ReportData(**{**values, **changes})

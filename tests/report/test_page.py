@@ -33,6 +33,7 @@ TARGET = {
     "found_spacegroup_symbol": "Cmc2_1",
     "delta_target": 0.01,
     "delta_best": None,
+    "above_best": None,
 }
 
 DRAWN = "document.querySelector('#crystal-view canvas') !== null && document.querySelectorAll('.js-plotly-plot').length"
@@ -231,7 +232,7 @@ def test_short_and_empty_searches(opened, count):
     assert ("No structure has been explored yet" in page.locator("main").inner_text()) == (count == 0)
     assert page.locator("#settings").count() == 1
     assert page.locator("#moves").count() == (count > 25)
-    assert ("Best found by" in page.locator("#evidence").inner_text()) == (count > 0)
+    assert ("Best found by" in page.locator("#conclusion").inner_text()) == (count > 0)
 
 
 @pytest.mark.slow
@@ -296,12 +297,12 @@ TIERS = [
 @pytest.mark.parametrize("width", [1280, 390])
 def test_targets_and_tiers(opened, width):
     open_page, complaints, _ = opened
-    missed = {**TARGET, "name": "other", "found": None}
+    missed = {**TARGET, "name": "other", "found": None, "above_best": -0.0495}
     page = open_page(render(report_data(60, targets=[TARGET, missed], tier_figures=TIERS)), width=width)
     wait_until(page, "document.querySelector('#plot-tiers.js-plotly-plot') !== null")
     rows = page.locator("#table-targets tbody tr").all_inner_texts()
     assert "1 structure\t0.012" in rows[0]
-    assert "not found" in rows[1]
+    assert "lies 49.5 meV/atom below your best: the search missed it" in rows[1]
     tiers = page.locator("#table-tiers tbody tr").all_inner_texts()
     assert tiers[0].split("\t")[:8] == ["1 pair", "100", "90", "10", "5.0 s", "5 %", "0.05", "1.00"]
     assert tiers[1].split("\t")[5] == "95 %"

@@ -36,6 +36,7 @@ INPUT_OF_OPTION = {
     "max_cpu_hours": ("settings", "max_cpu_hours"),
     "max_wall_hours": ("settings", "max_wall_hours"),
     "stop_chance": ("settings", "stop_chance"),
+    "policy": ("settings", "policy"),
     "population": ("settings", "population_size"),
     "walkers": ("settings", "walkers"),
     "trials_per_step": ("settings", "trials_per_step"),
@@ -86,6 +87,8 @@ INPUT_OF_OPTION = {
 @opts.WALKERS
 @opts.TRIALS_PER_STEP
 @opts.SEED
+@opts.POLICY
+@opts.POLICY_FROM
 @click.option("--pressure", type=float, metavar="GPa", help="External pressure; enthalpies are then compared.")
 @click.option(
     "--runs",
@@ -121,6 +124,7 @@ def cmd_run(
     group: str | None,
     pool: str | None,
     prototypes: str | None,
+    policy_from: str | None,
     model: str | None,
     experiment: str | None,
     runs: int | None,
@@ -179,6 +183,7 @@ def cmd_run(
         tiers=tiers_of_options(tiers, tier_codes, potential),
         targets=targets,
         prototypes=library,
+        policy_from=policy_from,
     )
     check_calculators(prepared)
     _report(prepared)

@@ -40,7 +40,7 @@ def print_evidence(console: Console, search: int) -> None:
 
 def target_line(target: Target) -> str:
     """Return a text on a target and on the structure that equals it."""
-    from aiida_fuse2.query.targets import missed_text
+    from aiida_fuse2.core.search.targets import missed_text
 
     from .tables import spacegroup_text
 

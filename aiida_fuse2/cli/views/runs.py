@@ -107,7 +107,7 @@ def target_lines(looked_for: Sequence[Sequence[Target]]) -> Iterator[str]:
     Args:
         looked_for: targets of each run.
     """
-    from aiida_fuse2.query.targets import missed_text
+    from aiida_fuse2.core.search.targets import missed_text
 
     by_name: dict[str, list[Target]] = {}
     for target in (target for known in looked_for for target in known):
