@@ -5,6 +5,7 @@ All of them work while the search runs, after it has ended, and on an imported a
 
 from __future__ import annotations
 
+from .activity import tiers_phase
 from .evidence import evidence
 from .loading import (
     PROCESS_TYPE,
@@ -22,7 +23,6 @@ from .loading import (
     search_settings_of,
     single_searches,
 )
-from .activity import tiers_phase
 from .ranking import combined, ranked
 from .refinements import is_refinement
 from .relaxation import relaxed_to

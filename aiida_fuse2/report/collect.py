@@ -95,9 +95,7 @@ def collect(
         settings=node.inputs.settings.get_dict(),
         tiers=[(name, settings) for name, settings, _ in tiers_of_search(node.inputs)],
         software=software(node.pk),
-        rows=with_phases(
-            [row | {"uuid": results.known.get(row["label"], {}).get("uuid")} for row in results.rows], finish
-        ),
+        rows=with_phases(_with_uuids(results), finish),
         ranked=with_phases(ranked, finish),
         walkers=_walkers(results.records),
         rejections=results.records[-1].state_values["rejections"] if results.records else {},
@@ -111,6 +109,11 @@ def collect(
         conclusion=[] if is_refinement else _conclusion(results),
         learned=_learned(results),
     )
+
+
+def _with_uuids(results: Results) -> list[dict[str, Any]]:
+    """Return the rows of all trials with the UUID of the structure of each, or None."""
+    return [row | {"uuid": results.known.get(row["label"], {}).get("uuid")} for row in results.rows]
 
 
 def _conclusion(results: Results) -> list[tuple[str, str]]:
@@ -265,7 +268,7 @@ def _patterns(
     structures: Mapping[str, ShownStructure],
     symprec: float,
 ) -> list[Pattern]:
-    """Return the patterns of the lowest phases or, without an answer, of the best structure, as far as they are known."""
+    """Return the patterns of the lowest phases, as far as known; without an answer that of the best structure."""
     if answer:
         shown = [row for row in answer if row["label"] in structures][:PATTERNS]
         return [simulate(structures[row["label"]].atoms, phase_name(row), symprec=symprec) for row in shown]

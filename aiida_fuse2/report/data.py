@@ -150,8 +150,8 @@ class ReportData:
         """The relaxed structures, one row each, in the order of the trials.
 
         Columns: ``number`` of the trial, ``generation``, ``walker``, ``energy`` and ``lowest`` until then (eV/atom),
-        ``volume`` (Å³/atom), ``group`` (that of its phase, else that at the loose tolerance), ``phase`` (its rank, or 0), ``accepted``, ``cpu`` of its relaxation and ``cpu_total``
-        of all trials until then, with failed ones (s).
+        ``volume`` (Å³/atom), ``group`` (that of its phase, else that at the loose tolerance), ``phase`` (its rank, or
+        0), ``accepted``, ``cpu`` of its relaxation and ``cpu_total`` of all trials until then, with failed ones (s).
         """
         total, table, place = 0.0, [], ("number", "generation", "walker", "energy")
         named = {row["rank"]: phase_name(row) for row in self.phases}

@@ -186,15 +186,16 @@ function step(by) {
 let rawIsReady = false;
 function writeStructures() {
   const raw = byId("raw");
-  raw.classList.toggle("plain", !DATA.answer.length);
-  if (!DATA.answer.length) openRaw();
-  else if (!rawIsReady) {
+  if (!DATA.answer.length) {
+    raw.replaceWith(...[...raw.children].slice(1));  // all but its summary
+    openRaw();
+  } else if (!rawIsReady) {
     raw.open = false;
     raw.addEventListener("toggle", () => { if (raw.open) openRaw(); });
   }
 }
 function openRaw() {
-  byId("raw").open = true;
+  if (byId("raw")) byId("raw").open = true;
   if (rawIsReady) return;
   rawIsReady = true;
   startTable();

@@ -69,7 +69,7 @@ def test_end_is_told_in_words(call, search, finish):
         assert lines[-3:-1] == [f"found: {end['found']}", f"how sure: {end['sure']}"]
         assert lines[-1].startswith("next: more structures: `aiida-fuse2 continue")
     assert "Best found by" not in "".join(lines[:-3])
-    assert [row["phase"] for row in shown["structures"]][0] == 1
+    assert shown["structures"][0]["phase"] == 1
 
 
 def test_proposed_command_goes_on(call, search):

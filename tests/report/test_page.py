@@ -17,7 +17,7 @@ from aiida_fuse2.report.page import render
 from aiida_fuse2.report.template import AMBIENT, DARK, script_json
 
 from .conftest import wait_until
-from .synthetic import report_data
+from .synthetic import report_data, with_answer
 from .test_comparison import ENERGIES, phases
 
 TARGET = {
@@ -291,6 +291,35 @@ TIERS = [
         name="chgnet", entered=90, converged=60, cpu_seconds=95.0, energies=[(energy, energy) for energy in LAST]
     ),
 ]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("width", [1400, 400])
+def test_answer_comes_first_and_the_structures_are_details(opened, width):
+    open_page, complaints, _ = opened
+    page = open_page(render(with_answer(report_data(60, drawn=5))), width=width)
+    wait_until(page, "document.querySelector('#crystal-phase canvas') !== null")
+    assert page.locator("nav a").first.inner_text() == "Answer"
+    rows = page.locator("#table-phases tbody tr").all_inner_texts()
+    assert [row.split("\t")[0] for row in rows] == ["1", "2", "3"]
+    assert "Pm3m (221)" in rows[0]
+    assert "Pm3m 221" in page.locator("#facts").inner_text().replace("\n", " ")
+    assert "aiida-fuse2 continue 8" in page.locator("#conclusion code").inner_text()
+    page.locator("#table-phases tbody tr").nth(1).click()
+    assert "P4/mmm" in page.locator("#caption-phase h3").inner_text()
+    with page.expect_download() as started:
+        page.locator("#buttons-phase button").click()
+    assert started.value.suggested_filename == "SrTiO3_p01.cif"
+    assert not page.locator("#table").is_visible()
+    page.locator("#raw > summary").click()
+    wait_until(page, "document.querySelector('#crystal-view canvas') !== null")
+    shown = page.locator("#table-head > .c-phase").is_visible()
+    assert shown == (width == 1400)
+    if shown:
+        assert column(page, 1)[:6] == ["1", "2", "3", "3", "3", "–"]
+    assert page.evaluate("(t => t.scrollWidth - t.clientWidth)(document.getElementById('table'))") == 0
+    assert page.evaluate("document.documentElement.scrollWidth") == width
+    assert complaints == []
 
 
 @pytest.mark.slow
