@@ -17,11 +17,13 @@ from rich.console import Console
 
 from aiida_fuse2 import query
 from aiida_fuse2.cli.views import progress as live
+from aiida_fuse2.cli.views.ranked import target_line
 from aiida_fuse2.core.crystal.symmetry import SymmetryError, find_symmetry
 from aiida_fuse2.core.search.state import FoundTarget
 from aiida_fuse2.export.structures import cif_text, file_name, to_text
 from aiida_fuse2.io.trials import from_extxyz
 from aiida_fuse2.query.stopping import STOP_EXTRA
+from aiida_fuse2.query.targets import Target
 
 
 def changed(reached, **values):
@@ -116,6 +118,20 @@ def test_what_is_not_a_search(call, search, command):
     assert f"is not {expected} but a Dict" in result.stderr
     assert "there is no node" in call(command, 10**9, code=1).stderr
     assert "there is no node" in call(command, "nonsense", code=1).stderr
+
+
+@pytest.mark.parametrize(
+    ("above", "text"),
+    [
+        (None, "not found"),
+        (-0.0495, "lies 49.5 meV/atom below your best: the search missed it"),
+        (0.0032, "not found; lies 3.2 meV/atom above your best"),
+        (-1e-6, "not found; lies 0.0 meV/atom above your best"),
+    ],
+)
+def test_target_that_was_not_found(above, text):
+    target = Target(name="spinel", pk=1, spacegroup=227, spacegroup_symbol="Fd-3m", above_best=above)
+    assert target_line(target) == f"target spinel (Fd-3m (227)): {text}"
 
 
 # --- structures ---

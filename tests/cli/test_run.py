@@ -335,9 +335,8 @@ def test_policy_of_another_search(call, worker_code, finished):
     assert inputs["settings"]["policy"] == "bandit"
     assert inputs["policy"]["learned"] == taught.outputs.state["learned"]
     assert json.loads(call(*arguments, "--runs", 2).stdout)["search"]["policy"] == inputs["policy"]
-    assert json.loads(call("run", "Cu3Au", "--policy", "bandit", "--dry-run", "--json").stdout)["settings"][
-        "policy"
-    ] == ("bandit")
+    alone = json.loads(call("run", "Cu3Au", "--policy", "bandit", "--dry-run", "--json").stdout)
+    assert alone["settings"]["policy"] == "bandit"
     assert "no effect with settings.policy: fixed" in call(*arguments, "--policy", "fixed", code=2).stderr
 
 
