@@ -20,7 +20,9 @@ from aiida_fuse2.core.errors import Fuse2Error
 from aiida_fuse2.core.settings import CHGNET as CHGNET_NAME
 from aiida_fuse2.environment.prototypes import citation_of
 from aiida_fuse2.environment.software import engine_software
+from aiida_fuse2.query import finishes
 from aiida_fuse2.query.chain import segments
+from aiida_fuse2.query.finishes import newest_finish, with_phases
 from aiida_fuse2.query.links import GROUP_PREFIX
 from aiida_fuse2.query.loading import PROCESS_TYPE
 from aiida_fuse2.query.orphans import ENDED
@@ -174,9 +176,16 @@ def _write_archive(
             rules = {"call_calc_backward": False, "call_work_backward": False}
             create_archive([group], filename=archive, overwrite=overwrite, **rules)
         else:
-            create_archive([node, group, *_groups(node)], filename=archive, overwrite=overwrite)
+            finish = _finish(node)
+            found = [] if finish is None else [finish]
+            create_archive([node, group, *found, *_groups(node)], filename=archive, overwrite=overwrite)
     finally:
         EXPORT_LOGGER.setLevel(level)
+
+
+def _finish(node: orm.WorkChainNode) -> orm.WorkChainNode | None:
+    """Return the newest finish of a search or of runs, or None; a refinement has none."""
+    return None if query.is_refinement(node) else newest_finish(node)
 
 
 def _group_of_best(node: orm.WorkChainNode, pks: Sequence[int]) -> orm.Group:
@@ -207,6 +216,7 @@ def _readme(
     searches = _searches(node)
     settings = query.search_settings(searches[0])
     tiers = tiers_of_search(searches[0].inputs)
+    finish = _finish(node)
     count = f"{len(searches)} searches" if query.is_refinement(node) else f"{len(searches)} runs of the search"
     content = _WHOLE if best is None else _BEST_ONLY.format(number=len(ranked))
     parts = [
@@ -219,13 +229,31 @@ def _readme(
             f"{_potentials(tiers)}. All settings are in the node `settings` of the search."
         ),
         *([_refinement_text(node)] if query.is_refinement(node) else []),
+        *_answer_parts(finish),
         f"## The best structures\n\nThey are in the group `{group.label}`; {query.relaxed_to(node)}.",
-        _table(_BEST, [_best_row(row) for row in ranked]),
+        _table(_BEST, [_best_row(row) for row in with_phases(ranked, finish)]),
         "## Software\n\n" + _software_text([node, *searches]),
         "## How to look at it\n\n" + _how(node, archive, group, best),
         "## Please cite\n\n" + "\n".join(f"- {text}" for text in works_to_cite(node)),
     ]
     return "\n\n".join(parts) + "\n"
+
+
+def _answer_parts(finish: orm.WorkChainNode | None) -> list[str]:
+    """Return heading and table of the phases of the answer; nothing without an answer."""
+    phases = [] if finish is None else finishes.phases(finish)
+    if finish is None or not phases:
+        return []
+    text = (
+        f"## The answer\n\nPhases among the best structures, relaxed tightly and symmetrised (finish `{finish.uuid}`)."
+    )
+    return [text, _table(_PHASES, [_phase_row(row) for row in phases])]
+
+
+def _phase_row(row: Mapping[str, Any]) -> tuple[str, ...]:
+    group = f"{row['spacegroup_symbol']} ({row['spacegroup']})"
+    numbers = (f"{row['energy']:.5f}", f"{1000 * row['delta']:.2f}", group, row["type"], str(row["n_atoms"]))
+    return (str(row["rank"]), *numbers, f"{row['density']:.2f}", "" if row["uuid"] is None else f"`{row['uuid']}`")
 
 
 def _refinement_text(node: orm.WorkChainNode) -> str:
@@ -264,7 +292,9 @@ _BEST_ONLY = (
 
 _NUMBERS = ("search", "seed", "structures tried", "explored", "unique", "CPU time (h)", "lowest energy (eV/atom)")
 
-_BEST = ("rank", "energy (eV/atom)", "ΔE (meV/atom)", "space group", "type", "atoms", "volume (Å³/atom)", "UUID")
+_PHASES = ("phase", "energy (eV/atom)", "ΔE (meV/atom)", "space group", "type", "atoms", "density (g/cm³)", "UUID")
+
+_BEST = ("rank", "phase", *_PHASES[1:6], "volume (Å³/atom)", "UUID")
 
 
 def _numbers(search: orm.WorkChainNode) -> tuple[str, ...]:
@@ -289,7 +319,7 @@ def _best_row(row: Mapping[str, Any]) -> tuple[str, ...]:
         str(row["n_atoms"]),
         volume,
     )
-    return (str(row["rank"]), *numbers, f"`{row['uuid']}`")
+    return (str(row["rank"]), str(row["phase"] or ""), *numbers, f"`{row['uuid']}`")
 
 
 def _table(titles: Sequence[str], rows: Iterable[Sequence[str]]) -> str:

@@ -103,13 +103,19 @@ def phase_texts(rows: Sequence[Mapping[str, Any]], file_format: str) -> list[tup
     Raises:
         SymmetryError: if what is written would be read as another crystal.
     """
+    texts = (phase_text(row, file_format) for row in rows)
+    return list(zip(phase_names(rows, file_format), texts, strict=True))
+
+
+def phase_names(rows: Sequence[Mapping[str, Any]], file_format: str) -> list[str]:
+    """Return the names of ``phase_texts``."""
     names: Counter[str] = Counter()
     found = []
     for row in rows:
         name = _phase_name(row)
         names[name] += 1
         number = f"_{names[name]}" if names[name] > 1 else ""
-        found.append((f"{name}{number}.{SUFFIXES[file_format]}", _phase_text(row, file_format)))
+        found.append(f"{name}{number}.{SUFFIXES[file_format]}")
     return found
 
 
@@ -120,7 +126,8 @@ def _phase_name(row: Mapping[str, Any]) -> str:
     return "_".join(_UNSAFE.sub("_", part) for part in parts if part)
 
 
-def _phase_text(row: Mapping[str, Any], file_format: str) -> str:
+def phase_text(row: Mapping[str, Any], file_format: str) -> str:
+    """Return the conventional cell of a phase as text; see ``phase_texts``."""
     atoms = _relaxed(row)
     if file_format == "cif":
         return cif_text(atoms, symprec=EXACT)

@@ -11,6 +11,7 @@ from aiida import orm
 
 from aiida_fuse2.core.errors import InputError, RefusedInputsError, one_line
 from aiida_fuse2.core.search.checks import check_search
+from aiida_fuse2.core.search.policy import BANDIT
 from aiida_fuse2.core.settings import PROVIDED, SearchSettings, parse_settings
 from aiida_fuse2.io.trials import from_extxyz
 from aiida_fuse2.launch.inputs import Prepared, check_inputs, search_builder
@@ -22,6 +23,7 @@ from aiida_fuse2.tiers.correlation import mixed_functionals
 from aiida_fuse2.workchains.search_builder import split_overrides
 
 from .cores import share_cores
+from .policy import learned_state
 from .pool import add_weights, load_pool
 from .starts import Starts, add_starts, name_of, structures_of_group
 from .targets import targets_of_files
@@ -42,6 +44,7 @@ def prepare_search(
     targets: Sequence[Path] = (),
     prototypes: orm.SinglefileData | None = None,
     experiment: str | None = None,
+    policy_from: str | None = None,
 ) -> Prepared:
     """Return the inputs of a search, checked.
 
@@ -64,8 +67,11 @@ def prepare_search(
         targets: files of known structures.
         prototypes: library of prototypes; by default the packaged one.
         experiment: name of the paper's experiment that the inputs are those of, for comparisons.
+        policy_from: search by PK or UUID, with what it has learned this one begins. ``settings.policy`` is then
+            ``bandit`` unless the overrides name one.
 
     Raises:
+        NoSearchError: if ``policy_from`` is no search.
         InputError: for the first wrong input.
         RefusedInputsError: if AiiDA refuses an input.
     """
@@ -78,6 +84,9 @@ def prepare_search(
         raise InputError(field, value, "give starting structures by one of --structures, --group and --pool, not both")
     if paths or group is not None or pool is not None:
         changes = _with_provided(changes)
+    learned = None if policy_from is None else learned_state(policy_from)
+    if learned is not None:
+        changes = merge({"settings": {"policy": BANDIT}}, changes)
     given: dict[str, Any] = {"tiers": tiers, "prototypes": prototypes}
     nodes = [] if group is None else structures_of_group(group)
     with warnings.catch_warnings(record=True) as caught:
@@ -101,6 +110,8 @@ def prepare_search(
             add_weights(builder, settings, model)
     if experiment is not None:
         builder.experiment = orm.Str(experiment)
+    if learned is not None:
+        builder.policy = learned
     share_cores(builder, 1)
     check_inputs(builder)
     check_calculators(builder)

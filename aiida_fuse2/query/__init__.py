@@ -5,6 +5,7 @@ All of them work while the search runs, after it has ended, and on an imported a
 
 from __future__ import annotations
 
+from .activity import tiers_phase
 from .evidence import evidence
 from .loading import (
     PROCESS_TYPE,
@@ -22,14 +23,13 @@ from .loading import (
     search_settings_of,
     single_searches,
 )
-from .phases import tiers_phase
 from .ranking import combined, ranked
 from .refinements import is_refinement
 from .relaxation import relaxed_to
 from .results import load_results
 from .status import STOPPED_EXIT, BestFound, Progress, RunsProgress, present_state, progress, runs_progress
 from .stopping import ask_to_stop, kill_jobs
-from .tables import best, explored, lineage, searches
+from .tables import best, explored, lineage, phases, searches
 
 __all__ = [
     "PROCESS_TYPE",
@@ -54,6 +54,7 @@ __all__ = [
     "load_results",
     "load_search",
     "load_search_or_runs",
+    "phases",
     "present_state",
     "progress",
     "ranked",

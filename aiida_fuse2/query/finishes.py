@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from aiida import orm
@@ -49,6 +50,39 @@ def phases(finish: orm.WorkChainNode) -> list[dict[str, Any]]:
         node = known.get(row["label"])
         rows.append({**row, "pk": None if node is None else node.pk, "uuid": None if node is None else node.uuid})
     return rows
+
+
+def phase_ranks(finish: orm.WorkChainNode) -> dict[str, int]:
+    """Return the rank of the phase that each structure taken by a finish belongs to, by UUID.
+
+    Args:
+        finish: a finish; none before its end.
+    """
+    given = dict(finish.inputs[STRUCTURES].items()) if STRUCTURES in finish.inputs else {}
+    return {given[member].uuid: row["rank"] for row in phases(finish) for member in _members(row) if member in given}
+
+
+def with_phases(rows: Iterable[Mapping[str, Any]], finish: orm.WorkChainNode | None) -> list[dict[str, Any]]:
+    """Return rows of structures with ``phase``, the rank of the phase that each belongs to, or None.
+
+    A structure belongs to the phase of those that it equals.
+
+    Args:
+        rows: with ``uuid``, ``label`` and, unless they are unique, ``duplicate_of``; of several runs with ``run``.
+        finish: finish of the search or searches; None if there is none.
+    """
+    known = list(rows)
+    ranks = {} if finish is None else phase_ranks(finish)
+    first = [(row.get("run"), row.get("duplicate_of") or row["label"]) for row in known]
+    of_first = {key: ranks[row["uuid"]] for key, row in zip(first, known, strict=True) if row.get("uuid") in ranks}
+    return [{**row, "phase": of_first.get(key)} for key, row in zip(first, known, strict=True)]
+
+
+def _members(row: Mapping[str, Any]) -> list[str]:
+    """Return the labels of the structures of a phase; an archive may hold anything in their place."""
+    members = row.get("members")
+    named = [one.get("member") for one in members if isinstance(one, dict)] if isinstance(members, list) else []
+    return [name for name in named if isinstance(name, str)]
 
 
 def program(finish: orm.WorkChainNode) -> str:

@@ -8,10 +8,10 @@ from typing import Any
 from aiida import orm
 from aiida.common.exceptions import AiidaException
 
+from .activity import jobs_text, tiers_phase
 from .links import NEWEST_FIRST
 from .loading import TERMINATED
 from .nodes import load_node
-from .phases import jobs_text, tiers_phase
 from .status import ProcessProgress, process_values
 
 PROCESS_TYPE = "aiida.workflows:fuse2.refine"

@@ -14,9 +14,9 @@ from aiida_fuse2.core.search.state import SearchState
 from aiida_fuse2.core.settings import SearchSettings
 from aiida_fuse2.query.loading import searches_of_runs
 
+from .activity import search_phase
 from .links import NEWEST_FIRST
 from .loading import TERMINATED
-from .phases import search_phase
 from .stopping import STOP_EXTRA
 from .structures import find_structures, given_targets
 

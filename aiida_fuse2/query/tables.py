@@ -12,10 +12,13 @@ from aiida_fuse2.core.errors import InputError
 from aiida_fuse2.core.relaxers.failures import CONVERGED
 from aiida_fuse2.core.settings import shares_text, stored_starts
 
+from .finishes import newest_finish, with_phases
+from .finishes import phases as phases_of
 from .links import EARLIEST_FIRST
-from .loading import PROCESS_TYPE, NoSearchError, with_callers
+from .loading import PROCESS_TYPE, NoSearchError, load_search_or_runs, with_callers
 from .nodes import load_node
 from .refinements import PROCESS_TYPE as REFINE_PROCESS_TYPE
+from .refinements import is_refinement, load_refinement
 from .results import load_single_results, read_results, search_of_structure
 
 if TYPE_CHECKING:
@@ -38,8 +41,9 @@ def explored(search: orm.WorkChainNode | int | str) -> DataFrame:
         ``spacegroup`` and ``spacegroup_symbol`` at the tight and, with ``_loose``, the loose tolerance,
         ``protostructure`` (label at the loose tolerance), ``type`` (structure type, if the search had a library),
         ``generation``, ``walker``, ``move``, ``origin``, ``parent``, ``outcome``, ``duplicate_of``, ``cpu_seconds``,
-        ``pk``, ``uuid``, and all other columns of the records of the search. Refined structures also have
-        ``energy_before`` (of the potential of the search), ``rank_before``, ``search``, ``pk_before``, ``uuid_before``.
+        ``phase`` (rank of the phase of the newest answer that it belongs to), ``pk``, ``uuid``, and all other columns
+        of the records of the search. Refined structures also have ``energy_before`` (of the potential of the search),
+        ``rank_before``, ``search``, ``pk_before``, ``uuid_before``, and no ``phase``.
 
     Raises:
         NoSearchError: if this is neither a search nor a refinement.
@@ -48,7 +52,33 @@ def explored(search: orm.WorkChainNode | int | str) -> DataFrame:
 
     results = read_results(load_single_results(search.pk if isinstance(search, orm.Node) else search))
     found = [row | results.known.get(row["label"], {}) for row in results.rows if row["status"] == CONVERGED]
-    return pd.DataFrame(found)
+    if is_refinement(results.node):
+        return pd.DataFrame(found)
+    frame = pd.DataFrame(with_phases(found, newest_finish(results.node)))
+    return frame if frame.empty else frame.astype({"phase": "Int64"})
+
+
+def phases(node: orm.WorkChainNode | int | str) -> DataFrame:
+    """Return the phases of the newest answer of a search or of all its runs, lowest energy first.
+
+    Args:
+        node: search, several runs of one, or a finish: node, primary key or UUID.
+
+    Returns:
+        One row per phase: ``rank``, ``energy`` and ``delta`` (above the lowest; eV/atom), ``spacegroup``,
+        ``spacegroup_symbol``, ``type``, ``statement`` (what is said about it), ``n_atoms`` of the primitive cell,
+        ``n_atoms_conventional``, ``z``, ``density`` (g/cm³), ``found`` (number of times), ``pk`` and ``uuid`` of the
+        conventional cell, and everything else in the answer. No rows if there is no answer.
+
+    Raises:
+        NoSearchError: if this is none of them.
+    """
+    import pandas as pd
+
+    identifier = node.pk if isinstance(node, orm.Node) else node
+    given = load_refinement(str(identifier), or_finish=True)
+    finish = newest_finish(load_search_or_runs(identifier)) if given is None or is_refinement(given) else given
+    return pd.DataFrame([] if finish is None else phases_of(finish))
 
 
 def best(search: orm.WorkChainNode | int | str, n: int = 1, *, unique: bool = True) -> list[orm.StructureData]:

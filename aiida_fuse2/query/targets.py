@@ -91,6 +91,7 @@ class Target:
         found_spacegroup_symbol: its symbol.
         delta_target: energy of the structure that was found above that of the target, eV/atom.
         delta_best: energy of the structure that was found above the lowest of the search, eV/atom.
+        above_best: energy of the target itself above the lowest of the search, eV/atom; None if it was not relaxed.
     """
 
     name: str
@@ -108,6 +109,7 @@ class Target:
     found_spacegroup_symbol: str = ""
     delta_target: float | None = None
     delta_best: float | None = None
+    above_best: float | None = None
 
 
 def target_nodes(search: int) -> dict[str, orm.StructureData]:
@@ -143,6 +145,7 @@ def search_targets(search: orm.WorkChainNode) -> list[Target]:
             name=name,
             pk=pk,
             energy=row["energy"] if is_relaxed else None,
+            above_best=row["energy"] - lowest if is_relaxed and lowest is not None else None,
             spacegroup=own["spacegroup_loose"],
             spacegroup_symbol=own["spacegroup_symbol_loose"] or "",
             **({} if name not in found else _found_values(found[name], results, lowest)),

@@ -18,12 +18,15 @@ from aiida_fuse2.core.crystal.uniqueness import displacement
 from aiida_fuse2.core.errors import InputError, printable
 from aiida_fuse2.core.relaxers.tiers import TIERS
 from aiida_fuse2.core.search.evidence import evidence_of_rows
+from aiida_fuse2.core.search.policy import BANDIT, KINDS, Learned
 from aiida_fuse2.core.search.state import SearchState
 from aiida_fuse2.core.settings import CHGNET, SearchSettings
-from aiida_fuse2.export.structures import cif_text, file_name
+from aiida_fuse2.export.structures import cif_text, file_name, phase_names, phase_text
 from aiida_fuse2.launch.targets import read_target
-from aiida_fuse2.query import refinements
+from aiida_fuse2.query import finishes, refinements
 from aiida_fuse2.query.chain import GenerationRecord, segments
+from aiida_fuse2.query.conclusion import conclusion
+from aiida_fuse2.query.finishes import newest_finish, with_phases
 from aiida_fuse2.query.links import EXPERIMENT
 from aiida_fuse2.query.refinements import RefinementProgress
 from aiida_fuse2.query.results import Results, kind_of, read_results, refined_searches
@@ -33,7 +36,7 @@ from aiida_fuse2.query.tiers import UsedTier, last_tier, tiers_of_search
 from aiida_fuse2.tiers import energy_identity
 
 from .comparison import SearchFigures, figures_of_rows
-from .data import ReportData, ShownStructure, TierFigures, WalkerTrace, labels_to_draw, tier_figures
+from .data import ReportData, ShownStructure, TierFigures, WalkerTrace, labels_to_draw, phase_name, tier_figures
 from .patterns import WAVELENGTH, Pattern, read_pattern, simulate
 from .similarity import MeasuredPattern
 
@@ -42,6 +45,9 @@ DIGEST_LENGTH = 8
 
 ASE_CALCULATORS = "ase.calculators."
 """Start of the import paths of calculators that are named by their class alone."""
+
+PATTERNS = 3
+"""Largest number of phases whose powder patterns are drawn."""
 
 STATUS_LENGTH = 300
 """Longest text on the status of a search, characters."""
@@ -75,10 +81,13 @@ def collect(
     measured = [read_pattern(path) for path in xrd]
     own = {} if is_refinement else {name: target.get_ase() for name, target in target_nodes(node.pk).items()}
     looked_for = own | given
+    finish = None if is_refinement else newest_finish(node)
+    answer = [] if finish is None else finishes.phases(finish)
     structures = _structures(results, number=number, targets=looked_for)
+    structures |= _phases(answer, settings, targets=looked_for)
     symprec = settings.symmetry.report_symprec[1]
     made: dict[str, Any] = {"symprec": symprec, "wavelength": wavelength}
-    patterns = _patterns(ranked, structures, made)
+    patterns = _patterns(ranked, answer, structures, made)
     patterns += [simulate(atoms, f"target {name}", **made) for name, atoms in looked_for.items()]
     found = [] if is_refinement else search_targets(node)
     found += [find_in_search(node, name, atoms) for name, atoms in given.items()]
@@ -95,8 +104,8 @@ def collect(
         settings=node.inputs.settings.get_dict(),
         tiers=[(name, settings) for name, settings, _ in tiers_of_search(node.inputs)],
         software=software(node.pk),
-        rows=results.rows,
-        ranked=_compared(ranked, structures, measured, wavelength),
+        rows=with_phases(_with_uuids(results), finish),
+        ranked=with_phases(_compared(ranked, structures, measured, wavelength), finish),
         walkers=_walkers(results.records),
         rejections=results.records[-1].state_values["rejections"] if results.records else {},
         structures=structures,
@@ -105,8 +114,36 @@ def collect(
         tier_figures=_tier_figures(node.inputs, results.records),
         targets=[asdict(target) for target in found],
         relaxed_to=query.relaxed_to(node),
-        evidence=[] if is_refinement else evidence_of_rows(results.rows, settings).text().splitlines(),
+        answer="" if finish is None else f"finish {finish.pk}, {finishes.program(finish)}",
+        phases=answer,
+        conclusion=[] if is_refinement else _conclusion(results),
+        learned=_learned(results),
     )
+
+
+def _with_uuids(results: Results) -> list[dict[str, Any]]:
+    """Return the rows of all trials with the UUID of the structure of each, or None."""
+    return [row | {"uuid": results.known.get(row["label"], {}).get("uuid")} for row in results.rows]
+
+
+def _conclusion(results: Results) -> list[tuple[str, str]]:
+    """Return the end of a search in words; while it runs only what it says about lower structures."""
+    if results.node.is_terminated:
+        return conclusion(results.node, results.ranked).lines
+    text = evidence_of_rows(results.rows, results.settings).text()
+    return [("so far", " ".join(text.splitlines()))] if text else []
+
+
+def _learned(results: Results) -> list[tuple[str, str, float, float, float | None]]:
+    """Return what the policy has learned; nothing if it does not learn."""
+    if results.settings.policy != BANDIT or not results.records:
+        return []
+    arms = Learned.from_dict(results.records[-1].state_values["learned"]).arms
+    return [
+        (kind, name or "pool", arm.trials, arm.successes, arm.successes / arm.cost if arm.cost else None)
+        for kind in KINDS
+        for name, arm in sorted(arms.get(kind, {}).items(), key=lambda item: (len(item[0]), item[0]))
+    ]
 
 
 def _origin(results: Results) -> str:
@@ -209,10 +246,42 @@ def _cif(atoms: Atoms, symprec: float | None) -> str | None:
         return None
 
 
+def _phases(
+    answer: Sequence[Mapping[str, Any]], settings: SearchSettings, *, targets: Mapping[str, Atoms]
+) -> dict[str, ShownStructure]:
+    """Return the phases that are drawn, by label; those missing in an archive are omitted."""
+    shown = {}
+    for row, name in zip(answer, phase_names(answer, "cif"), strict=True):
+        if row["uuid"] is None:
+            continue
+        atoms = orm.load_node(row["uuid"]).get_ase()
+        try:
+            cif = phase_text(row, "cif")
+        except SymmetryError:
+            cif = None
+        rms = {target: displacement(atoms, known, stol=settings.target.stol) for target, known in targets.items()}
+        shown[row["label"]] = ShownStructure(
+            label=row["label"],
+            atoms=atoms,
+            cif=cif,
+            cif_symmetrised=cif,
+            file_name=name,
+            conventional=atoms,
+            targets={target: value for target, value in rms.items() if value is not None},
+        )
+    return shown
+
+
 def _patterns(
-    ranked: Sequence[Mapping[str, Any]], structures: Mapping[str, ShownStructure], made: Mapping[str, Any]
+    ranked: Sequence[Mapping[str, Any]],
+    answer: Sequence[Mapping[str, Any]],
+    structures: Mapping[str, ShownStructure],
+    made: Mapping[str, Any],
 ) -> list[Pattern]:
-    """Return the pattern of the best structure, if it is known."""
+    """Return the patterns of the lowest phases, as far as known; without an answer that of the best structure."""
+    if answer:
+        shown = [row for row in answer if row["label"] in structures][:PATTERNS]
+        return [simulate(structures[row["label"]].atoms, phase_name(row), **made) for row in shown]
     best = structures.get(ranked[0]["label"]) if ranked else None
     return [] if best is None else [simulate(best.atoms, "best structure", **made)]
 

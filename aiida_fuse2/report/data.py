@@ -12,6 +12,7 @@ import pandas as pd
 from ase import Atoms
 
 from aiida_fuse2.core.moves import find_move, ordered
+from aiida_fuse2.core.prototypes.naming import ISOPOINTAL, UNKNOWN
 from aiida_fuse2.core.relaxers.failures import CONVERGED, KNOWN
 from aiida_fuse2.core.search.acceptance import ACCEPTED
 from aiida_fuse2.core.search.refining import REFINED
@@ -47,8 +48,8 @@ class ShownStructure:
     """A structure that the page draws and offers as CIF.
 
     Attributes:
-        label: label of its trial.
-        atoms: relaxed structure.
+        label: label of its trial, or of the phase.
+        atoms: relaxed structure; of a phase its conventional cell.
         cif: content of its CIF in P1, or None if it cannot be written as CIF.
         cif_symmetrised: the same with the symmetry of the loose tolerance, or None if that is another crystal.
         file_name: name of the CIF file.
@@ -113,7 +114,11 @@ class ReportData:
         tier_figures: figures of each tier, in their order; empty if there is only one.
         targets: known structures, and those that equal them; rows of ``targets.Target``.
         relaxed_to: limits to which the structures were relaxed, as text.
-        evidence: what the search says about what it has not found; texts of ``Evidence``, the main one first.
+        answer: what gave the answer, for people.
+        phases: rows of ``query.finishes.phases``, the answer; empty if there is none. Those that are drawn are among
+            ``structures`` by their labels.
+        conclusion: what was found, how sure that is, and what to do next: heading and text of each.
+        learned: what the policy has learned: kind, name, trials, successes and rate of each arm.
     """
 
     formula: str
@@ -138,27 +143,40 @@ class ReportData:
     tier_figures: Sequence[TierFigures] = ()
     targets: Sequence[Mapping[str, Any]] = ()
     relaxed_to: str = ""
-    evidence: Sequence[str] = ()
+    answer: str = ""
+    phases: Sequence[Mapping[str, Any]] = ()
+    conclusion: Sequence[tuple[str, str]] = ()
+    learned: Sequence[tuple[str, str, float, float, float | None]] = ()
 
     @cached_property
     def explored(self) -> pd.DataFrame:
         """The relaxed structures, one row each, in the order of the trials.
 
         Columns: ``number`` of the trial, ``generation``, ``walker``, ``energy`` and ``lowest`` until then (eV/atom),
-        ``volume`` (Å³/atom), ``group`` (symbol and number at the loose tolerance), ``accepted``, ``cpu`` of its
-        relaxation and ``cpu_total`` of all trials until then, with failed ones (s).
+        ``volume`` (Å³/atom), ``group`` (that of its phase, else that at the loose tolerance), ``phase`` (its rank, or
+        0), ``accepted``, ``cpu`` of its relaxation and ``cpu_total`` of all trials until then, with failed ones (s).
         """
         total, table, place = 0.0, [], ("number", "generation", "walker", "energy")
+        named = {row["rank"]: phase_name(row) for row in self.phases}
         for row in self.rows:
             cpu = row.get("cpu_seconds") or 0.0
             total += cpu
             if is_explored(row):
-                group = f"{row['spacegroup_symbol_loose'] or '?'} ({row['spacegroup_loose']})"
+                phase = row.get("phase") or 0
+                group = named.get(phase) or f"{row['spacegroup_symbol_loose'] or '?'} ({row['spacegroup_loose']})"
                 volume, is_accepted = row["volume"] / row["n_atoms"], row["outcome"] in ACCEPTED
                 lowest = row["best_energy"]
                 start = (row[name] for name in place)
-                table.append((*start, lowest, volume, group, is_accepted, cpu, total))
-        return pd.DataFrame(table, columns=[*place, "lowest", "volume", "group", "accepted", "cpu", "cpu_total"])
+                table.append((*start, lowest, volume, group, phase, is_accepted, cpu, total))
+        columns = ("lowest", "volume", "group", "phase", "accepted", "cpu", "cpu_total")
+        return pd.DataFrame(table, columns=[*place, *columns])
+
+
+def phase_name(row: Mapping[str, Any]) -> str:
+    """Return rank, space group and structure type of a phase of the answer."""
+    name = str(row["type"])
+    known = "" if name.startswith((UNKNOWN, ISOPOINTAL)) else f", {name.partition(' (')[0]}"
+    return f"{row['rank']}. {row['spacegroup_symbol']}{known}"
 
 
 def move_name(row: Mapping[str, Any]) -> str:

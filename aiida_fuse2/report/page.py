@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from aiida_fuse2 import __version__
+from aiida_fuse2.core.search.targets import missed_text
 
 from .data import (
     ReportData,
@@ -20,6 +21,7 @@ from .data import (
     rank_correlation,
 )
 from .plots import PLOTS, Plot
+from .plots.base import COLOURS, GREY
 from .template import whole_page
 from .views import centred, view
 
@@ -60,13 +62,16 @@ def payload(data: ReportData) -> dict[str, Any]:
         "moves": move_counts(data.rows),
         "failures": list(failure_counts(data.rows).items()),
         "rejections": sorted(data.rejections.items(), key=lambda item: (-item[1], item[0])),
+        "answer": [_phase(row) for row in data.phases],
+        "answerFrom": data.answer,
         "ranked": _ranked(data),
         "structures": {label: _structure(data, label) for label in data.structures},
         "lineage": _lineage(data),
         "targets": [_target(target) for target in data.targets],
         "tiers": [_tier(tier) for tier in data.tier_figures],
         "relaxedTo": data.relaxed_to,
-        "evidence": list(data.evidence),
+        "conclusion": [list(line) for line in data.conclusion],
+        "learned": [list(row) for row in data.learned],
         "version": __version__,
     }
 
@@ -94,7 +99,7 @@ def _summary(data: ReportData) -> dict[str, Any]:
         "explored": sum(is_explored(row) for row in rows),
         "unique": len(data.ranked),
         "cpu": sum(row.get("cpu_seconds") or 0.0 for row in rows),
-        "best": None if best is None else _facts(best) | {"number": _number(rows, best["label"])},
+        "best": None if best is None else _best(data, best) | {"number": _number(rows, best["label"])},
     }
 
 
@@ -102,9 +107,18 @@ def _number(rows: Sequence[Mapping[str, Any]], label: str) -> int | None:
     return next((row["number"] for row in rows if row["label"] == label), None)
 
 
-def _facts(row: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the values of an explored structure that are shown with it."""
-    return {
+def _best(data: ReportData, best: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the values of the lowest phase or, without an answer, of the best structure."""
+    if not data.phases:
+        return _facts(data, best)
+    lowest = data.phases[0]
+    return _of_phase(lowest) | {"label": lowest["label"], "energy": lowest["energy"]}
+
+
+def _facts(data: ReportData, row: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the values of an explored structure that are shown with it; what its phase is, if it has one."""
+    phase = next((phase for phase in data.phases if phase["rank"] == row.get("phase")), None)
+    own = {
         "label": row["label"],
         "energy": row["energy"],
         "group": row["spacegroup_symbol_loose"] or "?",
@@ -112,6 +126,35 @@ def _facts(row: Mapping[str, Any]) -> dict[str, Any]:
         "type": row.get("type") or None,
         "atoms": row["n_atoms"],
         "volume": row["volume"] / row["n_atoms"],
+        "drawn": row["label"],
+    }
+    return own if phase is None else own | _of_phase(phase)
+
+
+def _of_phase(phase: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        "group": phase["spacegroup_symbol"],
+        "groupNumber": phase["spacegroup"],
+        "type": phase["type"],
+        "atoms": phase["n_atoms"],
+        "drawn": phase["label"],
+    }
+
+
+def _phase(row: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the values of a phase of the answer that are shown."""
+    rank = int(row["rank"])
+    return _of_phase(row) | {
+        "label": row["label"],
+        "rank": rank,
+        "energy": row["energy"],
+        "above": 1000 * row["delta"],
+        "z": row["z"],
+        "density": row["density"],
+        "found": row["found"],
+        "pk": row["pk"],
+        "statement": row["statement"],
+        "colour": COLOURS[rank - 1] if rank <= len(COLOURS) else GREY,
     }
 
 
@@ -120,7 +163,7 @@ def _path(data: ReportData) -> dict[str, Any] | None:
     ends = best_path(data)
     if ends is None:
         return None
-    start, best = (_facts(row) | {"number": row["number"]} for row in ends)
+    start, best = (_facts(data, row) | {"number": row["number"]} for row in ends)
     return {"start": start, "best": best, "walker": ends[1]["walker"]}
 
 
@@ -142,6 +185,7 @@ def _ranked(data: ReportData) -> list[list[Any]]:
             row["label"],
             row["pk"],
             row.get("type") or None,
+            row.get("phase"),
             *_fit(row),
         ]
         for row in data.ranked
@@ -177,7 +221,7 @@ def _structure(data: ReportData, label: str) -> dict[str, Any]:
 def _target(target: Mapping[str, Any]) -> dict[str, Any]:
     names = ("name", "energy", "spacegroup", "spacegroup_symbol", "structure_number", "rms", "found_energy")
     differences = ("found_spacegroup", "found_spacegroup_symbol", "delta_target", "delta_best", "found")
-    return {name: target[name] for name in (*names, *differences)}
+    return {name: target[name] for name in (*names, *differences)} | {"missed": missed_text(target["above_best"])}
 
 
 def _tier(tier: TierFigures) -> dict[str, Any]:
@@ -195,7 +239,7 @@ def _lineage(data: ReportData) -> list[dict[str, Any]]:
         return []
     line = ancestors(data.rows, data.ranked[0]["label"])
     return [
-        _facts(row) | {"how": move_name(row), "number": row["number"], "generation": row["generation"]}
+        _facts(data, row) | {"how": move_name(row), "number": row["number"], "generation": row["generation"]}
         for row in line
         if is_explored(row)
     ]

@@ -10,20 +10,57 @@ function writePath() {
     : "The best structure was in the initial population; no later step went below it.");
   for (const name of ["start", "best"]) {
     put(`caption-${name}`, caption(p[name], name === "start" ? "Best start" : "Best structure"));
-    if (structures.has(p[name].label)) drawCrystal(`crystal-${name}`, structures.get(p[name].label), false);
+    const shown = structures.get(p[name].drawn) ?? structures.get(p[name].label);
+    if (shown) drawCrystal(`crystal-${name}`, shown, false);
   }
+}
+
+// --- the answer ----------------------------------------------------------------------------------
+
+const place = phase => html`${group(phase.group)} (${phase.groupNumber})`;
+function startAnswer() {
+  put("answer-note", `The best structures, relaxed tightly and symmetrised; those that are equal are one phase (${DATA.answerFrom}).`);
+  const titles = ["#", html`E<br>eV/atom`, html`ΔE<br>meV/atom`, "Space group", "Structure type", "Atoms", "Z", html`Density<br>g/cm³`, "Found", "PK"];
+  const wide = new Set([5, 6, 7, 8, 9]), left = new Set([3, 4]), kind = c => [wide.has(c) ? "wide" : "", left.has(c) ? "words" : ""].join(" ");
+  const rows = DATA.answer.map(p => html`<tr data-label="${p.label}" class="${structures.has(p.label) ? "drawn" : ""}">${
+    [html`<i class="dot" style="--c:${p.colour}"></i>${p.rank}`, signed(p.energy, 4), signed(p.above, 1), place(p), p.type, number(p.atoms), number(p.z), signed(p.density, 2), number(p.found), p.pk ?? "–"]
+      .map((cell, c) => html`<td class="${kind(c)}">${cell}</td>`)}</tr>`);
+  put("table-phases", html`<table class="list phases"><thead><tr>${titles.map((t, c) => html`<th class="${kind(c)}">${t}</th>`)}</tr></thead><tbody>${rows}</tbody></table>`);
+  byId("table-phases").addEventListener("click", event => {
+    const row = event.target.closest("tr.drawn");
+    if (row) choosePhase(row.dataset.label);
+  });
+  put("buttons-phase", html`<button>CIF</button>`);
+  byId("buttons-phase").addEventListener("click", event => { if (event.target.tagName === "BUTTON") downloadCif(chosenPhase, false); });
+  const first = DATA.answer.find(p => structures.has(p.label));
+  if (first) choosePhase(first.label);
+  else byId("answer").querySelector(".browse").remove();
+}
+let chosenPhase = null;
+function choosePhase(label) {
+  const phase = DATA.answer.find(p => p.label === label), shown = structures.get(label);
+  chosenPhase = label;
+  for (const row of byId("table-phases").querySelectorAll("tr[data-label]")) row.classList.toggle("chosen", row.dataset.label === label);
+  drawCrystal("crystal-phase", shown, true);
+  put("caption-phase", html`<h3>${place(phase)}</h3><p class="energy">${signed(phase.energy, 4)} eV/atom</p><p class="statement">${group(phase.statement)}</p><dl>${factsList([
+    ["Above the lowest", `${signed(phase.above, 1)} meV/atom`], ["Structure type", phase.type], ["Primitive cell", plural(phase.atoms, "atom")],
+    ["Conventional cell", html`${plural(shown.sites.length, "atom")}<br>${cellSizes(shown.sizes)}`], ["Density", `${signed(phase.density, 2)} g/cm³`], ["Found", plural(phase.found, "time")],
+    ...shown.targets.map(([name, rms]) => ["Equals", `${name} (rms ${signed(rms, 3)} Å)`]), ["PK", phase.pk ?? "–"]])}</dl>`);
+  byId("buttons-phase").querySelector("button").disabled = !shown.cif;
 }
 
 // --- the table -----------------------------------------------------------------------------------
 
 const ROW = 34, SPARE = 10;
-const isMeasured = DATA.ranked.some(r => r[14] !== null);
+const isMeasured = DATA.ranked.some(r => r[15] !== null);
 const columns = [
   ["rank", "#", 0, true], ["energy", html`E<br>eV/atom`, 1, true, v => signed(v, 4)], ["above", html`ΔE<br>meV/atom`, 2, true, v => signed(v, 1)],
   ["group", "Space group", 4, false, (v, r) => html`${group(r[3])} (${v})`], ["type", "Type", 13, false], ["atoms", "Atoms", 6, true], ["z", "Z", 7, true],
-  ["volume", html`V/atom<br>Å³`, 8, true, v => signed(v, 2)], ["found", "Found", 9, true], ["cif", "CIF", null, false], isMeasured ? ["move", "Pattern, peaks", 14, true, (v, r) => v === null ? "–" : `${signed(v, 2)}, ${r[15]}`] : ["move", "Made by", 10, false],
+  ["volume", html`V/atom<br>Å³`, 8, true, v => signed(v, 2)], ["found", "Found", 9, true], ["cif", "CIF", null, false], isMeasured ? ["move", "Pattern, peaks", 15, true, (v, r) => v === null ? "–" : `${signed(v, 2)}, ${r[16]}`] : ["move", "Made by", 10, false],
   ["label", "Label", 11, false], ["pk", "PK", 12, true],
 ];
+if (DATA.answer.length) columns.splice(1, 0, ["phase", "Phase", 14, true]);
+const rest = r => r[14] ?? Infinity;  // those that no phase has come last
 const table = { rows: DATA.ranked, sorted: 0, descending: false, chosen: null, first: 0, last: 0 };
 
 function tableHead() {
@@ -45,7 +82,8 @@ function sortTable(column) {
 function fillTable() {
   const key = columns[table.sorted][2], sign = table.descending ? -1 : 1, wanted = byId("filter").value.trim().toLowerCase();
   table.rows = DATA.ranked.filter(r => !wanted || [r[3], r[5], r[4], r[10], r[11], r[12], r[13]].some(v => String(v).toLowerCase().includes(wanted)));
-  table.rows.sort((a, b) => sign * (a[key] < b[key] ? -1 : a[key] > b[key] ? 1 : 0) || a[0] - b[0]);
+  const value = r => key === 14 ? rest(r) : r[key];
+  table.rows.sort((a, b) => sign * (value(a) < value(b) ? -1 : value(a) > value(b) ? 1 : 0) || a[0] - b[0]);
   put("count", plural(table.rows.length, "structure"));
   byId("table-body").style.height = `${table.rows.length * ROW}px`;
   byId("table").scrollTop = 0;
@@ -78,6 +116,7 @@ function markChosen() {
   for (const row of byId("table-body").children) row.classList.toggle("chosen", row.dataset.label === table.chosen);
 }
 function startTable() {
+  byId("table").classList.toggle("phased", DATA.answer.length > 0);
   tableHead();
   let waiting = false;
   byId("table").addEventListener("scroll", () => {
@@ -112,16 +151,16 @@ function choose(label) {
   const r = DATA.ranked.find(row => row[11] === label), found = DATA.lineage.find(x => x.label === label) ?? (DATA.path && [DATA.path.start].find(x => x.label === label));
   put("caption-view", r
     ? viewFacts(html`${group(r[3])} (${r[4]})`, r[1], shown, [["Rank", number(r[0])], ["Above the lowest", `${signed(r[2], 1)} meV/atom`], ["Type", r[13] ?? "–"], ["Volume", `${signed(r[8], 2)} Å³/atom`],
-      ["Made by", r[10]], ...(r[14] === null ? [] : [["Similarity to the pattern", signed(r[14], 2)], ["Peaks explained", r[15]]]), ["Found after", plural(r[9], "structure")], ["Label", r[11]], ["PK", r[12]]])
+      ["Made by", r[10]], ...(r[15] === null ? [] : [["Similarity to the pattern", signed(r[15], 2)], ["Peaks explained", r[16]]]), ["Found after", plural(r[9], "structure")], ["Label", r[11]], ["PK", r[12]]])
     : viewFacts(html`${group(found.group)} (${found.groupNumber})`, found.energy, shown, [["Type", found.type ?? "–"], ["Volume", `${signed(found.volume, 2)} Å³/atom`], ["Label", label]]));
   const buttons = byId("buttons-view");
   buttons.querySelector("[data-do=cif]").disabled = !shown.cif;
   buttons.querySelector("[data-do=symmetrised]").disabled = !shown.cifSymmetrised;
 }
+const cellSizes = ([a, b, c, ...angles]) => html`${[a, b, c].map(x => signed(x, 3)).join(", ")} Å<br>${angles.map(x => signed(x, 2)).join(", ")}°`;
 function viewFacts(title, energy, shown, facts) {
-  const sizes = ([a, b, c, ...angles]) => html`${[a, b, c].map(x => signed(x, 3)).join(", ")} Å<br>${angles.map(x => signed(x, 2)).join(", ")}°`;
-  const relaxed = [["Atoms", number(shown.relaxed.atoms)], [html`<i>a</i>, <i>b</i>, <i>c</i><br><i>α</i>, <i>β</i>, <i>γ</i>`, sizes(shown.relaxed.cell)], ["Volume", `${signed(shown.relaxed.volume, 2)} Å³`]];
-  const drawn = [[shown.conventional ? "Conventional cell" : "Cell", html`${plural(shown.sites.length, "atom")}<br>${sizes(shown.sizes)}`]];
+  const relaxed = [["Atoms", number(shown.relaxed.atoms)], [html`<i>a</i>, <i>b</i>, <i>c</i><br><i>α</i>, <i>β</i>, <i>γ</i>`, cellSizes(shown.relaxed.cell)], ["Volume", `${signed(shown.relaxed.volume, 2)} Å³`]];
+  const drawn = [[shown.conventional ? "Conventional cell" : "Cell", html`${plural(shown.sites.length, "atom")}<br>${cellSizes(shown.sizes)}`]];
   return html`<h3>${title}</h3><p class="energy">${signed(energy, 4)} eV/atom</p><dl>${factsList([...facts, ...shown.targets.map(([name, rms]) => ["Equals", `${name} (rms ${signed(rms, 3)} Å)`]), ...drawn])}</dl>
     ${shown.conventional ? html`<details><summary>Cell as relaxed</summary><dl>${factsList(relaxed)}</dl></details>` : ""}`;
 }
@@ -144,6 +183,25 @@ function step(by) {
 
 // --- the other parts -----------------------------------------------------------------------------
 
+// With an answer the structures of the search are details: closed until somebody opens them.
+let rawIsReady = false;
+function writeStructures() {
+  const raw = byId("raw");
+  if (!DATA.answer.length) {
+    raw.replaceWith(...[...raw.children].slice(1));  // all but its summary
+    openRaw();
+  } else if (!rawIsReady) {
+    raw.open = false;
+    raw.addEventListener("toggle", () => { if (raw.open) openRaw(); });
+  }
+}
+function openRaw() {
+  if (byId("raw")) byId("raw").open = true;
+  if (rawIsReady) return;
+  rawIsReady = true;
+  startTable();
+  if (drawnLabels().length) startViewer();
+}
 function writeHero() {
   const s = DATA.summary, b = s.best;
   put("title", formula(DATA.formula));
@@ -156,8 +214,7 @@ function writeHero() {
     ["Structures tried", number(s.tried)], ["Unique structures", number(s.unique)], ["CPU time", duration(s.cpu)],
   ];
   put("facts", factsList(facts));
-  const [found, meaning] = DATA.evidence;
-  put("evidence", found ? html`<b>${found}</b> ${meaning}` : "");
+  put("conclusion", DATA.conclusion.map(([heading, words]) => html`<div><dt>${heading}</dt><dd>${marked(words, /`([^`]+)`/, command => `<code>${command}</code>`)}</dd></div>`));
   put("made", `Made by aiida-fuse2 ${DATA.version} from ${s.kind} ${s.uuid}.`);
 }
 function writeTargets() {
@@ -165,7 +222,7 @@ function writeTargets() {
   put("table-targets", rowsTable(
     ["Target", "Space group", "E, eV/atom", "Found after", "rms, Å", "Space group found", "E found, eV/atom", "ΔE to target, meV/atom", "ΔE to lowest, meV/atom"],
     DATA.targets.map(t => [t.name, place(t.spacegroup_symbol, t.spacegroup), maybe(t.energy, 4),
-      ...(t.found === null ? ["not found", "–", "–", "–", "–", "–"] : [plural(t.structure_number, "structure"), signed(t.rms, 3), place(t.found_spacegroup_symbol, t.found_spacegroup),
+      ...(t.found === null ? [t.missed, "–", "–", "–", "–", "–"] : [plural(t.structure_number, "structure"), signed(t.rms, 3), place(t.found_spacegroup_symbol, t.found_spacegroup),
         signed(t.found_energy, 4), t.delta_target === null ? "–" : signed(1000 * t.delta_target, 1), t.delta_best === null ? "–" : signed(1000 * t.delta_best, 1)])])));
 }
 function writeTiers() {
@@ -179,6 +236,10 @@ function writeMoves() {
   const part = m => m.trials ? `${number(100 * m.accepted / m.trials)} %` : "–";
   put("table-moves", html`<table class="list"><thead><tr><th>Move</th><th class="wide"></th><th>Trials</th><th>Accepted</th><th class="wide"></th><th>New lowest</th><th class="wide">Failed</th></tr></thead><tbody>${
     DATA.moves.map(m => html`<tr><td>${m.name}</td><td class="bar wide"><div style="width:${100 * m.trials / most}%"><i style="width:${100 * m.accepted / (m.trials || 1)}%"></i></div></td><td>${number(m.trials)}</td><td>${number(m.accepted)}</td><td class="wide">${part(m)}</td><td>${number(m.best)}</td><td class="wide">${number(m.failed)}</td></tr>`)}</tbody></table>`);
+}
+function writeLearned() {
+  put("table-learned", html`<table class="list"><thead><tr><th>Kind</th><th class="words">Name</th><th>Trials</th><th>Successes</th><th>Per mean cost</th></tr></thead><tbody>${
+    DATA.learned.map(([kind, name, trials, successes, rate], i) => html`<tr><td>${i && DATA.learned[i - 1][0] === kind ? "" : kind}</td><td class="words">${name}</td><td>${number(trials)}</td><td>${number(successes, 1)}</td><td>${maybe(rate, 2)}</td></tr>`)}</tbody></table>`);
 }
 function writeBars(id, counts, none) {
   const most = Math.max(1, ...counts.map(c => c[1]));
@@ -196,7 +257,7 @@ function writeLineage() {
   }));
   byId("line").addEventListener("click", event => {
     const item = event.target.closest("li.drawn");
-    if (item) { byId("structures").scrollIntoView(); choose(item.dataset.label); }
+    if (item) { openRaw(); byId("structures").scrollIntoView(); choose(item.dataset.label); }
   });
 }
 function writeSettings() {
@@ -209,7 +270,8 @@ function writeSettings() {
 // What sections have beside plots: whether it is there, and what writes it.
 const sections = {
   path: [DATA.path !== null, writePath], targets: [DATA.targets.length > 0, writeTargets], tiers: [DATA.tiers.length > 0, writeTiers],
-  structures: [DATA.ranked.length > 0, () => { startTable(); if (drawnLabels().length) startViewer(); }],
+  answer: [DATA.answer.length > 0, startAnswer], learned: [DATA.learned.length > 0, writeLearned],
+  structures: [DATA.ranked.length > 0, writeStructures],
   moves: [DATA.moves.length > 0, writeMoves],
   failures: [DATA.summary.tried > 0 || DATA.rejections.length > 0, () => { writeBars("bars-failures", DATA.failures, "None."); writeBars("bars-rejections", DATA.rejections, "None."); }],
   lineage: [DATA.lineage.length > 0, writeLineage], settings: [true, writeSettings],

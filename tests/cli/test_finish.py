@@ -3,18 +3,25 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pytest
 from aiida import orm
 from aiida.common.links import LinkType
 from aiida.engine import run_get_node
 from aiida.tools import delete_nodes
+from aiida.tools.archive.abstract import get_format
 from ase.io import read
 
+from aiida_fuse2 import query
 from aiida_fuse2.core.crystal.symmetry import space_group
 from aiida_fuse2.launch.finishing import prepare_finish
 from aiida_fuse2.query import finishes
 from aiida_fuse2.query.refinements import FINISH_TYPE
+from aiida_fuse2.report.collect import collect
+from aiida_fuse2.report.page import payload
+
+QUERIES = Path(__file__).parents[2] / "docs" / "howto" / "query.md"
 
 
 @pytest.fixture
@@ -52,8 +59,88 @@ def test_the_answer_is_shown(call, search, finish):
     output = call("show", search.pk).output
     assert output.index(f"answer (finish {finish.pk})") < output.index("relaxed to")
     assert json.loads(call("show", search.pk, "--json").output)["answer"]["phases"] == rows
+    status = call("status", search.pk).output
+    assert f"best phase  {rows[0]['energy']:.4f} eV/atom {rows[0]['spacegroup_symbol']} (" in status
+    assert json.loads(call("status", search.pk, "--json").output)["searches"][0]["phase"] == rows[0]
     assert call("status", finish.pk).output == f"finish {finish.pk} of 3 structures: finished\n"
     assert f"finish {finish.pk} with EMT: finished" in call("watch", finish.pk).output
+
+
+def test_end_is_told_in_words(call, search, finish):
+    rows = finishes.phases(finish)
+    shown = json.loads(call("show", search.pk, "--json").output)
+    end = shown["conclusion"]
+    assert f"{rows[0]['spacegroup_symbol']}" in end["found"]
+    assert f"{rows[0]['energy']:.4f} eV/atom" in end["found"]
+    assert end["sure"].startswith("Best found by")
+    for command in ("show", "watch"):
+        lines = call(command, search.pk).stdout.splitlines()
+        assert lines[-3:-1] == [f"found: {end['found']}", f"how sure: {end['sure']}"]
+        assert lines[-1].startswith("next: more structures: `aiida-fuse2 continue")
+    assert "Best found by" not in "".join(lines[:-3])
+    assert shown["structures"][0]["phase"] == 1
+
+
+def test_proposed_command_goes_on(call, search):
+    """The search has reached two of its limits."""
+    (step, *_) = json.loads(call("show", search.pk, "--json").output)["conclusion"]["next"]
+    assert step["purpose"] == "more structures"
+    _, *words = step["command"].split()
+    settings = json.loads(call(*words, "--dry-run", "--json").stdout)["settings"]
+    assert settings["max_structures"] == 12
+
+
+def test_structures_have_their_phases(search, finish):
+    frame, table = query.explored(search), query.phases(search)
+    assert table["rank"].tolist() == [row["rank"] for row in finishes.phases(finish)]
+    assert query.phases(finish.uuid).equals(table)
+    for row in finishes.phases(finish):
+        own = frame[frame["phase"] == row["rank"]]
+        assert {member["label"] for member in row["members"]} <= set(own["label"])
+    first = frame["duplicate_of"].where(frame["duplicate_of"].astype(bool), frame["label"])
+    assert frame["phase"].groupby(first).nunique(dropna=False).eq(1).all()  # equal ones have one phase
+    assert query.phases(orm.load_node(search.pk)).loc[0, "type"] == finishes.phases(finish)[0]["type"]
+
+
+def test_phases_of_all_searches_are_found_by_type(search, finish):
+    """As the page on queries has it for perovskites; without a library the type is unknown."""
+    blocks = [text.split("```")[0] for text in QUERIES.read_text().split("```python\n")]
+    (block,) = [text for text in blocks if "%perovskite%" in text]
+    assert len(block.splitlines()) == 4
+    found = {}
+    exec(block.replace("perovskite", "UNKNOWN"), {"orm": orm}, found)  # noqa: S102
+    own = [row for row in finishes.phases(finish) if row["delta"] < 0.05]
+    assert own
+    assert {row["uuid"] for row in own} <= {node.uuid for node, _ in found["found"]}
+    assert all(values["delta"] < 0.05 and values["type"] == "unknown type" for _, values in found["found"])
+    exec(block, {"orm": orm}, found)  # noqa: S102
+    assert found["found"] == []
+
+
+def test_report_has_the_phases(call, search, finish, tmp_path):
+    values = payload(collect(search, number=3))
+    rows = finishes.phases(finish)
+    assert [row["pk"] for row in values["answer"]] == [row["pk"] for row in rows]
+    assert values["summary"]["best"]["energy"] == rows[0]["energy"]
+    assert values["summary"]["best"]["group"] == rows[0]["spacegroup_symbol"]
+    shown = values["structures"][rows[0]["label"]]
+    assert len(shown["sites"]) == rows[0]["n_atoms_conventional"]
+    assert f"_space_group_IT_number {rows[0]['spacegroup']}" in shown["cif"]
+    assert shown["file"] == f"Cu3Au_{rows[0]['spacegroup_symbol'].replace('/', '_')}.cif"
+    assert {row[14] for row in values["ranked"]} >= {row["rank"] for row in rows}
+    assert [heading for heading, _ in values["conclusion"]] == ["found", "how sure", "next"]
+    assert collect(search, number=1).patterns[0].name.startswith("1. ")
+
+
+def test_archive_has_the_answer(call, search, finish, tmp_path):
+    call("export", search.pk, "-o", tmp_path / "whole.aiida")
+    text = (tmp_path / "whole.README.md").read_text()
+    (row, *_) = finishes.phases(finish)
+    assert f"finish `{finish.uuid}`" in text
+    assert f"| 1 | {row['energy']:.5f} | 0.00 | {row['spacegroup_symbol']} ({row['spacegroup']}) |" in text
+    with get_format().open(tmp_path / "whole.aiida", "r") as reader:
+        uuids = reader.querybuilder().append(orm.WorkChainNode, project="uuid").all(flat=True)
+    assert finish.uuid in uuids
 
 
 @pytest.mark.parametrize("file_format", ["cif", "poscar", "extxyz"])

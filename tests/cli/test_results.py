@@ -17,11 +17,13 @@ from rich.console import Console
 
 from aiida_fuse2 import query
 from aiida_fuse2.cli.views import progress as live
+from aiida_fuse2.cli.views.ranked import target_line
 from aiida_fuse2.core.crystal.symmetry import SymmetryError, find_symmetry
 from aiida_fuse2.core.search.state import FoundTarget
 from aiida_fuse2.export.structures import cif_text, file_name, to_text
 from aiida_fuse2.io.trials import from_extxyz
 from aiida_fuse2.query.stopping import STOP_EXTRA
+from aiida_fuse2.query.targets import Target
 from tests.report.powders import measured
 
 from .test_report import data_of
@@ -56,7 +58,7 @@ def test_show_table(call, search):
     assert rows[0]["label"] in text
     assert f"{rows[0]['spacegroup_symbol_loose']} ({rows[0]['spacegroup_loose']})" in text
     assert f"and {len(rows) - 1} more" in text
-    assert f"\n{query.evidence(search.pk).text()}\n" in text
+    assert f"\nhow sure: {' '.join(query.evidence(search.pk).text().splitlines())}\n" in text
 
 
 RELAXED = "relaxed to 0.1 eV/Å with EMT; saddle points and shallow slopes may be among them"
@@ -66,7 +68,6 @@ def test_what_is_shown_says_to_what_it_was_relaxed(call, search, emt_builder, tm
     assert f"\n{RELAXED}\n" in call("show", search.pk).stdout
     assert json.loads(call("show", search.pk, "--json").stdout)["relaxed_to"] == RELAXED
     assert f"\n{RELAXED}\n" in call("watch", search.pk).stdout
-    assert f"\n{query.evidence(search.pk).text()}\n" in call("watch", search.pk).stdout
     written = call("structures", search.pk, "-n", 1, "-o", tmp_path)
     assert written.stderr == f"All were {RELAXED}\n"
     arguments = ("structures", search.pk, "-n", 1, "-o", tmp_path, "--force", "--json")
@@ -97,7 +98,9 @@ def test_show_looks_for_a_target(call, search, tmp_path):
     assert shown["structures"][0]["targets"] == ["known"]
     text = call("show", search.pk, "--target", tmp_path / "known.cif").stdout
     assert f"found after {target['structure_number']} structures" in text
-    assert [line.split()[-1] for line in text.splitlines() if " known " in line][-1] == str(best.pk)
+    assert [line.split()[-1] for line in text.splitlines() if " known " in line and line.strip()[0].isdigit()][
+        -1
+    ] == str(best.pk)
     write(tmp_path / "other.cif", bulk("Cu", "fcc", a=3.6))
     result = call("show", search.pk, "--target", tmp_path / "other.cif", code=2)
     assert "the search is one for Cu3Au" in result.stderr
@@ -119,6 +122,20 @@ def test_what_is_not_a_search(call, search, command):
     assert f"is not {expected} but a Dict" in result.stderr
     assert "there is no node" in call(command, 10**9, code=1).stderr
     assert "there is no node" in call(command, "nonsense", code=1).stderr
+
+
+@pytest.mark.parametrize(
+    ("above", "text"),
+    [
+        (None, "not found"),
+        (-0.0495, "lies 49.5 meV/atom below your best: the search missed it"),
+        (0.0032, "not found; lies 3.2 meV/atom above your best"),
+        (-1e-6, "not found; lies 0.0 meV/atom above your best"),
+    ],
+)
+def test_target_that_was_not_found(above, text):
+    target = Target(name="spinel", pk=1, spacegroup=227, spacegroup_symbol="Fd-3m", above_best=above)
+    assert target_line(target) == f"target spinel (Fd-3m (227)): {text}"
 
 
 # --- structures ---

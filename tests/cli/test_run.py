@@ -326,3 +326,22 @@ def test_several_starts_with_their_shares(call, worker_code):
     alone = call("run", "Cu3Au", *EMT_OPTIONS, "--set", "settings.starts=fgen", "--dry-run").stdout
     assert yaml.safe_load(alone)["settings"]["starts"] == {"fgen": 1.0}
     assert "No such option" in call("run", "Cu3Au", "--generator", "fgen", code=2).stderr
+
+
+def test_policy_of_another_search(call, worker_code, finished):
+    taught = finished(policy="bandit", max_structures=6)
+    arguments = ("run", "Cu3Au", "--policy-from", taught.pk, "--dry-run", "--json")
+    inputs = json.loads(call(*arguments).stdout)
+    assert inputs["settings"]["policy"] == "bandit"
+    assert inputs["policy"]["learned"] == taught.outputs.state["learned"]
+    assert json.loads(call(*arguments, "--runs", 2).stdout)["search"]["policy"] == inputs["policy"]
+    alone = json.loads(call("run", "Cu3Au", "--policy", "bandit", "--dry-run", "--json").stdout)
+    assert alone["settings"]["policy"] == "bandit"
+    assert "no effect with settings.policy: fixed" in call(*arguments, "--policy", "fixed", code=2).stderr
+
+
+def test_policy_of_a_search_that_has_learned_nothing(call, worker_code, search):
+    message = call("run", "Cu3Au", "--policy-from", search.pk, "--dry-run", code=2).stderr
+    assert f"--policy-from = '{search.pk}'" in message
+    assert "has learned nothing" in message
+    assert "there is no node" in call("run", "Cu3Au", "--policy-from", 10**8, "--dry-run", code=1).stderr

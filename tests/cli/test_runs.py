@@ -158,6 +158,10 @@ def test_targets_of_runs_are_counted():
         "target rutile: found by 2 of 3 runs, after 4, 17 structures",
         "target anatase: found by 0 of 2 runs",
     ]
+    missed = [Target(name="spinel", pk=1, above_best=-0.0495), Target(name="spinel", pk=1, above_best=-0.03)]
+    assert list(target_lines([[target] for target in missed])) == [
+        "target spinel: found by 0 of 2 runs; lies 30.0 meV/atom below your best: all runs missed it"
+    ]
     assert list(target_lines([[], []])) == []
 
 

@@ -106,8 +106,7 @@ def test_named_search_is_told_in_full(call, search, quiet):
         assert (now["energy"], now["accepted"]) == (walker["energy"], walker["accepted"])
         assert now["spacegroup"] == by_label[walker["current"]]["spacegroup_loose"]
     shown = {move["name"].partition(" ")[0]: [move["trials"], move["accepted"]] for move in row["moves"]}
-    for no_move in ("rattled", "new"):
-        shown.pop(no_move, None)
+    shown = {name: counts for name, counts in shown.items() if name not in {"rattled", "new"}}
     assert list(shown.items()) == sorted(state["moves"].items(), key=lambda item: int(item[0]))
     assert row["failures"] == state["failures"]
     assert row["learned"] == state["learned"]["arms"] == {}

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 from ase import Atoms
 
@@ -10,7 +12,7 @@ from aiida_fuse2.core.search.evidence import evidence_of_rows
 from aiida_fuse2.core.settings import SearchSettings, parse_settings
 from aiida_fuse2.export.structures import cif_text
 from aiida_fuse2.protocols import protocol_inputs
-from aiida_fuse2.report.data import ReportData, ShownStructure, WalkerTrace, labels_to_draw
+from aiida_fuse2.report.data import ReportData, ShownStructure, WalkerTrace, labels_to_draw, phase_name
 from aiida_fuse2.report.patterns import simulate
 
 GROUPS = (("Pm-3m", 221, -8.42), ("P4/mmm", 123, -8.4), ("Cmc2_1", 36, -8.39), ("Pnma", 62, -8.3), ("P1", 1, -8.0))
@@ -104,7 +106,7 @@ def report_data(count: int, *, drawn: int = 20, **changes) -> ReportData:
         "walkers": traces if rows else [],
         "rejections": {"short_contact": 1234, "density_too_low": 120} if rows else {},
         "structures": structures,
-        "evidence": evidence_of_rows(rows, SETTINGS).text().splitlines(),
+        "conclusion": [("how sure", " ".join(evidence_of_rows(rows, SETTINGS).text().splitlines()))] if rows else [],
         "patterns": [simulate(best.atoms, "best structure", symprec=0.1)] if best else [],
     }
     return ReportData(**{**values, **changes})
@@ -115,3 +117,54 @@ def _shown(label: str, index: int) -> ShownStructure:
     atoms.rattle(0.002 * index, seed=index)
     cif = cif_text(atoms)
     return ShownStructure(label=label, atoms=atoms, cif=cif, cif_symmetrised=cif, file_name=f"SrTiO3_{label}.cif")
+
+
+PHASES = (
+    ("Pm-3m", 221, "Cubic Perovskite (CaTiO3, cP5)"),
+    ("P4/mmm", 123, "unknown type"),
+    ("Pnma", 62, "unknown type"),
+)
+
+
+def with_answer(data: ReportData) -> ReportData:
+    """Return the report with an answer: phases that are the lowest structures in another space group."""
+    rank = {row["label"]: number for number, row in enumerate(data.ranked[:5], start=1)}
+    phase_of = {label: min(number, len(PHASES)) for label, number in rank.items()}
+    phases = []
+    for number, (symbol, group, name) in enumerate(PHASES, start=1):
+        row = data.ranked[number - 1]
+        values = {"energy": row["energy"] - 0.0001, "delta": row["delta"], "n_atoms": 5, "n_atoms_conventional": 5}
+        names = {"spacegroup": group, "spacegroup_symbol": symbol, "type": name, "formula": "SrTiO3"}
+        words = {
+            "statement": f"{symbol}; R-3c_1 distortion 0.5 meV/atom lower",
+            "pk": 500 + number,
+            "uuid": str(number),
+        }
+        about = {"rank": number, "label": f"p{number - 1:02d}", "z": 1, "density": 4.97, "found": 12 - number}
+        phases.append({**about, **values, **names, **words})
+    drawn = {row["label"]: _shown_phase(row["label"]) for row in phases}
+    marked = [[{**row, "phase": phase_of.get(row["label"])} for row in rows] for rows in (data.rows, data.ranked)]
+    return replace(
+        data,
+        answer="finish 68, CHGNet 0.3.0",
+        phases=phases,
+        rows=marked[0],
+        ranked=marked[1],
+        structures={**data.structures, **drawn},
+        patterns=[simulate(perovskite(), phase_name(row), symprec=0.1) for row in phases],
+        conclusion=[
+            ("found", "3 phases, the lowest Pm-3m (Cubic Perovskite), -8.4236 eV/atom; then P4/mmm +12.3 meV/atom."),
+            *data.conclusion,
+            ("next", "more structures: `aiida-fuse2 continue 8 --max-structures 360`"),
+        ],
+        learned=[("generator", "fgen", 12.3, 4.0, 0.31), ("move", "13", 3.0, 0.0, None), ("move", "14", 9.0, 1.0, 0.2)],
+    )
+
+
+def _shown_phase(label: str) -> ShownStructure:
+    atoms = perovskite()
+    cif = cif_text(atoms, symprec=0.01)
+    name = f"SrTiO3_{label}.cif"
+    return ShownStructure(
+        label=label, atoms=atoms, cif=cif, cif_symmetrised=cif, file_name=name, conventional=atoms, targets={}
+    )

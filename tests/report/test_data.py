@@ -20,8 +20,10 @@ from aiida_fuse2.report.data import (
 )
 from aiida_fuse2.report.page import payload
 from aiida_fuse2.report.patterns import read_pattern, simulate
+from aiida_fuse2.report.plots.base import COLOURS
+from aiida_fuse2.report.plots.energy import volume
 
-from .synthetic import perovskite, report_data, rows_of_search
+from .synthetic import perovskite, report_data, rows_of_search, with_answer
 
 ROWS = rows_of_search(300)
 
@@ -70,6 +72,24 @@ def test_path_from_the_best_start_to_the_best():
     steps = walk(ROWS, path["walker"])
     assert [row["number"] for row in steps] == sorted(row["number"] for row in steps)
     assert {row["outcome"] for row in steps} <= {"initial", "downhill", "uphill"}
+
+
+def test_answer_gives_the_head_and_the_space_groups_of_its_structures():
+    data = with_answer(report_data(300, drawn=5))
+    values = payload(data)
+    first = data.phases[0]
+    best = values["summary"]["best"]
+    assert (best["energy"], best["group"], best["drawn"]) == (first["energy"], "Pm-3m", "p00")
+    assert best["number"] == next(row["number"] for row in data.rows if row["label"] == data.ranked[0]["label"])
+    assert [(row["rank"], row["colour"]) for row in values["answer"]] == list(enumerate(COLOURS[:3], start=1))
+    path = values["path"]["best"]
+    assert (path["energy"], path["group"], path["drawn"]) == (data.ranked[0]["energy"], "Pm-3m", "p00")
+    tried = data.explored
+    assert set(tried[tried.phase > 0].group) == {"1. Pm-3m, Cubic Perovskite", "2. P4/mmm", "3. Pnma"}
+    traces = {trace.name: trace for trace in volume(data).data}
+    assert set(traces) == {"others", "1. Pm-3m, Cubic Perovskite", "2. P4/mmm", "3. Pnma"}
+    assert traces["2. P4/mmm"].marker.color == COLOURS[1]
+    assert len(traces["3. Pnma"].x) == 3
 
 
 def test_what_is_drawn_contains_best_start_and_ancestors():

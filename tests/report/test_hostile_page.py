@@ -17,7 +17,7 @@ from aiida_fuse2.report.hull_page import render_hull
 from aiida_fuse2.report.page import render
 from aiida_fuse2.report.patterns import simulate
 
-from .synthetic import perovskite, report_data, rows_of_search
+from .synthetic import perovskite, report_data, rows_of_search, with_answer
 
 EVIL = (
     "</script><!--<script>window.pwned=1</script><img src=x onerror=window.pwned=1>"
@@ -36,15 +36,16 @@ def hostile(row):
 
 
 def hostile_report():
-    data = report_data(60, drawn=3)
+    data = with_answer(report_data(60, drawn=3))
     target = dict.fromkeys(("name", "spacegroup", "spacegroup_symbol", "found", "found_spacegroup"), EVIL)
     target |= {"found_spacegroup_symbol": EVIL, "structure_number": 1, "rms": 0.1}
-    target |= dict.fromkeys(("energy", "found_energy", "delta_target", "delta_best"), -1.0)
+    target |= dict.fromkeys(("energy", "found_energy", "delta_target", "delta_best", "above_best"), -1.0)
     figures = {"entered": 9, "converged": 9, "cpu_seconds": 1.0, "energies": [(-0.1 * i, -0.2 * i) for i in range(9)]}
     shown = {
         f"{label}{EVIL}": replace(one, label=EVIL, file_name=EVIL, targets={EVIL: 0.1})
         for label, one in data.structures.items()
     }
+    names = ("label", "spacegroup", "spacegroup_symbol", "type", "statement", "pk", "uuid")
     return replace(
         data,
         formula=EVIL,
@@ -56,6 +57,10 @@ def hostile_report():
         software={EVIL: EVIL},
         rows=[hostile(row) for row in data.rows],
         ranked=[hostile(row) for row in data.ranked],
+        answer=EVIL,
+        phases=[{**row, **{name: f"{row[name]}{EVIL}" for name in names}} for row in data.phases],
+        conclusion=[(EVIL, EVIL), (EVIL, f"`{EVIL}`")],
+        learned=[(EVIL, EVIL, 1.0, 1.0, 1.0)],
         rejections={EVIL: 3},
         structures=shown,
         patterns=[simulate(perovskite(), EVIL, symprec=0.1)],
@@ -98,7 +103,7 @@ def test_nothing_of_others_runs_or_loads(opened, kind, policy):
     page = open_page(html if policy else re.sub("<meta http-equiv[^>]*>", "", html))
     page.on("dialog", lambda dialog: complaints.append(dialog.message))
     page.wait_for_timeout(500)
-    for control in page.locator("summary, #buttons-view button").all():
+    for control in page.locator("summary, #buttons-view button, #buttons-phase button").all():
         control.click()
     for point in page.locator("#plot-hull .point, #plot-path .point, #plot-tiers .point").all()[:3]:
         point.hover(force=True)

@@ -17,7 +17,7 @@ from aiida_fuse2.report.page import render
 from aiida_fuse2.report.template import AMBIENT, DARK, script_json
 
 from .conftest import wait_until
-from .synthetic import report_data
+from .synthetic import report_data, with_answer
 from .test_comparison import ENERGIES, phases
 
 TARGET = {
@@ -33,6 +33,7 @@ TARGET = {
     "found_spacegroup_symbol": "Cmc2_1",
     "delta_target": 0.01,
     "delta_best": None,
+    "above_best": None,
 }
 
 DRAWN = "document.querySelector('#crystal-view canvas') !== null && document.querySelectorAll('.js-plotly-plot').length"
@@ -231,7 +232,7 @@ def test_short_and_empty_searches(opened, count):
     assert ("No structure has been explored yet" in page.locator("main").inner_text()) == (count == 0)
     assert page.locator("#settings").count() == 1
     assert page.locator("#moves").count() == (count > 25)
-    assert ("Best found by" in page.locator("#evidence").inner_text()) == (count > 0)
+    assert ("Best found by" in page.locator("#conclusion").inner_text()) == (count > 0)
 
 
 @pytest.mark.slow
@@ -293,15 +294,44 @@ TIERS = [
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("width", [1400, 400])
+def test_answer_comes_first_and_the_structures_are_details(opened, width):
+    open_page, complaints, _ = opened
+    page = open_page(render(with_answer(report_data(60, drawn=5))), width=width)
+    wait_until(page, "document.querySelector('#crystal-phase canvas') !== null")
+    assert page.locator("nav a").first.inner_text() == "Answer"
+    rows = page.locator("#table-phases tbody tr").all_inner_texts()
+    assert [row.split("\t")[0] for row in rows] == ["1", "2", "3"]
+    assert "Pm3m (221)" in rows[0]
+    assert "Pm3m 221" in page.locator("#facts").inner_text().replace("\n", " ")
+    assert "aiida-fuse2 continue 8" in page.locator("#conclusion code").inner_text()
+    page.locator("#table-phases tbody tr").nth(1).click()
+    assert "P4/mmm" in page.locator("#caption-phase h3").inner_text()
+    with page.expect_download() as started:
+        page.locator("#buttons-phase button").click()
+    assert started.value.suggested_filename == "SrTiO3_p01.cif"
+    assert not page.locator("#table").is_visible()
+    page.locator("#raw > summary").click()
+    wait_until(page, "document.querySelector('#crystal-view canvas') !== null")
+    shown = page.locator("#table-head > .c-phase").is_visible()
+    assert shown == (width == 1400)
+    if shown:
+        assert column(page, 1)[:6] == ["1", "2", "3", "3", "3", "–"]
+    assert page.evaluate("(t => t.scrollWidth - t.clientWidth)(document.getElementById('table'))") == 0
+    assert page.evaluate("document.documentElement.scrollWidth") == width
+    assert complaints == []
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("width", [1280, 390])
 def test_targets_and_tiers(opened, width):
     open_page, complaints, _ = opened
-    missed = {**TARGET, "name": "other", "found": None}
+    missed = {**TARGET, "name": "other", "found": None, "above_best": -0.0495}
     page = open_page(render(report_data(60, targets=[TARGET, missed], tier_figures=TIERS)), width=width)
     wait_until(page, "document.querySelector('#plot-tiers.js-plotly-plot') !== null")
     rows = page.locator("#table-targets tbody tr").all_inner_texts()
     assert "1 structure\t0.012" in rows[0]
-    assert "not found" in rows[1]
+    assert "lies 49.5 meV/atom below your best: the search missed it" in rows[1]
     tiers = page.locator("#table-tiers tbody tr").all_inner_texts()
     assert tiers[0].split("\t")[:8] == ["1 pair", "100", "90", "10", "5.0 s", "5 %", "0.05", "1.00"]
     assert tiers[1].split("\t")[5] == "95 %"

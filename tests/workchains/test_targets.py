@@ -74,6 +74,7 @@ def test_target_changes_nothing_but_is_told(with_target, plain, known):
     assert target.rms < 0.1
     assert target.found_energy == pytest.approx(known[1].energy)
     assert abs(target.delta_target) < 0.01  # it was relaxed with the potential of the search
+    assert target.above_best == pytest.approx(target.energy - with_target.outputs.energy.value)
     assert target.delta_best == pytest.approx(target.found_energy - with_target.outputs.energy.value)
     assert with_target.outputs.state["targets"]["known"]["label"] == target.found
     relaxed, found = lines_about_targets(with_target)

@@ -38,6 +38,7 @@ INPUT_OF_OPTION = {
     "max_cpu_hours": ("settings", "max_cpu_hours"),
     "max_wall_hours": ("settings", "max_wall_hours"),
     "stop_chance": ("settings", "stop_chance"),
+    "policy": ("settings", "policy"),
     "population": ("settings", "population_size"),
     "walkers": ("settings", "walkers"),
     "trials_per_step": ("settings", "trials_per_step"),
@@ -89,6 +90,8 @@ INPUT_OF_OPTION = {
 @opts.WALKERS
 @opts.TRIALS_PER_STEP
 @opts.SEED
+@opts.POLICY
+@opts.POLICY_FROM
 @click.option("--pressure", type=float, metavar="GPa", help="External pressure; enthalpies are then compared.")
 @click.option(
     "--runs",
@@ -125,6 +128,7 @@ def cmd_run(
     group: str | None,
     pool: str | None,
     prototypes: str | None,
+    policy_from: str | None,
     model: str | None,
     experiment: str | None,
     runs: int | None,
@@ -186,6 +190,7 @@ def cmd_run(
         targets=targets,
         prototypes=library,
         experiment=experiment,
+        policy_from=policy_from,
     )
     check_calculators(prepared)
     _report(prepared)

@@ -11,7 +11,12 @@ import click
 from aiida_fuse2.cli.params.options import JSON, NEWEST_SEARCH, PATTERN, echo_json, with_profile
 from aiida_fuse2.cli.root import cmd_root
 from aiida_fuse2.cli.utils.patterns import pattern_order
-from aiida_fuse2.cli.views.answers import answer_values, print_newest_answer
+from aiida_fuse2.cli.views.answers import (
+    answer_values,
+    conclusion_values,
+    print_conclusion,
+    print_newest_answer,
+)
 from aiida_fuse2.cli.views.ranked import (
     DEFAULT_ROWS,
     print_evidence,
@@ -66,7 +71,8 @@ def cmd_show(
     Targets (`run --target`, or those named here) are marked with their names, with the time when they were found; for
     runs, with the number of runs that found them.
 
-    Once the search is finished (`aiida-fuse2 finish`), its answer comes first: one row for each phase.
+    Once the search is finished (`aiida-fuse2 finish`), its answer comes first: one row for each phase. At the end, an
+    ended search says what was found, how sure that is, and what to do next.
 
     With a measured powder pattern, "pattern" is how similar the simulated profile is (0 to 1), and "peaks" how many of
     the measured ones have a line, once the lattice is scaled by up to 3 %.
@@ -78,6 +84,7 @@ def cmd_show(
     from aiida_fuse2.cli.views.tables import make_console
     from aiida_fuse2.launch.targets import name_of, read_target
     from aiida_fuse2.query import refinements, targets
+    from aiida_fuse2.query.finishes import newest_finish, with_phases
 
     from .refine import show_refinement
 
@@ -96,22 +103,26 @@ def cmd_show(
     looked_for = targets.search_targets(node) + [
         targets.find_in_search(node, name_of(path), read_target(path, settings)) for path in paths
     ]
-    rows = targets.marked_rows(query.ranked(node), looked_for, node.pk)
+    rows = targets.marked_rows(with_phases(query.ranked(node), newest_finish(node)), looked_for, node.pk)
+    ranked = rows
     if order is not None:
         rows = order.applied(rows, number if as_json else number or DEFAULT_ROWS)
     if as_json:
         values = {"targets": [asdict(target) for target in looked_for], "structures": rows[:number]}
-        values |= answer_values(node, order)
+        values |= answer_values(node, order) | conclusion_values(node, ranked)
         echo_json(summary_values(settings, reached, uuid=node.uuid) | values)
         return
     console = make_console()
     print_header(console, settings, reached)
-    print_evidence(console, node.pk)
+    if not node.is_terminated:
+        print_evidence(console, node.pk)
     print_targets(console, looked_for)
     print_newest_answer(console, node, order)
     print_ranked(console, rows, number or DEFAULT_ROWS, relaxed=query.relaxed_to(node))
     if order is not None:
         console.print(order.text(rows), soft_wrap=True)
+    if node.is_terminated:
+        print_conclusion(console, node, ranked)
 
 
 def _refuse_targets(paths: tuple[Path, ...], what: str) -> None:
@@ -150,19 +161,21 @@ def show_runs(node: orm.WorkChainNode, number: int | None, *, as_json: bool, ord
     from aiida_fuse2.cli.views.runs import print_runs, runs_values, target_lines
     from aiida_fuse2.cli.views.tables import coloured, make_console
     from aiida_fuse2.query import targets
+    from aiida_fuse2.query.finishes import newest_finish, with_phases
 
     settings, reached = query.runs_settings(node), query.runs_progress(node.pk)
     looked_for = [targets.search_targets(search) for search in query.run_searches(node)]
     if as_json:
-        rows = query.combined(query.run_searches(node), number and max(number, 0 if order is None else order.ranked))
+        wanted = number and max(number, 0 if order is None else order.ranked)
+        ranked = rows = with_phases(query.combined(query.run_searches(node), wanted), newest_finish(node))
         rows = (rows if order is None else order.applied(rows, number))[:number]
         found = [{"run": run, **asdict(target)} for run, known in enumerate(looked_for) for target in known]
         values = runs_values(settings, reached, rows, uuid=node.uuid)
-        echo_json({**values, "targets": found, **answer_values(node, order)})
+        echo_json({**values, "targets": found, **answer_values(node, order), **conclusion_values(node, ranked)})
         return
     limit = number or DEFAULT_ROWS
     wanted = max(limit, 0 if order is None else order.ranked) + 1  # one more shows that there are more
-    rows = query.combined(query.run_searches(node), wanted)
+    ranked = rows = query.combined(query.run_searches(node), wanted)
     if order is not None:
         rows = order.applied(rows, limit)
     console = make_console()
@@ -181,3 +194,5 @@ def show_runs(node: orm.WorkChainNode, number: int | None, *, as_json: bool, ord
     print_ranked(console, rows, limit, relaxed=query.relaxed_to(node), total_is_known=False)
     if order is not None:
         console.print(order.text(rows), soft_wrap=True)
+    if node.is_terminated:
+        print_conclusion(console, node, ranked)

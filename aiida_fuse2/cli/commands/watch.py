@@ -12,7 +12,6 @@ from aiida_fuse2.cli.params.options import CommandError, echo, echo_json, hint, 
 from aiida_fuse2.cli.root import cmd_root
 from aiida_fuse2.cli.views.ranked import (
     FINAL_ROWS,
-    print_evidence,
     print_ranked,
     print_targets,
     status_text,
@@ -75,33 +74,42 @@ def _show_end(
 ) -> None:
     """Show what a search, or several runs of one, found."""
     from aiida_fuse2 import query
-    from aiida_fuse2.cli.views.answers import answer_values, print_newest_answer
+    from aiida_fuse2.cli.views.answers import (
+        answer_values,
+        conclusion_values,
+        print_conclusion,
+        print_newest_answer,
+    )
     from aiida_fuse2.cli.views.runs import print_runs, runs_values
     from aiida_fuse2.cli.views.tables import make_console
+    from aiida_fuse2.query.finishes import newest_finish, with_phases
     from aiida_fuse2.query.targets import marked_rows, search_targets
 
     console, relaxed = make_console(), query.relaxed_to(node)
     if isinstance(reached, query.RunsProgress):
         rows = query.combined(query.run_searches(node), FINAL_ROWS + 1)
         if as_json:
-            echo_json(runs_values(settings, reached, rows[:FINAL_ROWS], uuid=node.uuid) | answer_values(node))
+            values = runs_values(settings, reached, rows[:FINAL_ROWS], uuid=node.uuid)
+            echo_json(values | answer_values(node) | conclusion_values(node, rows))
             return
         console.print(f"runs {node.pk}:", status_text(reached), soft_wrap=True)
         print_runs(console, settings, reached, rows)
         print_newest_answer(console, node)
         print_ranked(console, rows, FINAL_ROWS, relaxed=relaxed, total_is_known=False)
+        print_conclusion(console, node, rows)
         return
     targets = search_targets(node)
-    rows = marked_rows(query.ranked(node), targets, node.pk)
+    rows = marked_rows(with_phases(query.ranked(node), newest_finish(node)), targets, node.pk)
     if as_json:
         values = {"targets": [asdict(target) for target in targets], "structures": rows[:FINAL_ROWS]}
-        echo_json(summary_values(settings, reached, uuid=node.uuid) | values | answer_values(node))
+        values |= answer_values(node) | conclusion_values(node, rows)
+        echo_json(summary_values(settings, reached, uuid=node.uuid) | values)
         return
     console.print(f"search {node.pk}:", status_text(reached), soft_wrap=True)
-    print_evidence(console, node.pk)
     print_targets(console, targets)
     print_newest_answer(console, node)
     print_ranked(console, rows, FINAL_ROWS, relaxed=relaxed)
+    print_conclusion(console, node, rows)
 
 
 @cmd_root.command("stop")

@@ -99,6 +99,17 @@ PROTOTYPES = click.option(
 )
 MAX_ATOMS = click.option("--max-atoms", type=int, metavar="N", help="Largest number of atoms of a structure.")
 SEED = click.option("--seed", type=int, metavar="N", help="Seed of all random decisions.")
+POLICY = click.option(
+    "--policy",
+    metavar="NAME",
+    help="fixed (default): moves, starts and sizes are drawn by the weights of the settings; bandit: the search learns "
+    "which of them pay.",
+)
+POLICY_FROM = click.option(
+    "--policy-from",
+    metavar="PK",
+    help="Begin with what the search PK has learned, with less weight; implies --policy bandit.",
+)
 PROCESSES = click.option(
     "--processes", type=int, metavar="N", help="Structures that a job relaxes side by side; default: its cores."
 )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from aiida_fuse2.cli.params.options import CommandError, echo_json
+from aiida_fuse2.cli.params.options import CommandError, echo_json, hint
 
 if TYPE_CHECKING:
     from aiida import orm
@@ -84,6 +84,30 @@ def print_newest_answer(console: Console, node: orm.WorkChainNode, order: Patter
     if finish is not None:
         console.print(f"\nanswer (finish {finish.pk})", soft_wrap=True)
         print_answer(console, _phases(finish, order), finishes.failed(finish))
+
+
+def print_conclusion(console: Console, node: orm.WorkChainNode, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Print what an ended search or runs found, how sure that is, and what to do next.
+
+    Args:
+        console: console to print to.
+        node: search, or several runs of one.
+        rows: its ranked structures, at least the first ones.
+    """
+    from aiida_fuse2.query.conclusion import conclusion
+
+    from .tables import coloured
+
+    console.print()
+    for heading, text in conclusion(node, rows, hint).lines:
+        console.print(coloured((f"{heading}: ", "bold"), text), soft_wrap=True)
+
+
+def conclusion_values(node: orm.WorkChainNode, rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Return the conclusion of an ended search or runs in plain values; None while it runs."""
+    from aiida_fuse2.query.conclusion import conclusion
+
+    return {"conclusion": conclusion(node, rows, hint).values() if node.is_terminated else None}
 
 
 def answer_values(node: orm.WorkChainNode, order: PatternOrder | None = None) -> dict[str, Any]:

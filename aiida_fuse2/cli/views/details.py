@@ -6,16 +6,18 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from aiida import orm
 from rich.columns import Columns
 from rich.console import Group
 from rich.table import Table
 
 from aiida_fuse2.calculations.conversions import history_rows
 from aiida_fuse2.core.search.evidence import Evidence, evidence_of_rows
-from aiida_fuse2.core.search.policy import KINDS, Learned
+from aiida_fuse2.core.search.policy import BANDIT, KINDS, Learned
 from aiida_fuse2.core.search.state import SearchState
 from aiida_fuse2.core.settings import SearchSettings
 from aiida_fuse2.query.chain import generation_records
+from aiida_fuse2.query.finishes import newest_finish, phases
 from aiida_fuse2.query.status import HOUR, Progress, duration_text
 from aiida_fuse2.report.data import move_counts
 
@@ -61,6 +63,7 @@ class Details:
         seconds_left: longest remaining time at the current speed, s, or None if it is not known.
         cpu_seconds_left: CPU time until ``max_structures`` at the cost of the earlier structures, s, or None.
         evidence: what the search says about what it has not found, or None before its first state.
+        phase: lowest phase of the newest answer, a row of ``query.finishes.phases``; None if there is no answer.
     """
 
     walkers: tuple[WalkerNow, ...]
@@ -69,6 +72,7 @@ class Details:
     seconds_left: float | None
     cpu_seconds_left: float | None
     evidence: Evidence | None = None
+    phase: dict[str, Any] | None = None
 
     def values(self, state: SearchState | None) -> dict[str, Any]:
         """Return plain values for scripts."""
@@ -102,7 +106,13 @@ def details(reached: Progress, settings: SearchSettings) -> Details:
         seconds_left=reached.seconds_left(settings),
         cpu_seconds_left=left * seconds if seconds and left else None,
         evidence=evidence_of_rows(rows, settings),
+        phase=_lowest_phase(reached.pk),
     )
+
+
+def _lowest_phase(search: int) -> dict[str, Any] | None:
+    finish = newest_finish(orm.load_node(search))
+    return next(iter([] if finish is None else phases(finish)), None)
 
 
 def _walkers(rows: Sequence[Mapping[str, Any]], state: SearchState, settings: SearchSettings) -> list[WalkerNow]:
@@ -141,7 +151,7 @@ def details_view(found: Details, reached: Progress, settings: SearchSettings) ->
         facts.add_row(title, value)
     tables = [walkers_table(found.walkers, settings)] if found.walkers else []
     tables += [moves_table(found.moves)] if found.moves else []
-    if settings.policy == "bandit" and reached.state is not None:
+    if settings.policy == BANDIT and reached.state is not None:
         tables.append(learned_table(reached.state.learned))
     return Group(facts, "", Columns(tables, padding=(1, 4)))  # side by side if the terminal is wide
 
@@ -155,6 +165,7 @@ def _facts(found: Details, reached: Progress, settings: SearchSettings) -> list[
         ("generation", f"{max(state.generation - 1, 0)}; {state.since_best} structures since the best"),
         ("structures", unique),
         ("best", best_text(reached.best)),
+        *([] if found.phase is None else [("best phase", _phase_text(found.phase))]),
         ("accepted", acceptance_text(state)),
         ("failed", counts_text(state.failures)),
         ("begun anew", counts_text(state.restarts)),
@@ -165,6 +176,12 @@ def _facts(found: Details, reached: Progress, settings: SearchSettings) -> list[
     if found.evidence is not None and found.evidence.tried:
         facts.append(("evidence", found.evidence.text()))
     return facts
+
+
+def _phase_text(phase: Mapping[str, Any]) -> str:
+    """Return energy, space group and structure type of a phase."""
+    group = spacegroup_text(phase["spacegroup_symbol"], phase["spacegroup"])
+    return f"{phase['energy']:.4f} eV/atom {group}, {phase['type']}"
 
 
 def _speed(found: Details, reached: Progress, settings: SearchSettings) -> str:

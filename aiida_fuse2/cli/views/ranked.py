@@ -40,12 +40,14 @@ def print_evidence(console: Console, search: int) -> None:
 
 def target_line(target: Target) -> str:
     """Return a text on a target and on the structure that equals it."""
+    from aiida_fuse2.core.search.targets import missed_text
+
     from .tables import spacegroup_text
 
     group = spacegroup_text(target.spacegroup_symbol, target.spacegroup)
     own = group if target.energy is None else f"{group}, {target.energy:.4f} eV/atom"
     if target.found is None or target.rms is None or target.found_energy is None:
-        return f"target {target.name} ({own}): not found"
+        return f"target {target.name} ({own}): {missed_text(target.above_best)}"
     differences = [
         f"{1000 * delta:+.1f} meV/atom from {what}"
         for delta, what in ((target.delta_target, "its own"), (target.delta_best, "the lowest"))

@@ -107,13 +107,18 @@ def target_lines(looked_for: Sequence[Sequence[Target]]) -> Iterator[str]:
     Args:
         looked_for: targets of each run.
     """
+    from aiida_fuse2.core.search.targets import missed_text
+
     by_name: dict[str, list[Target]] = {}
     for target in (target for known in looked_for for target in known):
         by_name.setdefault(target.name, []).append(target)
     for name, known in by_name.items():
         after = [str(target.structure_number) for target in known if target.structure_number is not None]
         when = f", after {', '.join(after)} structures" if after else ""
-        yield f"target {name}: found by {len(after)} of {len(known)} run{'' if len(known) == 1 else 's'}{when}"
+        above = [target.above_best for target in known if target.above_best is not None]
+        missed = f"; {missed_text(max(above), 'all runs')}" if above and not after else ""
+        plural = "" if len(known) == 1 else "s"
+        yield f"target {name}: found by {len(after)} of {len(known)} run{plural}{when}{missed}"
 
 
 def runs_table(reached: RunsProgress, settings: SearchSettings, *, width: int) -> Table:

@@ -33,6 +33,9 @@ KINDS: tuple[Kind, ...] = ("generator", "move", "size")
 FIXED = "fixed"
 """The policy that does not learn: chances are those of the settings."""
 
+BANDIT = "bandit"
+"""The policy that learns."""
+
 LEAST_COST = 0.25
 """Least cost of a trial, relative to the mean: also one that needs no relaxation takes its place in a generation."""
 

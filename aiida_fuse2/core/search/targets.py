@@ -125,3 +125,18 @@ class TargetFinder:
             if rms is not None:
                 return FoundTarget(structure.label, structure.number, structure.energy, round(rms, 5))
         return None
+
+
+def missed_text(above: float | None, who: str = "the search") -> str:
+    """Return what is said about a target that was not found.
+
+    Args:
+        above: energy of the target above the lowest structure, eV/atom; None if it is not known.
+        who: what did not find it.
+    """
+    if above is None:
+        return "not found"
+    distance = f"{1000 * abs(above):.1f} meV/atom"
+    if float(f"{1000 * above:.1f}") < 0:
+        return f"lies {distance} below your best: {who} missed it"
+    return f"not found; lies {distance} above your best"

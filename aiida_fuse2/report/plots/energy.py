@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import plotly.graph_objects as go
 
-from aiida_fuse2.report.data import ReportData
+from aiida_fuse2.report.data import ReportData, phase_name
 
 from .base import COLOURS, ENERGY, FEW, GREY, group, in_window, lowest, text
 
@@ -36,16 +36,20 @@ def _hover(symbol: str, walker: object) -> str:
 
 
 def volume(data: ReportData) -> go.Figure | None:
-    """Return the energies against the volumes; the space groups that reach the lowest energies have a colour each."""
+    """Return the energies against the volumes; each phase of the answer has a colour.
+
+    Without an answer these are the space groups that reach the lowest energies.
+    """
     tried = data.explored
     if tried.empty:
         return None
     larger = 2 if len(tried) < FEW else 0
-    named = tried.groupby("group", sort=False).energy.min().sort_values(kind="stable").index[: len(COLOURS)]
+    lowest_first = tried.groupby("group", sort=False).energy.min().sort_values(kind="stable").index
+    named = [phase_name(row) for row in data.phases] or list(lowest_first)
     colours = dict(zip(named, COLOURS, strict=False))
     figure = go.Figure()
-    for name in ["others", *reversed(named)]:  # the groups of lowest energy are on top
-        rows = tried[tried.group == name if name in colours else ~tried.group.isin(named)]
+    for name in ["others", *reversed(colours)]:  # the groups of lowest energy are on top
+        rows = tried[tried.group == name if name in colours else ~tried.group.isin(list(colours))]
         if rows.empty:
             continue
         figure.add_scatter(

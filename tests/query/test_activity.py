@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from aiida_fuse2.query.phases import jobs_text
+from aiida_fuse2.query.activity import jobs_text
 
 
 def test_jobs_that_write_here_tell_how_far_they_are(tmp_path):
