@@ -7,11 +7,13 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from aiida import orm
+from aiida.common.exceptions import NotExistent
 
 from aiida_fuse2.core.answer.conclusion import Conclusion, Ended, conclude_search
 from aiida_fuse2.core.search.state import SearchState
 from aiida_fuse2.core.settings import SearchSettings
 from aiida_fuse2.tiers import find_tier
+from aiida_fuse2.tiers.base import Tier
 from aiida_fuse2.tiers.dft import DftTier
 from aiida_fuse2.tiers.worker import RelaxTier
 
@@ -40,7 +42,7 @@ def conclusion(
     states = [state for search in searches if (state := present_state(search.pk)) is not None]
     failures: Counter[str] = sum((Counter(state.failures) for state in states), Counter())
     finish = newest_finish(node) if searches else None
-    tier = find_tier(last_tier(searches[0].inputs)[0]) if searches else None
+    tier = _last_tier(searches[0]) if searches else None
     ended = Ended(
         pk=node.pk,
         formula=settings.unit.formula,
@@ -57,6 +59,14 @@ def conclusion(
         is_dft=tier is not None and issubclass(tier, DftTier),
     )
     return conclude_search(ended, command)
+
+
+def _last_tier(search: orm.WorkChainNode) -> type[Tier] | None:
+    """Return the last tier of a search, or None if it is not in this profile or not installed."""
+    try:
+        return find_tier(last_tier(search.inputs)[0])
+    except (KeyError, NotExistent):  # missing in an archive
+        return None
 
 
 def _limits(state: SearchState, settings: SearchSettings) -> str:

@@ -23,7 +23,7 @@ from aiida_fuse2.parsers.relax import EXTRAS_KEY
 from aiida_fuse2.query.refinements import refined
 from aiida_fuse2.query.results import refined_searches
 from aiida_fuse2.tiers import TierChoice
-from tests.core.generators.test_prototypes import LIBRARY
+from tests.core.generators.test_prototypes import LIBRARY, SOURCE
 
 from .test_report import data_of
 
@@ -58,8 +58,7 @@ def once(label, build):
 @pytest.fixture
 def search(emt_builder):
     """A finished search of Cu3Au that began with prototypes, too."""
-    source = {"name": "alloys", "citation": "A. Founder, J. Alloys 1, 1"}
-    library = store_library(library_to_text(LIBRARY), source)
+    library = store_library(library_to_text(LIBRARY), SOURCE)
     starts = {"starts": {"prototypes": 1, "fgen": 1}, "max_structures": 6, "seed": 3}
     return once("to be refined", lambda: emt_builder(library=library, **starts))
 
@@ -169,7 +168,7 @@ def test_export_and_import(call, refinement, rows, tmp_path, request):
     assert f"## The refinement\n\n`{refinement.uuid}` relaxed the 4 best structures" in text
     (search,) = refined_searches(refinement)
     assert f"`{search.uuid}`" in text
-    assert f"| 1 | {rows[0]['energy']:.5f} | 0.00 |" in text
+    assert f"| 1 |  | {rows[0]['energy']:.5f} | 0.00 |" in text
     assert "A. Founder, J. Alloys 1, 1" in works_to_cite(refinement)
     group = orm.load_group(f"fuse2/{refinement.uuid}/best")
     assert {node.uuid for node in group.nodes} == {row["uuid"] for row in rows}

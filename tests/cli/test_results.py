@@ -366,9 +366,9 @@ def test_report_compares_with_the_first_measured_pattern(call, search, pattern, 
     call("report", search.pk, "-o", page, "-n", 2, "--xrd", pattern, "--wavelength", "1.5418")
     values = data_of(page.read_text())
     second = next(row for row in values["ranked"] if row[0] == 2)
-    assert second[14] == max(row[14] or 0 for row in values["ranked"]) > 0.8
-    assert re.fullmatch(r"\d+/\d+", second[15])
-    assert [row[14] for row in values["ranked"] if row[11] not in values["structures"]] == [None] * (
+    assert second[15] == max(row[15] or 0 for row in values["ranked"]) > 0.8
+    assert re.fullmatch(r"\d+/\d+", second[16])
+    assert [row[15] for row in values["ranked"] if row[11] not in values["structures"]] == [None] * (
         len(values["ranked"]) - sum(row[11] in values["structures"] for row in values["ranked"])
     )
     assert "1.5418 Å" in values["plots"]["diffraction"]["layout"]["xaxis"]["title"]["text"]

@@ -145,7 +145,15 @@ def cells(table):
 
 
 def test_median_of_two_searches_is_not_rounded():
-    figures = {"formula": "MgO", "experiment": "fgen", "searches": (1, 2), "tried": 20, "seconds": 0.1, "speedup": 1.0}
+    figures = {
+        "formula": "MgO",
+        "experiment": "fgen",
+        "starts": "fgen",
+        "searches": (1, 2),
+        "tried": 20,
+        "seconds": 0.1,
+        "speedup": 1.0,
+    }
     rest = {"energy": -6.3, "is_lowest": False, "improvement": -1.0, "reached": 2}
     rows = [ExperimentFigures(**figures, **rest, structures=structures) for structures in (6.5, 7.0, None)]
     assert [row[-1] for row in cells(experiments_table(rows))] == ["6.5", "7", ""]

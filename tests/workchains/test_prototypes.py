@@ -13,14 +13,14 @@ from aiida_fuse2.io.prototypes import library_to_text
 from aiida_fuse2.io.trials import from_extxyz
 from aiida_fuse2.parsers.relax import EXTRAS_KEY
 from tests.core.generators.test_prototypes import LIBRARY
+from tests.core.generators.test_prototypes import SOURCE as ALLOYS
 
 MIXED = {"starts": {"prototypes": 1, "fgen": 1}, "population_size": 4, "max_structures": 6, "seed": 3}
 
 
 @pytest.fixture
 def library(aiida_profile):
-    source = {"name": "alloys", "licence": "public domain", "citation": "A. Founder, J. Alloys 1, 1"}
-    return store_library(library_to_text(LIBRARY), source)
+    return store_library(library_to_text(LIBRARY), ALLOYS)
 
 
 @pytest.fixture

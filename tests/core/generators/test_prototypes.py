@@ -31,6 +31,9 @@ def ordered(kind):
     return make_prototype(atoms, key=kind, source=f"made for tests: {kind}", name=kind)
 
 
+SOURCE = {"name": "alloys", "licence": "public domain", "citation": "A. Founder, J. Alloys 1, 1"}
+"""Where the library says that it comes from, in all tests: one with the same name and content is stored once."""
+
 LIBRARY = tuple(ordered(kind) for kind in ("L12", "tetragonal", "L10"))
 
 

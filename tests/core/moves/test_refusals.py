@@ -24,7 +24,7 @@ LARGEST = 30
 def _refused(name, *, every=1, of_paper=False):
     """Return the share of refused attempts, and the number of crystals on which the move can be used."""
     tried, made, crystals = 0, 0, 0
-    changes = {"exclusion": experiment("fgen-chgnet")[0]["settings"]["exclusion"]} if of_paper else {}
+    changes = {"exclusion": experiment("fgen-chgnet").overrides["settings"]["exclusion"]} if of_paper else {}
     for atoms in list(structure_types().values())[::every]:
         unit = formula_unit(Counter(atoms.get_chemical_symbols()))
         values = protocol_inputs("balanced", {"settings": changes})["settings"]
