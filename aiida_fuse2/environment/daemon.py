@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import shlex
+import time
 
 import psutil
 from aiida.brokers.zeromq.broker import ZeromqBroker
@@ -18,12 +19,18 @@ from aiida.manage import get_manager
 from aiida.manage.configuration import Profile
 from aiida.manage.configuration.settings import AiiDAConfigPathResolver
 
-from aiida_fuse2.storage.broker import harmless_folder, has_zeromq_broker, remove_empty_sockets_file
+from aiida_fuse2.storage.broker import broker_layout, harmless_folder, has_zeromq_broker, remove_empty_sockets_file
 
 from .profile import SetupError, Step
 
 STATUS_TIMEOUT = 5
 """Longest time that the daemon may take to answer, s."""
+
+BROKER_TIMEOUT = 60
+"""Longest time that the broker of a daemon that was just started may take to answer, s; two on an idle machine."""
+
+BROKER_POLL = 0.2
+"""Time between two looks at the broker, s."""
 
 
 def start_command(n_workers: int = 1) -> str:
@@ -48,9 +55,22 @@ def ensure_daemon(n_workers: int) -> Step:
         remove_empty_sockets_file()
         with contextlib.chdir(harmless_folder()):
             client.start_daemon(number_workers=n_workers)
+        _await_broker()
     except (DaemonException, ConfigurationError) as error:
         raise SetupError(f"the daemon does not start: {error}; try `{start_command(n_workers)}`") from error
     return Step(changed=True, text=f"started the daemon with {n_workers} worker{'' if n_workers == 1 else 's'}")
+
+
+def _await_broker() -> None:
+    """Wait until the broker answers: the daemon says that it has started before its broker has."""
+    broker = get_manager().get_broker()
+    if not isinstance(broker, ZeromqBroker):
+        return
+    begin, status = time.monotonic(), broker_layout().status_file
+    while time.monotonic() - begin < BROKER_TIMEOUT:
+        if status.exists() and broker.probe_service_status().get("connected"):
+            return
+        time.sleep(BROKER_POLL)
 
 
 def broker_problem() -> tuple[str, str] | None:

@@ -67,10 +67,30 @@ def test_daemon_is_started_where_nothing_is(aiida_profile, monkeypatch):
     before = Path.cwd()
     monkeypatch.setattr("aiida_fuse2.environment.daemon.get_daemon_client", Client)
     monkeypatch.setattr("aiida_fuse2.environment.daemon._responds", lambda _: False)
+    monkeypatch.setattr("aiida_fuse2.environment.daemon.BROKER_TIMEOUT", 0)
     assert ensure_daemon(2).changed
     assert seen == [(broker.harmless_folder(), [], 2)]
     assert Path.cwd() == before
     assert start_command(2) == (f"(cd {broker.harmless_folder()} && verdi -p {aiida_profile.name} daemon start 2)")
+
+
+def test_setup_waits_for_the_broker_of_a_daemon_that_it_starts(aiida_profile, monkeypatch, tmp_path):
+    """Otherwise the next command finds none: on a busy machine the broker comes seconds after the daemon."""
+    status, answers = tmp_path / "broker.status", [{"connected": True}, {"connected": False}, {"connected": False}]
+
+    class Client:
+        def start_daemon(self, number_workers):  # noqa: ARG002
+            status.touch()
+
+    monkeypatch.setattr("aiida_fuse2.environment.daemon.get_daemon_client", Client)
+    monkeypatch.setattr("aiida_fuse2.environment.daemon._responds", lambda _: False)
+    monkeypatch.setattr("aiida_fuse2.environment.daemon.BROKER_POLL", 0)
+    layout = SimpleNamespace(status_file=status)
+    monkeypatch.setattr("aiida_fuse2.environment.daemon.broker_layout", lambda: layout)
+    broker_process = type(broker.get_manager().get_broker())
+    monkeypatch.setattr(broker_process, "probe_service_status", lambda _: answers.pop())
+    assert ensure_daemon(1).changed
+    assert answers == []
 
 
 def test_doctor_tells_where_files_are_in_danger(aiida_profile, monkeypatch, tmp_path):
