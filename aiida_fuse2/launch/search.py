@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -79,9 +80,7 @@ def prepare_search(
         raise InputError("overrides", overrides, "must be a mapping, e.g. {'settings': {'max_atoms': 10}}")
     check_extent(overrides)
     changes = dict(overrides or {})
-    if (bool(paths), group is not None, pool is not None).count(True) > 1:
-        field, value = ("--pool", pool) if group is None else ("--group", group)
-        raise InputError(field, value, "give starting structures by one of --structures, --group and --pool, not both")
+    _check_one_kind(paths, group, pool)
     if paths or group is not None or pool is not None:
         changes = _with_provided(changes)
     learned = None if policy_from is None else learned_state(policy_from)
@@ -112,12 +111,24 @@ def prepare_search(
         builder.experiment = orm.Str(experiment)
     if learned is not None:
         builder.policy = learned
+    return _checked(Prepared(builder=builder, kept=kept, skipped=skipped, warnings=messages))
+
+
+def _check_one_kind(paths: Sequence[Path], group: str | None, pool: str | None) -> None:
+    """Refuse starting structures of several kinds."""
+    if (bool(paths), group is not None, pool is not None).count(True) > 1:
+        field, value = ("--pool", pool) if group is None else ("--group", group)
+        raise InputError(field, value, "give starting structures by one of --structures, --group and --pool, not both")
+
+
+def _checked(prepared: Prepared) -> Prepared:
+    """Return a search whose inputs are checked, with a warning where its functionals do not go together."""
+    builder = prepared.builder
     share_cores(builder, 1)
     check_inputs(builder)
     check_calculators(builder)
-    mixed = mixed_functionals([tier[:2] for tier in tiers_of_search(builder)], settings.unit.elements)
-    messages += () if mixed is None else (mixed,)
-    return Prepared(builder=builder, kept=kept, skipped=skipped, warnings=messages)
+    mixed = mixed_functionals([tier[:2] for tier in tiers_of_search(builder)], prepared.settings.unit.elements)
+    return prepared if mixed is None else replace(prepared, warnings=(*prepared.warnings, mixed))
 
 
 def _read_targets(

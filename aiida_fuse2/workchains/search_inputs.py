@@ -103,6 +103,12 @@ def define_inputs(spec: WorkChainSpec) -> None:
         required=False,
         help="Name of the paper's experiment that the search was set up as, for comparisons; it changes nothing.",
     )
+    _define_generation(spec)
+    spec.inputs.validator = _validate_inputs
+
+
+def _define_generation(spec: WorkChainSpec) -> None:
+    """Define the inputs of the job that fills the pool."""
     spec.expose_inputs(
         GenerateCalculation,
         namespace="generate",
@@ -113,7 +119,6 @@ def define_inputs(spec: WorkChainSpec) -> None:
             "help": "The job that fills the pool; needed by generators that run in a job.",
         },
     )
-    spec.inputs.validator = _validate_inputs
 
 
 @validator
