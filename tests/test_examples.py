@@ -139,13 +139,13 @@ def test_documented_overrides_are_inputs(block):
 
 @pytest.mark.slow
 def test_documented_python_runs(emt_builder, capsys):
-    _, search = run_get_node(emt_builder(relax={"max_steps": 5}, max_structures=4))
+    _, search = run_get_node(emt_builder(relax={"max_steps": 35}, max_structures=8))
     failures = search.outputs.state["failures"]
     assert failures
     namespace = {"orm": orm}
     (query,) = (b for b in blocks("docs/howto/python.md", "python") if "load_search(" in b)
     exec(query.replace("load_search(65)", f"load_search({search.pk})"), namespace)  # noqa: S102 - our own page
-    assert namespace["reached"].state.tried == 4
+    assert namespace["reached"].state.tried == 8
     assert namespace["atoms"] == search.outputs.structure.get_ase()
     (failed,) = blocks("docs/howto/trouble.md", "python")
     exec(failed.replace("load_node(65)", f"load_node({search.pk})"), namespace)  # noqa: S102

@@ -19,6 +19,12 @@ START = ("--set", "settings.starts={fgen: 1}")
 
 
 @pytest.fixture
+def search(finished):
+    """A search under a pressure that no other test uses: what those have found does not compete."""
+    return finished(seed=3, relax={"pressure": 0.5})
+
+
+@pytest.fixture
 def submitted(monkeypatch, daemon_up):
     """Run searches at once instead of submitting them; the nodes."""
     nodes = []

@@ -128,6 +128,7 @@ def answers_of_query(node, all_uuids):
         "active_searches": query.active_searches(node),
         "best": [query.best(search, 5, unique=unique) for search in searches for unique in (True, False)],
         "combined": query.combined(searches),
+        "evidence": [query.evidence(search.pk) for search in searches],
         "explored": [query.explored(search) for search in searches],
         "is_refinement": query.is_refinement(node),
         "is_runs": query.is_runs(node),
@@ -136,6 +137,7 @@ def answers_of_query(node, all_uuids):
         "load_results": query.load_results(node.uuid),
         "load_search": [query.load_search(search.uuid) for search in searches],
         "load_search_or_runs": [query.load_search_or_runs(node.uuid), query.load_search_or_runs()],
+        "phases": query.phases(node),
         "present_state": [query.present_state(search.pk) for search in searches],
         "progress": [query.progress(search.pk) for search in searches],
         "ranked": [query.ranked(search) for search in searches],
@@ -218,7 +220,7 @@ def test_an_imported_search_says_the_same(searches, folders, monkeypatch, aiida_
     before = answers(source)
     archives = [archive.export(node, source / f"{kind}.aiida").archive for kind, node in searches.items()]
     assert "6 of 6 structures" in before["continued", "show"]
-    assert "found by 1 of 2 runs, after 2 structures" in before["runs with a target", "show"]
+    assert "found by 1 of 2 runs, after 3 structures" in before["runs with a target", "show"]
     with aiida_profile_factory(aiida_config_tmp):
         for path in archives:
             import_archive(path, import_new_extras=False)
