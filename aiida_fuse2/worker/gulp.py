@@ -19,7 +19,7 @@ from ase import Atoms, units
 from aiida_fuse2.core.crystal.uniqueness import fingerprint
 from aiida_fuse2.core.errors import InputError, RelaxationError, one_line
 from aiida_fuse2.core.potentials.pair import read_library
-from aiida_fuse2.core.relaxers.driver import RelaxedStructure, check_contacts, check_geometry, describe
+from aiida_fuse2.core.relaxers.driver import RelaxedStructure, check_connected, check_contacts, check_geometry, describe
 from aiida_fuse2.core.relaxers.energies import GULP, check_energy
 from aiida_fuse2.core.relaxers.failures import CONVERGED
 from aiida_fuse2.core.relaxers.gulp import GulpOutput, GulpSettings, Outcome, StageSettings, read_output, write_input
@@ -120,7 +120,7 @@ class GulpRunner:
 
         Raises:
             RelaxationError: if it did not converge, with the outcome as the reason; ``fused_atoms``,
-                ``isolated_atom``, ``cell_exploded``, ``energy_impossible``.
+                ``isolated_atom``, ``isolated_parts``, ``cell_exploded``, ``energy_impossible``.
         """
         outcome = output.outcome
         is_low = output.gnorm is not None and output.gnorm <= self.settings.max_gnorm
@@ -131,6 +131,7 @@ class GulpRunner:
             raise RelaxationError(Outcome.TRUNCATED, "there is no energy")
         check_geometry(atoms, self.settings.isolated_distance)
         check_contacts(atoms, self.settings.min_contact)
+        check_connected(atoms, self.settings.isolated_distance)
         pressure = self.settings.pressure
         work = pressure * units.GPa * float(atoms.get_volume()) if output.is_enthalpy else 0.0
         check_energy((output.energy - work) / len(atoms), atoms.numbers, GULP)

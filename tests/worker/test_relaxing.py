@@ -76,6 +76,12 @@ def test_relaxation_converges_and_leaves_its_input(emt):
 ASE_OPTIMIZERS = ["FIRE", "FIRE2", "LBFGS", "BFGS", "BFGSLineSearch"]
 
 
+def test_chains_that_do_not_feel_each_other_have_failed(relax_settings):
+    settings = relax_settings(fmax=0.1)
+    chain = Atoms("Cu2", positions=[[0, 0, 0], [0, 0, 2.4]], cell=[9.0, 9.0, 4.8], pbc=True)
+    assert relax(chain, make_evaluator(settings), settings).status == "isolated_parts"
+
+
 @pytest.mark.parametrize("optimizer", ["JointLBFGS", *ASE_OPTIMIZERS])
 def test_every_optimizer_reaches_the_same_minimum(relax_settings, optimizer):
     settings = relax_settings(**{**EMT, "fmax": 0.01, "max_steps": 500, "optimizer": optimizer})

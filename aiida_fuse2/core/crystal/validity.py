@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from enum import StrEnum
+from itertools import product
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -17,6 +18,8 @@ from ase import Atoms
 from ase.data import atomic_numbers, covalent_radii
 from matscipy.neighbours import neighbour_list
 from numpy.typing import NDArray
+from scipy.sparse import coo_matrix
+from scipy.sparse.csgraph import connected_components
 
 from aiida_fuse2.core.chemistry.composition import FormulaUnit
 from aiida_fuse2.core.chemistry.molecular import molecular_volume
@@ -191,3 +194,19 @@ def isolated_atoms(atoms: Atoms, distance: float) -> list[int]:
     """
     first = neighbour_list("i", atoms, distance)
     return [int(i) for i in np.setdiff1d(np.arange(len(atoms)), first)]
+
+
+def is_one_crystal(atoms: Atoms, distance: float) -> bool:
+    """Return whether steps from atom to atom of at most ``distance`` Å lead everywhere in the crystal.
+
+    If not, it consists of molecules, chains or layers that are farther apart: a potential with this cutoff says nothing
+    about how they lie to each other. Eight cells, which hold every direction, are looked at.
+    """
+    first, second, shifts = neighbour_list("ijS", atoms, distance)
+    edges = [
+        (8 * first + np.array(cell) @ (4, 2, 1), 8 * second + (cell + shifts) % 2 @ (4, 2, 1))
+        for cell in product((0, 1), repeat=3)
+    ]
+    rows, columns = np.concatenate(edges, axis=1)
+    graph = coo_matrix((np.ones(len(rows)), (rows, columns)), shape=(8 * len(atoms), 8 * len(atoms)))
+    return int(connected_components(graph, directed=False, return_labels=False)) == 1

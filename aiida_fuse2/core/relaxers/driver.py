@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from aiida_fuse2.core.crystal.symmetry import space_group
 from aiida_fuse2.core.crystal.uniqueness import encode_fingerprint, fingerprint
-from aiida_fuse2.core.crystal.validity import has_sound_cell, isolated_atoms, shortest_contact
+from aiida_fuse2.core.crystal.validity import has_sound_cell, is_one_crystal, isolated_atoms, shortest_contact
 from aiida_fuse2.core.errors import RelaxationError, error_text, is_out_of_memory
 from aiida_fuse2.core.potentials.evaluation import Evaluation, Evaluator
 from aiida_fuse2.core.settings import CHGNET, JOINT_LBFGS, RelaxSettings
@@ -200,12 +200,13 @@ def _final(atoms: Atoms, found: Minimum, settings: RelaxSettings) -> Atoms:
     """Return the relaxed structure.
 
     Raises:
-        RelaxationError: ``step_limit`` if it has not converged, ``fused_atoms``, ``unbound``.
+        RelaxationError: ``step_limit`` if it has not converged, ``fused_atoms``, ``isolated_parts``, ``unbound``.
     """
     if not found.converged:
         raise RelaxationError(Failure.STEP_LIMIT, f"not converged in {settings.max_steps} steps")
     final = Atoms(numbers=atoms.numbers, positions=found.positions, cell=found.cell, pbc=True)
     check_contacts(final, settings.min_contact)
+    check_connected(final, settings.isolated_distance)
     check_bound(found.energy / len(final), settings)
     return final
 
@@ -223,6 +224,20 @@ def check_bound(energy: float, settings: RelaxSettings) -> None:
     most = UNBOUND + max(settings.pressure, 0.0) * units.GPa * VOLUME_UNDER_PRESSURE
     if settings.calculator == CHGNET and energy > most:
         raise RelaxationError(Failure.UNBOUND, f"{energy:+.2f} eV/atom, above separate atoms")
+
+
+def check_connected(atoms: Atoms, isolated_distance: float) -> None:
+    """Refuse a relaxed structure of molecules, chains or layers that are too far apart to feel each other.
+
+    Args:
+        atoms: a structure.
+        isolated_distance: largest distance between neighbouring parts, Å.
+
+    Raises:
+        RelaxationError: ``isolated_parts``.
+    """
+    if not is_one_crystal(atoms, isolated_distance):
+        raise RelaxationError(Failure.APART, f"parts of it are more than {isolated_distance:g} Å apart")
 
 
 def check_contacts(atoms: Atoms, min_contact: float) -> None:

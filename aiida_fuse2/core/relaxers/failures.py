@@ -15,6 +15,7 @@ class Failure(StrEnum):
     """Reason of a failed relaxation; the last one is given to a result that contradicts itself or its trial."""
 
     ISOLATED = "isolated_atom"
+    APART = "isolated_parts"
     BAD_CELL = "cell_exploded"
     NOT_FINITE = "energy_not_finite"
     STEP_LIMIT = "step_limit"

@@ -12,7 +12,7 @@ from aiida_fuse2.core.crystal.uniqueness import fingerprint
 from aiida_fuse2.core.errors import RelaxationError
 from aiida_fuse2.core.settings import NotNegative, Positive, Settings, Symprecs
 
-from .driver import RelaxedStructure, check_contacts, check_geometry, describe
+from .driver import RelaxedStructure, check_connected, check_contacts, check_geometry, describe
 from .energies import check_energy
 from .failures import CONVERGED
 
@@ -86,6 +86,7 @@ def computed_structure(
         check_energy(energy / len(final), final.numbers, source)
         check_geometry(final, settings.isolated_distance)
         check_contacts(final, settings.min_contact)
+        check_connected(final, settings.isolated_distance)
     except RelaxationError as error:
         return RelaxedStructure(error.reason, error.detail, final, dict(values), None)
     described = describe(final, energy, settings.pressure, settings.report_symprec)

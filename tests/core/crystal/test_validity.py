@@ -11,7 +11,7 @@ from ase.io import read
 
 from aiida_fuse2.core.chemistry.composition import formula_unit
 from aiida_fuse2.core.chemistry.radii import resolve_radii
-from aiida_fuse2.core.crystal.validity import Rejection, check_validity, isolated_atoms
+from aiida_fuse2.core.crystal.validity import Rejection, check_validity, is_one_crystal, isolated_atoms
 from tests.core.crystals import real_crystals
 
 PUBLISHED = sorted((Path(__file__).resolve().parents[3].parent / "shared" / "data" / "published").glob("*/*.cif"))
@@ -81,6 +81,28 @@ def test_isolated_atom(check):
     atoms.positions[-1] = [1, 1, 9.5]
     assert isolated_atoms(atoms, 3.5) == [8]
     assert check(atoms, isolated_distance=3.5, contact_factor=0.3) is Rejection.ISOLATED
+
+
+@pytest.mark.parametrize(
+    ("cell", "is_one"),
+    [
+        ([6.2, 6.2, 2.5], False),  # chains
+        ([2.5, 2.5, 6.2], False),  # layers
+        ([5.8, 5.8, 2.5], True),
+        ([2.5, 2.5, 5.8], True),
+        ([2.5, 2.5, 2.5], True),
+        ([6.2, 6.2, 6.2], False),
+    ],
+)
+def test_parts_that_are_apart(cell, is_one):
+    assert is_one_crystal(Atoms("Cu", cell=cell, pbc=True), 6.0) is is_one
+    two = Atoms("CuAu", positions=[[0, 0, 0], [0, 0, cell[2]]], cell=[*cell[:2], 2 * cell[2]], pbc=True)
+    assert is_one_crystal(two, 6.0) is is_one
+    assert is_one_crystal(make_supercell(two, [[1, 1, 0], [0, 1, 0], [0, 2, 3]]), 6.0) is is_one
+
+
+def test_real_crystals_are_one():
+    assert all(is_one_crystal(atoms, 6.0) for atoms in real_crystals().values())
 
 
 def test_coordination_windows(check):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from ase import Atoms
 from ase.build import bulk
 from hypothesis import given
 from hypothesis import strategies as st
@@ -84,6 +85,7 @@ def test_a_computed_structure_is_described():
         (bulk("Cu"), float("inf"), "energy_not_finite"),
         (bulk("Cu", a=1.5), -3.7, "fused_atoms"),
         (bulk("Cu", a=12.0), -3.7, "isolated_atom"),
+        (Atoms("Cu2", positions=[[0, 0, 0], [0, 0, 2.5]], cell=[7, 7, 5], pbc=True), -3.7, "isolated_parts"),
     ],
 )
 def test_what_cannot_be_used_has_failed(atoms, energy, status):
