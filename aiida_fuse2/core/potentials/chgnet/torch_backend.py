@@ -170,7 +170,19 @@ class TorchChgnet:
         return PreparedCrystal(numbers, cell, graph)
 
     def evaluate_prepared(self, structures: Sequence[PreparedCrystal]) -> list[Evaluation | RelaxationError]:
-        """Return energy, forces and stress of structures that are computed at once, as ``BatchEvaluator`` says."""
+        """Return energy, forces and stress of structures that are computed at once, as ``BatchEvaluator`` says.
+
+        Structures without angles are computed by themselves: the model omits some layers for them.
+        """
+        found: dict[int, Evaluation | RelaxationError] = {}
+        for has_angles in (True, False):
+            chosen = [k for k, structure in enumerate(structures) if (structure.graph.n_pairs > 0) == has_angles]
+            if chosen:
+                found |= zip(chosen, self._evaluate_alike([structures[k] for k in chosen]), strict=True)
+        return [found[k] for k in range(len(structures))]
+
+    def _evaluate_alike(self, structures: Sequence[PreparedCrystal]) -> list[Evaluation | RelaxationError]:
+        """Return energy, forces and stress of structures of which either all or none have angles."""
         graph = side_by_side([structure.graph for structure in structures])
         numbers = np.concatenate([structure.numbers for structure in structures])
         angles = _angles_of(graph)
