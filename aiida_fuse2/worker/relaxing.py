@@ -77,7 +77,7 @@ def relax_all(
     if processes > 1:
         ordered.sort(key=lambda trial: -len(trial.atoms))
     starved, finished = [], set()
-    for trial, found in relax_together(ordered, settings) if relaxes_in_batches(settings) else ():
+    for trial, found in relax_together(ordered, settings) if len(trials) > 1 and relaxes_in_batches(settings) else ():
         finished.add(trial.info.label)
         if found is None:
             starved.append(trial.info.label)
