@@ -13,15 +13,16 @@ import argparse
 import json
 import time
 from collections.abc import Callable
+from functools import partial
 
-import numpy as np
 from ase import Atoms
 
-from aiida_fuse2.benchmarks.starts import MODEL, NATIVE, evaluator, make_starts
+from aiida_fuse2.benchmarks.starts import MODEL, NATIVE, TORCH, evaluator, make_starts
 from aiida_fuse2.core.potentials.chgnet.torch_backend import PreparedCrystal, TorchChgnet
+from aiida_fuse2.core.potentials.evaluation import Evaluator
 from aiida_fuse2.worker.batches import CPU_BYTES
 
-COMPOSITIONS = {8: "Mg2SiO4Ca", 24: "Ca3Ti2O7", 50: "Si6Al6B3Fe3NaO30F"}
+COMPOSITIONS = {8: "CaTi2O5", 24: "Ca3Ti2O7", 50: "Si6Al6B3Fe3NaO30F"}
 """Formula by the number of atoms of a structure."""
 
 COUNT = 4
@@ -49,6 +50,18 @@ def prepared(model: TorchChgnet, made: list[Atoms], limit: float) -> list[Prepar
         chosen.append(one)
 
 
+def singly(potential: Evaluator, made: list[Atoms]) -> int:
+    """Evaluate structures one by one."""
+    for atoms in made:
+        potential.evaluate(atoms.numbers, atoms.positions, atoms.cell.array)
+    return len(made)
+
+
+def together(model: TorchChgnet, made: list[Atoms], limit: float) -> int:
+    """Evaluate a batch."""
+    return len(model.evaluate_prepared(prepared(model, made, limit)))
+
+
 def per_second(run: Callable[[], int], seconds: float, clock: Callable[[], float]) -> float:
     """Return how many structures are evaluated per second.
 
@@ -69,7 +82,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
     parser.add_argument("--seconds", type=float, default=4.0, help="time of each measurement")
-    parser.add_argument("--gigabytes", type=float, help="memory of a batch, by default 0.25 on the CPU, 4 on a GPU")
+    parser.add_argument("--gigabytes", type=float, help="memory of a batch, by default 0.05 on the CPU, 4 on a GPU")
     options = parser.parse_args()
     limit = options.gigabytes * 1e9 if options.gigabytes else (CPU_BYTES if options.device == "cpu" else 4e9)
     clock = time.process_time if options.device == "cpu" else time.perf_counter
@@ -77,22 +90,15 @@ def main() -> None:
     for n_atoms in COMPOSITIONS:
         made = structures(n_atoms)
 
-        def singly(potential, made=made) -> int:  # type: ignore[no-untyped-def]
-            for atoms in made:
-                potential.evaluate(atoms.numbers, atoms.positions, atoms.cell.array)
-            return len(made)
-
-        def together(made=made) -> int:  # type: ignore[no-untyped-def]
-            return len(model.evaluate_prepared(prepared(model, made, limit)))
-
-        row = {
-            "atoms": n_atoms,
-            "native": per_second(lambda: singly(native), options.seconds, time.process_time),
-            "torch": per_second(lambda: singly(model), options.seconds, clock),
-            "batches": per_second(together, options.seconds, clock),
+        tasks: dict[str, Callable[[], int]] = {
+            NATIVE: partial(singly, native, made),
+            TORCH: partial(singly, model, made),
+            "batches": partial(together, model, made, limit),
         }
-        shown = {key: float(np.format_float_positional(value, 3, fractional=False)) for key, value in row.items()}
-        print(json.dumps({**shown, "in_a_batch": len(prepared(model, made, limit))}), flush=True)
+        clocks = {NATIVE: time.process_time}
+        row = {name: per_second(run, options.seconds, clocks.get(name, clock)) for name, run in tasks.items()}
+        shown = {name: float(f"{value:.3g}") for name, value in row.items()}
+        print(json.dumps({"atoms": n_atoms, **shown, "in_a_batch": len(prepared(model, made, limit))}), flush=True)
 
 
 if __name__ == "__main__":

@@ -19,8 +19,8 @@ from .processes import Lost, stream_all
 
 CUDA = "cuda"
 
-CPU_BYTES = 0.25e9
-"""Largest memory of a batch on the CPU, bytes: larger batches are not faster there, see ``benchmarks/batches.py``."""
+CPU_BYTES = 0.05e9
+"""Largest memory of a batch on the CPU, bytes: larger ones leave the caches and are slower there, as measured."""
 
 GROUPS_PER_PROCESS = 4
 """Groups that each of several processes relaxes one after the other, so that none waits long for another."""
