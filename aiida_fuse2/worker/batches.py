@@ -19,7 +19,7 @@ from .processes import Lost, stream_all
 
 CUDA = "cuda"
 
-CPU_BYTES = 0.05e9
+CPU_BYTES = 0.1e9
 """Largest memory of a batch on the CPU, bytes: larger ones leave the caches and are slower there, as measured."""
 
 GROUPS_PER_PROCESS = 4

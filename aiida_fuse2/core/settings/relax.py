@@ -69,7 +69,7 @@ class RelaxSettings(Settings):
     )
     threads: SmallCount = Field(description="Number of PyTorch threads in each process; the native kernel uses one.")
     batch_memory: Positive = Field(
-        description="Memory of the structures that PyTorch evaluates at once, GB; on the CPU at most 0.05 are used. "
+        description="Memory of the structures that PyTorch evaluates at once, GB; on the CPU at most 0.1 are used. "
         "JointLBFGS and CHGNet only."
     )
     report_symprec: Symprecs = Field(description="Tolerances for the space groups, Å.")
