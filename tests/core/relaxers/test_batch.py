@@ -109,7 +109,7 @@ def test_lack_of_memory_halves_the_batch_for_good(tier, caplog):
     evaluator = Together(refused)
     found = relaxed(evaluator, tier, starts(), places=8)
     assert [size for size in evaluator.sizes if size > 3] == [8, 4, 4]
-    assert [record.message.partition("GiB: ")[2] for record in caplog.records][0] == "0, 1, 2, 3, 4, 5, 6, 7"
+    assert next(record.message.partition("GiB: ")[2] for record in caplog.records) == "0, 1, 2, 3, 4, 5, 6, 7"
     for number, start in enumerate(starts()):
         assert same(found[number], relax(start, emt(), tier))
         assert found[number].values[HALVINGS] == 3

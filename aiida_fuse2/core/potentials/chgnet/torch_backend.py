@@ -35,7 +35,7 @@ FREED_BLOCK = 31 * 2**20
 
 
 TRIMMED = 3e8
-"""Memory of a structure that is released after it, bytes; the memory of smaller ones is used again."""
+"""Memory of structures that is released after they are evaluated, bytes; the memory of smaller ones is used again."""
 
 
 def trim_memory() -> None:
@@ -145,12 +145,7 @@ class TorchChgnet:
             RelaxationError: if an atom is isolated, atoms coincide, the cell is unusable, an element unknown, or
                 the result not finite.
         """
-        prepared = self.prepare(numbers, positions, cell)
-        (found,) = self.evaluate_prepared([prepared])
-        self._used = max(self._used, prepared.bytes)
-        if self._used > TRIMMED and (prepared.bytes > TRIMMED or prepared.bytes < self._used / 8):
-            trim_memory()
-            self._used = prepared.bytes
+        (found,) = self.evaluate_prepared([self.prepare(numbers, positions, cell)])
         if isinstance(found, RelaxationError):
             raise found
         return found
@@ -179,7 +174,15 @@ class TorchChgnet:
             chosen = [k for k, structure in enumerate(structures) if (structure.graph.n_pairs > 0) == has_angles]
             if chosen:
                 found |= zip(chosen, self._evaluate_alike([structures[k] for k in chosen]), strict=True)
+        self._release(sum(structure.bytes for structure in structures))
         return [found[k] for k in range(len(structures))]
+
+    def _release(self, used: float) -> None:
+        """Return memory to the system if much was used, bytes."""
+        self._used = max(self._used, used)
+        if self.options.device.type == "cpu" and self._used > TRIMMED and (used > TRIMMED or used < self._used / 8):
+            trim_memory()
+            self._used = used
 
     def _evaluate_alike(self, structures: Sequence[PreparedCrystal]) -> list[Evaluation | RelaxationError]:
         """Return energy, forces and stress of structures of which either all or none have angles."""
