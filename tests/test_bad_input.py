@@ -248,6 +248,7 @@ def test_every_float_must_be_finite(model, value):
         ({"arguments": {"a": "x" * 20_000}}, "relax.settings.arguments", "at most 10000"),
         ({"processes": 10**9}, "relax.settings.processes", "less than"),
         ({"threads": 0}, "relax.settings.threads", "greater"),
+        ({"batch_memory": 0}, "relax.settings.batch_memory", "greater"),
         ({"max_steps": 10**9}, "relax.settings.max_steps", "less than"),
         ({"isolated_distance": 1e300}, "relax.settings.isolated_distance", "less than"),
         ({"pressure": True}, "relax.settings.pressure", "true or false"),

@@ -6,10 +6,11 @@ import pytest
 from aiida import orm
 
 from aiida_fuse2.core.errors import InputError
-from aiida_fuse2.launch.jobs import NO_DEVICE
+from aiida_fuse2.launch.jobs import NO_DEVICE, job_ports
 from aiida_fuse2.launch.pool import prepare_pool
 from aiida_fuse2.launch.search import prepare_search
 from aiida_fuse2.tiers import TierChoice
+from aiida_fuse2.worker.cores import usable_cores
 from aiida_fuse2.worker.main import INPUT_ERROR, main
 
 CUDA = {"relax": {"settings": {"device": "cuda"}}}
@@ -69,3 +70,15 @@ def test_what_cannot_be_known_is_not_refused(worker_code, asked, aiida_computer,
         "aiida_fuse2.launch.jobs.ask_worker", lambda *_: (2, "", "error: unrecognized arguments: --device")
     )
     prepare_search("SrTiO3", code=worker_code, protocol="fast", overrides=CUDA)  # an older worker
+
+
+def test_cores_are_shared_among_jobs_on_the_cpu_only(worker_code, monkeypatch):
+    """On a GPU a job uses one process anyway."""
+    monkeypatch.setattr("aiida_fuse2.launch.jobs.ask_worker", lambda *_: (0, "", ""))
+    processes = []
+    for device in ("cpu", "cuda"):
+        overrides = {"relax": {"settings": {"device": device}}, "settings": {"relax_jobs": 2}}
+        prepared = prepare_search("SrTiO3", code=worker_code, protocol="fast", overrides=overrides)
+        (ports,) = job_ports(prepared.builder)
+        processes.append(ports["settings"]["processes"])
+    assert processes == [max(1, usable_cores() // 2), None]

@@ -9,7 +9,7 @@ of ±g and the stress is the sum of v g over the volume. Importing this module i
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 
@@ -21,7 +21,7 @@ from torch import Tensor
 from aiida_fuse2.core.errors import InputError, RelaxationError
 from aiida_fuse2.core.potentials.evaluation import Evaluation
 
-from .graph import ChgnetGraph, build_graph
+from .graph import ChgnetGraph, build_graph, side_by_side
 from .torch_convolutions import AngleUpdate, AtomConvolution, BondConvolution, Features, Gradients, MessageGraph
 from .torch_layers import AngularBasis, RadialBasis, Readout, TensorOptions
 from .weights import N_ELEMENTS, ChgnetWeights, read_weights
@@ -35,7 +35,7 @@ FREED_BLOCK = 31 * 2**20
 
 
 TRIMMED = 3e8
-"""Memory of a structure that is released after it, bytes; the memory of smaller ones is used again."""
+"""Memory of structures that is released after they are evaluated, bytes; the memory of smaller ones is used again."""
 
 
 def trim_memory() -> None:
@@ -72,8 +72,28 @@ def _angles_of(graph: ChgnetGraph) -> _Angles:
     return _Angles(first, second, np.einsum("ij,ij->i", first, second))
 
 
+@dataclass(frozen=True, eq=False)
+class PreparedCrystal:
+    """A structure that can be evaluated beside others.
+
+    Attributes:
+        numbers: atomic numbers, shape (n,).
+        cell: lattice vectors as rows, Å, shape (3, 3).
+        graph: its bonds and angles.
+    """
+
+    numbers: NDArray[np.int64]
+    cell: NDArray[np.float64]
+    graph: ChgnetGraph
+
+    @property
+    def bytes(self) -> float:
+        """Memory that its evaluation takes, bytes."""
+        return self.graph.bytes
+
+
 class TorchChgnet:
-    """CHGNet with its published weights; an :class:`Evaluator`."""
+    """CHGNet with its published weights; a :class:`BatchEvaluator`."""
 
     def __init__(self, model: str, *, device: str = "cpu", threads: int = 1, dtype: str = "float32") -> None:
         """Read the weights of a model.
@@ -125,25 +145,60 @@ class TorchChgnet:
             RelaxationError: if an atom is isolated, atoms coincide, the cell is unusable, an element unknown, or
                 the result not finite.
         """
+        (found,) = self.evaluate_prepared([self.prepare(numbers, positions, cell)])
+        if isinstance(found, RelaxationError):
+            raise found
+        return found
+
+    def prepare(
+        self, numbers: NDArray[np.int64], positions: NDArray[np.float64], cell: NDArray[np.float64]
+    ) -> PreparedCrystal:
+        """Return a structure with its bonds and angles, as ``BatchEvaluator`` says; computed on the CPU.
+
+        Raises:
+            RelaxationError: as ``evaluate``, except for a result that is not finite.
+        """
         if numbers.min() < 1 or numbers.max() > N_ELEMENTS:
             raise RelaxationError("unknown_element", f"CHGNet knows atomic numbers 1 to {N_ELEMENTS}")
         cutoffs = {"atom_cutoff": self.weights.atom_cutoff, "bond_cutoff": self.weights.bond_cutoff}
         graph = build_graph(np.asarray(positions, dtype=float), np.asarray(cell, dtype=float), **cutoffs)
+        return PreparedCrystal(numbers, cell, graph)
+
+    def evaluate_prepared(self, structures: Sequence[PreparedCrystal]) -> list[Evaluation | RelaxationError]:
+        """Return energy, forces and stress of structures that are computed at once, as ``BatchEvaluator`` says.
+
+        Structures without angles are computed by themselves: the model omits some layers for them.
+        """
+        found: dict[int, Evaluation | RelaxationError] = {}
+        for has_angles in (True, False):
+            chosen = [k for k, structure in enumerate(structures) if (structure.graph.n_pairs > 0) == has_angles]
+            if chosen:
+                found |= zip(chosen, self._evaluate_alike([structures[k] for k in chosen]), strict=True)
+        self._release(sum(structure.bytes for structure in structures))
+        return [found[k] for k in range(len(structures))]
+
+    def _release(self, used: float) -> None:
+        """Return memory to the system if much was used, bytes."""
+        self._used = max(self._used, used)
+        if self.options.device.type == "cpu" and self._used > TRIMMED and (used > TRIMMED or used < self._used / 8):
+            trim_memory()
+            self._used = used
+
+    def _evaluate_alike(self, structures: Sequence[PreparedCrystal]) -> list[Evaluation | RelaxationError]:
+        """Return energy, forces and stress of structures of which either all or none have angles."""
+        graph = side_by_side([structure.graph for structure in structures])
+        numbers = np.concatenate([structure.numbers for structure in structures])
         angles = _angles_of(graph)
         with torch.inference_mode(), _denormals_as_zero():
-            energy, by_length, by_angle = self._energy_and_derivatives(numbers, graph, angles)
-        energy += float(self._reference_energies[numbers - 1].sum())
+            energies, by_length, by_angle = self._energies_and_derivatives(numbers, graph, angles)
+        energies += self._reference_energies[numbers - 1]
         by_vector = _derivative_by_vectors(graph, angles, by_length, by_angle)
-        self._used = max(self._used, graph.bytes)
-        if self._used > TRIMMED and (graph.bytes > TRIMMED or graph.bytes < self._used / 8):
-            trim_memory()
-            self._used = graph.bytes
-        return _evaluation(energy, graph, by_vector, cell)
+        return _evaluations(structures, graph, energies, by_vector)
 
-    def _energy_and_derivatives(
+    def _energies_and_derivatives(
         self, numbers: NDArray[np.int64], graph: ChgnetGraph, angles: _Angles
-    ) -> tuple[float, NDArray[np.float64], NDArray[np.float64]]:
-        """Return the energy without references, and its derivatives by the lengths of bonds and by angles."""
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
+        """Return the atoms' energies without references, and derivatives of their sum by lengths and angles."""
         n_short = graph.n_short
         radial, radial_slopes = self._radial.evaluate(graph.lengths)
         short_radial, short_slopes = self._short_radial.evaluate(graph.lengths[:n_short])
@@ -160,17 +215,17 @@ class TorchChgnet:
             pair_smoothing=messages.pair_products(short_smoothing),
         )
         gradients = Gradients.zeros(features)
-        energy = self._pass(messages, features, gradients)
+        energies = self._pass(messages, features, gradients)
         gradients.radial[:n_short].addmm_(gradients.bonds, self._bond_embedding)
         gradients.radial.addmm_(gradients.smoothing, self._atom_smoothing)
         by_short_smoothing = messages.pair_products_derivative(gradients.pair_smoothing, short_smoothing)
         by_short_radial = by_short_smoothing @ self._bond_smoothing
         by_length = _rowwise(gradients.radial, radial_slopes)
         by_length[:n_short] += _rowwise(by_short_radial, short_slopes)
-        return energy, by_length, _rowwise(gradients.angular, angular_slopes)
+        return energies, by_length, _rowwise(gradients.angular, angular_slopes)
 
-    def _pass(self, graph: MessageGraph, features: Features, gradients: Gradients) -> float:
-        """Return the sum of the atoms' energies and add its derivatives to the gradients."""
+    def _pass(self, graph: MessageGraph, features: Features, gradients: Gradients) -> NDArray[np.float64]:
+        """Return the atoms' energies and add the derivatives of their sum to the gradients."""
         layers: list[AtomConvolution | BondConvolution | AngleUpdate] = []
         for index, convolution in enumerate(self._atom_convolutions):
             layers.append(convolution)
@@ -181,7 +236,7 @@ class TorchChgnet:
         energies, gradients.atoms = self._readout.energy_and_derivative(features.atoms)
         for layer, kept in zip(reversed(layers), reversed(saved), strict=True):
             layer.backpropagate(graph, features, gradients, kept)
-        return float(energies.sum(dtype=torch.float64))
+        return _doubles(energies)
 
 
 @contextmanager
@@ -200,8 +255,13 @@ def _denormals_as_zero() -> Iterator[None]:
 
 def _rowwise(first: Tensor, second: Tensor) -> NDArray[np.float64]:
     """Return the scalar product of each two rows."""
-    products: NDArray[np.float64] = torch.linalg.vecdot(first, second).cpu().numpy().astype(np.float64)
-    return products
+    return _doubles(torch.linalg.vecdot(first, second))
+
+
+def _doubles(values: Tensor) -> NDArray[np.float64]:
+    """Return numbers on the CPU in double precision."""
+    array: NDArray[np.float64] = values.cpu().numpy().astype(np.float64)
+    return array
 
 
 def _derivative_by_vectors(
@@ -226,14 +286,34 @@ def _sums_by_owner(vectors: NDArray[np.float64], owners: NDArray[np.int64], n_ow
     return np.stack(components, axis=1)
 
 
-def _evaluation(
-    energy: float, graph: ChgnetGraph, by_vector: NDArray[np.float64], cell: NDArray[np.float64]
-) -> Evaluation:
-    """Return forces and stress for a derivative by the bond vectors."""
+def _evaluations(
+    structures: Sequence[PreparedCrystal],
+    graph: ChgnetGraph,
+    energies: NDArray[np.float64],
+    by_vector: NDArray[np.float64],
+) -> list[Evaluation | RelaxationError]:
+    """Return energy, forces and stress of each structure.
+
+    Args:
+        structures: the structures.
+        graph: all of them side by side, with n bonds.
+        energies: of the atoms, eV.
+        by_vector: derivative of the sum of the energies by the bond vectors, eV/Å, shape (n, 3).
+    """
     forces = _sums_by_owner(by_vector, graph.centres, graph.n_atoms)
     forces -= _sums_by_owner(by_vector, graph.neighbours, graph.n_atoms)
-    virial = graph.vectors.T @ by_vector / abs(np.linalg.det(cell))
-    if not (np.isfinite(energy) and np.isfinite(by_vector).all()):
-        raise RelaxationError("energy_not_finite", f"atoms are as near as {graph.lengths.min():.3g} Å")
-    # symmetric except for rounding errors, since the energy does not change when the crystal is turned
-    return Evaluation(energy, forces, (virial + virial.T) / 2)
+    owners = np.repeat(np.arange(len(structures)), [len(structure.numbers) for structure in structures])
+    sums = np.bincount(owners, weights=energies)
+    products = (graph.vectors[:, :, None] * by_vector[:, None, :]).reshape(-1, 9)
+    virials = _sums_by_owner(products, owners[graph.centres], len(structures)).reshape(-1, 3, 3)
+    found: list[Evaluation | RelaxationError] = []
+    for k, structure in enumerate(structures):
+        own = forces[owners == k]
+        if not (np.isfinite(sums[k]) and np.isfinite(virials[k]).all() and np.isfinite(own).all()):
+            nearest = structure.graph.lengths.min()
+            found.append(RelaxationError("energy_not_finite", f"atoms are as near as {nearest:.3g} Å"))
+            continue
+        # symmetric except for rounding errors, since the energy does not change when the crystal is turned
+        stress = (virials[k] + virials[k].T) / (2 * abs(np.linalg.det(structure.cell)))
+        found.append(Evaluation(float(sums[k]), own, stress))
+    return found
