@@ -115,11 +115,13 @@ class TorchChgnet:
         # the last update of angles has no effect: only convolutions over bonds read them
         self._angle_updates = [AngleUpdate(weights, layer, options) for layer in range(n_layers - 2)]
         self._readout = Readout(weights, options)
+        self._moment_map = options.tensor(arrays["site_wise.weight"][0])
+        self._moment_bias = float(arrays["site_wise.bias"][0])
 
     def evaluate(
         self, numbers: NDArray[np.int64], positions: NDArray[np.float64], cell: NDArray[np.float64]
     ) -> Evaluation:
-        """Return energy, forces and stress, as ``Evaluator`` says.
+        """Return energy, forces, stress and magnetic moments, as ``Evaluator`` says.
 
         Raises:
             RelaxationError: if an atom is isolated, atoms coincide, the cell is unusable, an element unknown, or
@@ -131,19 +133,19 @@ class TorchChgnet:
         graph = build_graph(np.asarray(positions, dtype=float), np.asarray(cell, dtype=float), **cutoffs)
         angles = _angles_of(graph)
         with torch.inference_mode(), _denormals_as_zero():
-            energy, by_length, by_angle = self._energy_and_derivatives(numbers, graph, angles)
+            energy, moments, by_length, by_angle = self._energy_and_derivatives(numbers, graph, angles)
         energy += float(self._reference_energies[numbers - 1].sum())
         by_vector = _derivative_by_vectors(graph, angles, by_length, by_angle)
         self._used = max(self._used, graph.bytes)
         if self._used > TRIMMED and (graph.bytes > TRIMMED or graph.bytes < self._used / 8):
             trim_memory()
             self._used = graph.bytes
-        return _evaluation(energy, graph, by_vector, cell)
+        return _evaluation(energy, moments, graph, by_vector, cell)
 
     def _energy_and_derivatives(
         self, numbers: NDArray[np.int64], graph: ChgnetGraph, angles: _Angles
-    ) -> tuple[float, NDArray[np.float64], NDArray[np.float64]]:
-        """Return the energy without references, and its derivatives by the lengths of bonds and by angles."""
+    ) -> tuple[float, NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
+        """Return the energy without references, the moments, and derivatives by lengths of bonds and by angles."""
         n_short = graph.n_short
         radial, radial_slopes = self._radial.evaluate(graph.lengths)
         short_radial, short_slopes = self._short_radial.evaluate(graph.lengths[:n_short])
@@ -160,28 +162,37 @@ class TorchChgnet:
             pair_smoothing=messages.pair_products(short_smoothing),
         )
         gradients = Gradients.zeros(features)
-        energy = self._pass(messages, features, gradients)
+        energy, moments = self._pass(messages, features, gradients)
         gradients.radial[:n_short].addmm_(gradients.bonds, self._bond_embedding)
         gradients.radial.addmm_(gradients.smoothing, self._atom_smoothing)
         by_short_smoothing = messages.pair_products_derivative(gradients.pair_smoothing, short_smoothing)
         by_short_radial = by_short_smoothing @ self._bond_smoothing
         by_length = _rowwise(gradients.radial, radial_slopes)
         by_length[:n_short] += _rowwise(by_short_radial, short_slopes)
-        return energy, by_length, _rowwise(gradients.angular, angular_slopes)
+        return energy, moments, by_length, _rowwise(gradients.angular, angular_slopes)
 
-    def _pass(self, graph: MessageGraph, features: Features, gradients: Gradients) -> float:
-        """Return the sum of the atoms' energies and add its derivatives to the gradients."""
+    def _pass(
+        self, graph: MessageGraph, features: Features, gradients: Gradients
+    ) -> tuple[float, NDArray[np.float64]]:
+        """Return the sum of the atoms' energies and their moments; add the derivatives of the sum to the gradients."""
         layers: list[AtomConvolution | BondConvolution | AngleUpdate] = []
         for index, convolution in enumerate(self._atom_convolutions):
             layers.append(convolution)
             if graph.n_pairs:
                 layers += self._bond_convolutions[index : index + 1]
                 layers += self._angle_updates[index : index + 1]
-        saved = [layer.evaluate(graph, features) for layer in layers]
+        saved = [layer.evaluate(graph, features) for layer in layers[:-1]]
+        moments = self._moments(features.atoms)
+        saved.append(layers[-1].evaluate(graph, features))
         energies, gradients.atoms = self._readout.energy_and_derivative(features.atoms)
         for layer, kept in zip(reversed(layers), reversed(saved), strict=True):
             layer.backpropagate(graph, features, gradients, kept)
-        return float(energies.sum(dtype=torch.float64))
+        return float(energies.sum(dtype=torch.float64)), moments
+
+    def _moments(self, atoms: Tensor) -> NDArray[np.float64]:
+        """Return the magnetic moments for the features before the last convolution, μB, shape (n,)."""
+        moments: NDArray[np.float64] = (atoms @ self._moment_map + self._moment_bias).abs().cpu().numpy()
+        return moments.astype(np.float64)
 
 
 @contextmanager
@@ -227,13 +238,17 @@ def _sums_by_owner(vectors: NDArray[np.float64], owners: NDArray[np.int64], n_ow
 
 
 def _evaluation(
-    energy: float, graph: ChgnetGraph, by_vector: NDArray[np.float64], cell: NDArray[np.float64]
+    energy: float,
+    moments: NDArray[np.float64],
+    graph: ChgnetGraph,
+    by_vector: NDArray[np.float64],
+    cell: NDArray[np.float64],
 ) -> Evaluation:
-    """Return forces and stress for a derivative by the bond vectors."""
+    """Return an evaluation for a derivative by the bond vectors."""
     forces = _sums_by_owner(by_vector, graph.centres, graph.n_atoms)
     forces -= _sums_by_owner(by_vector, graph.neighbours, graph.n_atoms)
     virial = graph.vectors.T @ by_vector / abs(np.linalg.det(cell))
     if not (np.isfinite(energy) and np.isfinite(by_vector).all()):
         raise RelaxationError("energy_not_finite", f"atoms are as near as {graph.lengths.min():.3g} Å")
     # symmetric except for rounding errors, since the energy does not change when the crystal is turned
-    return Evaluation(energy, forces, (virial + virial.T) / 2)
+    return Evaluation(energy, forces, (virial + virial.T) / 2, moments)
