@@ -90,9 +90,9 @@ class TorchChgnet:
         if device == "cuda" and not torch.cuda.is_available():
             raise InputError("relax.settings.device", "cuda", "PyTorch finds no CUDA device; use 'cpu'")
         torch.set_num_threads(threads)
-        self.name = f"chgnet {model} torch"
         self.options = TensorOptions(torch.device(device), getattr(torch, dtype))
         self.weights = read_weights(model)
+        self.name = f"chgnet {self.weights.model} torch"
         self._load(self.weights)
         self._used = 0.0  # memory of the largest structure since memory was released, bytes
         # glibc returns freed memory and requests it again, page by page, unless a block as large as this was
@@ -171,9 +171,7 @@ class TorchChgnet:
         by_length[:n_short] += _rowwise(by_short_radial, short_slopes)
         return energy, moments, by_length, _rowwise(gradients.angular, angular_slopes)
 
-    def _pass(
-        self, graph: MessageGraph, features: Features, gradients: Gradients
-    ) -> tuple[float, NDArray[np.float64]]:
+    def _pass(self, graph: MessageGraph, features: Features, gradients: Gradients) -> tuple[float, NDArray[np.float64]]:
         """Return the sum of the atoms' energies and their moments; add the derivatives of the sum to the gradients."""
         layers: list[AtomConvolution | BondConvolution | AngleUpdate] = []
         for index, convolution in enumerate(self._atom_convolutions):
