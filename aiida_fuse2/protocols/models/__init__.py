@@ -171,20 +171,23 @@ class Model(Settings):
                 "arguments": {},
                 "weights": None,
             }
+        return {
+            "calculator": self.calculator,
+            "model": self.name,
+            "arguments": self.arguments,
+            "weights": self.weights_with(version, sha256).model_dump(),
+        }
+
+    def weights_with(self, version: str | None, sha256: str | None) -> Weights:
+        """Return what must be installed where jobs run; arguments as for :meth:`settings_with`."""
         found = self.weights
-        weights = Weights(
+        return Weights(
             package=self.package,
             version=version,
             module=None if found is None else found.module,
             file=None if found is None else found.file,
             sha256=sha256 or (None if found is None else found.sha256),
         )
-        return {
-            "calculator": self.calculator,
-            "model": self.name,
-            "arguments": self.arguments,
-            "weights": weights.model_dump(),
-        }
 
     @property
     def code_label(self) -> str:
