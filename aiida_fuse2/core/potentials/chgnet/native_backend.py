@@ -118,7 +118,7 @@ class NativeChgnet:
         """Read the weights of a model, and build the kernel if necessary.
 
         Args:
-            model: version of CHGNet, ``0.3.0`` or ``0.2.0``.
+            model: version of CHGNet, ``0.3.0``, ``0.2.0`` or ``r2scan``.
             instruction_set: that of the processor by default.
 
         Raises:

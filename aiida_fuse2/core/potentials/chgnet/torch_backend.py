@@ -79,7 +79,7 @@ class TorchChgnet:
         """Read the weights of a model.
 
         Args:
-            model: version of CHGNet, ``0.3.0`` or ``0.2.0``.
+            model: version of CHGNet, ``0.3.0``, ``0.2.0`` or ``r2scan``.
             device: ``cpu`` or ``cuda``.
             threads: number of PyTorch threads in the whole process.
             dtype: ``float32`` as in the published package, or ``float64``, which is slower and more precise.

@@ -31,6 +31,7 @@ MODEL_FILES = MappingProxyType(
     {
         "0.3.0": "pretrained/0.3.0/chgnet_0.3.0_e29f68s314m37.pth.tar",
         "0.2.0": "pretrained/0.2.0/chgnet_0.2.0_e30f77s348m32.pth.tar",
+        "r2scan": "pretrained/r2scan/chgnet_r2scan_transfer_learning_e15f36s161m23.pth.tar",
     }
 )
 """File of each model, relative to the chgnet package."""

@@ -25,7 +25,7 @@ from aiida_fuse2.core.potentials.evaluation import Evaluation, Evaluator
 from tests.core.crystals import real_crystals
 from tests.core.generators.contexts import context_of
 
-MODELS = ("0.3.0", "0.2.0")
+MODELS = ("0.3.0", "0.2.0", "r2scan")
 
 ENERGY_TOLERANCE = 1e-5
 """eV/atom, beside :data:`RELATIVE_ENERGY_TOLERANCE`."""
