@@ -89,9 +89,9 @@ def choose_compounds(formulas: Sequence[str]) -> list[Compound]:
     every = read_compounds()
     units = {frozenset(parse_composition(formula).counts): formula for formula in every}
     chosen = []
-    for formula in dict.fromkeys(formulas):
+    for formula in formulas:
         key = frozenset(parse_composition(formula).counts)
         if key not in units:
             raise InputError("COMPOUNDS", formula, f"must be among {', '.join(every)}")
-        chosen.append(every[units[key]])
-    return chosen or list(every.values())
+        chosen.append(units[key])
+    return [every[formula] for formula in dict.fromkeys(chosen)] or list(every.values())

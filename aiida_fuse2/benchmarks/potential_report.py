@@ -98,12 +98,13 @@ def report_potentials(rows: Sequence[PotentialRow]) -> PotentialReport:
 
 def _cost(rows: Sequence[PotentialRow], orders: Sequence[OrderFigures]) -> CostFigures:
     relaxed = [row for row in rows if row.compound]
+    measured = sorted((r for r in rows if not r.compound and r.status == CONVERGED), key=lambda row: row.atoms)
     judged = [order for order in orders if order.above is not None]
     return CostFigures(
         potential=rows[0].potential,
         overrides=rows[0].overrides,
         computed_by=rows[-1].computed_by,
-        seconds={row.atoms: row.cpu_seconds for row in sorted(rows, key=lambda r: r.atoms) if not row.compound},
+        seconds={row.atoms: row.cpu_seconds for row in measured},
         relaxations=len(relaxed),
         evaluations=sum(row.evaluations for row in relaxed) / len(relaxed) if relaxed else None,
         cpu_seconds=sum(row.cpu_seconds for row in relaxed),

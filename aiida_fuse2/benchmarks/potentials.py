@@ -24,7 +24,7 @@ from ase.build import bulk
 from aiida_fuse2.core.errors import Fuse2Error, InputError, one_line
 from aiida_fuse2.core.potentials.evaluation import Evaluator
 from aiida_fuse2.core.relaxers import make_evaluator, relax
-from aiida_fuse2.core.relaxers.failures import CONVERGED
+from aiida_fuse2.core.relaxers.failures import CONVERGED, Failure
 from aiida_fuse2.core.settings import RelaxSettings, parse_settings
 from aiida_fuse2.protocols import check_overrides, merge, protocol_inputs
 from aiida_fuse2.protocols.models import find_model
@@ -150,33 +150,39 @@ class _Counted:
         return self.inner.evaluate(*geometry)
 
 
+def _cost(evaluator: Evaluator, size: int, seconds: float) -> tuple[str, float]:
+    """Return status and CPU time, s, of an evaluation; a failure is a result."""
+    rng = np.random.default_rng(defaults("potentials")["seed"])
+    try:
+        return CONVERGED, measure(evaluator, [size], seconds, rng, make=rock_salt)[size]
+    except MemoryError:
+        raise
+    except Exception:  # noqa: BLE001 - a potential that does not know the crystal may raise any error
+        return str(Failure.CALCULATOR), 0.0
+
+
 def measure_one(
-    wanted: Measurement, evaluator: Evaluator, settings: RelaxSettings, name: str, overrides: str
+    wanted: Measurement, evaluator: Evaluator, settings: RelaxSettings, request: Mapping[str, Any]
 ) -> PotentialRow:
-    """Make a measurement and return its row."""
-    counted = _Counted(evaluator)
-    values: dict[str, Any] = {"energy": None, "spacegroup": None}
+    """Make a measurement of a request and return its row."""
+    values: dict[str, Any]
     if wanted.compound:
-        atoms = read_compounds()[wanted.compound].polymorphs[wanted.structure].atoms()
+        atoms, counted = read_compounds()[wanted.compound].polymorphs[wanted.structure].atoms(), _Counted(evaluator)
         begin = time.process_time()
         found = relax(atoms, counted, settings)
-        seconds, count, status = time.process_time() - begin, counted.count, found.status
-        if found.status == CONVERGED:
-            values = {"energy": round(found.values["energy"], 6), "spacegroup": found.values["spacegroup_loose"]}
+        values = {"cpu_seconds": time.process_time() - begin, "evaluations": counted.count, "status": found.status}
+        values |= {"energy": found.values.get("energy"), "spacegroup": found.values.get("spacegroup_loose")}
         size = len(atoms)
     else:
-        size, status, count = wanted.atoms, CONVERGED, 1
-        chosen, rng = defaults("potentials"), np.random.default_rng(defaults("potentials")["seed"])
-        seconds = measure(evaluator, [size], chosen["seconds_per_size"], rng, make=rock_salt)[size]
+        size = wanted.atoms
+        status, seconds = _cost(evaluator, size, request["seconds"])
+        values = {"cpu_seconds": seconds, "evaluations": 1, "status": status, "energy": None, "spacegroup": None}
     return PotentialRow(
-        potential=name,
-        overrides=overrides,
+        potential=request["name"],
+        overrides=request["overrides"],
         compound=wanted.compound,
         structure=wanted.structure,
         atoms=size,
-        status=status,
-        evaluations=count,
-        cpu_seconds=round(seconds, 6),
         computed_by=evaluator.name,
         software=software_versions(),
         **values,
@@ -214,6 +220,7 @@ def run_potential(
         "name": name,
         "overrides": overrides,
         "settings": settings.model_dump(),
+        "seconds": defaults("potentials")["seconds_per_size"],
         "measurements": [asdict(one) for one in missing],
     }
     for line in _lines_of_process(python, json.dumps(request)):
@@ -254,7 +261,7 @@ def answer(request: Mapping[str, Any], out: TextIO) -> None:
     """Make the measurements of a request, and write a line of JSON for each.
 
     Args:
-        request: name, overrides, settings and measurements.
+        request: name, overrides and settings, seconds of the evaluations of each size, and measurements.
         out: stream of the rows.
     """
     settings = parse_settings(RelaxSettings, request["settings"])
@@ -264,14 +271,10 @@ def answer(request: Mapping[str, Any], out: TextIO) -> None:
         print(json.dumps({"refused": str(error)}), file=out, flush=True)
         return
     _use_one_thread()
-    evaluator.evaluate(*_geometry(rock_salt(2)))  # the first use costs more than any other
+    _cost(evaluator, 2, 0)  # the first use costs more than any other
     for values in request["measurements"]:
-        row = measure_one(Measurement(**values), evaluator, settings, request["name"], request["overrides"])
+        row = measure_one(Measurement(**values), evaluator, settings, request)
         print(row.model_dump_json(), file=out, flush=True)
-
-
-def _geometry(atoms: Atoms) -> tuple[Any, Any, Any]:
-    return atoms.numbers, atoms.positions, atoms.cell.array
 
 
 def _use_one_thread() -> None:
