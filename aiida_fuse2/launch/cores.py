@@ -8,7 +8,7 @@ from aiida.engine import ProcessBuilder
 
 from aiida_fuse2.worker.cores import usable_cores
 
-from .jobs import job_ports, runs_here
+from .jobs import CUDA, job_ports, runs_here
 
 MEMORY_PER_PROCESS = 1_500_000_000
 """Memory that is reserved for a process that relaxes with CHGNet, bytes."""
@@ -38,10 +38,14 @@ def _starts_jobs_here(builder: ProcessBuilder) -> bool:
 
 
 def share_cores(builder: ProcessBuilder, searches: int) -> None:
-    """Share the cores of this machine among the jobs that run at once, unless the inputs say how many each uses."""
+    """Share the cores of this machine among the jobs that run at once, unless the inputs say how many each uses.
+
+    A job that relaxes on a GPU uses one process anyway.
+    """
     jobs = searches * builder.settings["relax_jobs"]
     for ports in job_ports(builder):
         settings = ports["settings"].get_dict()
         is_here = all(runs_here(code) for code in ports["codes"].values())
-        if jobs > 1 and is_here and "processes" in settings and settings["processes"] is None:
+        is_open = "processes" in settings and settings["processes"] is None and settings.get("device") != CUDA
+        if jobs > 1 and is_here and is_open:
             ports["settings"] = orm.Dict({**settings, "processes": max(1, usable_cores() // jobs)})

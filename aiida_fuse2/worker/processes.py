@@ -8,7 +8,7 @@ import signal
 import sys
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
@@ -42,7 +42,7 @@ EARLY = 0.25
 MAX_DETAIL = 300
 """Longest text kept of an error, characters."""
 
-READY, DONE, FAILED, REFUSED, DEAD = "ready", "done", "failed", "refused", "dead"
+READY, PART, DONE, FAILED, REFUSED, DEAD = "ready", "part", "done", "failed", "refused", "dead"
 """Messages of a process, and its states."""
 
 
@@ -65,6 +65,13 @@ class Lost:
 
     reason: str
     detail: str
+
+
+@dataclass(frozen=True)
+class Part:
+    """What a function has yielded for a piece of work that is not finished yet."""
+
+    content: Any
 
 
 def cpu_seconds() -> float:
@@ -98,7 +105,49 @@ def run_all(
         WorkerError: if the processes end while they prepare.
         OutOfTimeError: if the wall time is used up, and pieces are left that had too little time.
     """
-    pool = _Pool(function, work, min(processes or cores_of_job(os.environ), len(work)), prepare)
+    for finished, outcome in _run(function, work, processes, prepare, once=False):
+        if not isinstance(outcome, Part):
+            yield finished, outcome
+
+
+def stream_all(
+    function: Callable[[Work], Generator[Result, None, None]],
+    work: Sequence[Work],
+    processes: int,
+    *,
+    prepare: Callable[[Work], object] | None = None,
+) -> Iterator[tuple[Work, Result | Lost]]:
+    """Yield each piece of work with everything that the function yields for it, as soon as it does.
+
+    A piece is begun only once: it is lost if its process ends, and where the time is up it can be begun again.
+
+    Args:
+        function: as in ``run_all``.
+        work: pieces, in the order in which they begin.
+        processes: number of processes at a time.
+        prepare: as in ``run_all``.
+
+    Raises:
+        InputError: raised by ``prepare`` or ``function``.
+        WorkerError: if the processes end while they prepare.
+        OutOfTimeError: if the wall time is used up.
+    """
+    for piece, outcome in _run(function, work, processes, prepare, once=True):
+        if isinstance(outcome, Part):
+            yield piece, outcome.content
+        elif isinstance(outcome, Lost):
+            yield piece, outcome
+
+
+def _run(
+    function: Callable[[Work], Result],
+    work: Sequence[Work],
+    processes: int | None,
+    prepare: Callable[[Work], object] | None,
+    *,
+    once: bool,
+) -> Iterator[tuple[Work, Result | Lost | Part]]:
+    pool = _Pool(function, work, min(processes or cores_of_job(os.environ), len(work)), prepare, once=once)
     try:
         for number, outcome in pool.outcomes():
             yield work[number], outcome
@@ -137,6 +186,10 @@ def _answer(connection: Connection, kind: str, function: Callable[[Any], Any], p
     """Call a function and send what it returned or raised; return whether it returned."""
     try:
         result = function(piece)
+        if isinstance(result, Generator):
+            for part in result:
+                connection.send((PART, part))
+            result = None
         connection.send((kind, None if kind == READY else result))  # a value that cannot be pickled is not sent in part
     except InputError as error:
         try:
@@ -211,10 +264,12 @@ class _Pool(Generic[Work, Result]):
         work: Sequence[Work],
         count: int,
         prepare: Callable[[Work], object] | None,
+        *,
+        once: bool,
     ) -> None:
         # A copy of this process has imported everything that it needs, and needs no server and no socket.
         self._context = multiprocessing.get_context("fork" if sys.platform == "linux" else "spawn")
-        self._function, self._work, self._prepare = function, work, prepare
+        self._function, self._work, self._prepare, self._once = function, work, prepare, once
         self._count, self._most_bad_starts = count, count
         self._bad_starts = 0
         self._waiting = deque(range(len(work)))
@@ -225,7 +280,7 @@ class _Pool(Generic[Work, Result]):
         self._children: list[_Child] = []
         self._guardian = Guardian(self._context) if work else None
 
-    def outcomes(self) -> Iterator[tuple[int, Result | Lost]]:
+    def outcomes(self) -> Iterator[tuple[int, Result | Lost | Part]]:
         """Yield the number of each piece with its outcome.
 
         Raises:
@@ -272,7 +327,7 @@ class _Pool(Generic[Work, Result]):
     def _late_children(self) -> list[int]:
         """Return the pieces to start a second time beside the first, because they take long."""
         whole, left = whole_time(), time_left()
-        if whole is None or left is None:
+        if whole is None or left is None or self._once:
             return []
         used, now = whole - left, time.monotonic()
         return [
@@ -314,8 +369,8 @@ class _Pool(Generic[Work, Result]):
 
     # --- messages ---
 
-    def _take(self, child: _Child, kind: str, content: Any) -> Iterator[tuple[int, Result | Lost]]:
-        """Yield the outcome of a piece, if a process reports one, and give the process another piece."""
+    def _take(self, child: _Child, kind: str, content: Any) -> Iterator[tuple[int, Result | Lost | Part]]:
+        """Yield the outcome of a piece, or a part of it, if a process reports one, and give it another piece."""
         if kind == REFUSED:
             raise content
         if child.piece is None and kind in {DEAD, FAILED}:
@@ -324,6 +379,9 @@ class _Pool(Generic[Work, Result]):
         if kind == DEAD:
             child.process.join(GRACE)
             yield from self._died(child)
+            return
+        if kind == PART and child.piece is not None:
+            yield child.piece, Part(content)
             return
         child.is_ready, self._bad_starts = True, 0
         if child.piece in self._left and kind != READY:
@@ -375,7 +433,7 @@ class _Pool(Generic[Work, Result]):
         if number not in self._left or any(number in {other.piece, other.only} for other in self._children):
             return
         self._deaths[number] += 1
-        if self._deaths[number] < MOST_DEATHS:
+        if self._deaths[number] < MOST_DEATHS and not self._once:
             self._alone.append(number)
         else:
             yield from self._finish(number, Lost(Failure.DIED, child.end_text()))

@@ -19,6 +19,7 @@ from aiida_fuse2.core.settings import RelaxSettings, parse_settings
 from aiida_fuse2.io.names import POTENTIAL_FILE, RELAXED_FILE, RESULTS_FILE, SOFTWARE_FILE, TRIALS_FILE
 from aiida_fuse2.io.trials import select_trials, to_extxyz, trials_from_text
 
+from .batches import relax_together, relaxes_in_batches
 from .cores import cores_of_job
 from .processes import Lost, run_all
 from .software import calculator_versions, software_versions, weights_versions
@@ -56,8 +57,9 @@ def relax_all(
 ) -> Iterator[tuple[Trial, RelaxedStructure]]:
     """Relax trials and yield each with its result as soon as it is finished.
 
-    Each process works on one structure at a time, so no result depends on what else is in the batch. Large
-    structures begin first, so that none is still running when the other processes have finished.
+    Each process works on one structure at a time, so no result depends on what else is in the job, or on a batch of
+    them where PyTorch computes CHGNet, which changes the rounding. Large structures begin first, so that none is still
+    running when the other processes have finished.
 
     Args:
         trials: in any order.
@@ -74,8 +76,14 @@ def relax_all(
     ordered = list(trials)
     if processes > 1:
         ordered.sort(key=lambda trial: -len(trial.atoms))
-    work = [(trial, settings, potential) for trial in ordered]
-    starved = []
+    starved, finished = [], set()
+    for trial, found in relax_together(ordered, settings) if len(trials) > 1 and relaxes_in_batches(settings) else ():
+        finished.add(trial.info.label)
+        if found is None:
+            starved.append(trial.info.label)
+        else:
+            yield trial, found
+    work = [(trial, settings, potential) for trial in ordered if trial.info.label not in finished]
     for (trial, _, _), outcome in run_all(_relax_one, work, processes, prepare=_prepare):
         if outcome is None:
             starved.append(trial.info.label)

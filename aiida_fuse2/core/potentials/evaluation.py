@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 from ase import Atoms
@@ -58,6 +59,60 @@ class Evaluator(Protocol):
         Raises:
             RelaxationError: if the potential cannot handle the geometry, with the reason.
         """
+
+
+class Prepared(Protocol):
+    """A structure that can be evaluated beside others."""
+
+    @property
+    def bytes(self) -> float:
+        """Memory that its evaluation takes, bytes."""
+
+
+Structure = TypeVar("Structure", bound=Prepared)
+
+
+class BatchEvaluator(Evaluator, Protocol[Structure]):
+    """A potential that evaluates many structures at once."""
+
+    def prepare(
+        self, numbers: NDArray[np.int64], positions: NDArray[np.float64], cell: NDArray[np.float64]
+    ) -> Structure:
+        """Return a structure in the form in which it is evaluated; arguments and errors are those of ``evaluate``."""
+
+    def evaluate_prepared(self, structures: Sequence[Structure]) -> list[Evaluation | RelaxationError]:
+        """Return for each structure its energy, forces and stress, or why it has none.
+
+        They are those of ``evaluate`` except for rounding, whatever the other structures are.
+
+        Args:
+            structures: from ``prepare``; at least one.
+        """
+
+
+Geometry = tuple[NDArray[np.int64], NDArray[np.float64], NDArray[np.float64]]
+"""Atomic numbers, positions and cell, as ``Evaluator.evaluate`` takes them."""
+
+Result = TypeVar("Result")
+
+Steps = Generator[Geometry, Evaluation, Result]
+"""A computation that yields each geometry which it needs evaluated, is sent its evaluation, and returns a result."""
+
+
+def run_steps(steps: Steps[Result], evaluator: Evaluator) -> Result:
+    """Return the result of a computation; what the evaluator raises is raised in the computation."""
+    try:
+        geometry = next(steps)
+        while True:
+            try:
+                found = evaluator.evaluate(*geometry)
+            except (Exception, SystemExit) as error:  # noqa: BLE001 - any calculator's failure
+                geometry = steps.throw(error)
+            else:
+                geometry = steps.send(found)
+    except StopIteration as end:
+        result: Result = end.value
+        return result
 
 
 class AseEvaluator:

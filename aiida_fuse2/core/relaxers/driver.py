@@ -12,16 +12,17 @@ from numpy.typing import NDArray
 
 from aiida_fuse2.core.crystal.symmetry import space_group
 from aiida_fuse2.core.crystal.uniqueness import encode_fingerprint, fingerprint
-from aiida_fuse2.core.crystal.validity import has_sound_cell, isolated_atoms, shortest_contact
+from aiida_fuse2.core.crystal.validity import shortest_contact
 from aiida_fuse2.core.errors import RelaxationError, error_text, is_out_of_memory
 from aiida_fuse2.core.potentials import EvaluatorCalculator
-from aiida_fuse2.core.potentials.evaluation import Evaluation, Evaluator
+from aiida_fuse2.core.potentials.evaluation import Evaluator, Steps, run_steps
 from aiida_fuse2.core.settings import CHGNET, JOINT_LBFGS, RelaxSettings
 
-from .energies import check_energy, lowest_energy
+from .energies import check_energy
 from .failures import CONVERGED, Failure
-from .optimiser import Limits, Minimum, minimise
+from .optimiser import Limits, Minimum, minimisation
 from .projection import find_projection
+from .watch import Watch, WatchedEvaluator, check_geometry
 
 DESCRIBED = (
     "energy",
@@ -71,58 +72,7 @@ class RelaxedStructure:
         return {"status": self.status, "detail": self.detail, **self.values, "fingerprint": vector}
 
 
-class _Watched:
-    """An evaluator that refuses impossible geometries, counts evaluations, and remembers the last geometry."""
-
-    def __init__(self, evaluator: Evaluator, settings: RelaxSettings, start: Atoms) -> None:
-        self.name = evaluator.name
-        self.evaluations = 0
-        self.last = start
-        self._evaluator = evaluator
-        self._settings = settings
-        self._lowest = lowest_energy(start.numbers, settings.calculator)
-
-    def evaluate(
-        self, numbers: NDArray[np.int64], positions: NDArray[np.float64], cell: NDArray[np.float64]
-    ) -> Evaluation:
-        """Return energy, forces and stress.
-
-        Raises:
-            RelaxationError: if the geometry cannot be evaluated, with a ``Failure`` as its reason.
-        """
-        self.last = Atoms(numbers=numbers, positions=positions, cell=cell, pbc=True)
-        check_geometry(self.last, self._settings.isolated_distance)
-        self.evaluations += 1
-        found = self._evaluator.evaluate(numbers, positions, cell)
-        shapes = np.shape(found.forces), np.shape(found.stress)
-        if shapes != (positions.shape, (3, 3)):
-            raise RelaxationError(Failure.CALCULATOR, f"forces and stress of the shapes {shapes[0]} and {shapes[1]}")
-        energy = found.energy / len(numbers)
-        if (
-            -np.inf < energy < self._lowest
-        ):  # a value that is not finite may be a step too far, which the optimiser shortens
-            raise RelaxationError(Failure.ENERGY, f"{energy:.6g} eV/atom is below {self._lowest:.6g}")
-        return found
-
-
-def check_geometry(atoms: Atoms, isolated_distance: float) -> None:
-    """Refuse a structure that is impossible to evaluate.
-
-    Args:
-        atoms: a structure.
-        isolated_distance: an atom with no neighbour within this is isolated, Å.
-
-    Raises:
-        RelaxationError: ``cell_exploded`` if the cell is flat, gigantic or not finite, ``isolated_atom``.
-    """
-    if not has_sound_cell(atoms):
-        raise RelaxationError(Failure.BAD_CELL)
-    isolated = isolated_atoms(atoms, isolated_distance)
-    if isolated:
-        raise RelaxationError(Failure.ISOLATED, f"atom {isolated[0]}")
-
-
-def _minimise(atoms: Atoms, evaluator: Evaluator, settings: RelaxSettings) -> Minimum:
+def _minimisation(atoms: Atoms, settings: RelaxSettings) -> Steps[Minimum]:
     """Relax with the optimiser of this package."""
     limits = Limits(
         fmax=settings.fmax,
@@ -133,8 +83,7 @@ def _minimise(atoms: Atoms, evaluator: Evaluator, settings: RelaxSettings) -> Mi
         relax_cell=settings.relax_cell,
     )
     geometry = atoms.numbers, atoms.positions, atoms.cell.array
-    symmetry = find_projection(*geometry) if settings.keep_symmetry else None
-    return minimise(evaluator, *geometry, limits, symmetry=symmetry)
+    return minimisation(geometry, limits, find_projection(*geometry) if settings.keep_symmetry else None)
 
 
 def _minimise_with_ase(atoms: Atoms, evaluator: Evaluator, settings: RelaxSettings) -> Minimum:
@@ -266,24 +215,47 @@ def relax(atoms: Atoms, evaluator: Evaluator, settings: RelaxSettings) -> Relaxe
         MemoryError: if memory is lacking.
     """
     started = time.process_time()
+    found = run_steps(relaxation(atoms, evaluator, settings), evaluator)
+    found.values["cpu_seconds"] = round(time.process_time() - started, 4)
+    return found
+
+
+def relaxation(atoms: Atoms, evaluator: Evaluator, settings: RelaxSettings) -> Steps[RelaxedStructure]:
+    """Relax one structure as ``relax`` does, except that the geometries are evaluated by others.
+
+    Optimisers of ASE cannot be interrupted and use the evaluator themselves.
+
+    Args:
+        atoms: the structure; not changed.
+        evaluator: from ``make_evaluator``.
+        settings: of the tier.
+
+    Returns:
+        The result, without the CPU seconds.
+
+    Raises:
+        MemoryError: if memory is lacking.
+    """
     start = Atoms(numbers=atoms.numbers, positions=atoms.positions, cell=atoms.cell, pbc=True)
-    watched = _Watched(evaluator, settings, start)
+    watch = Watch(settings, start)
     status, detail, vector = CONVERGED, "", None
     values: dict[str, Any] = {"potential": evaluator.name}
     try:
         check_geometry(start, settings.isolated_distance)
-        method = _minimise if settings.optimizer == JOINT_LBFGS else _minimise_with_ase
-        found = method(start, watched, settings)
+        if settings.optimizer == JOINT_LBFGS:
+            found = yield from watch.watched(_minimisation(start, settings))
+        else:
+            found = _minimise_with_ase(start, WatchedEvaluator(evaluator, watch), settings)
         final = _final(start, found, settings)
         check_energy(found.energy / len(final), final.numbers, settings.calculator)
         values |= describe(final, found.energy, settings.pressure, settings.report_symprec)
         values |= {"steps": found.steps, "fmax": float(np.linalg.norm(found.forces, axis=1).max())}
         vector = fingerprint(final)
     except RelaxationError as error:
-        status, detail, final = error.reason, error.detail, watched.last
+        status, detail, final = error.reason, error.detail, watch.last
     except (Exception, SystemExit) as error:  # noqa: BLE001 - any calculator's failure ends this structure, not the batch
-        status, detail, final = Failure.CALCULATOR, _calculator_error(error), watched.last
-    values |= {"evaluations": watched.evaluations, "cpu_seconds": round(time.process_time() - started, 4)}
+        status, detail, final = Failure.CALCULATOR, _calculator_error(error), watch.last
+    values["evaluations"] = watch.evaluations
     if status == CONVERGED:
         final.wrap()
     return RelaxedStructure(str(status), detail, final, values, vector)
@@ -302,7 +274,8 @@ def potential_energy(atoms: Atoms, evaluator: Evaluator, settings: RelaxSettings
         MemoryError: if memory is lacking.
     """
     try:
-        found = _Watched(evaluator, settings, atoms).evaluate(atoms.numbers, atoms.positions, atoms.cell.array)
+        geometry = atoms.numbers, atoms.positions, atoms.cell.array
+        found = run_steps(Watch(settings, atoms).evaluated(geometry), evaluator)
     except RelaxationError:
         raise
     except (Exception, SystemExit) as error:  # any calculator's failure ends this structure, not the batch

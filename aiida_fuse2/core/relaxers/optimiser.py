@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from aiida_fuse2.core.errors import RelaxationError
-from aiida_fuse2.core.potentials.evaluation import Evaluation, Evaluator
+from aiida_fuse2.core.potentials.evaluation import Evaluation, Evaluator, Geometry, Steps, run_steps
 
 from .curvature import N_STRAIN_ROWS, CurvatureMemory
 from .failures import Failure
@@ -112,14 +112,12 @@ class _Surface:
 
     def __init__(
         self,
-        evaluator: Evaluator,
         numbers: NDArray[np.int64],
         limits: Limits,
         symmetry: SymmetryProjection | None,
     ) -> None:
         self.evaluations = 0
         self.strain_length = STRAIN_LENGTH * float(np.sqrt(len(numbers)))
-        self._evaluator = evaluator
         self._numbers = numbers
         self._limits = limits
         self._symmetry = symmetry
@@ -129,10 +127,10 @@ class _Surface:
         """Whether all evaluations are used up."""
         return self.evaluations >= self._limits.max_evaluations
 
-    def point(self, positions: NDArray[np.float64], cell: NDArray[np.float64]) -> _Point:
+    def point(self, positions: NDArray[np.float64], cell: NDArray[np.float64]) -> Steps[_Point]:
         """Evaluate a geometry."""
         self.evaluations += 1
-        evaluation = self._evaluator.evaluate(self._numbers, positions, cell)
+        evaluation = yield self._numbers, positions, cell
         forces, stress = evaluation.forces, evaluation.stress
         if self._symmetry is not None:
             forces, stress = self._symmetry.forces(forces), self._symmetry.stress(stress)
@@ -149,11 +147,11 @@ class _Surface:
             residual=_residual(forces, virial),
         )
 
-    def moved(self, start: _Point, step: NDArray[np.float64]) -> _Point:
+    def moved(self, start: _Point, step: NDArray[np.float64]) -> Steps[_Point]:
         """Evaluate the geometry at the end of a step."""
         deformation = np.eye(3) + step[-N_STRAIN_ROWS:] / self.strain_length
         positions = (start.positions + step[:-N_STRAIN_ROWS]) @ deformation
-        return self.point(positions, start.cell @ deformation)
+        return (yield from self.point(positions, start.cell @ deformation))
 
 
 def _residual(forces: NDArray[np.float64], virial: NDArray[np.float64]) -> float:
@@ -228,7 +226,7 @@ def least_of_cubic(length: float, rise: float, slope: float, end_slope: float) -
 
 def _line_search(
     surface: _Surface, start: _Point, step: NDArray[np.float64], limits: Limits
-) -> tuple[_Point, float] | None:
+) -> Steps[tuple[_Point, float] | None]:
     """Take a step, shortened until the energy does not rise.
 
     Returns:
@@ -240,7 +238,7 @@ def _line_search(
     allowed = start.enthalpy + NOISE * len(start.positions)
     fraction = 1.0
     while not surface.is_exhausted:
-        point = surface.moved(start, fraction * step)
+        point = yield from surface.moved(start, fraction * step)
         if point.is_finite and (point.enthalpy <= allowed or point.residual <= limits.fmax):
             return point, fraction
         if fraction < SHORTEST_STEP:
@@ -279,14 +277,29 @@ def minimise(
     Raises:
         RelaxationError: ``energy_not_finite``, or what the evaluator raises.
     """
-    surface = _Surface(evaluator, numbers, limits, symmetry)
+    return run_steps(minimisation((numbers, positions, cell), limits, symmetry), evaluator)
+
+
+def minimisation(start: Geometry, limits: Limits, symmetry: SymmetryProjection | None) -> Steps[Minimum]:
+    """Relax a crystal as ``minimise`` does, without a potential of its own.
+
+    Args:
+        start: not changed.
+        limits: convergence, evaluations, step lengths, pressure.
+        symmetry: operations that forces and stress are projected on.
+
+    Raises:
+        RelaxationError: ``energy_not_finite``, or what is thrown in place of an evaluation.
+    """
+    numbers, positions, cell = start
+    surface = _Surface(numbers, limits, symmetry)
     memory = CurvatureMemory(len(numbers), MEMORY, INITIAL_CURVATURE)
-    point = surface.point(np.array(positions, dtype=float), np.array(cell, dtype=float))
+    point = yield from surface.point(np.array(positions, dtype=float), np.array(cell, dtype=float))
     _require_finite(point, surface)
     steps = 0
     while point.residual > limits.fmax:
         step = _capped(_downhill(memory, point.gradient), surface.strain_length, limits)
-        found = _line_search(surface, point, step, limits)
+        found = yield from _line_search(surface, point, step, limits)
         if found is None:
             break
         end, fraction = found

@@ -26,6 +26,7 @@ from aiida_fuse2.core.crystal.uniqueness import (
 from aiida_fuse2.core.crystal.validity import has_sound_cell, shortest_of_pairs
 from aiida_fuse2.core.errors import RelaxationError, printable, shown_value
 
+from .batch import HALVINGS
 from .driver import DESCRIBED, MAX_DETAIL
 from .energies import check_energy
 from .failures import CONVERGED, KNOWN, Failure
@@ -33,7 +34,9 @@ from .failures import CONVERGED, KNOWN, Failure
 TEXTS = frozenset({"status", "detail", "potential", "spacegroup_symbol", "spacegroup_symbol_loose", "outcome"})
 """Values of a result that are texts."""
 
-COUNTS = frozenset({"n_atoms", "spacegroup", "spacegroup_loose", "steps", "evaluations", "prerelax_evaluations"})
+COUNTS = frozenset(
+    {"n_atoms", "spacegroup", "spacegroup_loose", "steps", "evaluations", HALVINGS, "prerelax_evaluations"}
+)
 """Values that are whole numbers, not negative; the last is in results of earlier versions only."""
 
 NOT_NEGATIVE = frozenset({"volume", "fmax", "gnorm", "cpu_seconds"})

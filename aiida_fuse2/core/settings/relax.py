@@ -87,9 +87,14 @@ class RelaxSettings(Settings):
     )
     relax_cell: bool = Field(description="Whether the cell is relaxed too.")
     processes: SmallCount | None = Field(
-        description="Number of structures relaxed side by side in a job, one process each; if null, one per core."
+        description="Number of processes of a job, each of which relaxes one structure at a time or, with PyTorch, a "
+        "batch of them; if null, one per core, and one for the batches on a GPU."
     )
     threads: SmallCount = Field(description="Number of PyTorch threads in each process; the native kernel uses one.")
+    batch_memory: Positive = Field(
+        description="Memory of the structures that PyTorch evaluates at once, GB; on the CPU at most 0.05 are used. "
+        "JointLBFGS and CHGNet only."
+    )
     report_symprec: Symprecs = Field(description="Tolerances for the space groups, Å.")
     isolated_distance: Positive = Field(
         le=10.0, description="Distance within which an atom must have a neighbour, else it is isolated, Å."

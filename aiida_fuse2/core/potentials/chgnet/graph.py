@@ -7,13 +7,17 @@ the bond cutoff, that leave the same centre. The neighbour search is that of mat
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 from matscipy.neighbours import neighbour_list
 from numpy.typing import NDArray
 
 from aiida_fuse2.core.errors import RelaxationError
+
+_Number = TypeVar("_Number", np.int64, np.float64)
 
 MAX_BYTES = 1e9
 """Largest memory that the features of a structure may take, bytes, unless the same number of atoms of diamond would
@@ -91,6 +95,40 @@ class ChgnetGraph:
     def undirected(self, directed: NDArray[np.int64]) -> NDArray[np.int64]:
         """Return the bonds of directed bonds."""
         return np.where(directed < self.n_bonds, directed, directed - self.n_bonds)
+
+
+def side_by_side(graphs: Sequence[ChgnetGraph]) -> ChgnetGraph:
+    """Return structures as one graph without bonds between them, with the atoms of each after those of the one before.
+
+    The bonds of an atom, and the pairs of bonds at it, keep their order.
+
+    Args:
+        graphs: at least one.
+    """
+    n_bonds = sum(graph.n_bonds for graph in graphs)
+    atoms = np.cumsum([0, *(graph.n_atoms for graph in graphs)])
+    shorts = np.cumsum([0, *(graph.n_short for graph in graphs)])
+
+    def short_first(arrays: Iterable[NDArray[_Number]]) -> NDArray[_Number]:
+        both = zip(arrays, graphs, strict=True)
+        parts: list[list[NDArray[_Number]]] = [np.split(array, [graph.n_short]) for array, graph in both]
+        return np.concatenate([*(short for short, _ in parts), *(long for _, long in parts)])
+
+    def renumbered(arrays: Iterable[NDArray[np.int64]]) -> NDArray[np.int64]:
+        shifts = zip(arrays, graphs, shorts, strict=False)
+        return np.concatenate([b + start + (b >= g.n_bonds) * (n_bonds - g.n_bonds) for b, g, start in shifts])
+
+    return ChgnetGraph(
+        n_atoms=int(atoms[-1]),
+        n_short=int(shorts[-1]),
+        centres=short_first(graph.centres + start for graph, start in zip(graphs, atoms, strict=False)),
+        neighbours=short_first(graph.neighbours + start for graph, start in zip(graphs, atoms, strict=False)),
+        images=short_first(graph.images for graph in graphs),
+        vectors=short_first(graph.vectors for graph in graphs),
+        lengths=short_first(graph.lengths for graph in graphs),
+        first=renumbered(graph.first for graph in graphs),
+        second=renumbered(graph.second for graph in graphs),
+    )
 
 
 def build_graph(

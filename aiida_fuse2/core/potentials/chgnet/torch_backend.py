@@ -9,7 +9,7 @@ of ±g and the stress is the sum of v g over the volume. Importing this module i
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 
@@ -21,7 +21,7 @@ from torch import Tensor
 from aiida_fuse2.core.errors import InputError, RelaxationError
 from aiida_fuse2.core.potentials.evaluation import Evaluation
 
-from .graph import ChgnetGraph, build_graph
+from .graph import ChgnetGraph, build_graph, side_by_side
 from .torch_convolutions import AngleUpdate, AtomConvolution, BondConvolution, Features, Gradients, MessageGraph
 from .torch_layers import AngularBasis, RadialBasis, Readout, TensorOptions
 from .weights import N_ELEMENTS, ChgnetWeights, read_weights
@@ -72,8 +72,28 @@ def _angles_of(graph: ChgnetGraph) -> _Angles:
     return _Angles(first, second, np.einsum("ij,ij->i", first, second))
 
 
+@dataclass(frozen=True, eq=False)
+class PreparedCrystal:
+    """A structure that can be evaluated beside others.
+
+    Attributes:
+        numbers: atomic numbers, shape (n,).
+        cell: lattice vectors as rows, Å, shape (3, 3).
+        graph: its bonds and angles.
+    """
+
+    numbers: NDArray[np.int64]
+    cell: NDArray[np.float64]
+    graph: ChgnetGraph
+
+    @property
+    def bytes(self) -> float:
+        """Memory that its evaluation takes, bytes."""
+        return self.graph.bytes
+
+
 class TorchChgnet:
-    """CHGNet with its published weights; an :class:`Evaluator`."""
+    """CHGNet with its published weights; a :class:`BatchEvaluator`."""
 
     def __init__(self, model: str, *, device: str = "cpu", threads: int = 1, dtype: str = "float32") -> None:
         """Read the weights of a model.
@@ -127,25 +147,57 @@ class TorchChgnet:
             RelaxationError: if an atom is isolated, atoms coincide, the cell is unusable, an element unknown, or
                 the result not finite.
         """
+        prepared = self.prepare(numbers, positions, cell)
+        (found,) = self.evaluate_prepared([prepared])
+        self._used = max(self._used, prepared.bytes)
+        if self._used > TRIMMED and (prepared.bytes > TRIMMED or prepared.bytes < self._used / 8):
+            trim_memory()
+            self._used = prepared.bytes
+        if isinstance(found, RelaxationError):
+            raise found
+        return found
+
+    def prepare(
+        self, numbers: NDArray[np.int64], positions: NDArray[np.float64], cell: NDArray[np.float64]
+    ) -> PreparedCrystal:
+        """Return a structure with its bonds and angles, as ``BatchEvaluator`` says; computed on the CPU.
+
+        Raises:
+            RelaxationError: as ``evaluate``, except for a result that is not finite.
+        """
         if numbers.min() < 1 or numbers.max() > N_ELEMENTS:
             raise RelaxationError("unknown_element", f"CHGNet knows atomic numbers 1 to {N_ELEMENTS}")
         cutoffs = {"atom_cutoff": self.weights.atom_cutoff, "bond_cutoff": self.weights.bond_cutoff}
         graph = build_graph(np.asarray(positions, dtype=float), np.asarray(cell, dtype=float), **cutoffs)
+        return PreparedCrystal(numbers, cell, graph)
+
+    def evaluate_prepared(self, structures: Sequence[PreparedCrystal]) -> list[Evaluation | RelaxationError]:
+        """Return the evaluations of structures that are computed at once, as ``BatchEvaluator`` says.
+
+        Structures without angles are computed by themselves: the model omits some layers for them.
+        """
+        found: dict[int, Evaluation | RelaxationError] = {}
+        for has_angles in (True, False):
+            chosen = [k for k, structure in enumerate(structures) if (structure.graph.n_pairs > 0) == has_angles]
+            if chosen:
+                found |= zip(chosen, self._evaluate_alike([structures[k] for k in chosen]), strict=True)
+        return [found[k] for k in range(len(structures))]
+
+    def _evaluate_alike(self, structures: Sequence[PreparedCrystal]) -> list[Evaluation | RelaxationError]:
+        """Return the evaluations of structures of which either all or none have angles."""
+        graph = side_by_side([structure.graph for structure in structures])
+        numbers = np.concatenate([structure.numbers for structure in structures])
         angles = _angles_of(graph)
         with torch.inference_mode(), _denormals_as_zero():
-            energy, moments, by_length, by_angle = self._energy_and_derivatives(numbers, graph, angles)
-        energy += float(self._reference_energies[numbers - 1].sum())
+            energies, moments, by_length, by_angle = self._energies_and_derivatives(numbers, graph, angles)
+        energies += self._reference_energies[numbers - 1]
         by_vector = _derivative_by_vectors(graph, angles, by_length, by_angle)
-        self._used = max(self._used, graph.bytes)
-        if self._used > TRIMMED and (graph.bytes > TRIMMED or graph.bytes < self._used / 8):
-            trim_memory()
-            self._used = graph.bytes
-        return _evaluation(energy, moments, graph, by_vector, cell)
+        return _evaluations(structures, graph, energies, moments, by_vector)
 
-    def _energy_and_derivatives(
+    def _energies_and_derivatives(
         self, numbers: NDArray[np.int64], graph: ChgnetGraph, angles: _Angles
-    ) -> tuple[float, NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
-        """Return the energy without references, the moments, and derivatives by lengths of bonds and by angles."""
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
+        """Return energies (without references) and moments of atoms, derivatives of the sum by lengths and angles."""
         n_short = graph.n_short
         radial, radial_slopes = self._radial.evaluate(graph.lengths)
         short_radial, short_slopes = self._short_radial.evaluate(graph.lengths[:n_short])
@@ -162,17 +214,19 @@ class TorchChgnet:
             pair_smoothing=messages.pair_products(short_smoothing),
         )
         gradients = Gradients.zeros(features)
-        energy, moments = self._pass(messages, features, gradients)
+        energies, moments = self._pass(messages, features, gradients)
         gradients.radial[:n_short].addmm_(gradients.bonds, self._bond_embedding)
         gradients.radial.addmm_(gradients.smoothing, self._atom_smoothing)
         by_short_smoothing = messages.pair_products_derivative(gradients.pair_smoothing, short_smoothing)
         by_short_radial = by_short_smoothing @ self._bond_smoothing
         by_length = _rowwise(gradients.radial, radial_slopes)
         by_length[:n_short] += _rowwise(by_short_radial, short_slopes)
-        return energy, moments, by_length, _rowwise(gradients.angular, angular_slopes)
+        return energies, moments, by_length, _rowwise(gradients.angular, angular_slopes)
 
-    def _pass(self, graph: MessageGraph, features: Features, gradients: Gradients) -> tuple[float, NDArray[np.float64]]:
-        """Return the sum of the atoms' energies and their moments; add the derivatives of the sum to the gradients."""
+    def _pass(
+        self, graph: MessageGraph, features: Features, gradients: Gradients
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Return energies and magnetic moments of the atoms; add the derivatives of their energy to the gradients."""
         layers: list[AtomConvolution | BondConvolution | AngleUpdate] = []
         for index, convolution in enumerate(self._atom_convolutions):
             layers.append(convolution)
@@ -180,17 +234,12 @@ class TorchChgnet:
                 layers += self._bond_convolutions[index : index + 1]
                 layers += self._angle_updates[index : index + 1]
         saved = [layer.evaluate(graph, features) for layer in layers[:-1]]
-        moments = self._moments(features.atoms)
+        moments = (features.atoms @ self._moment_map + self._moment_bias).abs()  # before the last convolution
         saved.append(layers[-1].evaluate(graph, features))
         energies, gradients.atoms = self._readout.energy_and_derivative(features.atoms)
         for layer, kept in zip(reversed(layers), reversed(saved), strict=True):
             layer.backpropagate(graph, features, gradients, kept)
-        return float(energies.sum(dtype=torch.float64)), moments
-
-    def _moments(self, atoms: Tensor) -> NDArray[np.float64]:
-        """Return the magnetic moments for the features before the last convolution, μB, shape (n,)."""
-        moments: NDArray[np.float64] = (atoms @ self._moment_map + self._moment_bias).abs().cpu().numpy()
-        return moments.astype(np.float64)
+        return _doubles(energies), _doubles(moments)
 
 
 @contextmanager
@@ -209,8 +258,13 @@ def _denormals_as_zero() -> Iterator[None]:
 
 def _rowwise(first: Tensor, second: Tensor) -> NDArray[np.float64]:
     """Return the scalar product of each two rows."""
-    products: NDArray[np.float64] = torch.linalg.vecdot(first, second).cpu().numpy().astype(np.float64)
-    return products
+    return _doubles(torch.linalg.vecdot(first, second))
+
+
+def _doubles(values: Tensor) -> NDArray[np.float64]:
+    """Return numbers on the CPU in double precision."""
+    array: NDArray[np.float64] = values.cpu().numpy().astype(np.float64)
+    return array
 
 
 def _derivative_by_vectors(
@@ -235,18 +289,36 @@ def _sums_by_owner(vectors: NDArray[np.float64], owners: NDArray[np.int64], n_ow
     return np.stack(components, axis=1)
 
 
-def _evaluation(
-    energy: float,
-    moments: NDArray[np.float64],
+def _evaluations(
+    structures: Sequence[PreparedCrystal],
     graph: ChgnetGraph,
+    energies: NDArray[np.float64],
+    moments: NDArray[np.float64],
     by_vector: NDArray[np.float64],
-    cell: NDArray[np.float64],
-) -> Evaluation:
-    """Return an evaluation for a derivative by the bond vectors."""
+) -> list[Evaluation | RelaxationError]:
+    """Return energy, forces, stress and magnetic moments of each structure.
+
+    Args:
+        structures: the structures.
+        graph: all of them side by side, with n bonds.
+        energies: of the atoms, eV.
+        moments: magnetic moments of the atoms, μB.
+        by_vector: derivative of the sum of the energies by the bond vectors, eV/Å, shape (n, 3).
+    """
     forces = _sums_by_owner(by_vector, graph.centres, graph.n_atoms)
     forces -= _sums_by_owner(by_vector, graph.neighbours, graph.n_atoms)
-    virial = graph.vectors.T @ by_vector / abs(np.linalg.det(cell))
-    if not (np.isfinite(energy) and np.isfinite(by_vector).all()):
-        raise RelaxationError("energy_not_finite", f"atoms are as near as {graph.lengths.min():.3g} Å")
-    # symmetric except for rounding errors, since the energy does not change when the crystal is turned
-    return Evaluation(energy, forces, (virial + virial.T) / 2, moments)
+    owners = np.repeat(np.arange(len(structures)), [len(structure.numbers) for structure in structures])
+    sums = np.bincount(owners, weights=energies)
+    products = (graph.vectors[:, :, None] * by_vector[:, None, :]).reshape(-1, 9)
+    virials = _sums_by_owner(products, owners[graph.centres], len(structures)).reshape(-1, 3, 3)
+    found: list[Evaluation | RelaxationError] = []
+    for k, structure in enumerate(structures):
+        own = forces[owners == k]
+        if not (np.isfinite(sums[k]) and np.isfinite(virials[k]).all() and np.isfinite(own).all()):
+            nearest = structure.graph.lengths.min()
+            found.append(RelaxationError("energy_not_finite", f"atoms are as near as {nearest:.3g} Å"))
+            continue
+        # symmetric except for rounding errors, since the energy does not change when the crystal is turned
+        stress = (virials[k] + virials[k].T) / (2 * abs(np.linalg.det(structure.cell)))
+        found.append(Evaluation(float(sums[k]), own, stress, moments[owners == k]))
+    return found

@@ -1,0 +1,88 @@
+"""Watches a relaxation: refuses what cannot be evaluated, counts evaluations, remembers the last geometry."""
+
+from __future__ import annotations
+
+import numpy as np
+from ase import Atoms
+from numpy.typing import NDArray
+
+from aiida_fuse2.core.crystal.validity import has_sound_cell, isolated_atoms
+from aiida_fuse2.core.errors import RelaxationError
+from aiida_fuse2.core.potentials.evaluation import Evaluation, Evaluator, Geometry, Steps, run_steps
+from aiida_fuse2.core.settings import RelaxSettings
+
+from .energies import lowest_energy
+from .failures import Failure
+from .optimiser import Minimum
+
+
+class Watch:
+    """Refuses impossible geometries and energies, counts evaluations, and remembers the last geometry."""
+
+    def __init__(self, settings: RelaxSettings, start: Atoms) -> None:
+        self.evaluations = 0
+        self.last = start
+        self._settings = settings
+        self._lowest = lowest_energy(start.numbers, settings.calculator)
+
+    def evaluated(self, geometry: Geometry) -> Steps[Evaluation]:
+        """Evaluate a geometry.
+
+        Raises:
+            RelaxationError: if it cannot be evaluated, with a ``Failure`` as its reason.
+        """
+        numbers, positions, cell = geometry
+        self.last = Atoms(numbers=numbers, positions=positions, cell=cell, pbc=True)
+        check_geometry(self.last, self._settings.isolated_distance)
+        self.evaluations += 1
+        found = yield geometry
+        shapes = np.shape(found.forces), np.shape(found.stress)
+        if shapes != (positions.shape, (3, 3)):
+            raise RelaxationError(Failure.CALCULATOR, f"forces and stress of the shapes {shapes[0]} and {shapes[1]}")
+        energy = found.energy / len(numbers)
+        if (
+            -np.inf < energy < self._lowest
+        ):  # a value that is not finite may be a step too far, which the optimiser shortens
+            raise RelaxationError(Failure.ENERGY, f"{energy:.6g} eV/atom is below {self._lowest:.6g}")
+        return found
+
+    def watched(self, steps: Steps[Minimum]) -> Steps[Minimum]:
+        """Watch a computation."""
+        try:
+            geometry = next(steps)
+            while True:
+                geometry = steps.send((yield from self.evaluated(geometry)))
+        except StopIteration as end:
+            result: Minimum = end.value
+            return result
+
+
+class WatchedEvaluator:
+    """A watched evaluator."""
+
+    def __init__(self, evaluator: Evaluator, watch: Watch) -> None:
+        self.name = evaluator.name
+        self._evaluator, self._watch = evaluator, watch
+
+    def evaluate(
+        self, numbers: NDArray[np.int64], positions: NDArray[np.float64], cell: NDArray[np.float64]
+    ) -> Evaluation:
+        """Return energy, forces and stress; raises what ``Watch.evaluated`` raises."""
+        return run_steps(self._watch.evaluated((numbers, positions, cell)), self._evaluator)
+
+
+def check_geometry(atoms: Atoms, isolated_distance: float) -> None:
+    """Refuse a structure that is impossible to evaluate.
+
+    Args:
+        atoms: a structure.
+        isolated_distance: an atom with no neighbour within this is isolated, Å.
+
+    Raises:
+        RelaxationError: ``cell_exploded`` if the cell is flat, gigantic or not finite, ``isolated_atom``.
+    """
+    if not has_sound_cell(atoms):
+        raise RelaxationError(Failure.BAD_CELL)
+    isolated = isolated_atoms(atoms, isolated_distance)
+    if isolated:
+        raise RelaxationError(Failure.ISOLATED, f"atom {isolated[0]}")
