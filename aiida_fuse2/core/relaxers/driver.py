@@ -14,7 +14,7 @@ from aiida_fuse2.core.crystal.symmetry import space_group
 from aiida_fuse2.core.crystal.uniqueness import encode_fingerprint, fingerprint
 from aiida_fuse2.core.crystal.validity import shortest_contact
 from aiida_fuse2.core.errors import RelaxationError, error_text, is_out_of_memory
-from aiida_fuse2.core.potentials import EvaluatorCalculator
+from aiida_fuse2.core.potentials.calculators import EvaluatorCalculator
 from aiida_fuse2.core.potentials.evaluation import Evaluator, Steps, run_steps
 from aiida_fuse2.core.settings import CHGNET, JOINT_LBFGS, RelaxSettings
 

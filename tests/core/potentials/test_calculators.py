@@ -18,7 +18,7 @@ from ase.optimize import BFGS
 from ase.stress import full_3x3_to_voigt_6_stress
 
 from aiida_fuse2.core.errors import InputError, RelaxationError
-from aiida_fuse2.core.potentials import ChgnetCalculator, EvaluatorCalculator, PairCalculator
+from aiida_fuse2.core.potentials.calculators import ChgnetCalculator, EvaluatorCalculator, PairCalculator
 from aiida_fuse2.core.potentials.chgnet.weights import MODEL_FILES, package_folder
 from aiida_fuse2.core.potentials.pair import PairEvaluator, read_library
 
@@ -33,7 +33,7 @@ import json, sys
 for name in ("aiida", "plumpy", "kiwipy"):
     sys.modules[name] = None  # importing it is an error
 from ase.build import bulk
-from aiida_fuse2.core.potentials import ChgnetCalculator
+from aiida_fuse2.core.potentials.calculators import ChgnetCalculator
 atoms = bulk("NaCl", "rocksalt", a=5.69)
 atoms.calc = ChgnetCalculator(backend=sys.argv[1])
 print(json.dumps([atoms.get_potential_energy(), "torch" in sys.modules]))
@@ -45,7 +45,7 @@ from ase import Atoms
 from ase.build import bulk
 from ase.calculators.calculator import PropertyNotImplementedError
 from aiida_fuse2.core.errors import RelaxationError
-from aiida_fuse2.core.potentials import MegnetCalculator
+from aiida_fuse2.core.potentials.calculators import MegnetCalculator
 calculator = MegnetCalculator(sys.argv[1])
 atoms = bulk("NaCl", "rocksalt", a=5.69)
 atoms.calc = calculator
