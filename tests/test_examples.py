@@ -137,6 +137,16 @@ def test_documented_overrides_are_inputs(block):
     parse_settings(RelaxSettings, inputs["relax"]["settings"])
 
 
+def test_documented_calculator_runs():
+    (block,) = blocks("docs/howto/calculators.md", "python")
+    namespace = {}
+    exec(block, namespace)  # noqa: S102 - our own page
+    assert namespace["energy"] == pytest.approx(-12.962, abs=0.002)
+    assert abs(namespace["forces"]).max() < 0.01
+    assert abs(namespace["stress"]).max() < 1e-3
+    assert namespace["moments"][0] > 1 > namespace["moments"][1]
+
+
 @pytest.mark.slow
 def test_documented_python_runs(emt_builder, capsys):
     _, search = run_get_node(emt_builder(relax={"max_steps": 35}, max_structures=8))

@@ -22,7 +22,7 @@ FORM = "must be a YAML file with 'targets: {SrTiO3: -8.4236, ...}', eV/atom"
 
 @cache
 def defaults(benchmark: str) -> Mapping[str, Any]:
-    """Return the defaults of a benchmark: ``relax``, ``search`` or ``csp``."""
+    """Return the defaults of a benchmark: ``relax``, ``search``, ``csp`` or ``potentials``."""
     found: Mapping[str, Any] = yaml.safe_load((files(__package__) / "defaults.yaml").read_text())[benchmark]
     return found
 

@@ -45,20 +45,23 @@ def measure(
     sizes: Sequence[int],
     seconds: float,
     rng: np.random.Generator,
+    *,
     clock: Callable[[], float] = time.process_time,
+    make: Callable[[int], Atoms] = cells,
 ) -> dict[int, float]:
     """Return the CPU time of an evaluation, s, by number of atoms.
 
     Args:
         evaluator: potential.
-        sizes: numbers of atoms, multiples of five.
+        sizes: numbers of atoms.
         seconds: CPU time of the measurement of each size, s; a last evaluation may go beyond it.
         rng: makes the displacements, new ones for each evaluation.
         clock: returns the CPU time of this process, s.
+        make: returns the crystal with a number of atoms.
     """
     table = {}
     for size in sizes:
-        atoms = cells(size)
+        atoms = make(size)
         numbers, cell = atoms.numbers, atoms.cell.array
         geometries = atoms.positions + rng.normal(0, DISPLACEMENT, (16, *atoms.positions.shape))
         for positions in geometries[:WARM_UP]:

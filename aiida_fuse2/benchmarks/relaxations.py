@@ -16,9 +16,9 @@ from ase.optimize.sciopt import SciPyFminCG
 from numpy.typing import NDArray
 
 from aiida_fuse2.core.errors import InputError, RelaxationError
+from aiida_fuse2.core.potentials.calculators import EvaluatorCalculator
 from aiida_fuse2.core.potentials.evaluation import Evaluation, Evaluator
 from aiida_fuse2.core.relaxers import relax
-from aiida_fuse2.core.relaxers.ase_optimisers import EvaluatorCalculator
 from aiida_fuse2.core.relaxers.failures import CONVERGED, Failure
 from aiida_fuse2.core.settings import JOINT_LBFGS, RelaxSettings
 from aiida_fuse2.worker.software import software_versions

@@ -188,6 +188,38 @@ class SearchRow(Row):
     answer_seconds: Seconds | None = None
 
 
+class PotentialRow(Row):
+    """An evaluation of a potential, the mean of many, or a relaxation with it.
+
+    Attributes:
+        potential: name of the potential.
+        overrides: settings of the relaxation that win over the defaults, as JSON.
+        compound: formula; empty for evaluations of one crystal of several sizes.
+        structure: name of the polymorph; empty likewise.
+        atoms: number of atoms of the cell.
+        status: ``converged`` or the reason of the failure.
+        energy: after the relaxation, eV/atom, or None.
+        spacegroup: number after the relaxation, at the loose tolerance, or None.
+        evaluations: number of evaluations.
+        cpu_seconds: CPU time of them together, s.
+        computed_by: code that computed it.
+        software: versions, and the processor's instruction set.
+    """
+
+    potential: str
+    overrides: str
+    compound: str
+    structure: str
+    atoms: int
+    status: str
+    energy: Finite | None
+    spacegroup: int | None
+    evaluations: Number
+    cpu_seconds: Seconds
+    computed_by: str
+    software: dict[str, str]
+
+
 RowType = TypeVar("RowType", bound=Row)
 
 

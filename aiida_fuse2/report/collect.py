@@ -344,6 +344,10 @@ def potential_name(tier: UsedTier) -> str:
         identity = {key: value for key, value in energy_identity(*tier).items() if key != "pressure"}
         digest = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
         return f"{name} {digest[:DIGEST_LENGTH]}{pressure}"
+    weights = settings.get("weights")
+    if weights is not None:  # a potential by name: version and weights say all about it
+        known = [weights.get("version"), (weights.get("sha256") or "")[:DIGEST_LENGTH]]
+        return f"{settings['model']} {' '.join(filter(None, known)) or 'of an unknown version'}{pressure}"
     calculator = str(settings["calculator"])
     if calculator.startswith(ASE_CALCULATORS):  # other packages may have classes of the same name
         calculator = calculator.rpartition(".")[2]

@@ -56,7 +56,7 @@ class RelaxTier(BatchTier):
 
     settings_model = RelaxSettings
     codes = (WORKER,)
-    comparable = ("calculator", "model", "arguments", "pressure")
+    comparable = ("calculator", "model", "arguments", "weights", "pressure")
 
     @classmethod
     def base_settings(cls, relax: Mapping[str, Any]) -> dict[str, Any]:
@@ -127,7 +127,9 @@ class AseTier(RelaxTier):
 
     @classmethod
     def program_of(cls, settings: Mapping[str, Any]) -> str:
-        """Return the name of the class."""
+        """Return the name of the potential, or of the class where it has none."""
+        if settings.get("weights") is not None:
+            return str(settings.get("model"))
         return str(settings.get("calculator", cls.program)).rpartition(".")[2]
 
     @classmethod

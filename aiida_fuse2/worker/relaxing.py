@@ -22,7 +22,7 @@ from aiida_fuse2.io.trials import select_trials, to_extxyz, trials_from_text
 from .batches import relax_together, relaxes_in_batches
 from .cores import cores_of_job
 from .processes import Lost, run_all
-from .software import calculator_versions, software_versions
+from .software import calculator_versions, software_versions, weights_versions
 
 
 def _prepare(work: tuple[Trial, RelaxSettings, str | None]) -> None:
@@ -133,10 +133,11 @@ def prepare_relaxations(
         folder: folder of the job.
 
     Raises:
-        InputError: if settings are wrong or the calculator is missing.
+        InputError: if settings are wrong, or the calculator is missing or has other weights.
     """
     settings = parse_settings(RelaxSettings, values, where="relax.settings")
     versions = software_versions() | calculator_versions(settings.calculator, settings.arguments)
+    versions |= weights_versions(settings)
     if (problem := kernel_problem(settings)) is not None:
         versions["native kernel"] = f"not used: {problem}"
         settings = settings.model_copy(update={"backend": "torch"})  # so that no process tries the kernel again

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import platform
 from collections.abc import Mapping
 from importlib.metadata import PackageNotFoundError, entry_points, packages_distributions, version
@@ -14,7 +13,9 @@ from aiida_fuse2.core.errors import InputError
 from aiida_fuse2.core.generators import registry as generators
 from aiida_fuse2.core.moves import registry as moves
 from aiida_fuse2.core.potentials.chgnet.build import best_instruction_set
-from aiida_fuse2.core.settings import CHGNET, PAIR
+from aiida_fuse2.core.potentials.installed import found_weights, sha256_of
+from aiida_fuse2.core.settings import CHGNET, PAIR, RelaxSettings
+from aiida_fuse2.protocols.models import find_model
 
 PACKAGES = (
     "aiida-fuse2",
@@ -77,8 +78,28 @@ def calculator_versions(calculator: str, arguments: Mapping[str, Any]) -> dict[s
     found = {name: version(name) for name in packages_distributions().get(module.partition(".")[0], ())}
     files = {"source of the calculator": _source(module)}
     files |= {f"file of {name}": Path(value) for name, value in arguments.items() if isinstance(value, str)}
-    found |= {name: _digest(path) for name, path in files.items() if _is_file(path)}
+    found |= {name: sha256_of(path) for name, path in files.items() if _is_file(path)}
     return {name.replace(".", "-"): value for name, value in found.items()}  # AiiDA accepts no keys with a dot
+
+
+def weights_versions(settings: RelaxSettings) -> dict[str, str]:
+    """Return version and SHA-256 of a potential as they are installed, by name; none where it has no weights.
+
+    Args:
+        settings: settings of the relaxation.
+
+    Raises:
+        InputError: if they are not installed, or are others than those of the settings, or than the published CHGNet.
+    """
+    if settings.weights is not None:
+        found = found_weights(settings.weights)
+    elif settings.calculator == CHGNET:
+        published = find_model(f"{CHGNET}-{settings.model}")
+        found = found_weights(published.weights_with(None, None))
+    else:
+        return {}
+    versions = {found.package.replace(".", "-"): found.version, "weights": found.sha256}
+    return {name: value for name, value in versions.items() if value is not None}
 
 
 def _source(module: str) -> Path:
@@ -97,8 +118,3 @@ def _is_file(path: Path) -> bool:
         return path.is_file()
     except (OSError, ValueError):  # too long for a name, or with a null character
         return False
-
-
-def _digest(path: Path) -> str:
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from hashlib import sha256
 
 import numpy as np
 import pytest
@@ -364,6 +365,38 @@ def test_versions_of_a_calculator_of_ones_own(tmp_path, monkeypatch):
     assert [set(versions) for versions in found] == [{"source of the calculator", "file of a-model"}] * 3
     assert found[0] != found[1] != found[2]
     assert calculator_versions("chgnet", arguments) == {}
+
+
+WEIGHTS = {"package": "ase", "version": None, "module": None, "file": "emt.dat", "sha256": None}
+
+
+def test_weights_are_checked_and_told(job, tmp_path, monkeypatch):
+    monkeypatch.setattr("sys.prefix", str(tmp_path))
+    path = tmp_path / "share/aiida-fuse2/weights/emt.dat"
+    path.parent.mkdir(parents=True)
+    path.write_bytes(b"weights")
+    emt = {"calculator": "tests.faulty.EmtWithWeights", "arguments": {"weights": "{weights}", "device": "{device}"}}
+    code, rows = job(**emt, model="emt-plain", weights=WEIGHTS)
+    assert code == 0
+    assert {row["potential"] for row in rows.values()} == {"emt-plain"}
+    written = json.loads((tmp_path / SOFTWARE_FILE).read_text())
+    assert written["weights"] == sha256(b"weights").hexdigest()
+    for wrong, said in (
+        ({"sha256": "0" * 64}, "sha256"),
+        ({"version": "0.1"}, "version"),
+        ({"file": "other.dat"}, "file"),
+        ({"package": "no-such-package"}, "package"),
+    ):
+        assert job(**emt, weights={**WEIGHTS, **wrong})[0] == 2
+        assert said in json.loads((tmp_path / ERROR_FILE).read_text())["field"]
+
+
+def test_the_weights_of_chgnet_are_the_published_ones(job, tmp_path):
+    from aiida_fuse2.protocols.models import find_model
+
+    job(calculator="chgnet")
+    published = find_model("chgnet-0.3.0").weights
+    assert json.loads((tmp_path / SOFTWARE_FILE).read_text())["weights"] == published.sha256
 
 
 def test_refused_input_is_written_down(job, tmp_path):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -11,6 +12,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from aiida_fuse2.benchmarks.csp_report import CspReport
+    from aiida_fuse2.benchmarks.potential_report import CostFigures, OrderFigures
     from aiida_fuse2.benchmarks.relaxation_report import MethodFigures
     from aiida_fuse2.benchmarks.search_report import SearchReport
     from aiida_fuse2.benchmarks.statistics import Estimate
@@ -250,4 +252,69 @@ def misses_table(report: CspReport) -> Table:
             p.missed or "",
         )
         setting = p.setting
+    return table
+
+
+def potential_text(potential: str, overrides: str) -> str:
+    """Return the name of a potential, with the settings that win over the defaults."""
+    changes = ", ".join(f"{key}={value}" for key, value in json.loads(overrides).items())
+    return f"{potential} ({changes})" if changes else potential
+
+
+def costs_table(figures: Sequence[CostFigures]) -> Table:
+    """Return what each potential costs."""
+    sizes = sorted({size for f in figures for size in f.seconds})
+    table = plain_table(
+        (
+            ("potential", False),
+            *((f"{size} atoms\nCPU ms", True) for size in sizes),
+            ("relax-\nations", True),
+            ("evaluations,\nmean", True),
+            ("CPU s", True),
+            ("known lowest,\nof compounds", True),
+            ("failures", False),
+        )
+    )
+    for f in figures:
+        seconds = (f.seconds.get(size) for size in sizes)
+        table.add_row(
+            potential_text(f.potential, f.overrides),
+            *(_number(None if s is None else 1000 * s, ".1f") for s in seconds),
+            str(f.relaxations),
+            _number(f.evaluations, ".0f"),
+            f"{f.cpu_seconds:.1f}",
+            f"{f.known_lowest} of {f.compounds}",
+            counts_text(f.failures),
+        )
+    return table
+
+
+def orders_table(figures: Sequence[OrderFigures]) -> Table:
+    """Return the order of the polymorphs of each compound under each potential."""
+    table = plain_table(
+        (
+            ("compound", False),
+            ("stable", False),
+            ("potential", False),
+            ("place", True),
+            ("above lowest\nmeV/atom", True),
+            ("the others, meV/atom", False),
+        )
+    )
+    for compound in dict.fromkeys(f.compound for f in figures):
+        for n, f in enumerate(f for f in figures if f.compound == compound):
+            others = [
+                f"{name}{'*' if name in f.changed else ''} {_number(energy, '+.0f')}"
+                for name, energy in f.energies.items()
+                if name != f.known
+            ]
+            known = f.known + ("*" if f.known in f.changed else "")
+            table.add_row(
+                "" if n else compound + (" (?)" if f.doubt else ""),
+                known,
+                potential_text(f.potential, f.overrides),
+                _number(f.place, "d"),
+                _number(f.above, ".0f"),
+                ", ".join(others),
+            )
     return table

@@ -30,11 +30,13 @@ class Evaluation:
         forces: minus the derivative by the positions, eV/Å, shape (n, 3).
         stress: derivative of the energy by the strain over the volume, eV/Å³, shape (3, 3), symmetric;
             negative if the crystal tends to expand, as in ASE.
+        moments: magnetic moments of the atoms without their signs, μB, shape (n,); None if the potential has none.
     """
 
     energy: float
     forces: NDArray[np.float64]
     stress: NDArray[np.float64]
+    moments: NDArray[np.float64] | None = None
 
 
 class Evaluator(Protocol):

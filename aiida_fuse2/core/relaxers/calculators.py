@@ -10,6 +10,7 @@ from aiida_fuse2.core.errors import InputError
 from aiida_fuse2.core.potentials.chgnet.build import BuildError, best_instruction_set
 from aiida_fuse2.core.potentials.chgnet.native_backend import NativeChgnet, load_kernel, native_if_possible
 from aiida_fuse2.core.potentials.evaluation import AseEvaluator, Evaluator
+from aiida_fuse2.core.potentials.installed import filled_arguments
 from aiida_fuse2.core.potentials.pair import PairEvaluator, read_library
 from aiida_fuse2.core.settings import CHGNET, CHGNET_MODELS, PAIR, RelaxSettings
 
@@ -41,13 +42,15 @@ def make_evaluator(settings: RelaxSettings, potential: str | None = None) -> Eva
     if not (isinstance(kind, type) and hasattr(kind, "get_potential_energy")):  # anything else is not called
         expected = "must be 'chgnet', 'pair' or the import path of an ASE calculator class installed on the computer"
         raise InputError("relax.settings.calculator", settings.calculator, expected)
+    arguments = filled_arguments(settings)
     try:
-        calculator: Calculator = kind(**settings.arguments)
+        calculator: Calculator = kind(**arguments)
     except TypeError as error:
         raise InputError("relax.settings.arguments", settings.arguments, str(error)) from error
     if settings.relax_cell and "stress" not in calculator.implemented_properties:
         raise _no_stress(settings.calculator)
-    return AseEvaluator(calculator, settings.calculator, needs_stress=settings.relax_cell)
+    name = settings.calculator if settings.weights is None else settings.model
+    return AseEvaluator(calculator, name, needs_stress=settings.relax_cell)
 
 
 def evaluator_of(settings: RelaxSettings, potential: str | None = None) -> Evaluator:

@@ -14,6 +14,7 @@ from aiida_fuse2.core.crystal.symmetry import space_group
 from aiida_fuse2.core.crystal.uniqueness import encode_fingerprint, fingerprint
 from aiida_fuse2.core.crystal.validity import is_one_crystal, shortest_contact
 from aiida_fuse2.core.errors import RelaxationError, error_text, is_out_of_memory
+from aiida_fuse2.core.potentials.calculators import EvaluatorCalculator
 from aiida_fuse2.core.potentials.evaluation import Evaluator, Steps, run_steps
 from aiida_fuse2.core.settings import CHGNET, JOINT_LBFGS, RelaxSettings
 
@@ -91,7 +92,7 @@ def _minimise_with_ase(atoms: Atoms, evaluator: Evaluator, settings: RelaxSettin
     Raises:
         RelaxationError: ``energy_not_finite``.
     """
-    from .ase_optimisers import EvaluatorCalculator, ase_steps  # costs a tenth of a second
+    from .ase_optimisers import ase_steps  # costs a tenth of a second
 
     working = atoms.copy()
     working.calc = EvaluatorCalculator(evaluator, needs_stress=settings.relax_cell)

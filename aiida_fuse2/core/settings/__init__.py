@@ -33,7 +33,7 @@ from .base import (
 )
 from .known import NOTHING, KnownSettings
 from .policy import BanditSettings
-from .relax import JOINT_LBFGS, MAX_ARGUMENTS_LENGTH, RelaxSettings
+from .relax import DEVICE, JOINT_LBFGS, MAX_ARGUMENTS_LENGTH, WEIGHTS, RelaxSettings, Weights
 from .search import (
     MAX_WEIGHT,
     RANDOM_GENERATORS,
@@ -56,6 +56,7 @@ __all__ = [
     "CHGNET",
     "CHGNET_ELEMENTS",
     "CHGNET_MODELS",
+    "DEVICE",
     "GNOA",
     "JOINT_LBFGS",
     "MAX_ARGUMENTS_LENGTH",
@@ -72,6 +73,7 @@ __all__ = [
     "PROTOTYPES",
     "PROVIDED",
     "RANDOM_GENERATORS",
+    "WEIGHTS",
     "AcceptanceSettings",
     "BanditSettings",
     "CompositionSettings",
@@ -98,6 +100,7 @@ __all__ = [
     "UniquenessSettings",
     "ValiditySettings",
     "Weight",
+    "Weights",
     "parse_settings",
     "parse_space_groups",
     "shares_text",

@@ -52,7 +52,7 @@ PROTOTYPES = "prototypes"
 PROVIDED = "provided"
 """Name instead of a generator if every starting structure comes from the user."""
 
-CHGNET_MODELS = ("0.3.0", "0.2.0")
+CHGNET_MODELS = ("0.3.0", "0.2.0", "r2scan")
 """Models whose weights come with the chgnet package."""
 
 CHGNET_ELEMENTS = frozenset(chemical_symbols[1:95]) - {"Po", "At", "Rn", "Fr", "Ra"}

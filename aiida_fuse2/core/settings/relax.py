@@ -20,7 +20,22 @@ MAX_ARGUMENTS_LENGTH = 10_000
 JOINT_LBFGS = "JointLBFGS"
 """The optimiser of this package; the others are those of ASE."""
 
+WEIGHTS, DEVICE = "{weights}", "{device}"
+"""Arguments of a calculator that stand for the path of its weights, and for the device of the relaxation."""
+
 _CALCULATOR = re.compile(r"[A-Za-z_][A-Za-z0-9_]*(\.[A-Za-z_][A-Za-z0-9_]*)+")
+
+
+class Weights(Settings):
+    """Which package and which weights a potential must have where jobs run; a job that finds others refuses."""
+
+    package: str = Field(description="Python package whose version decides the energies, e.g. 'sevenn'.")
+    version: str | None = Field(description="Its version; null if it is not known.")
+    module: str | None = Field(
+        description="Module whose folder has the file of the weights; null for the folder of downloaded weights."
+    )
+    file: str | None = Field(description="File of the weights in that folder; null if there is none.")
+    sha256: str | None = Field(description="SHA-256 of that file; null if it is not known.")
 
 
 class RelaxSettings(Settings):
@@ -33,8 +48,16 @@ class RelaxSettings(Settings):
         description="'chgnet', 'pair' for a library of pair potentials, or the import path of an ASE calculator "
         "class, e.g. 'ase.calculators.emt.EMT'."
     )
-    model: str = Field(description="Version of the CHGNet model, e.g. '0.3.0'; ignored by other calculators.")
-    arguments: dict[str, Any] = Field(description="Keyword arguments of an ASE calculator class.")
+    model: str = Field(
+        description="Version of the CHGNet model, e.g. '0.3.0'; of other calculators the name of the potential."
+    )
+    arguments: dict[str, Any] = Field(
+        description="Keyword arguments of an ASE calculator class; '{weights}' stands for the path of the weights, "
+        "'{device}' for the device."
+    )
+    weights: Weights | None = Field(
+        description="Package and weights that a potential chosen by --model must have; null for others."
+    )
     device: Literal["cpu", "cuda"] = Field(description="Device on which the model is evaluated.")
     backend: Literal["auto", "native", "torch", "reference"] = Field(
         description="Code that computes CHGNet: the native kernel, PyTorch, the published package (reference), or the "

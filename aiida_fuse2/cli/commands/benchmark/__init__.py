@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from . import csp, quick, relax, search
+from . import csp, potentials, quick, relax, search
 
-__all__ = ["csp", "quick", "relax", "search"]
+__all__ = ["csp", "potentials", "quick", "relax", "search"]

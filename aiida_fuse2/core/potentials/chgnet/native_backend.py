@@ -83,6 +83,8 @@ def _load(source: bytes | Path) -> ctypes.CDLL:
     kernel.fuse2_chgnet_delete.argtypes = [ctypes.c_void_p]
     kernel.fuse2_chgnet_evaluate.restype = ctypes.c_int
     kernel.fuse2_chgnet_evaluate.argtypes = [ctypes.c_void_p, ctypes.c_int, *([ctypes.c_void_p] * 6)]
+    kernel.fuse2_chgnet_moments.restype = None
+    kernel.fuse2_chgnet_moments.argtypes = [ctypes.c_void_p, ctypes.c_int, ctypes.c_void_p]
     kernel.fuse2_chgnet_sizes.restype = None
     kernel.fuse2_chgnet_sizes.argtypes = [ctypes.c_void_p, ctypes.c_void_p]
     return kernel
@@ -106,7 +108,7 @@ def load_kernel(instruction_set: InstructionSet) -> ctypes.CDLL:
 class NativeChgnet:
     """CHGNet as an evaluator.
 
-    Energies, forces and stresses are those of the published model to single precision (Deng et al.,
+    Energies, forces, stresses and magnetic moments are those of the published model to single precision (Deng et al.,
     Nat. Mach. Intell. 2023, 5, 1031, DOI 10.1038/s42256-023-00716-3).
 
     Not for use by several threads at once: an evaluator has one set of buffers.
@@ -116,7 +118,7 @@ class NativeChgnet:
         """Read the weights of a model, and build the kernel if necessary.
 
         Args:
-            model: version of CHGNet, ``0.3.0`` or ``0.2.0``.
+            model: version of CHGNet, ``0.3.0``, ``0.2.0`` or ``r2scan``.
             instruction_set: that of the processor by default.
 
         Raises:
@@ -150,17 +152,18 @@ class NativeChgnet:
     def evaluate(
         self, numbers: NDArray[np.int64], positions: NDArray[np.float64], cell: NDArray[np.float64]
     ) -> Evaluation:
-        """Return energy, forces and stress, as ``Evaluator`` says.
+        """Return energy, forces, stress and magnetic moments, as ``Evaluator`` says.
 
         Raises:
             RelaxationError: if an atom is isolated, atoms coincide, the cell is unusable, the structure is far
                 too dense, or an element unknown.
         """
         n = len(numbers)
-        forces, virial = np.empty((n, 3)), np.empty((3, 3))
+        forces, virial, moments = np.empty((n, 3)), np.empty((3, 3)), np.empty(n)
         energy = self._call(numbers, positions, cell, forces, virial)
+        self._kernel.fuse2_chgnet_moments(self._model, n, moments.ctypes.data)
         volume = abs(float(np.linalg.det(cell)))
-        return Evaluation(energy, forces, 0.5 * (virial + virial.T) / volume)
+        return Evaluation(energy, forces, 0.5 * (virial + virial.T) / volume, moments)
 
     def energy(self, numbers: NDArray[np.int64], positions: NDArray[np.float64], cell: NDArray[np.float64]) -> float:
         """Return the energy of the cell, eV, without the backward pass that forces need.

@@ -50,7 +50,7 @@ class _Packer:
             parts += self.bond_convolution(f"bond_conv_layers.{layer}", is_first=layer == 0)
         for layer in range(n - 2):  # the result of the last update is never used
             parts += self.angle_update(f"angle_layers.{layer}", is_first=layer == 0)
-        return [*parts, *self.readout()]
+        return [*parts, *self.readout(), self.array("site_wise.weight"), self.array("site_wise.bias")]
 
     def array(self, name: str) -> Array:
         """Return an array of the published file in double precision."""

@@ -99,7 +99,7 @@ class TorchChgnet:
         """Read the weights of a model.
 
         Args:
-            model: version of CHGNet, ``0.3.0`` or ``0.2.0``.
+            model: version of CHGNet, ``0.3.0``, ``0.2.0`` or ``r2scan``.
             device: ``cpu`` or ``cuda``.
             threads: number of PyTorch threads in the whole process.
             dtype: ``float32`` as in the published package, or ``float64``, which is slower and more precise.
@@ -110,9 +110,9 @@ class TorchChgnet:
         if device == "cuda" and not torch.cuda.is_available():
             raise InputError("relax.settings.device", "cuda", "PyTorch finds no CUDA device; use 'cpu'")
         torch.set_num_threads(threads)
-        self.name = f"chgnet {model} torch"
         self.options = TensorOptions(torch.device(device), getattr(torch, dtype))
         self.weights = read_weights(model)
+        self.name = f"chgnet {self.weights.model} torch"
         self._load(self.weights)
         self._used = 0.0  # memory of the largest structure since memory was released, bytes
         # glibc returns freed memory and requests it again, page by page, unless a block as large as this was
@@ -135,11 +135,13 @@ class TorchChgnet:
         # the last update of angles has no effect: only convolutions over bonds read them
         self._angle_updates = [AngleUpdate(weights, layer, options) for layer in range(n_layers - 2)]
         self._readout = Readout(weights, options)
+        self._moment_map = options.tensor(arrays["site_wise.weight"][0])
+        self._moment_bias = float(arrays["site_wise.bias"][0])
 
     def evaluate(
         self, numbers: NDArray[np.int64], positions: NDArray[np.float64], cell: NDArray[np.float64]
     ) -> Evaluation:
-        """Return energy, forces and stress, as ``Evaluator`` says.
+        """Return energy, forces, stress and magnetic moments, as ``Evaluator`` says.
 
         Raises:
             RelaxationError: if an atom is isolated, atoms coincide, the cell is unusable, an element unknown, or
@@ -165,7 +167,7 @@ class TorchChgnet:
         return PreparedCrystal(numbers, cell, graph)
 
     def evaluate_prepared(self, structures: Sequence[PreparedCrystal]) -> list[Evaluation | RelaxationError]:
-        """Return energy, forces and stress of structures that are computed at once, as ``BatchEvaluator`` says.
+        """Return the evaluations of structures that are computed at once, as ``BatchEvaluator`` says.
 
         Structures without angles are computed by themselves: the model omits some layers for them.
         """
@@ -185,20 +187,20 @@ class TorchChgnet:
             self._used = used
 
     def _evaluate_alike(self, structures: Sequence[PreparedCrystal]) -> list[Evaluation | RelaxationError]:
-        """Return energy, forces and stress of structures of which either all or none have angles."""
+        """Return the evaluations of structures of which either all or none have angles."""
         graph = side_by_side([structure.graph for structure in structures])
         numbers = np.concatenate([structure.numbers for structure in structures])
         angles = _angles_of(graph)
         with torch.inference_mode(), _denormals_as_zero():
-            energies, by_length, by_angle = self._energies_and_derivatives(numbers, graph, angles)
+            energies, moments, by_length, by_angle = self._energies_and_derivatives(numbers, graph, angles)
         energies += self._reference_energies[numbers - 1]
         by_vector = _derivative_by_vectors(graph, angles, by_length, by_angle)
-        return _evaluations(structures, graph, energies, by_vector)
+        return _evaluations(structures, graph, energies, moments, by_vector)
 
     def _energies_and_derivatives(
         self, numbers: NDArray[np.int64], graph: ChgnetGraph, angles: _Angles
-    ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
-        """Return the atoms' energies without references, and derivatives of their sum by lengths and angles."""
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
+        """Return energies (without references) and moments of atoms, derivatives of the sum by lengths and angles."""
         n_short = graph.n_short
         radial, radial_slopes = self._radial.evaluate(graph.lengths)
         short_radial, short_slopes = self._short_radial.evaluate(graph.lengths[:n_short])
@@ -215,28 +217,32 @@ class TorchChgnet:
             pair_smoothing=messages.pair_products(short_smoothing),
         )
         gradients = Gradients.zeros(features)
-        energies = self._pass(messages, features, gradients)
+        energies, moments = self._pass(messages, features, gradients)
         gradients.radial[:n_short].addmm_(gradients.bonds, self._bond_embedding)
         gradients.radial.addmm_(gradients.smoothing, self._atom_smoothing)
         by_short_smoothing = messages.pair_products_derivative(gradients.pair_smoothing, short_smoothing)
         by_short_radial = by_short_smoothing @ self._bond_smoothing
         by_length = _rowwise(gradients.radial, radial_slopes)
         by_length[:n_short] += _rowwise(by_short_radial, short_slopes)
-        return energies, by_length, _rowwise(gradients.angular, angular_slopes)
+        return energies, moments, by_length, _rowwise(gradients.angular, angular_slopes)
 
-    def _pass(self, graph: MessageGraph, features: Features, gradients: Gradients) -> NDArray[np.float64]:
-        """Return the atoms' energies and add the derivatives of their sum to the gradients."""
+    def _pass(
+        self, graph: MessageGraph, features: Features, gradients: Gradients
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Return energies and magnetic moments of the atoms; add the derivatives of their energy to the gradients."""
         layers: list[AtomConvolution | BondConvolution | AngleUpdate] = []
         for index, convolution in enumerate(self._atom_convolutions):
             layers.append(convolution)
             if graph.n_pairs:
                 layers += self._bond_convolutions[index : index + 1]
                 layers += self._angle_updates[index : index + 1]
-        saved = [layer.evaluate(graph, features) for layer in layers]
+        saved = [layer.evaluate(graph, features) for layer in layers[:-1]]
+        moments = (features.atoms @ self._moment_map + self._moment_bias).abs()  # before the last convolution
+        saved.append(layers[-1].evaluate(graph, features))
         energies, gradients.atoms = self._readout.energy_and_derivative(features.atoms)
         for layer, kept in zip(reversed(layers), reversed(saved), strict=True):
             layer.backpropagate(graph, features, gradients, kept)
-        return _doubles(energies)
+        return _doubles(energies), _doubles(moments)
 
 
 @contextmanager
@@ -290,14 +296,16 @@ def _evaluations(
     structures: Sequence[PreparedCrystal],
     graph: ChgnetGraph,
     energies: NDArray[np.float64],
+    moments: NDArray[np.float64],
     by_vector: NDArray[np.float64],
 ) -> list[Evaluation | RelaxationError]:
-    """Return energy, forces and stress of each structure.
+    """Return energy, forces, stress and magnetic moments of each structure.
 
     Args:
         structures: the structures.
         graph: all of them side by side, with n bonds.
         energies: of the atoms, eV.
+        moments: magnetic moments of the atoms, μB.
         by_vector: derivative of the sum of the energies by the bond vectors, eV/Å, shape (n, 3).
     """
     forces = _sums_by_owner(by_vector, graph.centres, graph.n_atoms)
@@ -315,5 +323,5 @@ def _evaluations(
             continue
         # symmetric except for rounding errors, since the energy does not change when the crystal is turned
         stress = (virials[k] + virials[k].T) / (2 * abs(np.linalg.det(structure.cell)))
-        found.append(Evaluation(float(sums[k]), own, stress))
+        found.append(Evaluation(float(sums[k]), own, stress, moments[owners == k]))
     return found

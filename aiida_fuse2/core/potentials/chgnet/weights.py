@@ -31,12 +31,16 @@ MODEL_FILES = MappingProxyType(
     {
         "0.3.0": "pretrained/0.3.0/chgnet_0.3.0_e29f68s314m37.pth.tar",
         "0.2.0": "pretrained/0.2.0/chgnet_0.2.0_e30f77s348m32.pth.tar",
+        "r2scan": "pretrained/r2scan/chgnet_r2scan_transfer_learning_e15f36s161m23.pth.tar",
     }
 )
 """File of each model, relative to the chgnet package."""
 
 MODELS_WITH_OUTPUT_BIAS = ("0.2.0",)
 """Models whose convolutions add a bias to their summed messages; their files do not say so."""
+
+OUTPUT_BIAS = "atom_conv_layers.0.mlp_out.layers.1.bias"
+"""One of these biases; a file of the user's own is asked whether it has it."""
 
 N_ELEMENTS = 94
 """Elements that CHGNet knows: atomic numbers 1 (H) to 94 (Pu)."""
@@ -103,14 +107,16 @@ class ChgnetWeights:
 
 
 def read_weights(model: str) -> ChgnetWeights:
-    """Return the published weights of a model.
+    """Return the published weights of a model, or those of a file.
 
     Args:
-        model: version of CHGNet, a key of :data:`MODEL_FILES`.
+        model: version of CHGNet, a key of :data:`MODEL_FILES`; or the path of a file as the chgnet package writes it.
 
     Raises:
         InputError: if the model is not known, chgnet is not installed, or its file is not as expected.
     """
+    if model not in MODEL_FILES and Path(model).is_file():
+        return read_weights_file(Path(model), Path(model).name)
     if model not in MODEL_FILES:
         raise InputError(_MODEL_FIELD, model, f"must be one of {', '.join(MODEL_FILES)}")
     return read_weights_file(package_folder() / MODEL_FILES[model], model)
@@ -256,7 +262,7 @@ def _make_weights(model: str, arguments: Mapping[str, Any], arrays: Mapping[str,
         n_convolutions=int(arguments["n_conv"]),
         has_layer_norm=norms[0] == "layer",
         has_readout_norm=norms[1] == "layer",
-        has_output_bias=model in MODELS_WITH_OUTPUT_BIAS,
+        has_output_bias=model in MODELS_WITH_OUTPUT_BIAS if model in MODEL_FILES else OUTPUT_BIAS in arrays,
         n_readout_layers=len(arguments["mlp_hidden_dims"]) + 1,
         arrays=MappingProxyType(dict(arrays)),
     )

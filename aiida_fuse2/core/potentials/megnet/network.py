@@ -94,6 +94,10 @@ def load_model(archive: MegnetArchive) -> Any:
 class MegnetNetwork:
     """Formation energies by MEGNet.
 
+    Attributes:
+        name: name and beginning of the digest of the weights.
+        elements: elements that it was trained with.
+
     Args:
         weights: file with the archive.
     """
@@ -102,6 +106,7 @@ class MegnetNetwork:
         archive = read_archive_file(weights)
         model, self._scale = load_model(archive), archive.scale
         self.name = f"megnet {archive.digest[:12]}"
+        self.elements = archive.elements
         self._rules: GraphRules = archive.rules
         self._predict = trace(model, len(self._rules.centers))
 

@@ -25,7 +25,7 @@ from aiida_fuse2.core.potentials.evaluation import Evaluation, Evaluator
 from tests.core.crystals import real_crystals
 from tests.core.generators.contexts import context_of
 
-MODELS = ("0.3.0", "0.2.0")
+MODELS = ("0.3.0", "0.2.0", "r2scan")
 
 ENERGY_TOLERANCE = 1e-5
 """eV/atom, beside :data:`RELATIVE_ENERGY_TOLERANCE`."""
@@ -37,6 +37,12 @@ DERIVATIVE_TOLERANCE = 1e-3
 
 RELATIVE_DERIVATIVE_TOLERANCE = 1e-5
 """Relative to the largest component of the structure."""
+
+MOMENT_TOLERANCE = 1e-4
+"""Of a magnetic moment in μB, beside the relative one."""
+
+RELATIVE_MOMENT_TOLERANCE = 1e-4
+"""Relative to the largest moment of the structure."""
 
 COMPOSITIONS = {
     "SrTiO3": 20,
@@ -96,7 +102,7 @@ class StockChgnet:
     def evaluate(
         self, numbers: NDArray[np.int64], positions: NDArray[np.float64], cell: NDArray[np.float64]
     ) -> Evaluation:
-        """Return energy, forces and stress."""
+        """Return energy, forces, stress and magnetic moments."""
         key = (numbers.tobytes(), np.asarray(positions).tobytes(), np.asarray(cell).tobytes())
         if key not in self.known:  # several evaluators are compared with it
             self.known[key] = self._evaluate(numbers, positions, cell)
@@ -109,10 +115,11 @@ class StockChgnet:
 
         atoms = Atoms(numbers=numbers, positions=positions, cell=cell, pbc=True)
         with _default_dtype(self.dtype):
-            result = self.model.predict_structure(AseAtomsAdaptor.get_structure(atoms), task="efs")
+            result = self.model.predict_structure(AseAtomsAdaptor.get_structure(atoms), task="efsm")
         # stock divides by the signed volume, so that left-handed cells get the opposite stress
         stress = np.sign(np.linalg.det(cell)) * result["s"].astype(float) * units.GPa
-        return Evaluation(float(result["e"]) * len(atoms), result["f"].astype(float), (stress + stress.T) / 2)
+        energy, forces, moments = float(result["e"]) * len(atoms), result["f"].astype(float), result["m"].astype(float)
+        return Evaluation(energy, forces, (stress + stress.T) / 2, moments)
 
 
 @contextmanager
@@ -266,11 +273,12 @@ def some_cases() -> tuple[Case, ...]:
 
 
 class Deviation(NamedTuple):
-    """Largest deviations: of the energy per atom in eV, the forces in eV/Å, the stress in GPa."""
+    """Largest deviations: of the energy per atom in eV, the forces in eV/Å, the stress in GPa, the moments in μB."""
 
     energy: float
     forces: float
     stress: float
+    moments: float
 
     def over(self, allowed: Deviation) -> Deviation:
         """Return the deviations as fractions of allowed ones; agreement is all below 1."""
@@ -282,7 +290,7 @@ class Deviation(NamedTuple):
 
     @property
     def largest(self) -> float:
-        """Return the worst of the three; infinite where something is not a number."""
+        """Return the worst of the four; infinite where something is not a number."""
         worst = max(self)
         return worst if np.isfinite(sum(self)) else np.inf
 
@@ -291,7 +299,10 @@ def deviation(found: Evaluation, expected: Evaluation) -> Deviation:
     """Return how far an evaluation is from another."""
     energy = abs(found.energy - expected.energy) / len(expected.forces)
     forces, stress = np.abs(found.forces - expected.forces), np.abs(found.stress - expected.stress) / units.GPa
-    return Deviation(energy, float(forces.max()), float(stress.max()))
+    assert found.moments is not None
+    assert expected.moments is not None
+    moments = np.abs(found.moments - expected.moments)
+    return Deviation(energy, float(forces.max()), float(stress.max()), float(moments.max()))
 
 
 def tolerance(expected: Evaluation) -> Deviation:
@@ -299,7 +310,9 @@ def tolerance(expected: Evaluation) -> Deviation:
     energy = ENERGY_TOLERANCE + RELATIVE_ENERGY_TOLERANCE * abs(expected.energy) / len(expected.forces)
     largest = np.abs(expected.forces).max(), np.abs(expected.stress).max() / units.GPa
     forces, stress = (DERIVATIVE_TOLERANCE + RELATIVE_DERIVATIVE_TOLERANCE * float(value) for value in largest)
-    return Deviation(energy, forces, stress)
+    assert expected.moments is not None
+    moments = MOMENT_TOLERANCE + RELATIVE_MOMENT_TOLERANCE * float(expected.moments.max())
+    return Deviation(energy, forces, stress, moments)
 
 
 def deviation_of_case(evaluator: Evaluator, model: str, case: Case) -> Deviation:

@@ -35,7 +35,7 @@ def test_structures():
 
 def test_tolerances():
     forces = np.array([[0.0, 0.0, 100.0], [0.0, 0.0, -100.0]])
-    expected = Evaluation(-20.0, forces, np.zeros((3, 3)))
+    expected = Evaluation(-20.0, forces, np.zeros((3, 3)), np.array([1.0, 0.0]))
 
     def ratio(**changes):
         return deviation(replace(expected, **changes), expected).over(tolerance(expected)).largest
@@ -44,6 +44,7 @@ def test_tolerances():
     assert ratio(energy=-20.0 + 2 * 1.9e-5) == pytest.approx(0.95)
     assert ratio(forces=forces + 1.9e-3) == pytest.approx(0.95)
     assert ratio(stress=np.full((3, 3), 0.95e-3 * units.GPa)) == pytest.approx(0.95)
+    assert ratio(moments=np.array([1.0, 1.9e-4])) == pytest.approx(0.95)
     assert ratio(energy=np.nan) == np.inf
 
 

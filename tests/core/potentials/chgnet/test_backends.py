@@ -104,9 +104,9 @@ def test_permutation_permutes_the_forces(evaluator):
     expected = evaluate(evaluator, atoms)
     order = np.random.default_rng(0).permutation(len(atoms))
     found = evaluate(evaluator, atoms[order])
-    forces = np.empty_like(found.forces)
-    forces[order] = found.forces
-    assert same(type(found)(found.energy, forces, found.stress), expected)
+    forces, moments = np.empty_like(found.forces), np.empty_like(found.moments)
+    forces[order], moments[order] = found.forces, found.moments
+    assert same(type(found)(found.energy, forces, found.stress, moments), expected)
 
 
 @pytest.mark.parametrize("left_handed", [False, True])

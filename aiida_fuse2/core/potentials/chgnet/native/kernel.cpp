@@ -1,4 +1,4 @@
-// Energy, forces and stress of CHGNet (Deng et al., Nat. Mach. Intell. 2023, 5, 1031) for one structure at a time.
+// Energy, forces, stress and magnetic moments of CHGNet (Deng et al., Nat. Mach. Intell. 2023, 5, 1031) for one structure at a time.
 //
 // One pass forward, one backward through the bond vectors, which gives forces and stress together. Geometry is in
 // double precision, features are in single precision, as in the published model.
@@ -129,6 +129,8 @@ class Model {
         for (int l = 0; l + 1 < options.convolutions; ++l) bond_layers_[l].read(weights, options.has_norm, l == 0);
         for (int l = 0; l + 2 < options.convolutions; ++l) angle_layers_[l].read(weights, options.has_norm, l == 0);
         readout_.read(weights, options);
+        moment_map_.read(weights, D);
+        moment_bias_ = *weights.take(1);
     }
 
     Status evaluate(int n, const std::int32_t* numbers, const double* positions, const double* cell, double* energy,
@@ -148,6 +150,10 @@ class Model {
     }
 
     const Graph& graph() const { return graph_; }
+
+    void moments(int n, double* moments) const {
+        for (int i = 0; i < n; ++i) moments[i] = double(moments_.data()[i]);
+    }
 
   private:
     // The allocator keeps what was freed unless it is asked.
@@ -174,12 +180,23 @@ class Model {
         float* a = angles_.get(graph_.angles.size() * D);
         const int last = options_.convolutions - 1;
         for (int l = 0; l <= last; ++l) {
+            if (l == last) keep_moments(n, x);
             atom_layers_[l].forward(graph_, x, b, w, kept_atoms_[l], gradients_);
             if (l == last || graph_.angles.empty()) continue;
             bond_layers_[l].forward(graph_, x, b, a, p, v, kept_bonds_[l], gradients_);
             if (l + 1 < last) angle_layers_[l].forward(graph_, x, b, a, p, kept_angles_[l]);
         }
         return readout_.forward(n, x);
+    }
+
+    // Moments are read from the features before the last convolution, and have no sign.
+    void keep_moments(int n, const float* atoms) {
+        float* moments = moments_.get(n);
+        for (int i = 0; i < n; ++i) {
+            vfloat products = {};
+            for (int j = 0; j < D; j += LANES) products += load(atoms + i * D + j) * load(moment_map_.data() + j);
+            moments[i] = std::fabs(sum(products) + moment_bias_);
+        }
     }
 
     void backward(int n) {
@@ -217,9 +234,11 @@ class Model {
     BondConvolution bond_layers_[MAX_CONVOLUTIONS];
     AngleUpdate angle_layers_[MAX_CONVOLUTIONS];
     Readout readout_;
+    Vector moment_map_;
+    float moment_bias_ = 0.0f;
     Graph graph_;
     Buffer atoms_, bonds_, angles_, weights_of_bonds_, weights_of_short_, pairs_;
-    Buffer dradial_, dshort_, dangular_;
+    Buffer dradial_, dshort_, dangular_, moments_;
     Kept kept_atoms_[MAX_CONVOLUTIONS], kept_bonds_[MAX_CONVOLUTIONS], kept_angles_[MAX_CONVOLUTIONS];
     Gradients gradients_;
 };
@@ -246,6 +265,11 @@ int fuse2_chgnet_evaluate(void* model, int n, const std::int32_t* numbers, const
     } catch (const std::bad_alloc&) {
         return fuse2::NO_MEMORY;
     }
+}
+
+// Magnetic moments of the n atoms of the structure evaluated last, Bohr magnetons.
+void fuse2_chgnet_moments(const void* model, int n, double* moments) {
+    static_cast<const fuse2::Model*>(model)->moments(n, moments);
 }
 
 // Numbers of bonds, short bonds and angles of the structure evaluated last.
