@@ -3,7 +3,7 @@
     python benchmarks/batches.py
     python benchmarks/batches.py --device cuda
 
-Random structures of 8, 24 and 50 atoms are evaluated again and again for some seconds each, with one thread; energy,
+Crystals of 8, 24 and 48 atoms are evaluated again and again for some seconds each, with one thread; energy,
 forces and stress each time. CPU seconds on the CPU, wall seconds on a GPU, where the CPU waits.
 """
 
@@ -17,14 +17,15 @@ from collections.abc import Callable
 from functools import partial
 
 from ase import Atoms
+from ase.build import bulk
 
-from aiida_fuse2.benchmarks.starts import MODEL, NATIVE, TORCH, evaluator, make_starts
+from aiida_fuse2.benchmarks.starts import MODEL, NATIVE, TORCH, evaluator
 from aiida_fuse2.core.potentials.chgnet.torch_backend import PreparedCrystal, TorchChgnet
 from aiida_fuse2.core.potentials.evaluation import Evaluator
 from aiida_fuse2.worker.batches import CPU_BYTES
 
-COMPOSITIONS = {8: "CaTi2O5", 24: "Ca3Ti2O7", 50: "Si6Al6B3Fe3NaO30F"}
-"""Formula by the number of atoms of a structure."""
+CELLS = {8: (1, 1, 1), 24: (1, 1, 3), 48: (2, 1, 3)}
+"""How often the cubic cell of MgO, of 8 atoms, is repeated, by the number of atoms of a structure."""
 
 COUNT = 4
 """Different structures of each size."""
@@ -36,9 +37,11 @@ FILLED = 3
 
 
 def structures(n_atoms: int) -> list[Atoms]:
-    """Return random structures of this size."""
-    made = make_starts(COMPOSITIONS[n_atoms], n_atoms, "fgen", seed=SEED, count=10 * COUNT)
-    return [atoms for atoms in made if len(atoms) == n_atoms][:COUNT]
+    """Return crystals of this size whose atoms are displaced at random, by 0.05 Å in each direction."""
+    made = [bulk("MgO", "rocksalt", a=4.21, cubic=True).repeat(CELLS[n_atoms]) for _ in range(COUNT)]
+    for number, atoms in enumerate(made):
+        atoms.rattle(0.05, seed=SEED + number)
+    return made
 
 
 def prepared(model: TorchChgnet, atoms: Atoms) -> PreparedCrystal:
@@ -97,7 +100,7 @@ def main() -> None:
     limit = options.gigabytes * 1e9 if options.gigabytes else (CPU_BYTES if options.device == "cpu" else 4e9)
     clock = time.process_time if options.device == "cpu" else time.perf_counter
     native, model = evaluator(NATIVE), TorchChgnet(MODEL, device=options.device)
-    for n_atoms in COMPOSITIONS:
+    for n_atoms in CELLS:
         made = structures(n_atoms)
 
         tasks: dict[str, Callable[[], int]] = {
