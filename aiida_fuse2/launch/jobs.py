@@ -63,7 +63,7 @@ def check_devices(ports: Mapping[str, Any]) -> None:
         if (
             code is None
             or settings.get("device") != CUDA
-            or settings.get("calculator") != CHGNET
+            or (settings.get("calculator") != CHGNET and settings.get("weights") is None)
             or not runs_here(code)
         ):
             continue

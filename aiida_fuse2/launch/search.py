@@ -39,7 +39,7 @@ def prepare_search(
     paths: Sequence[Path] = (),
     group: str | None = None,
     pool: str | None = None,
-    model: str | None = None,
+    network_model: str | None = None,
     store: bool = True,
     tiers: TierChoice | None = None,
     targets: Sequence[Path] = (),
@@ -61,8 +61,8 @@ def prepare_search(
         paths: files or directories with starting structures.
         group: label of a group of starting structures.
         pool: pool in the graph to start from, by PK or UUID.
-        model: weights of a graph network, by name, PK or UUID, if the generator needs some; by default the newest
-            installed ones.
+        network_model: weights of a graph network, by name, PK or UUID, if the generator needs some; by default the
+            newest installed ones.
         store: whether the graph may be written to; if not, structures of a group become an unstored pool.
         tiers: tiers that relax trials; by default there is one.
         targets: files of known structures.
@@ -101,12 +101,12 @@ def prepare_search(
         if pool is not None:
             builder.pool = load_pool(pool)
             kept = _count_fitting(builder.pool, settings)
-        add_weights(builder, settings, model)
+        add_weights(builder, settings, network_model)
         if nodes and store:  # the same, with its provenance
             readable = {name for name, _ in starts.structures}
             usable = [node for node in nodes if name_of(node) in readable]
             builder = search_builder(composition, code, protocol, changes, usable, targets=known, **given)
-            add_weights(builder, settings, model)
+            add_weights(builder, settings, network_model)
     if experiment is not None:
         builder.experiment = orm.Str(experiment)
     if learned is not None:

@@ -37,11 +37,11 @@ def test_pool_without_a_search(call, worker_code, here, tmp_path):
 @pytest.mark.parametrize(
     ("options", "text"),
     [
-        (("--network", "megnet", "--model", "nothing"), "model list"),
+        (("--network", "megnet", "--network-model", "nothing"), "model list"),
         (("--starts", "provided"), "makes no structures"),
         (("--space-groups", "500"), "1 to 230"),
         (("--set", "settings.gnoa.formula_units=[40,50]"), "no number of formula units"),
-        (("--model", "x"), "needs no weights"),
+        (("--network-model", "x"), "needs no weights"),
     ],
 )
 def test_bad_input_is_said_in_one_line(call, worker_code, daemon_up, options, text):

@@ -40,7 +40,7 @@ def test_dry_run_shows_the_tiers(call, worker_code, library, tmp_path):
         "  pair: {settings: {fmax: 0.3}}\n"
         "relax: {metadata: {options: {max_wallclock_seconds: 600}}}\n"
     )
-    options = ["--tiers", "pair,ase", "--potential", library.pk, "--overrides", path, "--pressure", 5]
+    options = ["--tiers", "pair,ase", "--pair-library", library.pk, "--overrides", path, "--pressure", 5]
     options += ["--tier-code", f"ase={worker_code.pk}", "--set", "tiers.ase.options.queue_name=short"]
     inputs = yaml.safe_load(call("run", "Cu3Au", "--protocol", "fast", "--dry-run", *options).output)
     pair, last = inputs["tiers"]["t00"], inputs["tiers"]["t01"]

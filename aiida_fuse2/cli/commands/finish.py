@@ -16,6 +16,7 @@ from aiida_fuse2.cli.utils.submitting import print_inputs, submit_inputs
 @opts.SEARCHES
 @click.option("--best", type=int, metavar="N", help="Number of unique structures, lowest energy first; default 10.")
 @click.option("--code", "code_label", metavar="LABEL", help="Another worker than that of the search.")
+@opts.MODEL
 @opts.set_option("settings.energy=0.005")
 @opts.OVERRIDES
 @click.option(
@@ -30,6 +31,7 @@ def cmd_finish(
     searches: tuple[str, ...],
     best: int | None,
     code_label: str | None,
+    model: str | None,
     assignments: tuple[str, ...],
     overrides: Path | None,
     trust: bool,
@@ -39,16 +41,17 @@ def cmd_finish(
 ) -> None:
     """Find the phases among the best structures of the searches PK..., as one would print them.
 
-    Each structure is relaxed tightly with the potential of the search and symmetrised step by step; its answer is the
-    highest symmetry whose energy the potential cannot tell from that of the lowest structure. Structures with one
-    answer are one phase. PK can be several runs. `aiida-fuse2 show` and `structures` of the search have the answer
-    from then on.
+    Each structure is relaxed tightly with the potential of the search, or that of --model, and symmetrised step by
+    step; its answer is the highest symmetry whose energy the potential cannot tell from that of the lowest structure.
+    Structures with one answer are one phase. PK can be several runs. `aiida-fuse2 show` and `structures` of the search
+    have the answer from then on.
     """
     from aiida_fuse2 import query
     from aiida_fuse2.environment.codes import load_code
     from aiida_fuse2.environment.daemon import require_daemon
     from aiida_fuse2.launch.finishing import prepare_finish
     from aiida_fuse2.launch.overrides import merge_all, parse_assignment, read_overrides
+    from aiida_fuse2.launch.presets import installed_model
 
     from .refine import watch_refinement
 
@@ -59,6 +62,7 @@ def cmd_finish(
     builder = prepare_finish(
         [query.load_search_or_runs(search) for search in searches],
         code=None if code_label is None else load_code(code_label),
+        model=installed_model(model, code_label),
         best=best,
         overrides=changes,
         trust=trust,
