@@ -29,8 +29,9 @@ from aiida_fuse2.parsers.memory import CODE, OPTIONS, WORKER, has_run
 from aiida_fuse2.protocols import check_overrides, completed_settings, merge, protocol_inputs
 from aiida_fuse2.query.chain import GenerationRecord, generation_records
 from aiida_fuse2.query.links import EXPERIMENT, TARGETS_LINK
-from aiida_fuse2.query.tiers import last_tier, options_of, tier_ports
-from aiida_fuse2.tiers import RANKING, TierChoice, build_tiers, changes_of_tiers, energy_identity, tier_key
+from aiida_fuse2.query.ranking import energy_difference
+from aiida_fuse2.query.tiers import options_of, tier_ports
+from aiida_fuse2.tiers import RANKING, TierChoice, build_tiers, changes_of_tiers, tier_key
 from aiida_fuse2.workchains.search import Fuse2WorkChain
 from aiida_fuse2.workchains.search_builder import split_overrides, with_text_keys
 
@@ -301,12 +302,12 @@ def _with_changes(ports: dict[str, Any], relax: Mapping[str, Any]) -> dict[str, 
 
 def _check_same_energies(search: orm.WorkChainNode, tiers: Mapping[str, Any]) -> None:
     """Refuse tiers whose energies cannot be compared with those of a search."""
-    before, now = (energy_identity(*last_tier(inputs)) for inputs in (search.inputs, {"tiers": tiers}))
-    if before != now:
-        changed = next(key for key in {**before, **now} if before.get(key) != now.get(key))
+    changed = energy_difference(search.inputs, {"tiers": tiers})
+    if changed is not None:
+        name, before, now = changed
         expected = (
-            f"the last tier gives the energies, and has to stay as it was: {changed} was {before.get(changed)!r}, and "
-            f"is {now.get(changed)!r} now. Other tiers for the best structures: `aiida-fuse2 refine {search.pk}`"
+            f"the last tier gives the energies, and has to stay as it was: {name} was {before!r}, and is {now!r} now. "
+            f"Other tiers for the best structures: `aiida-fuse2 refine {search.pk}`"
         )
         raise InputError("tiers", ",".join(tiers[key]["name"].value for key in sorted(tiers)), expected)
 

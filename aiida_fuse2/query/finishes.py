@@ -12,6 +12,7 @@ from aiida_fuse2.core.answer.answers import NUMBERS, TEXTS, readable_rows
 
 from .links import NEWEST_FIRST
 from .loading import single_searches
+from .ranking import has_same_energies
 from .refinements import FINISH_TYPE
 from .relaxation import program_of
 from .tiers import last_tier
@@ -22,18 +23,21 @@ STRUCTURES = "structures"
 def newest_finish(node: orm.WorkChainNode) -> orm.WorkChainNode | None:
     """Return the newest finish with an answer for a search, or for all its runs together; None if there is none.
 
+    A finish with another potential is an answer of its own: its energies cannot be shown with those of the search.
+
     Args:
         node: search, or several runs of one.
     """
-    wanted = {search.uuid for search in single_searches(node)}
+    searches = single_searches(node)
+    wanted = {search.uuid for search in searches}
     builder = orm.QueryBuilder()
     filters = {"process_type": FINISH_TYPE, "attributes.exit_status": 0}
     builder.append(orm.WorkChainNode, filters=filters, project="id", tag="finish")
     edges = {"label": "searches"}
     builder.append(orm.List, with_outgoing="finish", edge_filters=edges, project="attributes.list")
     builder.order_by({"finish": NEWEST_FIRST})
-    found = next((pk for pk, uuids in builder.all() if _texts(uuids) == wanted), None)
-    return None if found is None else orm.load_node(found)
+    found = (orm.load_node(pk) for pk, uuids in builder.all() if _texts(uuids) == wanted)
+    return next((one for one in found if has_same_energies(searches[0].inputs, one.inputs)), None)
 
 
 def phases(finish: orm.WorkChainNode) -> list[dict[str, Any]]:

@@ -338,20 +338,21 @@ def potential_name(tier: UsedTier) -> str:
     Args:
         tier: name, settings and library of the tier.
     """
-    name, settings, library = tier
-    pressure = f", {settings['pressure']:g} GPa" if settings.get("pressure") else ""
-    if "calculator" not in settings:  # too many settings to name
-        identity = {key: value for key, value in energy_identity(*tier).items() if key != "pressure"}
-        digest = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
+    name, _, library = tier
+    identity = energy_identity(*tier)
+    pressure = f", {identity['pressure']:g} GPa" if identity.get("pressure") else ""
+    if "calculator" not in identity:  # too many settings to name
+        rest = {key: value for key, value in identity.items() if key != "pressure"}
+        digest = hashlib.sha256(json.dumps(rest, sort_keys=True).encode()).hexdigest()
         return f"{name} {digest[:DIGEST_LENGTH]}{pressure}"
-    weights = settings.get("weights")
-    if weights is not None:  # a potential by name: version and weights say all about it
-        known = [weights.get("version"), (weights.get("sha256") or "")[:DIGEST_LENGTH]]
-        return f"{settings['model']} {' '.join(filter(None, known)) or 'of an unknown version'}{pressure}"
-    calculator = str(settings["calculator"])
+    calculator = str(identity["calculator"])
+    weights = identity.get("weights")
+    if weights is not None:  # a potential by name
+        known = [weights["version"] or "unknown version", (weights["sha256"] or "unknown weights")[:DIGEST_LENGTH]]
+        return f"{identity['model']} {' '.join(known)}{pressure}"
     if calculator.startswith(ASE_CALCULATORS):  # other packages may have classes of the same name
         calculator = calculator.rpartition(".")[2]
-    version = f" {settings.get('model')}" if calculator == CHGNET else ""
-    arguments = f" {json.dumps(settings['arguments'], sort_keys=True)}" if settings.get("arguments") else ""
+    version = f" {identity['model']}" if calculator == CHGNET else ""
+    arguments = f" {json.dumps(identity['arguments'], sort_keys=True)}" if identity.get("arguments") else ""
     of_library = "" if library is None else f" {library.uuid[:DIGEST_LENGTH]}"
     return f"{calculator}{version}{arguments}{of_library}{pressure}"
