@@ -12,6 +12,7 @@ import yaml
 from aiida import orm
 
 from aiida_fuse2.environment.models import EXTRAS_KEY, record, remote_commands
+from aiida_fuse2.environment.profile import SetupError
 from aiida_fuse2.protocols.models import find_model
 from tests.protocols.test_models import own
 from tests.stand_in import make_stand_in
@@ -21,10 +22,12 @@ DIGEST = SEVENNET.weights.sha256
 
 
 @pytest.fixture
-def sevennet_code(worker_code):
+def sevennet_code(worker_code, tmp_path):
     """A code as `model install sevennet-l3i5` makes one."""
-    path = str(worker_code.filepath_executable)
-    code = orm.InstalledCode(computer=worker_code.computer, filepath_executable=path, label="fuse2-sevennet").store()
+    path = tmp_path / "aiida-fuse2-worker"
+    path.symlink_to(worker_code.filepath_executable)
+    computer, label = worker_code.computer, SEVENNET.code_label
+    code = orm.InstalledCode(computer=computer, filepath_executable=str(path), label=label).store()
     record(code, SEVENNET, "0.13.0", DIGEST)
     yield code
     code.label = f"gone-{code.pk}"
@@ -112,11 +115,14 @@ def test_a_potential_that_is_not_installed(call, worker_code, daemon_up, command
 
 def test_generate_ranks_with_it(call, sevennet_code, daemon_up, monkeypatch):
     given = []
-    monkeypatch.setattr(
-        "aiida_fuse2.cli.commands.generate.submit_inputs", lambda builder: given.append(builder) or 1 / 0
-    )
+
+    def submit(builder):
+        given.append(builder)
+        raise SetupError("not submitted")
+
+    monkeypatch.setattr("aiida_fuse2.cli.commands.generate.submit_inputs", submit)
     options = ("--protocol", "fast", "--starts", "symmetric", "--ranking", "single", "--model", "sevennet")
-    call("generate", "MgO", *options, code=1)
+    assert "not submitted" in call("generate", "MgO", *options, code=1).output
     assert given[0].tier["model"] == "sevennet-l3i5"
     assert given[0].code.pk == sevennet_code.pk
 
@@ -177,3 +183,13 @@ def test_a_download_with_another_checksum_is_refused(call, worker_code, bare_pyt
     result = call("model", "install", path, "--python", bare_python, "--pip-args", offline, code=1)
     assert "it is another file" in result.output
     assert not list(Path(bare_python.parents[1]).glob("share/aiida-fuse2/weights/*"))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["sevennet-l3i5", "sevennet-0", "sevennet-mf-0", "chgnet-0.3.0", "chgnet-r2scan"])
+def test_real_potentials_give_the_energies_of_their_description(call, worker_code, name):
+    model = find_model(name)
+    pytest.importorskip(model.package)
+    found = json.loads(call("model", "check", name, "--json").output)
+    assert found["is_right"]
+    assert found["energy"] == pytest.approx(model.energy, abs=1e-4)
