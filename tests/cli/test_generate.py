@@ -59,4 +59,4 @@ def test_models_are_installed_and_listed(call, tmp_path):
     installed = call("model", "install", "megnet", "--from", path.as_uri(), "--sha256", digest, "--name", "own").stdout
     assert "'own'" in installed
     assert "own" in call("model", "list").stdout
-    assert "own" in {row["name"] for row in json.loads(call("model", "list", "--json").stdout)}
+    assert "own" in {row["name"] for row in json.loads(call("model", "list", "--json").stdout)["networks"]}
