@@ -28,7 +28,7 @@ from aiida_fuse2.environment.trust import (
 from aiida_fuse2.parsers.memory import CODE, OPTIONS, WORKER, has_run
 from aiida_fuse2.protocols import check_overrides, completed_settings, merge, protocol_inputs
 from aiida_fuse2.query.chain import GenerationRecord, generation_records
-from aiida_fuse2.query.links import EXPERIMENT, TARGETS_LINK
+from aiida_fuse2.query.links import EXPERIMENT, SECOND_LINK, TARGETS_LINK
 from aiida_fuse2.query.ranking import energy_difference
 from aiida_fuse2.query.tiers import options_of, tier_ports
 from aiida_fuse2.tiers import RANKING, TierChoice, build_tiers, changes_of_tiers, tier_key
@@ -37,6 +37,7 @@ from aiida_fuse2.workchains.search_builder import split_overrides, with_text_key
 
 from .adding import first_state, joined_files, waiting_files
 from .inputs import Prepared, check_inputs
+from .second import second_ports, second_text
 from .targets import targets_of_files
 
 
@@ -140,13 +141,17 @@ def prepare_continuation(
     if waiting:
         builder.pool = joined_files(waiting)
     check_inputs(builder)
-    return Prepared(builder=builder, warnings=tuple(_left_out(search, builder, is_code_given=code is not None)))
+    left_out = tuple(_left_out(search, builder, is_code_given=code is not None))
+    return Prepared(builder=builder, warnings=left_out, second=second_text(dict(builder.get(SECOND_LINK) or {})))
 
 
 def _take_over(search: orm.WorkChainNode, builder: ProcessBuilder, settings: SearchSettings) -> None:
-    """Take over the name of the experiment, and the potential that ranks pools if there still is something to rank."""
+    """Take over the name of the experiment, and the potentials that order the answer and that rank pools, if any."""
     if EXPERIMENT in search.inputs:
         builder.experiment = search.inputs.experiment
+    second = second_ports(search)
+    if second:
+        builder.second = second
     if RANKING in search.inputs and pool_generators(settings) and needs_tier(settings):
         builder.ranking = dict(search.inputs[RANKING])
 

@@ -22,10 +22,12 @@ from aiida_fuse2.protocols import merge, protocol_inputs
 from aiida_fuse2.query.tiers import tier_ports
 from aiida_fuse2.tiers import load_tier
 from aiida_fuse2.tiers.worker import RelaxTier
+from aiida_fuse2.workchains.answering import targets_to_relax
 from aiida_fuse2.workchains.finish import LIBRARY, Fuse2FinishWorkChain, require_worker_tier
 
 from .inputs import check_inputs
 from .presets import check_elements, tier_of_model
+from .second import Ports, choose_second, second_ports
 
 
 def prepare_finish(
@@ -36,6 +38,7 @@ def prepare_finish(
     best: int | None = None,
     overrides: Mapping[str, Any] | None = None,
     trust: bool = False,
+    second: str | None = None,
 ) -> ProcessBuilder:
     """Return the inputs of finishing searches, checked.
 
@@ -46,12 +49,14 @@ def prepare_finish(
         best: number of unique structures, lowest energy first; by default that of the protocol.
         overrides: changes of ``protocols/finish.yaml``.
         trust: whether to run what the searches name that has never run in this profile.
+        second: potential that orders the phases, by name, or ``none``; by default that of the searches or, if they
+            have none, of the protocol, see ``choose_second``.
 
     Raises:
         UntrustedError: if there are such parts and ``trust`` is not given.
         InputError: for the first wrong input.
         RefusedInputsError: if AiiDA refuses an input.
-        SetupError: if there is no code of the worker.
+        SetupError: if there is no code of the worker, or of the second potential.
     """
     if overrides is not None and not isinstance(overrides, Mapping):
         raise InputError("overrides", overrides, "must be a mapping, e.g. {'settings': {'energy': 0.005}}")
@@ -73,13 +78,17 @@ def prepare_finish(
         raise InputError("searches", 0, "none has found a structure")
     if model is not None:
         check_elements(model.model, query.search_settings(single[0]).unit.elements)
+    tier = tier_of_search(single[0], code, inputs["options"], model)
+    ports = _second_of(single[0], tier, inputs, second)
     try:
         builder = Fuse2FinishWorkChain.get_builder_from_protocol(
             rows,
-            tier_of_search(single[0], code, inputs["options"], model),
+            tier,
             inputs["settings"],
             [search.uuid for search in single],
             library_of_search(single[0]),
+            second=next(iter(ports.values()), None),
+            targets=targets_to_relax(single[0].inputs),
         )
     except InputError:
         raise
@@ -87,6 +96,14 @@ def prepare_finish(
         raise RefusedInputsError(f"AiiDA refuses an input: {error}") from error
     check_inputs(builder)
     return builder
+
+
+def _second_of(
+    search: orm.WorkChainNode, tier: Mapping[str, Any], inputs: Mapping[str, Any], name: str | None
+) -> Ports:
+    """Return the second potential of a search; see ``prepare_finish``."""
+    known = second_ports(search) if name is None else None
+    return known or choose_second(name, tier, query.search_settings(search).unit.elements, inputs).ports
 
 
 def tier_of_search(

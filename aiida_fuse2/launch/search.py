@@ -26,6 +26,7 @@ from aiida_fuse2.workchains.search_builder import split_overrides
 from .cores import share_cores
 from .policy import learned_state
 from .pool import add_weights, load_pool
+from .second import Second, choose_second
 from .starts import Starts, add_starts, name_of, structures_of_group
 from .targets import targets_of_files
 
@@ -46,6 +47,7 @@ def prepare_search(
     prototypes: orm.SinglefileData | None = None,
     experiment: str | None = None,
     policy_from: str | None = None,
+    second: str | None = None,
 ) -> Prepared:
     """Return the inputs of a search, checked.
 
@@ -70,11 +72,14 @@ def prepare_search(
         experiment: name of the paper's experiment that the inputs are those of, for comparisons.
         policy_from: search by PK or UUID, with what it has learned this one begins. ``settings.policy`` is then
             ``bandit`` unless the overrides name one.
+        second: potential that orders the answer, by name, or ``none``; by default that of the protocol where it is
+            installed, see ``choose_second``.
 
     Raises:
         NoSearchError: if ``policy_from`` is no search.
         InputError: for the first wrong input.
         RefusedInputsError: if AiiDA refuses an input.
+        SetupError: if ``second`` is not installed.
     """
     if overrides is not None and not isinstance(overrides, Mapping):
         raise InputError("overrides", overrides, "must be a mapping, e.g. {'settings': {'max_atoms': 10}}")
@@ -111,7 +116,12 @@ def prepare_search(
         builder.experiment = orm.Str(experiment)
     if learned is not None:
         builder.policy = learned
-    return _checked(Prepared(builder=builder, kept=kept, skipped=skipped, warnings=messages))
+    orders = Second(ports={})
+    if settings.finish or second is not None:
+        orders = choose_second(second, builder.tiers[max(builder.tiers)], settings.unit.elements)
+    if orders.ports:
+        builder.second = orders.ports
+    return _checked(Prepared(builder=builder, kept=kept, skipped=skipped, warnings=messages, second=orders.text))
 
 
 def _check_one_kind(paths: Sequence[Path], group: str | None, pool: str | None) -> None:

@@ -9,13 +9,14 @@ from aiida import orm
 from aiida.common.exceptions import NotExistent
 
 from aiida_fuse2.core.answer.answers import NUMBERS, TEXTS, readable_rows
+from aiida_fuse2.core.answer.second import SECOND, Order, energies_under, read_order
 
 from .links import NEWEST_FIRST
 from .loading import single_searches
 from .ranking import has_same_energies
 from .refinements import FINISH_TYPE
 from .relaxation import program_of
-from .tiers import last_tier
+from .tiers import UsedTier, last_tier, second_of_search
 
 STRUCTURES = "structures"
 
@@ -96,6 +97,30 @@ def program(finish: orm.WorkChainNode) -> str:
     except (KeyError, NotExistent):  # missing in an archive
         return "a program that is not in this profile"
     return program_of(name, settings)
+
+
+def order(finish: orm.WorkChainNode) -> Order | None:
+    """Return how two potentials order the phases of a finish; None if there is one potential."""
+    return read_order(finish.outputs.answer.get_dict().get("order")) if "answer" in finish.outputs else None
+
+
+def lowest_of_second(finish: orm.WorkChainNode) -> tuple[UsedTier, float] | None:
+    """Return the second potential of a finish as a tier, and the lowest energy under it, eV/atom.
+
+    None unless it orders the phases.
+
+    Args:
+        finish: a finish.
+    """
+    ordered, rows = order(finish), phases(finish)
+    if ordered is None or ordered.by != SECOND or not rows:
+        return None
+    try:
+        tier = second_of_search(finish.inputs)
+    except (KeyError, NotExistent):  # missing in an archive
+        return None
+    energy = energies_under(rows[0], SECOND)
+    return None if tier is None or energy is None else (tier, energy[0])
 
 
 def failed(finish: orm.WorkChainNode) -> list[dict[str, str]]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -116,6 +116,7 @@ def collect(
         relaxed_to=query.relaxed_to(node),
         answer="" if finish is None else f"finish {finish.pk}, {finishes.program(finish)}",
         phases=answer,
+        order=None if finish is None else finishes.order(finish),
         conclusion=[] if is_refinement else _conclusion(results),
         learned=_learned(results),
     )
@@ -330,6 +331,22 @@ def search_figures(node: orm.WorkChainNode) -> SearchFigures:
         seed=None if is_refinement else settings.seed,
         name=node.inputs[EXPERIMENT].value if EXPERIMENT in node.inputs else "",
     )
+
+
+def second_figures(figures: SearchFigures, finish: orm.WorkChainNode | None) -> SearchFigures | None:
+    """Return the figures of a search with potential and lowest energy of the second potential of its answer.
+
+    None unless that one orders the answer.
+
+    Args:
+        figures: those of the search.
+        finish: its answer, or None.
+    """
+    found = None if finish is None else finishes.lowest_of_second(finish)
+    if found is None:
+        return None
+    tier, energy = found
+    return replace(figures, potential=potential_name(tier), energy=energy)
 
 
 def potential_name(tier: UsedTier) -> str:

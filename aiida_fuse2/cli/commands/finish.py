@@ -22,6 +22,7 @@ from aiida_fuse2.cli.utils.submitting import print_inputs, submit_inputs
 @click.option(
     "--trust", is_flag=True, help="Run what the search names and has never run in this profile: a calculator, ..."
 )
+@opts.SECOND
 @click.option("--wait/--no-wait", default=True, help="Whether to wait and show the answer.")
 @opts.DRY_RUN
 @opts.JSON
@@ -35,6 +36,7 @@ def cmd_finish(
     assignments: tuple[str, ...],
     overrides: Path | None,
     trust: bool,
+    second: str | None,
     wait: bool,
     dry_run: bool,
     as_json: bool,
@@ -43,8 +45,8 @@ def cmd_finish(
 
     Each structure is relaxed tightly with the potential of the search, or that of --model, and symmetrised step by
     step; its answer is the highest symmetry whose energy the potential cannot tell from that of the lowest structure.
-    Structures with one answer are one phase. PK can be several runs. `aiida-fuse2 show` and `structures` of the search
-    have the answer from then on.
+    Structures with one answer are one phase. A second potential, if there is one, relaxes the phases again and orders
+    them. PK can be several runs. `aiida-fuse2 show` and `structures` of the search have the answer from then on.
     """
     from aiida_fuse2 import query
     from aiida_fuse2.environment.codes import load_code
@@ -52,6 +54,7 @@ def cmd_finish(
     from aiida_fuse2.launch.finishing import prepare_finish
     from aiida_fuse2.launch.overrides import merge_all, parse_assignment, read_overrides
     from aiida_fuse2.launch.presets import installed_model
+    from aiida_fuse2.launch.second import order_text
 
     from .refine import watch_refinement
 
@@ -66,7 +69,9 @@ def cmd_finish(
         best=best,
         overrides=changes,
         trust=trust,
+        second=second,
     )
+    echo(order_text(builder), err=dry_run or as_json)
     if dry_run:
         print_inputs(builder, as_json=as_json)
         return

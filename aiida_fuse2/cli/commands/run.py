@@ -115,6 +115,7 @@ INPUT_OF_OPTION = {
 @opts.OVERRIDES
 @tier_options
 @RANK_BY
+@opts.SECOND
 @opts.WAIT
 @opts.DRY_RUN
 @opts.JSON
@@ -142,6 +143,7 @@ def cmd_run(
     tier_codes: tuple[str, ...],
     potential: str | None,
     rank_by: str | None,
+    second: str | None,
     wait: bool,
     dry_run: bool,
     as_json: bool,
@@ -199,6 +201,7 @@ def cmd_run(
         prototypes=library,
         experiment=experiment,
         policy_from=policy_from,
+        second=second or (None if paper is None else "none"),
     )
     check_calculators(prepared)
     _report(prepared)
@@ -277,6 +280,8 @@ def print_or_submit(prepared: Prepared, *, cost: str | None = None, dry_run: boo
     say_composition(prepared.settings.unit, to_stderr=dry_run or as_json)
     if cost is not None:
         echo(cost, err=dry_run or as_json)
+    if prepared.second:
+        echo(prepared.second, err=dry_run or as_json)
     if prepared.settings.stop_chance is not None:
         echo(stop_text(prepared.settings), err=dry_run or as_json)
     if dry_run:

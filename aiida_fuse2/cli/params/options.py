@@ -116,6 +116,12 @@ POLICY_FROM = click.option(
     metavar="PK",
     help="Begin with what the search PK has learned, with less weight; implies --policy bandit.",
 )
+SECOND = click.option(
+    "--second",
+    metavar="NAME",
+    help="Potential that relaxes the phases of the answer again and orders them: a name of `model list`, or none. By "
+    "default sevennet-l3i5 after CHGNet, where it is installed.",
+)
 PROCESSES = click.option(
     "--processes", type=int, metavar="N", help="Structures that a job relaxes side by side; default: its cores."
 )
