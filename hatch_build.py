@@ -1,4 +1,7 @@
-"""Builds the native kernels of CHGNet into a wheel; without a compiler the wheel has none, and suits any machine."""
+"""Puts the native kernels of CHGNet and the needs of the worker into a wheel.
+
+Without a compiler the wheel has no kernels, and suits any machine.
+"""
 
 from __future__ import annotations
 
@@ -16,6 +19,10 @@ CHGNET = "aiida_fuse2/core/potentials/chgnet"
 """Folder of the sources, of the program that builds them, and of the kernels in the wheel."""
 
 
+REQUIREMENTS = "requirements-worker.txt"
+"""Needs of the worker, which `aiida-fuse2 model install` installs."""
+
+
 class KernelHook(BuildHookInterface):  # type: ignore[type-arg]
     """The hook; an editable installation builds its kernel where it is first needed, like a checkout."""
 
@@ -28,7 +35,10 @@ class KernelHook(BuildHookInterface):  # type: ignore[type-arg]
             version: kind of wheel, ``standard`` or ``editable``.
             build_data: what hatchling puts into the wheel; files and tag are added.
         """
-        if version == "editable" or sys.platform != "linux":
+        if version == "editable":
+            return
+        build_data["force_include"][str(Path(self.root) / REQUIREMENTS)] = "aiida_fuse2/worker/requirements.txt"
+        if sys.platform != "linux":
             return
         sys.path.insert(0, self.root)
         try:

@@ -35,7 +35,7 @@ COLUMNS = "120"
 
 BLOCK = re.compile(r"(?:^% (?P<mark>not run|fails)[^\n]*\n)?^```console\n(?P<body>.*?)^```$", re.MULTILINE | re.DOTALL)
 HEREDOC = re.compile(r"<<\s*'?(\w+)'?")
-PK_OPTIONS = {"--pool", "--baseline", "--potential"}
+PK_OPTIONS = {"--pool", "--baseline", "--pair-library"}
 ELLIPSIS = "..."
 
 

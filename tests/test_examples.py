@@ -20,6 +20,7 @@ from aiida_fuse2.cli import cmd_root
 from aiida_fuse2.core.search.checks import check_search
 from aiida_fuse2.core.settings import RelaxSettings, SearchSettings, parse_settings
 from aiida_fuse2.protocols import protocol_inputs
+from aiida_fuse2.protocols.models import find_model
 
 from .conftest import emt_overrides
 
@@ -41,8 +42,17 @@ def printed_by_example(capsys):
 
 
 def test_every_example_is_tested():
-    tested = set(re.findall(r"\w+\.(?:py|ipynb)", Path(__file__).read_text()))
+    tested = set(re.findall(r"\w+\.(?:py|ipynb|yaml)", Path(__file__).read_text()))
     assert {path.name for path in EXAMPLES.iterdir() if path.is_file()} <= tested
+
+
+def test_a_potential_of_ones_own():
+    model = find_model(EXAMPLES / "upet.yaml")
+    assert (model.name, model.code_label) == ("upet-mad-s", "fuse2-upet")
+    values = protocol_inputs("fast", {"relax": {"settings": model.settings_with("0.3.1", None)}})["relax"]["settings"]
+    settings = parse_settings(RelaxSettings, values)
+    assert settings.weights.version == "0.3.1"
+    assert settings.arguments == {"model": "pet-mad-s", "version": "1.6.0", "device": "{device}"}
 
 
 @pytest.mark.slow

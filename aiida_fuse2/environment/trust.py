@@ -27,6 +27,7 @@ from aiida_fuse2.parsers.memory import (
     has_run,
     model_part,
 )
+from aiida_fuse2.query.links import SECOND_LINK
 from aiida_fuse2.query.tiers import options_of, tier_ports
 from aiida_fuse2.tiers import RANKING, own_tier_names
 from aiida_fuse2.tiers.base import ASE
@@ -65,6 +66,10 @@ def parts_of(search: orm.WorkChainNode) -> list[Part]:
         codes += [(code, program) for program, code in ports.get("codes", {}).items()]
         if "options" in ports:
             found.append(options_part(ports["options"].get_dict(), f"tiers.{key}.options"))
+    for key, ports in _second(search).items():
+        codes += [(code, program) for program, code in ports.get("codes", {}).items()]
+        if "options" in ports:
+            found.append(options_part(ports["options"].get_dict(), f"{key}.options"))
     found += [code_part(code, program) for code, program in codes if not _is_plain_worker(code)]
     return [*found, *_carried_parts(search)]
 
@@ -109,7 +114,7 @@ def _carried_parts(search: orm.WorkChainNode) -> list[Part]:
         for name in settings.get(key) or {}
         if name not in moves.OWN
     ]
-    ports_of = {f"tiers.{key}": ports for key, ports in tier_ports(search).items()}
+    ports_of = {f"tiers.{key}": ports for key, ports in tier_ports(search).items()} | _second(search)
     for where in ("generate", RANKING):
         if where in search.inputs:
             ports_of[where] = search.inputs[where]
@@ -124,6 +129,14 @@ def _carried_parts(search: orm.WorkChainNode) -> list[Part]:
             if not has_run(model_part(node))
         ]
     return found
+
+
+def _second(search: orm.WorkChainNode) -> dict[str, dict[str, Any]]:
+    """Return the inputs of the second potential of a search by their path; empty if it has none."""
+    if SECOND_LINK not in search.inputs:
+        return {}
+    ports = search.inputs[SECOND_LINK]
+    return {f"{SECOND_LINK}.{key}": dict(ports[key]) for key in ports}
 
 
 def _settings_parts(tier: str, settings: Mapping[str, Any], where: str) -> list[Part]:

@@ -16,6 +16,7 @@ from aiida.common.exceptions import NotExistent
 from aiida.tools.archive.create import EXPORT_LOGGER, create_archive
 
 from aiida_fuse2 import __version__, query
+from aiida_fuse2.core.answer.second import Order, energies_under
 from aiida_fuse2.core.errors import Fuse2Error
 from aiida_fuse2.core.settings import CHGNET as CHGNET_NAME
 from aiida_fuse2.environment.prototypes import citation_of
@@ -28,7 +29,7 @@ from aiida_fuse2.query.loading import PROCESS_TYPE
 from aiida_fuse2.query.orphans import ENDED
 from aiida_fuse2.query.ranking import best_of
 from aiida_fuse2.query.results import kind_of, read_results, refined_searches, settings_of
-from aiida_fuse2.query.tiers import UsedTier, ranking_of_search, tiers_of_search
+from aiida_fuse2.query.tiers import UsedTier, ranking_of_search, second_of_search, tiers_of_search
 
 from .citations import citations
 
@@ -247,7 +248,19 @@ def _answer_parts(finish: orm.WorkChainNode | None) -> list[str]:
     text = (
         f"## The answer\n\nPhases among the best structures, relaxed tightly and symmetrised (finish `{finish.uuid}`)."
     )
-    return [text, _table(_PHASES, [_phase_row(row) for row in phases])]
+    order = finishes.order(finish)
+    if order is None:
+        return [text, _table(_PHASES, [_phase_row(row) for row in phases])]
+    other = order.name(order.other)
+    titles = (*_PHASES, f"energy with {other} (eV/atom)", f"ΔE with {other} (meV/atom)")
+    rows = [(*_phase_row(row), *_other_energies(row, order)) for row in phases]
+    return [f"{text} Energies of {order.name(order.by)}; {order.statement}.", _table(titles, rows)]
+
+
+def _other_energies(row: Mapping[str, Any], order: Order) -> tuple[str, str]:
+    """Return the energies of a phase under the potential that does not order; empty if it has none."""
+    found = energies_under(row, order.other)
+    return ("", "") if found is None else (f"{found[0]:.5f}", f"{1000 * found[1]:.2f}")
 
 
 def _phase_row(row: Mapping[str, Any]) -> tuple[str, ...]:
@@ -276,10 +289,15 @@ def works_to_cite(node: orm.WorkChainNode) -> list[str]:
             with suppress(KeyError, NotExistent):  # missing in an archive
                 settings.append(search.inputs.settings.get_dict())
                 tiers += tiers_of_search(search.inputs) + ranking_of_search(search.inputs)
+                tiers += filter(None, [second_of_search(search.inputs)])
         elif query.is_refinement(search):
             tiers += tiers_of_search(search.inputs)
         if "prototypes" in search.inputs:
             libraries.append(citation_of(search.inputs.prototypes))
+    finish = _finish(node)
+    if finish is not None:
+        with suppress(KeyError, NotExistent):
+            tiers += filter(None, [second_of_search(finish.inputs)])
     return list(dict.fromkeys([*citations(settings, tiers), *filter(None, libraries)]))
 
 

@@ -8,6 +8,7 @@ from typing import Any
 from aiida_fuse2.core.errors import InputError
 from aiida_fuse2.core.generators import get_generator
 from aiida_fuse2.core.settings import stored_starts
+from aiida_fuse2.protocols.models import find_model
 from aiida_fuse2.query.relaxation import tier_of
 from aiida_fuse2.query.tiers import UsedTier
 
@@ -38,6 +39,16 @@ ALWAYS_CITED = (
 )
 
 
+def _of_model(relax: Mapping[str, Any]) -> list[str]:
+    """Return the work to cite for a potential by name; that of a file of the user is not known here."""
+    if relax.get("weights") is None:
+        return []
+    try:
+        return [find_model(str(relax.get("model"))).citation]
+    except InputError:
+        return []
+
+
 def citations(searches: Iterable[Mapping[str, Any]], tiers: Iterable[UsedTier]) -> list[str]:
     """Return the works to cite for searches: those that are always cited, then those of their tiers and generators.
 
@@ -49,6 +60,7 @@ def citations(searches: Iterable[Mapping[str, Any]], tiers: Iterable[UsedTier]) 
     for name, relax, _ in tiers:
         tier = tier_of(name, relax)
         found += () if tier is None else tier.citations
+        found += _of_model(relax)
     for settings in searches:
         for name in stored_starts(settings):
             try:

@@ -31,7 +31,7 @@ _VALUES = ("label", "rank", "found", "uuid")
 _NAMES = ("protostructure", "type", "prototype")
 """The same, of searches that have named it."""
 
-_PHASE_VALUES = ("rank", "found", "uuid", "spacegroup", "spacegroup_symbol", "type")
+_PHASE_VALUES = ("rank", "found", "uuid", "spacegroup", "spacegroup_symbol", "type", "potential")
 """Values of a phase that are written into the comment of an extended XYZ file."""
 
 _SPACE_GROUPS = ("spacegroup", "spacegroup_symbol", "spacegroup_loose", "spacegroup_symbol_loose")
@@ -132,7 +132,7 @@ def phase_text(row: Mapping[str, Any], file_format: str) -> str:
     if file_format == "cif":
         return cif_text(atoms, symprec=EXACT)
     if file_format == "extxyz":
-        values = {key: row[key] for key in _PHASE_VALUES}
+        values = {key: row[key] for key in _PHASE_VALUES if isinstance(row.get(key), str | int)}
         text = to_extxyz([(atoms, {**values, "energy_per_atom": row["energy"]})])
     else:
         comment = f"{row['formula']} {row['spacegroup_symbol']} {row['energy']:.6f} eV/atom {row['uuid']}"

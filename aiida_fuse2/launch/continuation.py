@@ -28,14 +28,16 @@ from aiida_fuse2.environment.trust import (
 from aiida_fuse2.parsers.memory import CODE, OPTIONS, WORKER, has_run
 from aiida_fuse2.protocols import check_overrides, completed_settings, merge, protocol_inputs
 from aiida_fuse2.query.chain import GenerationRecord, generation_records
-from aiida_fuse2.query.links import EXPERIMENT, TARGETS_LINK
-from aiida_fuse2.query.tiers import last_tier, options_of, tier_ports
-from aiida_fuse2.tiers import RANKING, TierChoice, build_tiers, changes_of_tiers, energy_identity, tier_key
+from aiida_fuse2.query.links import EXPERIMENT, SECOND_LINK, TARGETS_LINK
+from aiida_fuse2.query.ranking import energy_difference
+from aiida_fuse2.query.tiers import options_of, tier_ports
+from aiida_fuse2.tiers import RANKING, TierChoice, build_tiers, changes_of_tiers, tier_key
 from aiida_fuse2.workchains.search import Fuse2WorkChain
 from aiida_fuse2.workchains.search_builder import split_overrides, with_text_keys
 
 from .adding import first_state, joined_files, waiting_files
 from .inputs import Prepared, check_inputs
+from .second import second_ports, second_text
 from .targets import targets_of_files
 
 
@@ -139,13 +141,17 @@ def prepare_continuation(
     if waiting:
         builder.pool = joined_files(waiting)
     check_inputs(builder)
-    return Prepared(builder=builder, warnings=tuple(_left_out(search, builder, is_code_given=code is not None)))
+    left_out = tuple(_left_out(search, builder, is_code_given=code is not None))
+    return Prepared(builder=builder, warnings=left_out, second=second_text(dict(builder.get(SECOND_LINK) or {})))
 
 
 def _take_over(search: orm.WorkChainNode, builder: ProcessBuilder, settings: SearchSettings) -> None:
-    """Take over the name of the experiment, and the potential that ranks pools if there still is something to rank."""
+    """Take over the name of the experiment, and the potentials that order the answer and that rank pools, if any."""
     if EXPERIMENT in search.inputs:
         builder.experiment = search.inputs.experiment
+    second = second_ports(search)
+    if second:
+        builder.second = second
     if RANKING in search.inputs and pool_generators(settings) and needs_tier(settings):
         builder.ranking = dict(search.inputs[RANKING])
 
@@ -301,12 +307,12 @@ def _with_changes(ports: dict[str, Any], relax: Mapping[str, Any]) -> dict[str, 
 
 def _check_same_energies(search: orm.WorkChainNode, tiers: Mapping[str, Any]) -> None:
     """Refuse tiers whose energies cannot be compared with those of a search."""
-    before, now = (energy_identity(*last_tier(inputs)) for inputs in (search.inputs, {"tiers": tiers}))
-    if before != now:
-        changed = next(key for key in {**before, **now} if before.get(key) != now.get(key))
+    changed = energy_difference(search.inputs, {"tiers": tiers})
+    if changed is not None:
+        name, before, now = changed
         expected = (
-            f"the last tier gives the energies, and has to stay as it was: {changed} was {before.get(changed)!r}, and "
-            f"is {now.get(changed)!r} now. Other tiers for the best structures: `aiida-fuse2 refine {search.pk}`"
+            f"the last tier gives the energies, and has to stay as it was: {name} was {before!r}, and is {now!r} now. "
+            f"Other tiers for the best structures: `aiida-fuse2 refine {search.pk}`"
         )
         raise InputError("tiers", ",".join(tiers[key]["name"].value for key in sorted(tiers)), expected)
 

@@ -29,6 +29,7 @@ from .cost import Cost, estimate, total
 from .finishing import library_of_search, tier_of_search
 from .inputs import Prepared, check_inputs
 from .libraries import all_libraries
+from .second import second_ports
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -99,8 +100,12 @@ def prepare_filling(
         foreign = foreign_parts(first)
         if foreign and not trust:
             raise UntrustedError(first.pk, foreign)
-        tier = tier_of_search(first, code, {})
+        tier, second = tier_of_search(first, code, {}), second_ports(first)
+        if second and "finish" not in of_searches:
+            values["settings"]["finish"] = values["second_best"]
         prepared = [Prepared(builder=_builder(one, tier, library, values, system)) for one in wanted]
+        for one in prepared if second else ():
+            one.builder.second = second
     concurrent = fitting_runs(prepared[0].builder, len(prepared)) if prepared else 0
     for one in prepared:
         share_cores(one.builder, concurrent)

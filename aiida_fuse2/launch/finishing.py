@@ -14,38 +14,49 @@ from aiida_fuse2.core.answer.settings import AnswerSettings
 from aiida_fuse2.core.errors import InputError, RefusedInputsError
 from aiida_fuse2.core.settings import parse_settings
 from aiida_fuse2.environment.codes import load_code
+from aiida_fuse2.environment.models import Installed
 from aiida_fuse2.environment.prototypes import packaged_library_node
 from aiida_fuse2.environment.trust import UntrustedError, foreign_parts, options_part, own_code
 from aiida_fuse2.parsers.memory import WORKER, has_run
 from aiida_fuse2.protocols import merge, protocol_inputs
 from aiida_fuse2.query.tiers import tier_ports
+from aiida_fuse2.tiers import load_tier
+from aiida_fuse2.tiers.worker import RelaxTier
+from aiida_fuse2.workchains.answering import targets_to_relax
 from aiida_fuse2.workchains.finish import LIBRARY, Fuse2FinishWorkChain, require_worker_tier
 
 from .inputs import check_inputs
+from .presets import check_elements, tier_of_model
+from .second import Ports, choose_second, second_ports
 
 
 def prepare_finish(
     searches: Sequence[orm.WorkChainNode],
     *,
     code: orm.AbstractCode | None = None,
+    model: Installed | None = None,
     best: int | None = None,
     overrides: Mapping[str, Any] | None = None,
     trust: bool = False,
+    second: str | None = None,
 ) -> ProcessBuilder:
     """Return the inputs of finishing searches, checked.
 
     Args:
         searches: searches, or several runs of one, for one composition and with one potential.
         code: code of the worker; by default that of the searches, if it has run in this profile.
+        model: potential by name that computes the energies of the answer; by default that of the searches.
         best: number of unique structures, lowest energy first; by default that of the protocol.
         overrides: changes of ``protocols/finish.yaml``.
         trust: whether to run what the searches name that has never run in this profile.
+        second: potential that orders the phases, by name, or ``none``; by default that of the searches or, if they
+            have none, of the protocol, see ``choose_second``.
 
     Raises:
         UntrustedError: if there are such parts and ``trust`` is not given.
         InputError: for the first wrong input.
         RefusedInputsError: if AiiDA refuses an input.
-        SetupError: if there is no code of the worker.
+        SetupError: if there is no code of the worker, or of the second potential.
     """
     if overrides is not None and not isinstance(overrides, Mapping):
         raise InputError("overrides", overrides, "must be a mapping, e.g. {'settings': {'energy': 0.005}}")
@@ -65,13 +76,19 @@ def prepare_finish(
     rows = [row for row in rows if row["delta"] <= inputs["window"]]
     if not rows:
         raise InputError("searches", 0, "none has found a structure")
+    if model is not None:
+        check_elements(model.model, query.search_settings(single[0]).unit.elements)
+    tier = tier_of_search(single[0], code, inputs["options"], model)
+    ports = _second_of(single[0], tier, inputs, second)
     try:
         builder = Fuse2FinishWorkChain.get_builder_from_protocol(
             rows,
-            tier_of_search(single[0], code, inputs["options"]),
+            tier,
             inputs["settings"],
             [search.uuid for search in single],
             library_of_search(single[0]),
+            second=next(iter(ports.values()), None),
+            targets=targets_to_relax(single[0].inputs),
         )
     except InputError:
         raise
@@ -81,8 +98,19 @@ def prepare_finish(
     return builder
 
 
+def _second_of(
+    search: orm.WorkChainNode, tier: Mapping[str, Any], inputs: Mapping[str, Any], name: str | None
+) -> Ports:
+    """Return the second potential of a search; see ``prepare_finish``."""
+    known = second_ports(search) if name is None else None
+    return known or choose_second(name, tier, query.search_settings(search).unit.elements, inputs).ports
+
+
 def tier_of_search(
-    search: orm.WorkChainNode, code: orm.AbstractCode | None, options: Mapping[str, Any]
+    search: orm.WorkChainNode,
+    code: orm.AbstractCode | None,
+    options: Mapping[str, Any],
+    model: Installed | None = None,
 ) -> dict[str, Any]:
     """Return the tier that gives the energies of a search or a refinement, with a code and options of this profile.
 
@@ -90,19 +118,33 @@ def tier_of_search(
         search: the search.
         code: code of the worker; by default that of the search, if it has run in this profile.
         options: changes to the options of its jobs.
+        model: potential by name instead of that of the search; its pressure stays.
 
     Raises:
         InputError: if the worker does not compute these energies.
         SetupError: if there is no code of the worker.
     """
     known = tier_ports(search)
-    ports = known[max(known)]
+    ports = known[max(known)] if model is None else _tier_of_model(model, known[max(known)])
     require_worker_tier(ports["name"].value)
     own = ports["options"].get_dict() if "options" in ports else {}
     if not has_run(options_part(own)):
         own = protocol_inputs()["relax"]["metadata"]["options"]
     worker = code or own_code(ports["codes"].get(WORKER), WORKER) or load_code()
     return {**ports, "codes": {WORKER: worker}, "options": orm.Dict(merge(own, options))}
+
+
+def _tier_of_model(model: Installed, last: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the tier of a potential by name, with the pressure of the last tier of a search.
+
+    Where the worker computes that tier, its other settings stay, too.
+    """
+    known = last["settings"].get_dict()
+    is_of_worker = issubclass(load_tier(last["name"].value), RelaxTier)
+    base = known if is_of_worker else {**protocol_inputs()["relax"]["settings"], "pressure": known.get("pressure", 0.0)}
+    kept = {key: last[key] for key in ("options",) if is_of_worker and key in last}
+    settings = orm.Dict({**base, **model.settings})
+    return {**kept, "name": orm.Str(tier_of_model(model.model)), "settings": settings, "codes": {WORKER: model.code}}
 
 
 def library_of_search(search: orm.WorkChainNode) -> orm.SinglefileData | None:

@@ -29,12 +29,14 @@ class Prepared:
         kept: number of the user's structures that the search starts from.
         skipped: reasons why others of the user's structures cannot be used, by name.
         warnings: texts for the user.
+        second: which potential orders the answer, for the user; empty if there is nothing to choose.
     """
 
     builder: ProcessBuilder
     kept: int = 0
     skipped: tuple[tuple[str, str], ...] = ()
     warnings: tuple[str, ...] = ()
+    second: str = ""
 
     @property
     def settings(self) -> SearchSettings:

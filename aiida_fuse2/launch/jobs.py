@@ -13,6 +13,7 @@ from aiida_fuse2.core.relaxers.calculators import check_stress
 from aiida_fuse2.core.settings import CHGNET, RelaxSettings, parse_settings
 from aiida_fuse2.environment.software import ask_worker
 from aiida_fuse2.parsers.memory import WORKER
+from aiida_fuse2.query.links import SECOND_LINK
 from aiida_fuse2.worker.main import INPUT_ERROR
 
 CUDA = "cuda"
@@ -26,11 +27,16 @@ def job_ports(builder: ProcessBuilder) -> list[Any]:
     return [builder.tiers[key] for key in sorted(builder.tiers)]
 
 
+def _all_ports(builder: ProcessBuilder) -> list[Any]:
+    """Return the inputs of each tier, and those of the second potential of a search if it has one."""
+    return [*job_ports(builder), *(builder.get(SECOND_LINK) or {}).values()]
+
+
 def worker_jobs(builder: ProcessBuilder) -> list[tuple[orm.AbstractCode, str]]:
     """Return the worker and the calculator of each kind of job that relaxes with a calculator."""
     return [
         (ports["codes"][WORKER], ports["settings"]["calculator"])
-        for ports in job_ports(builder)
+        for ports in _all_ports(builder)
         if "calculator" in ports["settings"].get_dict()
     ]
 
@@ -44,7 +50,7 @@ def check_calculators(builder: ProcessBuilder) -> None:
     Raises:
         InputError: for the first one.
     """
-    for ports in job_ports(builder):
+    for ports in _all_ports(builder):
         settings = ports["settings"].get_dict()
         if "calculator" in settings:
             check_stress(parse_settings(RelaxSettings, settings, where="relax.settings"))
@@ -63,7 +69,7 @@ def check_devices(ports: Mapping[str, Any]) -> None:
         if (
             code is None
             or settings.get("device") != CUDA
-            or settings.get("calculator") != CHGNET
+            or (settings.get("calculator") != CHGNET and settings.get("weights") is None)
             or not runs_here(code)
         ):
             continue

@@ -194,13 +194,13 @@ def find_model(identifier: str | None) -> orm.SinglefileData:
             expected = "no weights are installed; install them with `aiida-fuse2 model install megnet`"
             came = ", ".join(str(model.node.pk) for model in installed)
             expected += f", or `aiida-fuse2 model trust PK` for those that came with an archive: {came}" if came else ""
-            raise InputError("--model", None, expected)
+            raise InputError("--network-model", None, expected)
         return own
     named = [model for model in all_models() if model.name == identifier]
     own = next((model.node for model in named if model.is_own), None)
     if own is None and named:
         expected = "came with an archive; to use it give its PK, or trust it with `aiida-fuse2 model trust"
-        raise InputError("--model", identifier, f"{expected} {named[0].node.pk}`")
+        raise InputError("--network-model", identifier, f"{expected} {named[0].node.pk}`")
     return _load_model(identifier) if own is None else own
 
 
@@ -210,10 +210,10 @@ def _load_model(identifier: str) -> orm.SinglefileData:
         node = load_node(identifier)
     except (AiidaException, ValueError) as error:
         expected = f"there is no such model; `aiida-fuse2 model list` shows all ({one_line(error)})"
-        raise InputError("--model", identifier, expected) from error
+        raise InputError("--network-model", identifier, expected) from error
     if str(node.pk) != identifier and not node.uuid.startswith(identifier.lower()):
-        raise InputError("--model", identifier, f"is the label of a node; to use it give its PK, {node.pk}")
+        raise InputError("--network-model", identifier, f"is the label of a node; to use it give its PK, {node.pk}")
     if not isinstance(node, orm.SinglefileData):
-        raise InputError("--model", identifier, "is no model but another node")
+        raise InputError("--network-model", identifier, "is no model but another node")
     read_archive(node.get_content(mode="rb"), name=f"node {node.pk}")
     return node

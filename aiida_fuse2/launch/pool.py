@@ -53,8 +53,8 @@ def add_weights(builder: ProcessBuilder, settings: SearchSettings, model: str | 
     if needs_weights(settings):
         builder.generate.weights = find_model(model)
     elif model is not None:
-        expected = "the search needs no weights; --model goes with --starts gnoa --network megnet"
-        raise InputError("--model", model, expected)
+        expected = "the search needs no weights; --network-model goes with --starts gnoa --network megnet"
+        raise InputError("--network-model", model, expected)
 
 
 def prepare_pool(
@@ -63,7 +63,7 @@ def prepare_pool(
     code: orm.AbstractCode,
     protocol: str | None = None,
     overrides: Mapping[str, Any] | None = None,
-    model: str | None = None,
+    network_model: str | None = None,
     prototypes: orm.SinglefileData | None = None,
 ) -> ProcessBuilder:
     """Return the inputs of a job that makes a pool without a search, checked.
@@ -73,7 +73,7 @@ def prepare_pool(
         code: code of the worker.
         protocol: name of the protocol; the default one if None.
         overrides: nested inputs of a search that win over the protocol.
-        model: weights of a graph network, as for ``prepare_search``.
+        network_model: weights of a graph network, as for ``prepare_search``.
         prototypes: library of prototypes; by default the packaged one. The job has those that the composition can
             adopt.
 
@@ -101,9 +101,9 @@ def prepare_pool(
     if settings.pool.ranking == "relaxed":
         check_calculators(search)
     if needs_weights(settings):
-        builder.weights = find_model(model)
-    elif model is not None:
-        add_weights(search, settings, model)  # which reports that it is not needed
+        builder.weights = find_model(network_model)
+    elif network_model is not None:
+        add_weights(search, settings, network_model)  # which reports that it is not needed
     uses_library = any(get_generator(name).needs_library for name in makers)
     if uses_library and "prototypes" in search:
         builder.prototypes = search.prototypes

@@ -14,10 +14,13 @@ from aiida_fuse2.core.errors import InputError, RefusedInputsError
 from aiida_fuse2.launch.inputs import check_inputs
 from aiida_fuse2.launch.jobs import check_calculators
 from aiida_fuse2.protocols import merge, protocol_inputs
+from aiida_fuse2.protocols.models import Model
 from aiida_fuse2.query.tiers import last_tier, tiers_of_search
 from aiida_fuse2.tiers import TierChoice
 from aiida_fuse2.tiers.correlation import mixed_functionals
 from aiida_fuse2.workchains.refine import Fuse2RefineWorkChain
+
+from .presets import check_elements
 
 
 def warning_of(searches: Sequence[orm.WorkChainNode], builder: ProcessBuilder) -> str | None:
@@ -40,6 +43,7 @@ def prepare_refinement(
     best: int | None = None,
     protocol: str | None = None,
     overrides: Mapping[str, Any] | None = None,
+    model: Model | None = None,
 ) -> ProcessBuilder:
     """Return the inputs of a refinement, checked.
 
@@ -53,6 +57,7 @@ def prepare_refinement(
         best: number of unique structures, lowest energy first; by default that of the protocol.
         protocol: protocol of searches.
         overrides: see ``Fuse2RefineWorkChain.get_builder_from_protocol``.
+        model: potential by name that the overrides have; its elements are checked.
 
     Raises:
         InputError: for the first wrong input.
@@ -65,6 +70,8 @@ def prepare_refinement(
     if number < 1:
         raise InputError("--best", number, "must be at least 1")
     rows = [row for row in query.combined(single, number) if row["uuid"] is not None]
+    if model is not None and single:
+        check_elements(model, query.search_settings(single[0]).unit.elements)
     pressure = last_tier(single[0].inputs)[1].get("pressure", 0.0) if single else 0.0
     changes = merge({"relax": {"settings": {"pressure": pressure}}}, overrides or {})
     library = next((search.inputs.prototypes for search in single if "prototypes" in search.inputs), None)

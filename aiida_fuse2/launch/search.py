@@ -26,6 +26,7 @@ from aiida_fuse2.workchains.search_builder import split_overrides
 from .cores import share_cores
 from .policy import learned_state
 from .pool import add_weights, load_pool
+from .second import Second, choose_second
 from .starts import Starts, add_starts, name_of, structures_of_group
 from .targets import targets_of_files
 
@@ -39,13 +40,14 @@ def prepare_search(
     paths: Sequence[Path] = (),
     group: str | None = None,
     pool: str | None = None,
-    model: str | None = None,
+    network_model: str | None = None,
     store: bool = True,
     tiers: TierChoice | None = None,
     targets: Sequence[Path] = (),
     prototypes: orm.SinglefileData | None = None,
     experiment: str | None = None,
     policy_from: str | None = None,
+    second: str | None = None,
 ) -> Prepared:
     """Return the inputs of a search, checked.
 
@@ -61,8 +63,8 @@ def prepare_search(
         paths: files or directories with starting structures.
         group: label of a group of starting structures.
         pool: pool in the graph to start from, by PK or UUID.
-        model: weights of a graph network, by name, PK or UUID, if the generator needs some; by default the newest
-            installed ones.
+        network_model: weights of a graph network, by name, PK or UUID, if the generator needs some; by default the
+            newest installed ones.
         store: whether the graph may be written to; if not, structures of a group become an unstored pool.
         tiers: tiers that relax trials; by default there is one.
         targets: files of known structures.
@@ -70,11 +72,14 @@ def prepare_search(
         experiment: name of the paper's experiment that the inputs are those of, for comparisons.
         policy_from: search by PK or UUID, with what it has learned this one begins. ``settings.policy`` is then
             ``bandit`` unless the overrides name one.
+        second: potential that orders the answer, by name, or ``none``; by default that of the protocol where it is
+            installed, see ``choose_second``.
 
     Raises:
         NoSearchError: if ``policy_from`` is no search.
         InputError: for the first wrong input.
         RefusedInputsError: if AiiDA refuses an input.
+        SetupError: if ``second`` is not installed.
     """
     if overrides is not None and not isinstance(overrides, Mapping):
         raise InputError("overrides", overrides, "must be a mapping, e.g. {'settings': {'max_atoms': 10}}")
@@ -101,17 +106,22 @@ def prepare_search(
         if pool is not None:
             builder.pool = load_pool(pool)
             kept = _count_fitting(builder.pool, settings)
-        add_weights(builder, settings, model)
+        add_weights(builder, settings, network_model)
         if nodes and store:  # the same, with its provenance
             readable = {name for name, _ in starts.structures}
             usable = [node for node in nodes if name_of(node) in readable]
             builder = search_builder(composition, code, protocol, changes, usable, targets=known, **given)
-            add_weights(builder, settings, model)
+            add_weights(builder, settings, network_model)
     if experiment is not None:
         builder.experiment = orm.Str(experiment)
     if learned is not None:
         builder.policy = learned
-    return _checked(Prepared(builder=builder, kept=kept, skipped=skipped, warnings=messages))
+    orders = Second(ports={})
+    if settings.finish or second is not None:
+        orders = choose_second(second, builder.tiers[max(builder.tiers)], settings.unit.elements)
+    if orders.ports:
+        builder.second = orders.ports
+    return _checked(Prepared(builder=builder, kept=kept, skipped=skipped, warnings=messages, second=orders.text))
 
 
 def _check_one_kind(paths: Sequence[Path], group: str | None, pool: str | None) -> None:

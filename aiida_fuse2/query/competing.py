@@ -12,7 +12,7 @@ from aiida_fuse2.core.errors import InputError
 
 from .links import NEWEST_FIRST
 from .loading import PROCESS_TYPE
-from .ranking import energy_difference
+from .ranking import has_same_energies
 
 
 def searches_within(
@@ -38,7 +38,7 @@ def searches_within(
             continue
         node = orm.load_node(pk)
         has_given_up = node.is_terminated and not node.is_finished and "structure" not in node.outputs
-        if not has_given_up and _is_comparable(inputs, node):
+        if not has_given_up and has_same_energies(inputs, node.inputs):
             found.append((node, unit))
     return found
 
@@ -48,10 +48,3 @@ def _unit(composition: object) -> FormulaUnit | None:
         return parse_composition(composition) if isinstance(composition, str) else None
     except InputError:  # an archive may hold anything
         return None
-
-
-def _is_comparable(inputs: Mapping[str, Any], node: orm.WorkChainNode) -> bool:
-    try:
-        return energy_difference(inputs, node.inputs) is None
-    except (KeyError, AttributeError, ValueError):  # inputs that an archive lacks
-        return False

@@ -18,7 +18,7 @@ from aiida_fuse2.tiers.dft import DftTier
 from aiida_fuse2.tiers.worker import RelaxTier
 
 from .evidence import evidence
-from .finishes import newest_finish, phases
+from .finishes import newest_finish, order, phases
 from .loading import is_runs, runs_settings, search_settings, single_searches
 from .status import present_state
 from .tiers import last_tier
@@ -42,6 +42,7 @@ def conclusion(
     states = [state for search in searches if (state := present_state(search.pk)) is not None]
     failures: Counter[str] = sum((Counter(state.failures) for state in states), Counter())
     finish = newest_finish(node) if searches else None
+    ordered = None if finish is None else order(finish)
     tier = _last_tier(searches[0]) if searches else None
     ended = Ended(
         pk=node.pk,
@@ -52,6 +53,7 @@ def conclusion(
         max_structures=settings.max_structures,
         max_atoms=settings.max_atoms,
         phases=[] if finish is None else phases(finish),
+        order="" if ordered is None else ordered.statement,
         ranked=ranked,
         evidence=None if several else evidence(node.pk),
         limits="" if several or not states else _limits(states[0], settings),

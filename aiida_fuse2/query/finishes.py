@@ -9,12 +9,14 @@ from aiida import orm
 from aiida.common.exceptions import NotExistent
 
 from aiida_fuse2.core.answer.answers import NUMBERS, TEXTS, readable_rows
+from aiida_fuse2.core.answer.second import SECOND, Order, energies_under, read_order
 
 from .links import NEWEST_FIRST
 from .loading import single_searches
+from .ranking import has_same_energies
 from .refinements import FINISH_TYPE
 from .relaxation import program_of
-from .tiers import last_tier
+from .tiers import UsedTier, last_tier, second_of_search
 
 STRUCTURES = "structures"
 
@@ -22,18 +24,21 @@ STRUCTURES = "structures"
 def newest_finish(node: orm.WorkChainNode) -> orm.WorkChainNode | None:
     """Return the newest finish with an answer for a search, or for all its runs together; None if there is none.
 
+    A finish with another potential is an answer of its own: its energies cannot be shown with those of the search.
+
     Args:
         node: search, or several runs of one.
     """
-    wanted = {search.uuid for search in single_searches(node)}
+    searches = single_searches(node)
+    wanted = {search.uuid for search in searches}
     builder = orm.QueryBuilder()
     filters = {"process_type": FINISH_TYPE, "attributes.exit_status": 0}
     builder.append(orm.WorkChainNode, filters=filters, project="id", tag="finish")
     edges = {"label": "searches"}
     builder.append(orm.List, with_outgoing="finish", edge_filters=edges, project="attributes.list")
     builder.order_by({"finish": NEWEST_FIRST})
-    found = next((pk for pk, uuids in builder.all() if _texts(uuids) == wanted), None)
-    return None if found is None else orm.load_node(found)
+    found = (orm.load_node(pk) for pk, uuids in builder.all() if _texts(uuids) == wanted)
+    return next((one for one in found if has_same_energies(searches[0].inputs, one.inputs)), None)
 
 
 def phases(finish: orm.WorkChainNode) -> list[dict[str, Any]]:
@@ -92,6 +97,30 @@ def program(finish: orm.WorkChainNode) -> str:
     except (KeyError, NotExistent):  # missing in an archive
         return "a program that is not in this profile"
     return program_of(name, settings)
+
+
+def order(finish: orm.WorkChainNode) -> Order | None:
+    """Return how two potentials order the phases of a finish; None if there is one potential."""
+    return read_order(finish.outputs.answer.get_dict().get("order")) if "answer" in finish.outputs else None
+
+
+def lowest_of_second(finish: orm.WorkChainNode) -> tuple[UsedTier, float] | None:
+    """Return the second potential of a finish as a tier, and the lowest energy under it, eV/atom.
+
+    None unless it orders the phases.
+
+    Args:
+        finish: a finish.
+    """
+    ordered, rows = order(finish), phases(finish)
+    if ordered is None or ordered.by != SECOND or not rows:
+        return None
+    try:
+        tier = second_of_search(finish.inputs)
+    except (KeyError, NotExistent):  # missing in an archive
+        return None
+    energy = energies_under(rows[0], SECOND)
+    return None if tier is None or energy is None else (tier, energy[0])
 
 
 def failed(finish: orm.WorkChainNode) -> list[dict[str, str]]:

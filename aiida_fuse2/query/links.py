@@ -17,6 +17,10 @@ TARGETS_LINK = "targets"
 FINISH_LINK = "finish"
 """Label of the link from a search, or several runs of one, to the process that makes its answer."""
 
+SECOND_LINK = "second"
+"""Namespace of the inputs of a search, or of a finish, with the potential that orders the answer; beginning of the
+labels of the links from a finish to the processes that relax with it."""
+
 EXPERIMENT = "experiment"
 """Input of a search: name of the paper's experiment that it was set up as."""
 

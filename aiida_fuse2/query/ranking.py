@@ -7,6 +7,7 @@ from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from aiida import orm
+from aiida.common.exceptions import NotExistent
 
 from aiida_fuse2.core.crystal.uniqueness import match_reduced, reduce_structure
 from aiida_fuse2.core.errors import InputError
@@ -112,11 +113,24 @@ def _comparison(known: Sequence[Mapping[str, Mapping[str, Any]]], stol: float) -
     return same
 
 
+def has_same_energies(first: Mapping[str, Any], second: Mapping[str, Any]) -> bool:
+    """Return whether energies of two searches can be compared; not if inputs are missing, as in an archive.
+
+    Args:
+        first: inputs of a search, a refinement or a finish.
+        second: inputs of another one.
+    """
+    try:
+        return energy_difference(first, second) is None
+    except (KeyError, AttributeError, ValueError, NotExistent):
+        return False
+
+
 def energy_difference(first: Mapping[str, Any], second: Mapping[str, Any]) -> tuple[str, Any, Any] | None:
     """Return name and both values of the first input that makes energies of two searches incomparable, or None.
 
     Args:
-        first: inputs of a search or a refinement.
+        first: inputs of a search, a refinement or a finish.
         second: inputs of another one.
     """
     a, b = (energy_identity(*last_tier(inputs)) for inputs in (first, second))

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import warnings
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from aiida import orm
 
+from aiida_fuse2.core.answer.second import FIRST, SECOND
 from aiida_fuse2.core.chemistry.composition import parse_composition
 from aiida_fuse2.core.errors import InputError
 from aiida_fuse2.core.relaxers.failures import CONVERGED
@@ -68,7 +69,9 @@ def phases(node: orm.WorkChainNode | int | str) -> DataFrame:
         One row per phase: ``rank``, ``energy`` and ``delta`` (above the lowest; eV/atom), ``spacegroup``,
         ``spacegroup_symbol``, ``type``, ``statement`` (what is said about it), ``n_atoms`` of the primitive cell,
         ``n_atoms_conventional``, ``z``, ``density`` (g/cm³), ``found`` (number of times), ``pk`` and ``uuid`` of the
-        conventional cell, and everything else in the answer. No rows if there is no answer.
+        conventional cell, and everything else in the answer. With a second potential, ``rank``, ``energy`` and
+        ``delta`` are of the one that orders, and ``rank_first``, ``energy_second``, ... of each. No rows if there is
+        no answer.
 
     Raises:
         NoSearchError: if this is none of them.
@@ -78,7 +81,14 @@ def phases(node: orm.WorkChainNode | int | str) -> DataFrame:
     identifier = node.pk if isinstance(node, orm.Node) else node
     given = load_refinement(str(identifier), or_finish=True)
     finish = newest_finish(load_search_or_runs(identifier)) if given is None or is_refinement(given) else given
-    return pd.DataFrame([] if finish is None else phases_of(finish))
+    return pd.DataFrame([] if finish is None else [_flat_phase(row) for row in phases_of(finish)])
+
+
+def _flat_phase(row: dict[str, Any]) -> dict[str, Any]:
+    """Return the row of a phase with the values of each of two potentials in columns of their own."""
+    nested = {key: row[key] for key in (FIRST, SECOND) if isinstance(row.get(key), dict)}
+    flat = {f"{name}_{key}": value for key, values in nested.items() for name, value in values.items()}
+    return {key: value for key, value in row.items() if key not in nested} | flat
 
 
 def best(search: orm.WorkChainNode | int | str, n: int = 1, *, unique: bool = True) -> list[orm.StructureData]:

@@ -11,6 +11,7 @@ from ase import Atoms
 
 from aiida_fuse2 import query
 from aiida_fuse2.calculations.conversions import explored_of_records
+from aiida_fuse2.core.answer.second import SECOND
 from aiida_fuse2.core.crystal.symmetry import find_symmetry
 from aiida_fuse2.core.errors import ReasonedError
 from aiida_fuse2.core.relaxers.failures import CONVERGED
@@ -18,6 +19,7 @@ from aiida_fuse2.core.search.state import FoundTarget
 from aiida_fuse2.core.search.targets import TARGET_PREFIX, TargetFinder
 
 from .chain import GenerationRecord, generation_records
+from .finishes import newest_finish, order, phases
 from .links import NEWEST_FIRST, STRUCTURE_LINK, TARGETS_LINK
 from .results import Results, read_results
 from .structures import explored_structures, given_targets
@@ -92,6 +94,10 @@ class Target:
         delta_target: energy of the structure that was found above that of the target, eV/atom.
         delta_best: energy of the structure that was found above the lowest of the search, eV/atom.
         above_best: energy of the target itself above the lowest of the search, eV/atom; None if it was not relaxed.
+        second: name of the second potential, if it orders the answer of the search; else empty.
+        second_energy: energy of the target as that one relaxes it, eV/atom, or None.
+        second_above: that energy above the lowest phase of the answer, eV/atom, or None.
+        second_phase: rank of the phase that the target is there, or None.
     """
 
     name: str
@@ -110,6 +116,26 @@ class Target:
     delta_target: float | None = None
     delta_best: float | None = None
     above_best: float | None = None
+    second: str = ""
+    second_energy: float | None = None
+    second_above: float | None = None
+    second_phase: int | None = None
+
+    @property
+    def above(self) -> float | None:
+        """Energy of the target above the lowest, eV/atom, under the potential that orders the answer."""
+        return self.second_above if self.second else self.above_best
+
+    @property
+    def second_text(self) -> str:
+        """The target under the second potential, as the end of a sentence; empty unless that orders the answer."""
+        if not self.second:
+            return ""
+        if self.second_energy is None or self.second_above is None:
+            return f"; could not be relaxed with {self.second}"
+        phase = "" if self.second_phase is None else f"phase {self.second_phase}, "
+        above = f"{1000 * self.second_above:+.1f} meV/atom from the lowest phase"
+        return f"; under {self.second} {phase}{self.second_energy:.4f} eV/atom, {above}"
 
 
 def target_nodes(search: int) -> dict[str, orm.StructureData]:
@@ -136,6 +162,7 @@ def search_targets(search: orm.WorkChainNode) -> list[Target]:
     found = {} if state is None else state.targets
     rows, symprec = _rows_of_targets(search.pk), results.settings.symmetry.report_symprec[1]
     lowest = None if state is None or state.best is None else state.best.energy
+    under_second = _under_second(search)
     targets = []
     for name, (pk,) in given.items():
         row = rows.get(TARGET_PREFIX + name, {})
@@ -149,9 +176,28 @@ def search_targets(search: orm.WorkChainNode) -> list[Target]:
             spacegroup=own["spacegroup_loose"],
             spacegroup_symbol=own["spacegroup_symbol_loose"] or "",
             **({} if name not in found else _found_values(found[name], results, lowest)),
+            **under_second.get(name, {}),
         )
         targets.append(with_difference(target))
     return targets
+
+
+def _under_second(search: orm.WorkChainNode) -> dict[str, dict[str, Any]]:
+    """Return the values of targets under the second potential, by name; none unless it orders the answer."""
+    finish = newest_finish(search)
+    ordered = None if finish is None else order(finish)
+    if finish is None or ordered is None or ordered.by != SECOND:
+        return {}
+    ranks = {row["label"]: row["rank"] for row in phases(finish)}
+    return {
+        name: {
+            "second": ordered.second,
+            "second_energy": target.get("energy"),
+            "second_above": target.get("delta"),
+            "second_phase": ranks.get(target.get("phase")),
+        }
+        for name, target in ordered.targets.items()
+    }
 
 
 def find_in_search(node: orm.WorkChainNode, name: str, atoms: Atoms) -> Target:

@@ -13,6 +13,8 @@ from aiida_fuse2.protocols import completed_relax_settings, protocol_inputs
 from aiida_fuse2.tiers import RANKING, load_tier, tier_key
 from aiida_fuse2.tiers.base import ASE
 
+from .links import SECOND_LINK
+
 UsedTier = tuple[str, dict[str, Any], orm.SinglefileData | None]
 """Name, settings and library of pair potentials, if it has one, of a tier."""
 
@@ -44,6 +46,18 @@ def ranking_of_search(inputs: Mapping[str, Any]) -> list[UsedTier]:
     settings = ports["settings"].get_dict()
     name = settings["calculator"] if settings["calculator"] in {CHGNET, PAIR} else ASE
     return [(name, settings, ports.get("potential"))]
+
+
+def second_of_search(inputs: Mapping[str, Any]) -> UsedTier | None:
+    """Return the second potential of a search or of a finish as a tier, if it has one.
+
+    Args:
+        inputs: inputs of the search or of the finish.
+    """
+    if SECOND_LINK not in inputs:
+        return None
+    ports = next((inputs[SECOND_LINK][key] for key in inputs[SECOND_LINK]), None)
+    return None if ports is None else (ports["name"].value, ports["settings"].get_dict(), ports.get("potential"))
 
 
 def last_tier(inputs: Mapping[str, Any]) -> UsedTier:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -116,6 +116,7 @@ def collect(
         relaxed_to=query.relaxed_to(node),
         answer="" if finish is None else f"finish {finish.pk}, {finishes.program(finish)}",
         phases=answer,
+        order=None if finish is None else finishes.order(finish),
         conclusion=[] if is_refinement else _conclusion(results),
         learned=_learned(results),
     )
@@ -332,26 +333,43 @@ def search_figures(node: orm.WorkChainNode) -> SearchFigures:
     )
 
 
+def second_figures(figures: SearchFigures, finish: orm.WorkChainNode | None) -> SearchFigures | None:
+    """Return the figures of a search with potential and lowest energy of the second potential of its answer.
+
+    None unless that one orders the answer.
+
+    Args:
+        figures: those of the search.
+        finish: its answer, or None.
+    """
+    found = None if finish is None else finishes.lowest_of_second(finish)
+    if found is None:
+        return None
+    tier, energy = found
+    return replace(figures, potential=potential_name(tier), energy=energy)
+
+
 def potential_name(tier: UsedTier) -> str:
     """Return the name of the potential of a tier; tiers with the same name have comparable energies.
 
     Args:
         tier: name, settings and library of the tier.
     """
-    name, settings, library = tier
-    pressure = f", {settings['pressure']:g} GPa" if settings.get("pressure") else ""
-    if "calculator" not in settings:  # too many settings to name
-        identity = {key: value for key, value in energy_identity(*tier).items() if key != "pressure"}
-        digest = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
+    name, _, library = tier
+    identity = energy_identity(*tier)
+    pressure = f", {identity['pressure']:g} GPa" if identity.get("pressure") else ""
+    if "calculator" not in identity:  # too many settings to name
+        rest = {key: value for key, value in identity.items() if key != "pressure"}
+        digest = hashlib.sha256(json.dumps(rest, sort_keys=True).encode()).hexdigest()
         return f"{name} {digest[:DIGEST_LENGTH]}{pressure}"
-    weights = settings.get("weights")
-    if weights is not None:  # a potential by name: version and weights say all about it
-        known = [weights.get("version"), (weights.get("sha256") or "")[:DIGEST_LENGTH]]
-        return f"{settings['model']} {' '.join(filter(None, known)) or 'of an unknown version'}{pressure}"
-    calculator = str(settings["calculator"])
+    calculator = str(identity["calculator"])
+    weights = identity.get("weights")
+    if weights is not None:  # a potential by name
+        known = [weights["version"] or "unknown version", (weights["sha256"] or "unknown weights")[:DIGEST_LENGTH]]
+        return f"{identity['model']} {' '.join(known)}{pressure}"
     if calculator.startswith(ASE_CALCULATORS):  # other packages may have classes of the same name
         calculator = calculator.rpartition(".")[2]
-    version = f" {settings.get('model')}" if calculator == CHGNET else ""
-    arguments = f" {json.dumps(settings['arguments'], sort_keys=True)}" if settings.get("arguments") else ""
+    version = f" {identity['model']}" if calculator == CHGNET else ""
+    arguments = f" {json.dumps(identity['arguments'], sort_keys=True)}" if identity.get("arguments") else ""
     of_library = "" if library is None else f" {library.uuid[:DIGEST_LENGTH]}"
     return f"{calculator}{version}{arguments}{of_library}{pressure}"

@@ -11,6 +11,7 @@ from typing import Any
 import pandas as pd
 from ase import Atoms
 
+from aiida_fuse2.core.answer.second import Order
 from aiida_fuse2.core.moves import find_move, ordered
 from aiida_fuse2.core.prototypes.naming import ISOPOINTAL, UNKNOWN
 from aiida_fuse2.core.relaxers.failures import CONVERGED, KNOWN
@@ -117,6 +118,7 @@ class ReportData:
         answer: what gave the answer, for people.
         phases: rows of ``query.finishes.phases``, the answer; empty if there is none. Those that are drawn are among
             ``structures`` by their labels.
+        order: order of the phases under two potentials; None if there is one potential.
         conclusion: what was found, how sure that is, and what to do next: heading and text of each.
         learned: what the policy has learned: kind, name, trials, successes and rate of each arm.
     """
@@ -145,6 +147,7 @@ class ReportData:
     relaxed_to: str = ""
     answer: str = ""
     phases: Sequence[Mapping[str, Any]] = ()
+    order: Order | None = None
     conclusion: Sequence[tuple[str, str]] = ()
     learned: Sequence[tuple[str, str, float, float, float | None]] = ()
 

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from aiida_fuse2 import __version__
+from aiida_fuse2.core.answer.second import Order, energies_under
 from aiida_fuse2.core.search.targets import missed_text
 
 from .data import (
@@ -62,8 +63,9 @@ def payload(data: ReportData) -> dict[str, Any]:
         "moves": move_counts(data.rows),
         "failures": list(failure_counts(data.rows).items()),
         "rejections": sorted(data.rejections.items(), key=lambda item: (-item[1], item[0])),
-        "answer": [_phase(row) for row in data.phases],
+        "answer": [_phase(row, data.order) for row in data.phases],
         "answerFrom": data.answer,
+        "order": None if data.order is None else _order(data.order),
         "ranked": _ranked(data),
         "structures": {label: _structure(data, label) for label in data.structures},
         "lineage": _lineage(data),
@@ -141,14 +143,16 @@ def _of_phase(phase: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _phase(row: Mapping[str, Any]) -> dict[str, Any]:
+def _phase(row: Mapping[str, Any], order: Order | None) -> dict[str, Any]:
     """Return the values of a phase of the answer that are shown."""
     rank = int(row["rank"])
+    other = None if order is None else energies_under(row, order.other)
     return _of_phase(row) | {
         "label": row["label"],
         "rank": rank,
         "energy": row["energy"],
         "above": 1000 * row["delta"],
+        "other": None if other is None else [other[0], 1000 * other[1]],
         "z": row["z"],
         "density": row["density"],
         "found": row["found"],
@@ -156,6 +160,11 @@ def _phase(row: Mapping[str, Any]) -> dict[str, Any]:
         "statement": row["statement"],
         "colour": COLOURS[rank - 1] if rank <= len(COLOURS) else GREY,
     }
+
+
+def _order(order: Order) -> dict[str, Any]:
+    """Return what is shown of the order of the phases under two potentials."""
+    return {"by": order.name(order.by), "other": order.name(order.other), "statement": order.statement}
 
 
 def _path(data: ReportData) -> dict[str, Any] | None:
@@ -221,7 +230,10 @@ def _structure(data: ReportData, label: str) -> dict[str, Any]:
 def _target(target: Mapping[str, Any]) -> dict[str, Any]:
     names = ("name", "energy", "spacegroup", "spacegroup_symbol", "structure_number", "rms", "found_energy")
     differences = ("found_spacegroup", "found_spacegroup_symbol", "delta_target", "delta_best", "found")
-    return {name: target[name] for name in (*names, *differences)} | {"missed": missed_text(target["above_best"])}
+    name = target.get("second") or ""
+    above = target["second_above"] if name else target["above_best"]
+    second = {"second": name, "secondEnergy": target.get("second_energy"), "secondAbove": above}
+    return {name: target[name] for name in (*names, *differences)} | {"missed": missed_text(above), **second}
 
 
 def _tier(tier: TierFigures) -> dict[str, Any]:

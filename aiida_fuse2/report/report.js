@@ -20,10 +20,14 @@ function writePath() {
 const place = phase => html`${group(phase.group)} (${phase.groupNumber})`;
 function startAnswer() {
   put("answer-note", `The best structures, relaxed tightly and symmetrised; those that are equal are one phase (${DATA.answerFrom}).`);
-  const titles = ["#", html`E<br>eV/atom`, html`ΔE<br>meV/atom`, "Space group", "Structure type", "Atoms", "Z", html`Density<br>g/cm³`, "Found", "PK"];
-  const wide = new Set([5, 6, 7, 8, 9]), left = new Set([3, 4]), kind = c => [wide.has(c) ? "wide" : "", left.has(c) ? "words" : ""].join(" ");
+  const order = DATA.order, by = order ? html`<br>${order.by}` : "";
+  put("answer-order", order ? group(`${order.statement[0].toUpperCase()}${order.statement.slice(1)}.`) : "");
+  const others = order ? [html`E<br>eV/atom<br>${order.other}`, html`ΔE<br>meV/atom<br>${order.other}`] : [];
+  const titles = ["#", html`E<br>eV/atom${by}`, html`ΔE<br>meV/atom${by}`, ...others, "Space group", "Structure type", "Atoms", "Z", html`Density<br>g/cm³`, "Found", "PK"];
+  const shift = others.length, wide = c => c >= 5 + shift, left = c => c === 3 + shift || c === 4 + shift, kind = c => [wide(c) ? "wide" : "", left(c) ? "words" : ""].join(" ");
+  const otherCells = p => !order ? [] : p.other === null ? ["–", "–"] : [signed(p.other[0], 4), signed(p.other[1], 1)];
   const rows = DATA.answer.map(p => html`<tr data-label="${p.label}" class="${structures.has(p.label) ? "drawn" : ""}">${
-    [html`<i class="dot" style="--c:${p.colour}"></i>${p.rank}`, signed(p.energy, 4), signed(p.above, 1), place(p), p.type, number(p.atoms), number(p.z), signed(p.density, 2), number(p.found), p.pk ?? "–"]
+    [html`<i class="dot" style="--c:${p.colour}"></i>${p.rank}`, signed(p.energy, 4), signed(p.above, 1), ...otherCells(p), place(p), p.type, number(p.atoms), number(p.z), signed(p.density, 2), number(p.found), p.pk ?? "–"]
       .map((cell, c) => html`<td class="${kind(c)}">${cell}</td>`)}</tr>`);
   put("table-phases", html`<table class="list phases"><thead><tr>${titles.map((t, c) => html`<th class="${kind(c)}">${t}</th>`)}</tr></thead><tbody>${rows}</tbody></table>`);
   byId("table-phases").addEventListener("click", event => {
@@ -42,8 +46,8 @@ function choosePhase(label) {
   chosenPhase = label;
   for (const row of byId("table-phases").querySelectorAll("tr[data-label]")) row.classList.toggle("chosen", row.dataset.label === label);
   drawCrystal("crystal-phase", shown, true);
-  put("caption-phase", html`<h3>${place(phase)}</h3><p class="energy">${signed(phase.energy, 4)} eV/atom</p><p class="statement">${group(phase.statement)}</p><dl>${factsList([
-    ["Above the lowest", `${signed(phase.above, 1)} meV/atom`], ["Structure type", phase.type], ["Primitive cell", plural(phase.atoms, "atom")],
+  put("caption-phase", html`<h3>${place(phase)}</h3><p class="energy">${signed(phase.energy, 4)} eV/atom${DATA.order ? ` (${DATA.order.by})` : ""}</p><p class="statement">${group(phase.statement)}</p><dl>${factsList([
+    ["Above the lowest", `${signed(phase.above, 1)} meV/atom`], ...(DATA.order && phase.other ? [[`The same, ${DATA.order.other}`, `${signed(phase.other[1], 1)} meV/atom`]] : []), ["Structure type", phase.type], ["Primitive cell", plural(phase.atoms, "atom")],
     ["Conventional cell", html`${plural(shown.sites.length, "atom")}<br>${cellSizes(shown.sizes)}`], ["Density", `${signed(phase.density, 2)} g/cm³`], ["Found", plural(phase.found, "time")],
     ...shown.targets.map(([name, rms]) => ["Equals", `${name} (rms ${signed(rms, 3)} Å)`]), ["PK", phase.pk ?? "–"]])}</dl>`);
   byId("buttons-phase").querySelector("button").disabled = !shown.cif;
@@ -209,7 +213,7 @@ function writeHero() {
   put("relaxed-to", DATA.relaxedTo ? `All were ${DATA.relaxedTo}.` : "");
   byId("status").classList.toggle("failed", s.failed);
   const facts = [
-    ["Energy, eV/atom", b ? signed(b.energy, 4) : "–"], ["Space group", b ? html`${group(b.group)} <small>${b.groupNumber}</small>` : "–"],
+    [`Energy, eV/atom${DATA.order ? `, ${DATA.order.by}` : ""}`, b ? signed(b.energy, 4) : "–"], ["Space group", b ? html`${group(b.group)} <small>${b.groupNumber}</small>` : "–"],
     ["Atoms in its cell", b ? number(b.atoms) : "–"], ["Found as number", b && b.number ? number(b.number) : "–"],
     ["Structures tried", number(s.tried)], ["Unique structures", number(s.unique)], ["CPU time", duration(s.cpu)],
   ];
@@ -218,12 +222,14 @@ function writeHero() {
   put("made", `Made by aiida-fuse2 ${DATA.version} from ${s.kind} ${s.uuid}.`);
 }
 function writeTargets() {
+  const second = DATA.targets.find(t => t.second)?.second;
   const place = (symbol, n) => n === null ? "?" : html`${group(symbol)} (${n})`;
   put("table-targets", rowsTable(
-    ["Target", "Space group", "E, eV/atom", "Found after", "rms, Å", "Space group found", "E found, eV/atom", "ΔE to target, meV/atom", "ΔE to lowest, meV/atom"],
+    ["Target", "Space group", "E, eV/atom", "Found after", "rms, Å", "Space group found", "E found, eV/atom", "ΔE to target, meV/atom", "ΔE to lowest, meV/atom", ...(second ? [`E, eV/atom, ${second}`, `ΔE to lowest phase, meV/atom, ${second}`] : [])],
     DATA.targets.map(t => [t.name, place(t.spacegroup_symbol, t.spacegroup), maybe(t.energy, 4),
       ...(t.found === null ? [t.missed, "–", "–", "–", "–", "–"] : [plural(t.structure_number, "structure"), signed(t.rms, 3), place(t.found_spacegroup_symbol, t.found_spacegroup),
-        signed(t.found_energy, 4), t.delta_target === null ? "–" : signed(1000 * t.delta_target, 1), t.delta_best === null ? "–" : signed(1000 * t.delta_best, 1)])])));
+        signed(t.found_energy, 4), t.delta_target === null ? "–" : signed(1000 * t.delta_target, 1), t.delta_best === null ? "–" : signed(1000 * t.delta_best, 1)]),
+      ...(second ? [maybe(t.secondEnergy, 4), t.second && t.secondAbove !== null ? signed(1000 * t.secondAbove, 1) : "–"] : [])])));
 }
 function writeTiers() {
   const tiers = DATA.tiers, total = tiers.reduce((sum, t) => sum + t.cpu, 0) || 1;

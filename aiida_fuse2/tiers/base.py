@@ -122,6 +122,11 @@ class Tier(ABC):
         return {}
 
     @classmethod
+    def identity(cls, settings: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the values of settings that decide the energies; energies are compared only if all are equal."""
+        return {key: settings.get(key) for key in cls.comparable}
+
+    @classmethod
     @abstractmethod
     def check(cls, given: TierInputs, elements: Collection[str]) -> None:
         """Check the inputs before anything is submitted.

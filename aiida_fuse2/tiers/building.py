@@ -77,7 +77,7 @@ def build_tiers(
     _check_codes(choice.codes, dict(zip(names, tiers, strict=True)))
     takers = tiers if choice.rank_by is None else [*tiers, load_tier(choice.rank_by, where="--rank-by")]
     if choice.potential is not None and not any(tier.takes_potential for tier in takers):
-        raise InputError("--potential", choice.potential.pk, f"none of the tiers {', '.join(names)} takes a library")
+        raise InputError("--pair-library", choice.potential.pk, f"none of the tiers {', '.join(names)} takes a library")
     base = relax or protocol_inputs(protocol)["relax"]
     ports = {
         tier_key(position): _ports(

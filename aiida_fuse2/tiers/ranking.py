@@ -72,7 +72,7 @@ def check_ranking(ports: Mapping[str, Any], settings: SearchSettings) -> None:
     name = _tier_of(relax)
     tier, potential = load_tier(name), ports.get("potential")
     if tier.takes_potential and potential is None:
-        expected = f"a pool ranked by {name!r} needs a library: --potential PK; `aiida-fuse2 potential learn` makes one"
+        expected = f"a pool ranked by {name!r} needs a library: --pair-library; `aiida-fuse2 potential learn` makes one"
         raise InputError(f"{RANKING}.potential", None, expected)
     if potential is not None and not tier.takes_potential:
         raise InputError(f"{RANKING}.potential", potential.filename, f"{name!r} takes no library")

@@ -199,7 +199,7 @@ def energy_identity(name: str, settings: Mapping[str, Any], potential: orm.Singl
         potential: library of pair potentials, or None.
     """
     tier = load_tier(name)
-    identity = {key: settings.get(key) for key in tier.comparable}
+    identity = tier.identity(settings)
     if "calculator" not in identity:  # its value distinguishes the tiers of `fuse2.relax`
         identity = {"tier": name, **identity}
     return identity if potential is None else {**identity, "potential": potential.uuid}

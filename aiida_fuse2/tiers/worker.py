@@ -64,6 +64,21 @@ class RelaxTier(BatchTier):
         return dict(relax)
 
     @classmethod
+    def identity(cls, settings: Mapping[str, Any]) -> dict[str, Any]:
+        """Return what decides the energies: of a potential by name that is its version and its weights.
+
+        Settings that the calculator ignores are omitted, and where the weights lie.
+        """
+        found = {key: settings.get(key) for key in cls.comparable}
+        if found["calculator"] == PAIR or (found["calculator"] != CHGNET and found["weights"] is None):
+            del found["model"]
+        if found["calculator"] in {CHGNET, PAIR}:
+            del found["arguments"], found["weights"]
+        elif found["weights"] is not None:
+            found["weights"] = {key: found["weights"].get(key) for key in ("package", "version", "sha256")}
+        return found
+
+    @classmethod
     def inputs(
         cls, given: TierInputs, trials: orm.SinglefileData, *, labels: orm.List | None, is_last: bool
     ) -> ProcessInputs:

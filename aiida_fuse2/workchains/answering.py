@@ -9,7 +9,7 @@ from aiida import orm
 from aiida.engine import ProcessBuilder
 
 from aiida_fuse2.protocols import protocol_inputs
-from aiida_fuse2.query.links import FINISH_LINK
+from aiida_fuse2.query.links import FINISH_LINK, SECOND_LINK, TARGETS_LINK
 from aiida_fuse2.query.ranking import combined
 from aiida_fuse2.tiers import load_tier
 from aiida_fuse2.tiers.worker import RelaxTier
@@ -24,7 +24,7 @@ def finish_builder(
 
     Args:
         searches: searches of one composition and with one potential.
-        inputs: inputs of these searches: ``tiers``, and a library if there is one.
+        inputs: inputs of these searches: ``tiers``, and a library, a second potential and targets if there are some.
         number: largest number of structures; 0 for none.
     """
     tier = inputs["tiers"][max(inputs["tiers"])]
@@ -35,6 +35,27 @@ def finish_builder(
     if not rows:
         return None
     uuids = [search.uuid for search in searches]
-    builder = Fuse2FinishWorkChain.get_builder_from_protocol(rows, tier, values["settings"], uuids, inputs.get(LIBRARY))
+    second = inputs.get(SECOND_LINK) or {}
+    builder = Fuse2FinishWorkChain.get_builder_from_protocol(
+        rows,
+        tier,
+        values["settings"],
+        uuids,
+        inputs.get(LIBRARY),
+        second=next(iter(second.values()), None),
+        targets=targets_to_relax(inputs),
+    )
     builder.metadata.call_link_label = FINISH_LINK
     return builder
+
+
+def targets_to_relax(inputs: Mapping[str, Any]) -> dict[str, orm.StructureData]:
+    """Return the targets of a search by name, unless they are not to be relaxed.
+
+    Args:
+        inputs: inputs of the search.
+    """
+    settings = inputs["settings"].get("target", {})
+    if TARGETS_LINK not in inputs or not isinstance(settings, Mapping) or not settings.get("relax"):
+        return {}
+    return {name: inputs[TARGETS_LINK][name] for name in inputs[TARGETS_LINK]}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Mapping
 from typing import Any
 
 from aiida import orm
@@ -21,8 +22,9 @@ class AttemptsPart(WorkChain):
     """Base of WorkChains that take the best structures of searches through a process.
 
     They have the inputs ``settings`` (with ``job_attempts``), ``selection`` and ``structures``. In the context,
-    ``trials`` is the UUID of the structures, ``done`` are the UUIDs of processes with results, ``waiting`` the labels
-    without, and ``failure`` is the reason why another attempt is useless, or None.
+    ``trials`` is the UUID of the structures, ``total`` their number, ``link`` the beginning of the labels of the links
+    to the processes, ``done`` are the UUIDs of processes with results, ``waiting`` the labels without, and ``failure``
+    is the reason why another attempt is useless, or None.
     """
 
     @abstractmethod
@@ -35,8 +37,20 @@ class AttemptsPart(WorkChain):
 
     def setup(self) -> None:
         """Make trials of the structures."""
-        self.ctx.trials = trials_of_structures(selection=self.inputs.selection, **self.inputs.structures).uuid
-        self.ctx.waiting = sorted(self.inputs.structures)
+        self.begin(self.inputs.selection, dict(self.inputs.structures), "relax")
+
+    def begin(self, selection: orm.Dict, structures: Mapping[str, orm.StructureData], link: str) -> None:
+        """Make trials of structures, none of which has a result.
+
+        Args:
+            selection: ``label`` of each in its search, by label.
+            structures: structures by the same labels.
+            link: beginning of the labels of the links to the processes.
+        """
+        self.ctx.trials = trials_of_structures(selection=selection, **structures).uuid
+        self.ctx.link = link
+        self.ctx.total = len(structures)
+        self.ctx.waiting = sorted(structures)
         self.ctx.done = []
         self.ctx.attempts = 0
         self.ctx.failure = None
@@ -50,9 +64,9 @@ class AttemptsPart(WorkChain):
         """Submit structures without a result; in the end one by one, since jobs may have died on others."""
         self.ctx.asked = self.ctx.waiting[:1] if self.ctx.attempts >= max(self._attempts() - 1, 1) else self.ctx.waiting
         inputs: dict[str, Any] = {"trials": orm.load_node(self.ctx.trials)}
-        if len(self.ctx.asked) < len(self.inputs.structures):
+        if len(self.ctx.asked) < self.ctx.total:
             inputs["labels"] = orm.List(self.ctx.asked)
-        inputs["metadata"] = {"call_link_label": f"relax_{self.ctx.attempts:02d}"}
+        inputs["metadata"] = {"call_link_label": f"{self.ctx.link}_{self.ctx.attempts:02d}"}
         process, inputs = self.attempt(inputs)
         return ToContext(process=self.submit(process, **inputs))
 

@@ -26,6 +26,7 @@ from aiida_fuse2.environment.software import add_worker_software
 from aiida_fuse2.io.trials import select_trials, trials_from_text
 from aiida_fuse2.parsers.memory import WORKER
 from aiida_fuse2.parsers.relax import EXTRAS_KEY, structure_extras
+from aiida_fuse2.query.links import SECOND_LINK
 from aiida_fuse2.query.orphans import ENDED, ORPHAN, seal_orphans
 from aiida_fuse2.query.stopping import STOP_NOW, stop_request
 from aiida_fuse2.tiers import BatchTier, SingleTier, TierInputs, check_tiers, load_tier, read_tiers
@@ -50,6 +51,18 @@ def validate_tiers(ports: Mapping[str, Any]) -> None:
     """Check the tiers themselves."""
     if ports:
         read_tiers(ports)
+
+
+SECOND_HELP = (
+    "The potential that orders the phases of the answer, as a tier `t00`: the phases are relaxed again in it. Without "
+    "it the potential of the search orders them."
+)
+
+
+@validator
+def validate_second(ports: Mapping[str, Any]) -> str | None:
+    """Check the second potential itself."""
+    return "must be a single tier" if ports and len(read_tiers(ports, where=SECOND_LINK)) != 1 else None
 
 
 @validator

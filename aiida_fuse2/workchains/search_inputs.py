@@ -24,12 +24,12 @@ from aiida_fuse2.core.search.starts import pool_generators
 from aiida_fuse2.core.settings import RelaxSettings, SearchSettings, parse_settings
 from aiida_fuse2.protocols import completed_settings
 from aiida_fuse2.query.chain import search_of_state
-from aiida_fuse2.query.links import CONTINUED_LINK, TARGETS_LINK
+from aiida_fuse2.query.links import CONTINUED_LINK, SECOND_LINK, TARGETS_LINK
 from aiida_fuse2.query.ranking import energy_difference
 from aiida_fuse2.query.target_checks import TARGETS_HELP, check_targets
 from aiida_fuse2.tiers import RANKING, check_ranking, check_tiers, read_tiers
 
-from .relax import TIERS_HELP, validate_tiers
+from .relax import SECOND_HELP, TIERS_HELP, validate_second, validate_tiers
 
 
 def define_inputs(spec: WorkChainSpec) -> None:
@@ -83,6 +83,14 @@ def define_inputs(spec: WorkChainSpec) -> None:
         help="Whether to remove the folders of finished jobs from their computer at the end.",
     )
     spec.input_namespace("tiers", dynamic=True, valid_type=orm.Data, validator=validate_tiers, help=TIERS_HELP)
+    spec.input_namespace(
+        SECOND_LINK,
+        dynamic=True,
+        required=False,
+        valid_type=orm.Data,
+        validator=validate_second,
+        help=SECOND_HELP,
+    )
     spec.input_namespace(
         RANKING,
         required=False,
@@ -146,7 +154,8 @@ def _validate_inputs(inputs: Mapping[str, Any]) -> None:
             expected = "no pool is ranked: --ranking says how, for generators that fill a pool in a job"
             raise InputError(RANKING, "given", expected)
         check_ranking(inputs[RANKING], settings)
-    check_tiers(read_tiers(inputs["tiers"]), settings.unit.elements)
+    second = read_tiers(inputs[SECOND_LINK], where=SECOND_LINK) if inputs.get(SECOND_LINK) else []
+    check_tiers([*read_tiers(inputs["tiers"]), *second], settings.unit.elements)
     check_targets(settings, inputs.get(TARGETS_LINK) or {})
     if "policy" in inputs:
         _check_policy(settings, inputs["policy"], inputs)

@@ -38,9 +38,13 @@ _JOBS = {
 """Module and function of each job; only the one that runs is imported."""
 
 
+_ANSWERS = frozenset({"versions", "weights"})
+"""What prints its answer instead of writing files."""
+
 _HELP = (
     "what to run; versions prints those of the packages; build compiles the native kernel of CHGNet ahead of the first "
-    "job, for all processors of this kind, where the package was installed without it"
+    "job, for all processors of this kind, where the package was installed without it; weights downloads those of a "
+    "potential, if they are no part of its package, and checks them"
 )
 
 
@@ -50,18 +54,27 @@ def _parser() -> argparse.ArgumentParser:
         description=f"Run a job of aiida-fuse2 in the current folder: reads {JOB_FILE}, writes its results beside it.",
     )
     parser.add_argument("--version", action="version", version=__version__)
-    parser.add_argument("job", choices=[*_JOBS, "versions", "build"], help=_HELP)
+    parser.add_argument("job", choices=[*_JOBS, "versions", "build", "weights"], help=_HELP)
     parser.add_argument("--calculator", help="with versions: a calculator, whose version is printed too")
     parser.add_argument(
         "--arguments", type=json.loads, default={}, help="with versions: arguments of the calculator, as JSON"
     )
     parser.add_argument("--device", help="with versions: a device that must exist")
+    parser.add_argument("--model", default="chgnet", help="with weights: name of the potential, or its YAML file")
     return parser
 
 
 def _print_versions(calculator: str | None, arguments: Mapping[str, Any]) -> None:
     versions = software_versions() | ({} if calculator is None else calculator_versions(calculator, arguments))
     sys.stdout.write(json.dumps(versions) + "\n")
+
+
+def _print_weights(model: str) -> None:
+    from aiida_fuse2.protocols.models import find_model
+
+    from .weights import provide_weights
+
+    sys.stdout.write(provide_weights(find_model(model)).model_dump_json() + "\n")
 
 
 def _build_kernels() -> int:
@@ -89,6 +102,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
             if options.device is not None:
                 import_module("aiida_fuse2.core.relaxers.calculators").require_device(options.device)
             _print_versions(options.calculator, options.arguments)
+        if options.job == "weights":
+            _print_weights(options.model)
+        if options.job in _ANSWERS:
             return 0
         job = json.loads((folder / JOB_FILE).read_text())
         module, name = _JOBS[options.job]
@@ -96,7 +112,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             getattr(import_module(f".{module}", __package__), name)(job, folder)
     except InputError as error:
         sys.stderr.write(f"error: {error}\n")
-        if options.job == "versions":
+        if options.job in _ANSWERS:
             return INPUT_ERROR
         report = {"field": error.field, "value": repr(error.value), "expected": error.expected}
         (folder / ERROR_FILE).write_text(json.dumps(report))

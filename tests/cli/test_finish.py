@@ -16,10 +16,12 @@ from ase.io import read
 from aiida_fuse2 import query
 from aiida_fuse2.core.crystal.symmetry import space_group
 from aiida_fuse2.launch.finishing import prepare_finish
+from aiida_fuse2.launch.presets import installed_model
 from aiida_fuse2.query import finishes
 from aiida_fuse2.query.refinements import FINISH_TYPE
 from aiida_fuse2.report.collect import collect
 from aiida_fuse2.report.page import payload
+from tests.protocols.test_models import own
 
 QUERIES = Path(__file__).parents[2] / "docs" / "howto" / "query.md"
 
@@ -45,6 +47,21 @@ def test_inputs_are_those_of_the_search(call, search):
     assert len(inputs["structures"]) == 2
     assert inputs["searches"] == [search.uuid]
     assert inputs["tiers"]["t00"]["settings"]["calculator"] == "ase.calculators.emt.EMT"
+
+
+def test_another_potential_gives_an_answer_of_its_own(call, search, finish, tmp_path):
+    path = own(tmp_path, elements=["Cu", "Au"])
+    inputs = json.loads(call("finish", search.pk, "--model", path, "--dry-run", "--json").output)
+    settings = inputs["tiers"]["t00"]["settings"]
+    assert (settings["model"], settings["weights"]["package"]) == ("emt-plain", "ase")
+    other = own(tmp_path)
+    assert "was not trained with Au" in call("finish", search.pk, "--model", other, "--dry-run", code=2).output
+    path = own(tmp_path, elements=["Cu", "Au"])
+    given = prepare_finish([search], best=1, model=installed_model(str(path)), overrides={"window": 1.0})
+    _, node = run_get_node(given)
+    assert finishes.phases(node)[0]["energy"] == pytest.approx(finishes.phases(finish)[0]["energy"], abs=1e-3)
+    assert finishes.newest_finish(search).pk == finish.pk  # not the newer one, whose energies are of another potential
+    assert f"finish {node.pk} with emt-plain: finished" in call("show", node.pk).output
 
 
 def test_the_answer_is_shown(call, search, finish):

@@ -37,11 +37,11 @@ def test_pool_without_a_search(call, worker_code, here, tmp_path):
 @pytest.mark.parametrize(
     ("options", "text"),
     [
-        (("--network", "megnet", "--model", "nothing"), "model list"),
+        (("--network", "megnet", "--network-model", "nothing"), "model list"),
         (("--starts", "provided"), "makes no structures"),
         (("--space-groups", "500"), "1 to 230"),
         (("--set", "settings.gnoa.formula_units=[40,50]"), "no number of formula units"),
-        (("--model", "x"), "needs no weights"),
+        (("--network-model", "x"), "needs no weights"),
     ],
 )
 def test_bad_input_is_said_in_one_line(call, worker_code, daemon_up, options, text):
@@ -59,4 +59,4 @@ def test_models_are_installed_and_listed(call, tmp_path):
     installed = call("model", "install", "megnet", "--from", path.as_uri(), "--sha256", digest, "--name", "own").stdout
     assert "'own'" in installed
     assert "own" in call("model", "list").stdout
-    assert "own" in {row["name"] for row in json.loads(call("model", "list", "--json").stdout)}
+    assert "own" in {row["name"] for row in json.loads(call("model", "list", "--json").stdout)["networks"]}

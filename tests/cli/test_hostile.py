@@ -100,8 +100,20 @@ COMMANDS = [
     ("refine", "PK", "--tiers", "chgnet", "--code", "CODE", "--dry-run"),
     ("finish", "PK", "--code", "CODE", "--dry-run"),
     ("run", "Cu3Au", "--pool", "POOL", "--code", "CODE", "--dry-run"),
-    ("run", "Cu3Au", "--starts", "gnoa", "--network", "megnet", "--model", "MODEL", "--code", "CODE", "--dry-run"),
-    ("generate", "Cu3Au", "--network", "megnet", "--model", "MODEL", "--code", "CODE", "--no-wait"),
+    (
+        "run",
+        "Cu3Au",
+        "--starts",
+        "gnoa",
+        "--network",
+        "megnet",
+        "--network-model",
+        "MODEL",
+        "--code",
+        "CODE",
+        "--dry-run",
+    ),
+    ("generate", "Cu3Au", "--network", "megnet", "--network-model", "MODEL", "--code", "CODE", "--no-wait"),
     ("model", "list"),
     ("model", "list", "--json"),
     ("doctor",),
@@ -219,12 +231,12 @@ def test_model_of_an_archive_is_no_default_and_has_no_name(hostile, worker_code,
     overrides = emt_overrides(starts="gnoa", gnoa={"network": "megnet"})
     for name in (None, models.PUBLISHED_NAME):
         with pytest.raises(InputError, match="model trust"):
-            prepare_search("Cu3Au", code=worker_code, overrides=overrides, model=name)
+            prepare_search("Cu3Au", code=worker_code, overrides=overrides, network_model=name)
     path = tmp_path / "set.extxyz"
     path.write_text('1\nLattice="3 0 0 0 3 0 0 0 3" energy=1 pbc="T T T"\nCu 0 0 0\n')
     with pytest.raises(InputError, match="model trust"):
         prepare_training(path, code=worker_code, name="x")
-    given = prepare_search("Cu3Au", code=worker_code, overrides=overrides, model=str(planted.node.pk))
+    given = prepare_search("Cu3Au", code=worker_code, overrides=overrides, network_model=str(planted.node.pk))
     assert given.builder.generate.weights.pk == planted.node.pk  # named by its key, it is meant
 
 

@@ -17,6 +17,7 @@ from aiida_fuse2.core.errors import InputError
 from aiida_fuse2.launch.refinement import prepare_refinement
 from aiida_fuse2.query.refinements import PROCESS_TYPE, progress, refined
 from aiida_fuse2.tiers import TierChoice
+from tests.protocols.test_models import own
 
 EMT = "ase.calculators.emt.EMT"
 ROOT = Path(__file__).resolve().parents[2]
@@ -40,7 +41,7 @@ def test_dry_run_shows_the_tiers(call, worker_code, library, tmp_path):
         "  pair: {settings: {fmax: 0.3}}\n"
         "relax: {metadata: {options: {max_wallclock_seconds: 600}}}\n"
     )
-    options = ["--tiers", "pair,ase", "--potential", library.pk, "--overrides", path, "--pressure", 5]
+    options = ["--tiers", "pair,ase", "--pair-library", library.pk, "--overrides", path, "--pressure", 5]
     options += ["--tier-code", f"ase={worker_code.pk}", "--set", "tiers.ase.options.queue_name=short"]
     inputs = yaml.safe_load(call("run", "Cu3Au", "--protocol", "fast", "--dry-run", *options).output)
     pair, last = inputs["tiers"]["t00"], inputs["tiers"]["t01"]
@@ -156,6 +157,15 @@ def test_a_structure_that_kills_its_jobs_is_given_up(search, worker_code):
     _, node = run_get_node(builder)
     lost = [row["label"] for row in refined(node) if row["status"] == "job_ended_early"]
     assert set(lost) == {label for label, size in sizes.items() if size > 4}
+
+
+def test_a_potential_by_name_needs_no_tiers(call, search, worker_code, tmp_path):
+    path = own(tmp_path, elements=["Cu", "Au"])
+    inputs = json.loads(call("refine", search.pk, "--model", path, "--best", 2, "--dry-run", "--json").output)
+    settings = inputs["tiers"]["t00"]["settings"]
+    assert (inputs["tiers"]["t00"]["name"], settings["calculator"], settings["model"]) == ("ase", EMT, "emt-plain")
+    assert "was not trained with Au" in call("refine", search.pk, "--model", own(tmp_path), "--dry-run", code=2).output
+    assert "name a potential or the tiers" in call("refine", search.pk, "--dry-run", code=2).output
 
 
 def test_refinements_that_are_refused(call, search, worker_code, daemon_up):

@@ -19,6 +19,7 @@ from aiida_fuse2 import query
 from aiida_fuse2.environment.processes import mend
 from aiida_fuse2.export import archive
 from aiida_fuse2.launch import continuation
+from aiida_fuse2.protocols.models import find_model
 from aiida_fuse2.report.collect import collect, search_figures
 from aiida_fuse2.report.comparison import compare
 from aiida_fuse2.report.page import payload, render
@@ -158,6 +159,8 @@ def test_works_to_cite_follow_what_was_used():
     cited = " ".join(archive.citations([{"generator": "symmetric"}], [("gulp", {}, None), ("chgnet", relax, None)]))
     assert all(name in cited for name in ("CHGNet", "PyXtal", "GULP", "FUSE"))
     assert "Quantum ESPRESSO" not in cited
+    sevennet = find_model("sevennet-0").relax_settings
+    assert "acs.jctc.4c00190" in " ".join(archive.citations([], [("ase", sevennet, None)]))
     assert "PyXtal" not in " ".join(archive.citations([{"generator": "fgen"}], [("chgnet", pair, None)]))
     gnoa = {"generator": "gnoa", "gnoa": {"network": "megnet"}}
     cited = " ".join(archive.citations([gnoa, {"generator": "unknown"}], [("pair", pair, None), ("unknown", {}, None)]))

@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 from ase import Atoms
 
+from aiida_fuse2.core.answer.second import Order
 from aiida_fuse2.core.chemistry.composition import parse_composition
 from aiida_fuse2.core.search.evidence import evidence_of_rows
 from aiida_fuse2.core.settings import SearchSettings, parse_settings
@@ -168,3 +169,23 @@ def _shown_phase(label: str) -> ShownStructure:
     return ShownStructure(
         label=label, atoms=atoms, cif=cif, cif_symmetrised=cif, file_name=name, conventional=atoms, targets={}
     )
+
+
+def with_second(data: ReportData) -> ReportData:
+    """Return the report with an answer that a second potential orders: the first phase lies above the others."""
+    answer = with_answer(data)
+    first, *others = answer.phases
+    order = Order(
+        first="CHGNet 0.3.0",
+        second="sevennet-l3i5",
+        by="second",
+        statement="ordered by sevennet-l3i5; Kendall's tau with the order under CHGNet 0.3.0 is -0.33 for 3 phases; "
+        "phase 3, Pm-3m, is a false minimum of CHGNet 0.3.0: 33.0 meV/atom above under sevennet-l3i5",
+        targets={},
+    )
+    phases = []
+    for rank, (row, delta) in enumerate(zip([*others, first], (0.0, 0.0123, 0.033), strict=True), start=1):
+        values = {"rank": rank, "energy": -7.5 + delta, "delta": delta}
+        under_first = {key: row[key] for key in ("rank", "energy", "delta")}
+        phases.append({**row, **values, "first": under_first, "second": values, "potential": "sevennet-l3i5"})
+    return replace(answer, phases=phases, order=order)

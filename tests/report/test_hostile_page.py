@@ -8,6 +8,7 @@ from importlib.resources import files
 
 import pytest
 
+from aiida_fuse2.core.answer.second import Order
 from aiida_fuse2.core.chemistry.composition import parse_composition
 from aiida_fuse2.report.comparison import compare, figures_of_rows
 from aiida_fuse2.report.comparison_page import render_comparison
@@ -17,7 +18,7 @@ from aiida_fuse2.report.hull_page import render_hull
 from aiida_fuse2.report.page import render
 from aiida_fuse2.report.patterns import simulate
 
-from .synthetic import perovskite, report_data, rows_of_search, with_answer
+from .synthetic import perovskite, report_data, rows_of_search, with_second
 
 EVIL = (
     "</script><!--<script>window.pwned=1</script><img src=x onerror=window.pwned=1>"
@@ -36,10 +37,11 @@ def hostile(row):
 
 
 def hostile_report():
-    data = with_answer(report_data(60, drawn=3))
+    data = with_second(report_data(60, drawn=3))
     target = dict.fromkeys(("name", "spacegroup", "spacegroup_symbol", "found", "found_spacegroup"), EVIL)
     target |= {"found_spacegroup_symbol": EVIL, "structure_number": 1, "rms": 0.1}
     target |= dict.fromkeys(("energy", "found_energy", "delta_target", "delta_best", "above_best"), -1.0)
+    target |= {"second": EVIL, "second_energy": -1.0, "second_above": -1.0}
     figures = {"entered": 9, "converged": 9, "cpu_seconds": 1.0, "energies": [(-0.1 * i, -0.2 * i) for i in range(9)]}
     shown = {
         f"{label}{EVIL}": replace(one, label=EVIL, file_name=EVIL, targets={EVIL: 0.1})
@@ -59,6 +61,7 @@ def hostile_report():
         ranked=[hostile(row) for row in data.ranked],
         answer=EVIL,
         phases=[{**row, **{name: f"{row[name]}{EVIL}" for name in names}} for row in data.phases],
+        order=Order(first=EVIL, second=EVIL, by="second", statement=EVIL, targets={}),
         conclusion=[(EVIL, EVIL), (EVIL, f"`{EVIL}`")],
         learned=[(EVIL, EVIL, 1.0, 1.0, 1.0)],
         rejections={EVIL: 3},

@@ -115,7 +115,7 @@ def options_of(vasp_options, gulp_options, potential, megnet):
         return (
             *vasp_options,
             *(gulp_options if name.endswith("-spp") else ()),
-            *(("--potential", potential.pk) if needs_library else ()),
+            *(("--pair-library", potential.pk) if needs_library else ()),
         )
 
     return found
@@ -155,8 +155,8 @@ def test_inputs_are_those_of_the_paper(call, options_of, name):
     [
         ("fgen", "vasp", r"needs the code of vasp: --tier-code vasp=LABEL"),
         ("fgen-spp", "gulp", r"needs the code of gulp: --tier-code gulp=LABEL"),
-        ("fgen-spp", "--potential", r"the tier 'gulp' needs a library"),
-        ("mlgen", "--potential", r"a pool ranked by 'pair' needs a library: --potential"),
+        ("fgen-spp", "--pair-library", r"the tier 'gulp' needs a library"),
+        ("mlgen", "--pair-library", r"a pool ranked by 'pair' needs a library: --pair-library"),
         ("fgen-SPP", None, r"must be one of fgen, mlgen, fgen-spp, mlgen-spp, fgen-chgnet, mlgen-chgnet"),
     ],
 )
@@ -175,7 +175,7 @@ def test_other_options_win(call, worker_code, megnet, potential):
     search = yaml.safe_load(call(*base, "mlgen-chgnet", "--tiers", "chgnet").stdout)["search"]
     assert list(search["tiers"]) == ["t00"]
     assert search["ranking"]["settings"]["calculator"] == "chgnet"
-    options = ("--tiers", "pair,chgnet", "--potential", potential.pk, "--rank-by", "chgnet", "--ranking", "single")
+    options = ("--tiers", "pair,chgnet", "--pair-library", potential.pk, "--rank-by", "chgnet", "--ranking", "single")
     search = yaml.safe_load(call(*base, "mlgen-spp", *options).stdout)["search"]
     assert search["ranking"]["settings"]["calculator"] == "chgnet"
     assert search["settings"]["pool"]["ranking"] == "single"
@@ -248,7 +248,7 @@ def test_fgen_spp_ends_with_quantum_espresso(call, worker_code, gulp_options, fa
     settings = json.dumps({**COARSE, "kpoints_distance": 0.9, "pseudo_family": family, "restarts": 2})
     options = (
         *gulp_options,
-        "--potential",
+        "--pair-library",
         library.pk,
         "--tiers",
         "gulp,qe",

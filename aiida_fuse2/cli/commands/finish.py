@@ -16,11 +16,13 @@ from aiida_fuse2.cli.utils.submitting import print_inputs, submit_inputs
 @opts.SEARCHES
 @click.option("--best", type=int, metavar="N", help="Number of unique structures, lowest energy first; default 10.")
 @click.option("--code", "code_label", metavar="LABEL", help="Another worker than that of the search.")
+@opts.MODEL
 @opts.set_option("settings.energy=0.005")
 @opts.OVERRIDES
 @click.option(
     "--trust", is_flag=True, help="Run what the search names and has never run in this profile: a calculator, ..."
 )
+@opts.SECOND
 @click.option("--wait/--no-wait", default=True, help="Whether to wait and show the answer.")
 @opts.DRY_RUN
 @opts.JSON
@@ -30,25 +32,29 @@ def cmd_finish(
     searches: tuple[str, ...],
     best: int | None,
     code_label: str | None,
+    model: str | None,
     assignments: tuple[str, ...],
     overrides: Path | None,
     trust: bool,
+    second: str | None,
     wait: bool,
     dry_run: bool,
     as_json: bool,
 ) -> None:
     """Find the phases among the best structures of the searches PK..., as one would print them.
 
-    Each structure is relaxed tightly with the potential of the search and symmetrised step by step; its answer is the
-    highest symmetry whose energy the potential cannot tell from that of the lowest structure. Structures with one
-    answer are one phase. PK can be several runs. `aiida-fuse2 show` and `structures` of the search have the answer
-    from then on.
+    Each structure is relaxed tightly with the potential of the search, or that of --model, and symmetrised step by
+    step; its answer is the highest symmetry whose energy the potential cannot tell from that of the lowest structure.
+    Structures with one answer are one phase. A second potential, if there is one, relaxes the phases again and orders
+    them. PK can be several runs. `aiida-fuse2 show` and `structures` of the search have the answer from then on.
     """
     from aiida_fuse2 import query
     from aiida_fuse2.environment.codes import load_code
     from aiida_fuse2.environment.daemon import require_daemon
     from aiida_fuse2.launch.finishing import prepare_finish
     from aiida_fuse2.launch.overrides import merge_all, parse_assignment, read_overrides
+    from aiida_fuse2.launch.presets import installed_model
+    from aiida_fuse2.launch.second import order_text
 
     from .refine import watch_refinement
 
@@ -59,10 +65,13 @@ def cmd_finish(
     builder = prepare_finish(
         [query.load_search_or_runs(search) for search in searches],
         code=None if code_label is None else load_code(code_label),
+        model=installed_model(model, code_label),
         best=best,
         overrides=changes,
         trust=trust,
+        second=second,
     )
+    echo(order_text(builder), err=dry_run or as_json)
     if dry_run:
         print_inputs(builder, as_json=as_json)
         return

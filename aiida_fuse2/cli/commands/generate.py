@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 @click.argument("composition")
 @opts.PROTOCOL
 @opts.CODE
+@opts.MODEL
 @opts.starts_option(default="gnoa")
 @opts.GENERATOR_OPTIONS
 @opts.PROTOTYPES
@@ -42,6 +43,7 @@ def cmd_generate(
     protocol: str | None,
     code_label: str,
     model: str | None,
+    network_model: str | None,
     prototypes: str | None,
     assignments: tuple[str, ...],
     known: tuple[str, ...],
@@ -55,10 +57,10 @@ def cmd_generate(
     A search starts from it with `aiida-fuse2 run COMPOSITION --pool PK`.
     """
     from aiida_fuse2.core.chemistry.composition import parse_composition
-    from aiida_fuse2.environment.codes import load_code
     from aiida_fuse2.environment.daemon import require_daemon
     from aiida_fuse2.launch.overrides import merge_all, parse_assignment, parse_known
     from aiida_fuse2.launch.pool import prepare_pool
+    from aiida_fuse2.launch.presets import with_model
 
     if output is not None and not wait:
         raise click.UsageError("--output needs the pool: omit --no-wait")
@@ -67,11 +69,16 @@ def cmd_generate(
         *(parse_known(text) for text in known),
         *(parse_assignment(text) for text in assignments),
     )
-    code = load_code(code_label)
+    chosen = with_model(model, changes, code_label=opts.named_code(code_label), elements=composition)
     require_daemon()
-    library = library_of(prototypes, composition, protocol=protocol, overrides=changes)
+    library = library_of(prototypes, composition, protocol=protocol, overrides=chosen.overrides)
     builder = prepare_pool(
-        composition, code=code, protocol=protocol, overrides=changes, model=model, prototypes=library
+        composition,
+        code=chosen.code,
+        protocol=protocol,
+        overrides=chosen.overrides,
+        network_model=network_model,
+        prototypes=library,
     )
     say_composition(parse_composition(builder.settings["composition"]), to_stderr=as_json)
     node = submit_inputs(builder)

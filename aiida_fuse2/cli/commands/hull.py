@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,6 +16,7 @@ from aiida_fuse2.cli.utils.files import check_output, write_page
 from aiida_fuse2.cli.utils.filling import fill
 
 if TYPE_CHECKING:
+    from aiida import orm
     from rich.table import Table
 
     from aiida_fuse2.report.comparison import SearchFigures
@@ -65,8 +66,9 @@ def cmd_hull(
     """Show which compositions of a phase field are stable, by the lowest energies of their searches.
 
     PK can be a refinement; of several runs of a search, it stands for all. All must have used the same potential at the
-    same pressure. A composition that is not on the hull is shown with the mixture that is lower. Searches that have
-    found nothing, or only a higher energy than another one, are omitted and named.
+    same pressure; where a second one orders the answers of all, its energies are taken. A composition that is not on
+    the hull is shown with the mixture that is lower. Searches that have found nothing, or only a higher energy than
+    another one, are omitted and named.
 
     With --fill, the hull is that of the whole chemical system, and each named composition has a sentence: stable
     against what, or how far above which mixture. Interrupted, the same command goes on with what is missing.
@@ -81,20 +83,28 @@ def cmd_hull(
 
     if output is not None:
         check_output(output, force=force)
-    nodes = [node for name in searches for node in query.single_searches(query.load_results(name))]
-    found = [search_figures(node) for node in {node.pk: node for node in nodes}.values()]
-    potential = _only_potential(found)
+    loaded = [query.load_results(name) for name in searches]
+    of_named = {single.pk: (single, node) for node in loaded for single in query.single_searches(node)}
+    found = [search_figures(single) for single, _ in of_named.values()]
     named = list(dict.fromkeys(figures.formula for figures in found)) if is_filled else []
+    others: list[orm.WorkChainNode] = []
     if is_filled:
         if not found:
             raise CommandError("none of these runs has begun a search")
+        _only_potential(found)
         options: dict[str, Any] = {"code_label": code_label, "assignments": assignments, "trust": trust}
-        others = fill(nodes[0], named, wait=wait, dry_run=dry_run, as_json=as_json, **options)
-        if others is None:
+        first = next(iter(of_named.values()))[0]
+        filled = fill(first, named, wait=wait, dry_run=dry_run, as_json=as_json, **options)
+        if filled is None:
             return
-        found += _lowest([search_figures(node) for node in others], found)
+        others = [node for node in filled if node.pk not in of_named]
     elif dry_run or trust or assignments or code_label is not None:
         raise click.UsageError("--dry-run, --trust, --set and --code need --fill")
+    everything = [*found, *(search_figures(node) for node in others)]
+    places = of_named | {node.pk: (node, node) for node in others}
+    everything, potential, told = _by_second(everything, places)
+    found = [figures for figures in everything if figures.pk in of_named]
+    found += _lowest([figures for figures in everything if figures.pk not in of_named], found)
     phases = [
         Phase(unit=parse_composition(figures.formula), energy=figures.energy, search=figures.pk)
         for figures in found
@@ -109,7 +119,7 @@ def cmd_hull(
             echo(note, err=True)
         raise
     rows = hull.rows
-    notes = _notes(found, {row.search for row in rows})
+    notes = [*told, *_notes(found, {row.search for row in rows})]
     if output is not None:
         write_page(output, render_hull(hull, potential=potential, notes=notes))
     if as_json:
@@ -118,6 +128,49 @@ def cmd_hull(
         make_console().print(hull_table(rows))
     for line in (f"End members: {', '.join(hull.ends)}", *notes, *_sentences(hull, named)):
         echo(line, err=as_json)
+
+
+def _by_second(
+    found: Sequence[SearchFigures], places: Mapping[int, tuple[orm.WorkChainNode, orm.WorkChainNode]]
+) -> tuple[list[SearchFigures], str, list[str]]:
+    """Return energies of one potential: of a second one if it has ordered the answers of all compositions.
+
+    Args:
+        found: searches with the energies of their own potential.
+        places: each search, and what it was named by, by primary key: an answer of several runs is that of each.
+
+    Returns:
+        The searches, the potential, and what is said about the choice.
+
+    Raises:
+        CommandError: if no second potential has all, and the searches have used different ones.
+    """
+    from aiida_fuse2.query.finishes import newest_finish
+    from aiida_fuse2.query.results import REFINEMENT
+    from aiida_fuse2.report.collect import second_figures
+
+    wanted = {figures.formula for figures in found if figures.energy is not None}
+    by_name: dict[str, list[SearchFigures]] = {}
+    for figures in found:
+        single, node = places[figures.pk]
+        finish = None if figures.kind == REFINEMENT else newest_finish(single) or newest_finish(node)
+        second = second_figures(figures, finish)
+        if second is not None:
+            by_name.setdefault(second.potential, []).append(second)
+    for name, own in by_name.items():
+        if {figures.formula for figures in own} == wanted:
+            have = {figures.pk for figures in own}
+            left = [f"{f.kind} {f.pk} ({f.formula})" for f in found if f.pk not in have and f.energy is not None]
+            told = [f"Left out: {', '.join(left)}, no energy of {name}"] if left else []
+            kept = [*own, *(figures for figures in found if figures.energy is None)]
+            return kept, name, [f"Energies: {name}, which orders the answer of each search", *told]
+    potential = _only_potential(found)
+    told = []
+    if by_name:
+        name, own = max(by_name.items(), key=lambda item: len(item[1]))
+        without = ", ".join(sorted(wanted - {figures.formula for figures in own}))
+        told = [f"Energies: {potential}; {name}, which orders answers, has none of {without}: see `finish --second`"]
+    return list(found), potential, told
 
 
 def _lowest(others: Sequence[SearchFigures], found: Sequence[SearchFigures]) -> list[SearchFigures]:

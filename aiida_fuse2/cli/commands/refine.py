@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 @click.option("--best", type=int, metavar="N", help="Number of unique structures, lowest energy first; default 20.")
 @opts.PROTOCOL
 @opts.CODE
+@opts.MODEL
 @tier_options
 @opts.set_option("tiers.chgnet.settings.fmax=0.01")
 @opts.OVERRIDES
@@ -40,6 +41,7 @@ def cmd_refine(
     best: int | None,
     protocol: str | None,
     code_label: str,
+    model: str | None,
     tiers: str | None,
     tier_codes: tuple[str, ...],
     potential: str | None,
@@ -55,26 +57,29 @@ def cmd_refine(
     shows the result again.
     """
     from aiida_fuse2 import query
-    from aiida_fuse2.environment.codes import load_code
     from aiida_fuse2.environment.daemon import require_daemon
     from aiida_fuse2.launch.overrides import merge_all, parse_assignment, read_overrides
+    from aiida_fuse2.launch.presets import only_model, with_model
     from aiida_fuse2.launch.refinement import prepare_refinement, warning_of
+    from aiida_fuse2.protocols.models import find_model
 
     choice = tiers_of_options(tiers, tier_codes, potential)
-    if choice is None:
-        raise click.UsageError("name the tiers: --tiers chgnet, or --tiers vasp, ...")
+    if choice is None and model is None:
+        raise click.UsageError("name a potential or the tiers: --model sevennet, --tiers vasp, ...")
     changes = merge_all(
         {} if overrides is None else read_overrides(overrides),
         *(parse_assignment(text) for text in assignments),
     )
     nodes = [query.load_search_or_runs(search) for search in searches]
+    chosen = with_model(model, changes, code_label=opts.named_code(code_label), tiers=choice)
     builder = prepare_refinement(
         nodes,
-        choice,
-        code=load_code(code_label),
+        chosen.tiers or only_model(model),
+        code=chosen.code,
         best=best,
         protocol=protocol,
-        overrides=changes,
+        overrides=chosen.overrides,
+        model=None if model is None else find_model(model),
     )
     warning = warning_of(nodes, builder)
     if warning is not None:

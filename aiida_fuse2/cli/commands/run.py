@@ -56,6 +56,7 @@ INPUT_OF_OPTION = {
 @click.argument("composition")
 @opts.PROTOCOL
 @opts.CODE
+@opts.MODEL
 @click.option(
     "--experiment",
     metavar="NAME",
@@ -114,6 +115,7 @@ INPUT_OF_OPTION = {
 @opts.OVERRIDES
 @tier_options
 @RANK_BY
+@opts.SECOND
 @opts.WAIT
 @opts.DRY_RUN
 @opts.JSON
@@ -130,6 +132,7 @@ def cmd_run(
     prototypes: str | None,
     policy_from: str | None,
     model: str | None,
+    network_model: str | None,
     experiment: str | None,
     runs: int | None,
     concurrent: int | None,
@@ -140,6 +143,7 @@ def cmd_run(
     tier_codes: tuple[str, ...],
     potential: str | None,
     rank_by: str | None,
+    second: str | None,
     wait: bool,
     dry_run: bool,
     as_json: bool,
@@ -151,10 +155,10 @@ def cmd_run(
     `aiida-fuse2 watch PK` brings it back.
     """
     from aiida_fuse2 import protocols
-    from aiida_fuse2.environment.codes import load_code
     from aiida_fuse2.environment.daemon import require_daemon
     from aiida_fuse2.launch.cost import estimate
     from aiida_fuse2.launch.overrides import merge_all, parse_assignment, parse_known, read_overrides
+    from aiida_fuse2.launch.presets import with_model
     from aiida_fuse2.launch.runs import prepare_runs
     from aiida_fuse2.launch.search import prepare_search
 
@@ -172,25 +176,32 @@ def cmd_run(
     )
     if paper is not None and rank_by is None and _has_starts_of(paper, changes):
         rank_by = paper.rank_by
-    code = load_code(code_label)
+    chosen = with_model(
+        model,
+        changes,
+        code_label=opts.named_code(code_label),
+        tiers=tiers_of_options(tiers, tier_codes, potential, rank_by),
+        elements=composition,
+    )
     if not dry_run:
         require_daemon()
-    library = library_of(prototypes, composition, protocol=protocol, overrides=changes)
+    library = library_of(prototypes, composition, protocol=protocol, overrides=chosen.overrides)
     prepared = prepare_search(
         composition,
-        code=code,
+        code=chosen.code,
         protocol=protocol,
-        overrides=changes,
+        overrides=chosen.overrides,
         paths=paths,
         group=group,
         pool=pool,
-        model=model,
+        network_model=network_model,
         store=not dry_run,
-        tiers=tiers_of_options(tiers, tier_codes, potential, rank_by),
+        tiers=chosen.tiers,
         targets=targets,
         prototypes=library,
         experiment=experiment,
         policy_from=policy_from,
+        second=second or (None if paper is None else "none"),
     )
     check_calculators(prepared)
     _report(prepared)
@@ -269,6 +280,8 @@ def print_or_submit(prepared: Prepared, *, cost: str | None = None, dry_run: boo
     say_composition(prepared.settings.unit, to_stderr=dry_run or as_json)
     if cost is not None:
         echo(cost, err=dry_run or as_json)
+    if prepared.second:
+        echo(prepared.second, err=dry_run or as_json)
     if prepared.settings.stop_chance is not None:
         echo(stop_text(prepared.settings), err=dry_run or as_json)
     if dry_run:

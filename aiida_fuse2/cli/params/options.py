@@ -86,6 +86,12 @@ OVERRIDES = click.option(
     metavar="FILE",
     help="YAML file of inputs that win over the protocol.",
 )
+MODEL = click.option(
+    "--model",
+    metavar="NAME|FILE",
+    help="Potential that relaxes, by name (sevennet-l3i5; see `model list`) or from a YAML file of your own; with its "
+    "code, unless --code names one.",
+)
 WALKERS = click.option("--walkers", type=int, metavar="N", help="Number of walkers: chains of basin hopping.")
 TRIALS_PER_STEP = click.option(
     "--trials-per-step", type=int, metavar="N", help="Structures that a walker tries in a step."
@@ -109,6 +115,12 @@ POLICY_FROM = click.option(
     "--policy-from",
     metavar="PK",
     help="Begin with what the search PK has learned, with less weight; implies --policy bandit.",
+)
+SECOND = click.option(
+    "--second",
+    metavar="NAME",
+    help="Potential that relaxes the phases of the answer again and orders them: a name of `model list`, or none. By "
+    "default sevennet-l3i5 after CHGNet, where it is installed.",
 )
 PROCESSES = click.option(
     "--processes", type=int, metavar="N", help="Structures that a job relaxes side by side; default: its cores."
@@ -138,7 +150,7 @@ def starts_option(default: str | None = None) -> Callable[[C], C]:
 GENERATOR_OPTIONS = together(
     click.option("--network", metavar="NAME", help="Graph network of gnoa: chgnet or megnet."),
     click.option(
-        "--model",
+        "--network-model",
         metavar="NAME",
         help="Weights of megnet, by name or PK; by default the newest installed. See `model list`.",
     ),
@@ -240,6 +252,12 @@ def reported_errors() -> Iterator[None]:
         if text is None:
             raise
         raise CommandError(text) from error
+
+
+def named_code(code_label: str) -> str | None:
+    """Return the code that the user has named, or None if it is the default one."""
+    source = click.get_current_context().get_parameter_source("code_label")
+    return None if source is click.core.ParameterSource.DEFAULT else code_label
 
 
 def given_profile(profile: str | None) -> str | None:

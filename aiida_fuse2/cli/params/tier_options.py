@@ -28,7 +28,8 @@ tier_options = together(
         "program; gulp.worker=LABEL names its worker.",
     ),
     click.option(
-        "--potential",
+        "--pair-library",
+        "potential",
         metavar="PK",
         help="Library of pair potentials (primary key, UUID, or job that learned it) for the tiers pair and gulp, and "
         "for ranking; `aiida-fuse2 potential learn COMPOSITION` makes one.",
@@ -66,7 +67,7 @@ def tiers_of_options(
     from aiida_fuse2.tiers import TierChoice
 
     if names is None:
-        for option, value in (("--tier-code", codes), ("--potential", potential), ("--rank-by", rank_by)):
+        for option, value in (("--tier-code", codes), ("--pair-library", potential), ("--rank-by", rank_by)):
             if value:
                 raise InputError(option, value, "name the tiers, too: --tiers pair,chgnet")
         return None

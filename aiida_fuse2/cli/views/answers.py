@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from aiida_fuse2.cli.params.options import CommandError, echo_json, hint
@@ -12,22 +13,34 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
 
+    from aiida_fuse2.core.answer.second import Order
     from aiida_fuse2.report.matches import PatternOrder
 
 ALIGNED_LEFT = frozenset({"space group", "structure type"})
 
 
-def print_answer(console: Console, rows: Sequence[Mapping[str, Any]], failed: Sequence[Mapping[str, str]]) -> None:
-    """Print the table of phases, what is said about each, and what has no answer.
+def print_answer(
+    console: Console,
+    rows: Sequence[Mapping[str, Any]],
+    failed: Sequence[Mapping[str, str]],
+    order: Order | None = None,
+) -> None:
+    """Print the table of phases, what is said about each, their order under two potentials, and what has no answer.
 
     Args:
         console: console to print to.
         rows: see ``query.finishes.phases``.
         failed: structures without an answer.
+        order: order under two potentials, or None if there is one.
     """
-    console.print(answer_table(rows))
+    if order is not None:
+        other = f"{order.other}: {order.name(order.other)}"
+        console.print(f"energies of {order.name(order.by)}, the {order.by} potential; {other}", soft_wrap=True)
+    console.print(answer_table(rows, order, width=console.width))
     for row in rows:
         console.print(f"{row['rank']}. {row['statement']}", soft_wrap=True, markup=False)
+    if order is not None:
+        console.print(order.statement, soft_wrap=True, markup=False)
     for row in failed:
         detail = f" ({row['detail']})" if row["detail"] else ""
         console.print(f"{row['label']} has no answer: {row['status']}{detail}", soft_wrap=True, markup=False)
@@ -51,17 +64,19 @@ def show_finish(
 
     from .tables import make_console
 
-    rows, failed = _phases(node, order)[:number], finishes.failed(node)
+    rows, failed, two = _phases(node, order)[:number], finishes.failed(node), finishes.order(node)
     state = node.process_state.value if node.process_state else "created"
     if as_json:
         values = {"pk": node.pk, "uuid": node.uuid, "process_state": state, "exit_status": node.exit_status}
-        echo_json({**values, "phases": rows, "failed": failed})
+        ordered = None if two is None else asdict(two)
+        echo_json({**values, "phases": rows, "failed": failed, "order": ordered})
     else:
         console = make_console()
-        console.print(f"finish {node.pk} with {finishes.program(node)}: {state}", soft_wrap=True)
+        then = "" if two is None else f", then {two.second}"
+        console.print(f"finish {node.pk} with {finishes.program(node)}{then}: {state}", soft_wrap=True)
         if rows:
             console.print()
-        print_answer(console, rows, failed)
+        print_answer(console, rows, failed, two)
         if order is not None:
             console.print(order.text(rows), soft_wrap=True)
     if node.is_terminated and not node.is_finished_ok:
@@ -83,7 +98,7 @@ def print_newest_answer(console: Console, node: orm.WorkChainNode, order: Patter
     finish = finishes.newest_finish(node)
     if finish is not None:
         console.print(f"\nanswer (finish {finish.pk})", soft_wrap=True)
-        print_answer(console, _phases(finish, order), finishes.failed(finish))
+        print_answer(console, _phases(finish, order), finishes.failed(finish), finishes.order(finish))
 
 
 def print_conclusion(console: Console, node: orm.WorkChainNode, rows: Sequence[Mapping[str, Any]]) -> None:
@@ -115,36 +130,52 @@ def answer_values(node: orm.WorkChainNode, order: PatternOrder | None = None) ->
     from aiida_fuse2.query import finishes
 
     finish = finishes.newest_finish(node)
-    return {"answer": None if finish is None else {"pk": finish.pk, "phases": _phases(finish, order)}}
+    if finish is None:
+        return {"answer": None}
+    two = finishes.order(finish)
+    ordered = {} if two is None else {"order": asdict(two)}
+    return {"answer": {"pk": finish.pk, "phases": _phases(finish, order), **ordered}}
 
 
-def answer_table(rows: Sequence[Mapping[str, Any]]) -> Table:
-    """Return the table of phases, one row each."""
+def answer_table(rows: Sequence[Mapping[str, Any]], order: Order | None = None, *, width: int) -> Table:
+    """Return the table of phases, one row each.
+
+    Args:
+        rows: see ``query.finishes.phases``.
+        order: order under two potentials, or None if there is one.
+        width: columns of text; with two potentials, the energy of the one that does not order and the density are
+            omitted if there are few.
+    """
+    from .tables import UNBOUNDED_WIDTH, PlainConsole
+
+    for is_narrow in (False, True):
+        table = _answer_table(rows, order, is_narrow=is_narrow and order is not None)
+        if PlainConsole(width=UNBOUNDED_WIDTH).measure(table).minimum <= width:
+            break
+    return table
+
+
+def _answer_table(rows: Sequence[Mapping[str, Any]], order: Order | None, *, is_narrow: bool) -> Table:
     from rich.table import Table
 
     from .tables import PATTERN_COLUMNS, pattern_cells, spacegroup_text
 
     has_pattern = any(row.get("pattern") for row in rows)
     table = Table(box=None, pad_edge=False, header_style="bold")
-    titles = (
-        "",
-        "ΔE\nmeV/atom",
-        "E\neV/atom",
-        "space group",
-        "structure type",
-        "atoms",
-        "Z",
-        "density\ng/cm³",
-        "found",
-    )
-    for title in (*titles, *(PATTERN_COLUMNS if has_pattern else ()), "PK"):
+    others = () if order is None else (f"ΔE\nmeV/atom\n{order.other}", f"E\neV/atom\n{order.other}")
+    titles = ("", "ΔE\nmeV/atom", "E\neV/atom", *others, "space group", "structure type", "atoms", "Z")
+    omitted = {len(titles), 4} if is_narrow else set()
+    titles += ("density\ng/cm³", "found", *(PATTERN_COLUMNS if has_pattern else ()), "PK")
+    for column, title in enumerate(titles):
         is_text = title in ALIGNED_LEFT
-        table.add_column(title, justify="left" if is_text else "right", no_wrap=not is_text)
+        if column not in omitted:
+            table.add_column(title, justify="left" if is_text else "right", no_wrap=not is_text)
     for row in rows:
-        table.add_row(
+        cells = (
             str(row["rank"]),
             f"{1000 * row['delta']:.1f}",
             f"{row['energy']:.4f}",
+            *(() if order is None else _cells_of_other(row, order)),
             spacegroup_text(row["spacegroup_symbol"], row["spacegroup"]),
             str(row["type"]),
             str(row["n_atoms"]),
@@ -154,4 +185,13 @@ def answer_table(rows: Sequence[Mapping[str, Any]]) -> Table:
             *(pattern_cells(row) if has_pattern else ()),
             "" if row["pk"] is None else str(row["pk"]),
         )
+        table.add_row(*(cell for column, cell in enumerate(cells) if column not in omitted))
     return table
+
+
+def _cells_of_other(row: Mapping[str, Any], order: Order) -> tuple[str, str]:
+    """Return the energies of a phase under the potential that does not order; empty if it has none."""
+    from aiida_fuse2.core.answer.second import energies_under
+
+    found = energies_under(row, order.other)
+    return ("", "") if found is None else (f"{1000 * found[1]:.1f}", f"{found[0]:.4f}")

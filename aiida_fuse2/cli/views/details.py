@@ -12,6 +12,7 @@ from rich.console import Group
 from rich.table import Table
 
 from aiida_fuse2.calculations.conversions import history_rows
+from aiida_fuse2.core.answer.second import SECOND
 from aiida_fuse2.core.search.evidence import Evidence, evidence_of_rows
 from aiida_fuse2.core.search.policy import BANDIT, KINDS, Learned
 from aiida_fuse2.core.search.state import SearchState
@@ -181,7 +182,8 @@ def _facts(found: Details, reached: Progress, settings: SearchSettings) -> list[
 def _phase_text(phase: Mapping[str, Any]) -> str:
     """Return energy, space group and structure type of a phase."""
     group = spacegroup_text(phase["spacegroup_symbol"], phase["spacegroup"])
-    return f"{phase['energy']:.4f} eV/atom {group}, {phase['type']}"
+    by = f" ({phase['potential']})" if phase.get(SECOND) and isinstance(phase.get("potential"), str) else ""
+    return f"{phase['energy']:.4f} eV/atom{by} {group}, {phase['type']}"
 
 
 def _speed(found: Details, reached: Progress, settings: SearchSettings) -> str:

@@ -47,7 +47,7 @@ def target_line(target: Target) -> str:
     group = spacegroup_text(target.spacegroup_symbol, target.spacegroup)
     own = group if target.energy is None else f"{group}, {target.energy:.4f} eV/atom"
     if target.found is None or target.rms is None or target.found_energy is None:
-        return f"target {target.name} ({own}): {missed_text(target.above_best)}"
+        return f"target {target.name} ({own}): {missed_text(target.above)}{target.second_text}"
     differences = [
         f"{1000 * delta:+.1f} meV/atom from {what}"
         for delta, what in ((target.delta_target, "its own"), (target.delta_best, "the lowest"))
@@ -56,7 +56,7 @@ def target_line(target: Target) -> str:
     return (
         f"target {target.name} ({own}): found after {target.structure_number} structures, in generation "
         f"{target.generation}; rms {target.rms:.3f} Å; {target.found_energy:.4f} eV/atom, {', '.join(differences)}; "
-        f"{spacegroup_text(target.found_spacegroup_symbol, target.found_spacegroup)}"
+        f"{spacegroup_text(target.found_spacegroup_symbol, target.found_spacegroup)}{target.second_text}"
     )
 
 

@@ -115,7 +115,7 @@ def target_lines(looked_for: Sequence[Sequence[Target]]) -> Iterator[str]:
     for name, known in by_name.items():
         after = [str(target.structure_number) for target in known if target.structure_number is not None]
         when = f", after {', '.join(after)} structures" if after else ""
-        above = [target.above_best for target in known if target.above_best is not None]
+        above = [target.above for target in known if target.above is not None]
         missed = f"; {missed_text(max(above), 'all runs')}" if above and not after else ""
         plural = "" if len(known) == 1 else "s"
         yield f"target {name}: found by {len(after)} of {len(known)} run{plural}{when}{missed}"

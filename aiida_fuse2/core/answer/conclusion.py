@@ -37,6 +37,7 @@ class Ended:
         max_structures: budget of structures.
         max_atoms: largest number of atoms of a structure.
         phases: phases of the answer, see ``core.answer.answers``; empty if there is no answer.
+        order: order of the phases under two potentials, in words; empty if there is one.
         ranked: unique structures as the search relaxed them, lowest energy first, with ``delta``.
         evidence: what the trials say about lower structures; None for several runs.
         limits: options that raise other limits which it has reached, for the command that continues it.
@@ -52,6 +53,7 @@ class Ended:
     max_structures: int
     max_atoms: int
     phases: Sequence[Row] = ()
+    order: str = ""
     ranked: Sequence[Row] = ()
     evidence: Evidence | None = None
     limits: str = ""
@@ -106,7 +108,7 @@ def _found(ended: Ended) -> str:
         count = "one phase" if not others else f"{len(ended.phases)} phases"
         text = f"{count}, {'the lowest ' if others else ''}{name}, {best['energy']:.4f} eV/atom"
         parts = [text, *_others(others, "spacegroup_symbol"), *_close(others, ended)]
-        return "; ".join([*parts, *_lowest_known(ended.phases, "phase")]) + "."
+        return "; ".join([*parts, *_lowest_known(ended.phases, "phase"), *filter(None, [ended.order])]) + "."
     if not ended.ranked:
         return f"no structure in {_count(ended.tried, 'trial')}."
     best, *others = ended.ranked

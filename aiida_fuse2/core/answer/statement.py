@@ -34,7 +34,6 @@ def statement(
         stability: of the answer, if it was examined.
     """
     chosen = rungs[answer]
-    own = f" ({name.partition(' (')[0]})" if name and not name.startswith(UNKNOWN) else ""
     lowest = min(rung.energy for rung in rungs)
     sentences = []
     if lowest < chosen.energy - RESOLVED:
@@ -45,7 +44,12 @@ def statement(
     if stability is not None and not stability.is_stable:
         wave, softest = min(stability.unstable.items(), key=lambda item: item[1])
         sentences.append(f"unstable against small displacements ({-softest:.1f}i THz at {wave})")
-    return "; ".join([f"{chosen.symbol}{own}", *sentences])
+    return "; ".join([named(chosen.symbol, name), *sentences])
+
+
+def named(symbol: str, name: str) -> str:
+    """Return a space group with a structure type, without the compound of the type; without it if it is not known."""
+    return symbol + (f" ({name.partition(' (')[0]})" if name and not name.startswith(UNKNOWN) else "")
 
 
 def _by_group(rungs: Iterable[Rung]) -> list[Rung]:

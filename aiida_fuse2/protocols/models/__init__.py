@@ -211,6 +211,19 @@ def expanded_elements(entries: list[str]) -> frozenset[str]:
     return frozenset(found)
 
 
+def elements_text(elements: frozenset[str]) -> str:
+    """Return elements as symbols and ranges, in the order of the periodic table: ``H-Bi, Ac-Pu``."""
+    numbers = sorted(atomic_numbers[symbol] for symbol in elements)
+    ranges: list[list[int]] = []
+    for number in numbers:
+        if ranges and ranges[-1][1] == number - 1:
+            ranges[-1][1] = number
+        else:
+            ranges.append([number, number])
+    names = [[chemical_symbols[number] for number in pair] for pair in ranges]
+    return ", ".join(first if first == last else f"{first}-{last}" for first, last in names)
+
+
 def families() -> list[str]:
     """Return the names of the packaged families, CHGNet first."""
     names = sorted(Path(entry.name).stem for entry in files(__package__).iterdir() if entry.name.endswith(".yaml"))
