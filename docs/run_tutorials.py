@@ -38,6 +38,9 @@ HEREDOC = re.compile(r"<<\s*'?(\w+)'?")
 PK_OPTIONS = {"--pool", "--baseline", "--potential"}
 ELLIPSIS = "..."
 
+PROGRESS = re.compile(r"\s*(generation \d+: |(refinement|finish) \d+ of \d+ structures?: )")
+"""Begin of the lines that tell how far something is; how many there are, and what they say, depends on the machine."""
+
 
 class TutorialError(Exception):
     """A page does not do what it shows."""
@@ -210,11 +213,8 @@ def with_keys(text: str, keys: dict[str, str]) -> str:
 def form(line: str) -> str:
     """Return a line of an output without what differs from machine to machine.
 
-    Numbers and space groups may, and with them the reasons of failures, the progress of a generation, and which
-    structures a table has.
+    Numbers and space groups may, and with them the reasons of failures, and which structures a table has.
     """
-    if line.lstrip().startswith("generation "):
-        return "generation"
     line = re.sub(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", "UUID", line)
     line = re.sub(r"(failures|failed): [^;]*", r"\1", line)
     line = re.sub(r"[-+−]?\d[\d.,]*", "#", line)
@@ -224,9 +224,10 @@ def form(line: str) -> str:
 
 
 def lines_missing(result: Result) -> list[str]:
-    """Return the lines that the page shows below a command and that it did not print, in form."""
+    """Return the lines that the page shows below a command and that it did not print, in form; progress may differ."""
     printed = {form(line) for line in result.printed}
-    return [line for line in result.command.shown if line not in {ELLIPSIS, ""} and form(line) not in printed]
+    shown = [line for line in result.command.shown if line not in {ELLIPSIS, ""} and not PROGRESS.match(line)]
+    return [line for line in shown if form(line) not in printed]
 
 
 def updated(text: str, results: list[Result]) -> str:

@@ -173,3 +173,14 @@ def test_lines_that_are_not_printed_are_told():
     command = runner.Command("aiida-fuse2 show", ["MgO  search 5, seed 1", "1   -6.3  Fm-3m (225)   28", "done"])
     printed = ["MgO  search 40, seed 1", "1   -6.31  I4/mmm (139)  90", "2   -5.9  P1 (1)   91"]
     assert runner.lines_missing(runner.Result(command, command.text, printed)) == ["done"]
+
+
+def test_progress_depends_on_the_machine_and_the_end_does_not():
+    shown = [
+        "generation 0: 6 of 12 structures; 5 unique",
+        "refinement 80 of 2 structures: relaxing by qe (jobs: 1 ended, 1 waiting)",
+        "finish 9 of 1 structure: starting",
+        "refinement 80 by qe: finished",
+    ]
+    command = runner.Command("aiida-fuse2 refine 11", shown)
+    assert runner.lines_missing(runner.Result(command, command.text, [])) == shown[-1:]
