@@ -28,6 +28,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))
+from tests.potcars import ENMAX, potcar  # noqa: E402 - not installed
+
 PAGES = ROOT / "docs" / "tutorial"
 
 COLUMNS = "120"
@@ -113,6 +116,15 @@ def commands_of_page(text: str) -> list[Command]:
             of_block[-1].fails = block["mark"] == "fails"
             commands += of_block
     return commands
+
+
+def prepare(page: str, folder: Path) -> None:
+    """Put files into a folder that the reader of a page has; POTCARs are licensed, so here they have no data."""
+    if page == "vasp":
+        for element, enmax in ENMAX.items():
+            path = folder / "potpaw_PBE.54" / element / "POTCAR"
+            path.parent.mkdir(parents=True)
+            path.write_text(potcar(element, enmax))
 
 
 # --- running --------------------------------------------------------------------------------------
@@ -276,6 +288,7 @@ def _run(page: Path, reader: Reader, *, update: bool) -> int:
     try:
         if not any(command.text.startswith("aiida-fuse2 setup") for command in commands_of_page(text)[:1]):
             reader.set_up()
+        prepare(page.stem, reader.home / "work")
         results = reader.follow(text, reader.home / "work")
     except TutorialError as error:
         print(f"{page.name}: {error}")

@@ -43,6 +43,10 @@ CLAIMS = {
         r"refinement \d+ by qe: finished",
         r"^1 +1 +-\d+\.\d+ +-6\.31\d\d +0\.0 +Fm-3m \(225\) ",
     ],
+    "vasp": [
+        r"^ *name: vasp$",
+        r"^ *potential_family: PBE\.54$",
+    ],
     "phase_field": [
         r"^Al +-3\.66\d\d +0\.0000 +0\.0 +stable",
         r"^Ni +-5\.74\d\d +0\.0000 +0\.0 +stable",
@@ -60,7 +64,7 @@ CLAIMS = {
 }
 """What each page says of its results, as expressions that a line of them matches."""
 
-PROGRAMS = {"dft": ("pw.x", "aiida-pseudo")}
+PROGRAMS = {"dft": ("pw.x", "aiida-pseudo"), "vasp": ("aiida-vasp",)}
 """What pages need beside this package."""
 
 
@@ -91,6 +95,7 @@ def test_page_does_what_it_shows(reader, page):
         pytest.skip(f"{missing} is not installed")
     if page.stem != FIRST:
         reader.set_up()
+    runner.prepare(page.stem, reader.home / page.stem)
     results = reader.follow(page.read_text(encoding="utf-8"), reader.home / page.stem)
     missing = [(result.text, line) for result in results for line in runner.lines_missing(result)]
     assert missing == []

@@ -18,9 +18,9 @@ from aiida_fuse2.core.training.megnet import new_config
 HDF5 = HDF5_SIGNATURE + b"no network"
 CONFIG = json.dumps(new_config(-1.0, 2.0)).encode()
 
-needs_tensorflow = pytest.mark.skipif(
-    any(find_spec(name) is None for name in ("tensorflow", "tf_keras", "megnet")), reason="TensorFlow is not installed"
-)
+HAS_TENSORFLOW = all(find_spec(name) is not None for name in ("tensorflow", "tf_keras", "megnet"))
+
+needs_tensorflow = pytest.mark.skipif(not HAS_TENSORFLOW, reason="TensorFlow is not installed")
 
 TRAIN = """
 import json, sys
