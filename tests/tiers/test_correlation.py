@@ -7,6 +7,7 @@ from types import SimpleNamespace
 import pytest
 from aiida import orm
 from ase import Atoms
+from ase.build import bulk
 from pymatgen.core import Composition, Lattice, Structure
 from pymatgen.io.vasp.sets import MPRelaxSet
 

@@ -14,8 +14,9 @@ from aiida.engine import run_get_node
 from click.testing import CliRunner
 
 from aiida_fuse2 import query
+from aiida_fuse2.core.generators.gnoa.assignments import plan_assignments
 from aiida_fuse2.core.potentials.megnet.archive import make_archive, read_archive
-from aiida_fuse2.core.settings import parse_settings
+from aiida_fuse2.core.settings import SearchSettings, parse_settings
 from aiida_fuse2.io.trials import from_extxyz
 from aiida_fuse2.launch.models import install_megnet
 from aiida_fuse2.protocols import experiment_names
@@ -150,6 +151,10 @@ def test_inputs_are_those_of_the_paper(call, options_of, name):
     expected = {"mlgen": "pair", "mlgen-spp": "pair", "mlgen-chgnet": "chgnet"}.get(name)
     assert ranking.get("calculator") == expected
     assert (search.get("ranking", {}).get("potential") is not None) == (expected == "pair")
+    if name.startswith("mlgen"):
+        of_search = parse_settings(SearchSettings, search["settings"])
+        histories = [(piece.z, piece.trials) for piece in plan_assignments(of_search, of_search.initial_limit)]
+        assert histories == [(z, 5000) for z in range(1, 9)]
 
 
 @pytest.mark.parametrize(
