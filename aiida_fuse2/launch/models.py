@@ -219,7 +219,7 @@ def describe_model(identifier: str | None) -> ModelDetails:
     known = {model.node.pk: model for model in all_models()}
     archive = read_archive(node.get_content(mode="rb"), name=f"node {node.pk}")
     job = node.creator
-    was_trained = job is not None and job.process_class is TrainCalculation
+    was_trained = job is not None and job.process_class is TrainCalculation and "summary" in job.outputs
     return ModelDetails(
         model=known.get(node.pk) or Model(node=node, name=node.label, origin="given", mae=None),
         elements=archive.elements,
