@@ -44,6 +44,7 @@ CLAIMS = {
         r"^1 +1 +-\d+\.\d+ +-6\.31\d\d +0\.0 +Fm-3m \(225\) ",
     ],
     "vasp": [
+        r"^[12] +-3\.908\d +0\.[01] +Pm-3m \(221\) .*Cu3Au",
         r"^ *name: vasp$",
         r"^ *potential_family: PBE\.54$",
     ],
