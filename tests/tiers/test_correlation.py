@@ -1,5 +1,6 @@
 """Hubbard U and starting moments of the Materials Project, and the warning about plain PBE after CHGNet."""
 
+import re
 import shutil
 import warnings
 from types import SimpleNamespace
@@ -126,8 +127,8 @@ def test_quantum_espresso_is_given_u_and_moments(oxide_pseudos, pw_code):
 @pytest.mark.timeout(1800)  # the machine may be busy
 def test_pw_computes_with_u_in_the_namelist_of_earlier_versions(oxide_pseudos, pw_code):
     """Debian's pw.x 6.7 does not know the card HUBBARD; this is what the documentation tells its users to give."""
-    system = {"lda_plus_u": True, "Hubbard_U": {"Ni": 6.2}, "starting_magnetization": {"Ni": 0.5}, "nspin": 2}
-    rough = {"protocol": "fast", "kpoints_distance": 2.0, "fmax": 9.0, "pressure_tolerance": 1000.0}
+    system = {"lda_plus_u": True, "Hubbard_U": {"Ni": 6.2}, "starting_magnetization": {"Ni": 0.5}}
+    rough = {"protocol": "fast", "kpoints_distance": 2.0, "fmax": 9.0, "pressure_tolerance": 100.0}
     given = tier_inputs(
         "qe", pw_code(), **rough, pseudo_family=oxide_pseudos, spin_polarised=True, parameters={"SYSTEM": system}
     )
@@ -135,9 +136,9 @@ def test_pw_computes_with_u_in_the_namelist_of_earlier_versions(oxide_pseudos, p
     found, node = relax(given, bulk("NiO", "rocksalt", a=4.17))
     assert (found.status, found.detail) == ("converged", "")
     job = jobs_below(node)[-1]
-    assert "Hubbard_U(1) =   6.2" in job.base.repository.get_object_content("aiida.in").replace("d+00", "")
-    printed = job.outputs.retrieved.get_object_content("aiida.out").splitlines()
-    energies = [float(line.split("=")[1].split()[0]) for line in printed if line.lstrip().startswith("Hubbard energy")]
+    assert re.search(r"(?i)hubbard_u\(\d\) = +6\.2", job.base.repository.get_object_content("aiida.in"))
+    printed = job.outputs.retrieved.get_object_content("aiida.out")
+    energies = [float(value) for value in re.findall(r"Hubbard energy += +(\S+) Ry", printed)]
     assert energies
     assert all(0 < energy < 1 for energy in energies)  # Ry; U Tr[n(1 - n)] / 2 is never negative
 
