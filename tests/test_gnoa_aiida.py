@@ -196,11 +196,15 @@ def test_explored_structure_leads_back_to_the_weights(emt_builder, worker_code, 
     for i, atoms in enumerate(crystals):
         atoms.info["energy_per_atom"] = -3.0 + 0.01 * i
     write(path, crystals, format="extxyz")
-    training = prepare_training(path, code=worker_code, name="copper", model=str(weights.pk), changes={"epochs": 1})
+    training = prepare_training(
+        path, code=worker_code, name="copper", model=str(weights.pk), changes={"settings": {"epochs": 1}}
+    )
     _, node = run_get_node(training)
     assert node.is_finished_ok, node.exit_message
     assert models.find_model("copper").uuid == node.outputs.weights.uuid
-    assert node.outputs.summary["mae"] > 0
+    summary = node.outputs.summary
+    assert summary["mae"] > 0
+    assert (summary["in_file"], sum(summary["structures"].values())) == (12, 11)
     assert node.inputs.weights.uuid == weights.uuid
 
 

@@ -43,6 +43,11 @@ CLAIMS = {
         r"refinement \d+ by qe: finished",
         r"^1 +1 +-\d+\.\d+ +-6\.31\d\d +0\.0 +Fm-3m \(225\) ",
     ],
+    "vasp": [
+        r"^[12] +-3\.908\d +0\.[01] +Pm-3m \(221\) .*Cu3Au",
+        r"^ *name: vasp$",
+        r"^ *potential_family: PBE\.54$",
+    ],
     "phase_field": [
         r"^Al +-3\.66\d\d +0\.0000 +0\.0 +stable",
         r"^Ni +-5\.74\d\d +0\.0000 +0\.0 +stable",
@@ -60,7 +65,7 @@ CLAIMS = {
 }
 """What each page says of its results, as expressions that a line of them matches."""
 
-PROGRAMS = {"dft": ("pw.x", "aiida-pseudo")}
+PROGRAMS = {"dft": ("pw.x", "aiida-pseudo"), "vasp": ("aiida-vasp",)}
 """What pages need beside this package."""
 
 
@@ -91,6 +96,7 @@ def test_page_does_what_it_shows(reader, page):
         pytest.skip(f"{missing} is not installed")
     if page.stem != FIRST:
         reader.set_up()
+    runner.prepare(page.stem, reader.home / page.stem)
     results = reader.follow(page.read_text(encoding="utf-8"), reader.home / page.stem)
     missing = [(result.text, line) for result in results for line in runner.lines_missing(result)]
     assert missing == []
@@ -173,3 +179,14 @@ def test_lines_that_are_not_printed_are_told():
     command = runner.Command("aiida-fuse2 show", ["MgO  search 5, seed 1", "1   -6.3  Fm-3m (225)   28", "done"])
     printed = ["MgO  search 40, seed 1", "1   -6.31  I4/mmm (139)  90", "2   -5.9  P1 (1)   91"]
     assert runner.lines_missing(runner.Result(command, command.text, printed)) == ["done"]
+
+
+def test_progress_depends_on_the_machine_and_the_end_does_not():
+    shown = [
+        "generation 0: 6 of 12 structures; 5 unique",
+        "refinement 80 of 2 structures: relaxing by qe (jobs: 1 ended, 1 waiting)",
+        "finish 9 of 1 structure: starting",
+        "refinement 80 by qe: finished",
+    ]
+    command = runner.Command("aiida-fuse2 refine 11", shown)
+    assert runner.lines_missing(runner.Result(command, command.text, [])) == shown[-1:]

@@ -9,6 +9,7 @@ import urllib.request
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 from aiida import orm
@@ -41,6 +42,10 @@ PUBLISHED_RULES_SHA256 = "eb7e956a7b8a1b673b46b8edb61abbfc44e64eaf4590051421f4fd
 
 PUBLISHED_ELEMENTS = tuple(sorted(CHGNET_ELEMENTS))
 """Elements of the Materials Project; CHGNet was trained with them as well."""
+
+PAPER_MAE = 0.034786
+"""Mean absolute error on validation structures that the paper reports (section 2.1), for MEGNet trained on the 132,752
+formation energies of MatBench, eV/atom."""
 
 TIMEOUT = 60
 """Longest wait for a server, s."""
@@ -174,6 +179,57 @@ def trained_models() -> list[Model]:
 def all_models() -> list[Model]:
     """Return all models, newest first."""
     return sorted([*installed_models(), *trained_models()], key=lambda model: model.node.ctime, reverse=True)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelDetails:
+    """What the graph knows of a model.
+
+    Attributes:
+        model: the model.
+        elements: elements that it was trained with.
+        source: where its weights are from.
+        digest: SHA-256 of the weights.
+        job: PK of the job that trained it, if one of this profile did.
+        settings: settings of the training.
+        summary: sizes and mean absolute errors (eV/atom) of the training.
+        data: name of the file of structures.
+    """
+
+    model: Model
+    elements: tuple[str, ...]
+    source: str
+    digest: str
+    job: int | None
+    settings: dict[str, Any]
+    summary: dict[str, Any]
+    data: str | None
+
+
+def describe_model(identifier: str | None) -> ModelDetails:
+    """Return what the graph knows of a model.
+
+    Args:
+        identifier: name, PK or UUID; the newest installed model if None.
+
+    Raises:
+        InputError: if there is none.
+    """
+    node = find_model(identifier)
+    known = {model.node.pk: model for model in all_models()}
+    archive = read_archive(node.get_content(mode="rb"), name=f"node {node.pk}")
+    job = node.creator
+    was_trained = job is not None and job.process_class is TrainCalculation and "summary" in job.outputs
+    return ModelDetails(
+        model=known.get(node.pk) or Model(node=node, name=node.label, origin="given", mae=None),
+        elements=archive.elements,
+        source=archive.source,
+        digest=archive.digest,
+        job=job.pk if was_trained else None,
+        settings=job.inputs.settings.get_dict() if was_trained else {},
+        summary=job.outputs.summary.get_dict() if was_trained else {},
+        data=job.inputs.structures.filename if was_trained else None,
+    )
 
 
 def find_model(identifier: str | None) -> orm.SinglefileData:

@@ -14,7 +14,7 @@ from aiida_fuse2.core.errors import InputError, one_line
 from aiida_fuse2.core.settings import parse_settings
 from aiida_fuse2.core.training.settings import TrainSettings
 from aiida_fuse2.protocols import protocol_inputs
-from aiida_fuse2.worker.training import read_training_set
+from aiida_fuse2.worker.training_sets import read_training_set
 
 from .inputs import check_inputs
 from .models import find_model
@@ -25,6 +25,7 @@ def prepare_training(
     *,
     code: orm.AbstractCode,
     name: str,
+    protocol: str | None = None,
     changes: Mapping[str, Any] | None = None,
     model: str | None = None,
     from_nothing: bool = False,
@@ -32,10 +33,11 @@ def prepare_training(
     """Return the inputs of a job that trains MEGNet, checked.
 
     Args:
-        path: structures with energies; see ``worker.training.read_training_set``.
+        path: structures with energies; see ``worker.training_sets.read_training_set``.
         code: code of the worker.
         name: name of the new model.
-        changes: settings that win over the protocol.
+        protocol: protocol of ``protocols/train.yaml``; the default one if None.
+        changes: nested inputs that win over the protocol: ``settings``, and ``metadata`` with options of the job.
         model: model to continue from, by name, PK or UUID; by default the newest installed.
         from_nothing: whether to begin with random weights instead.
 
@@ -43,7 +45,7 @@ def prepare_training(
         InputError: for the first wrong input.
         RefusedInputsError: if AiiDA refuses an input.
     """
-    inputs = protocol_inputs(None, {"settings": dict(changes or {})}, name="train")
+    inputs = protocol_inputs(protocol, changes, name="train")
     parse_settings(TrainSettings, inputs["settings"])
     try:
         data = path.read_bytes()

@@ -8,6 +8,12 @@ function writeTables() {
       return [formula(x.formula), x.experiment, x.searches.length, number(x.tried), seconds, maybe(x.speedup, 2), x.is_lowest ? html`<b>${energy}</b>` : energy,
         maybe(x.improvement, 1), `${x.reached} of ${x.searches.length}`, x.structures === null ? "–" : number(x.structures, Number.isInteger(x.structures) ? 0 : 1)];
     })));
+  put("tables", html`${DATA.tables.map(t => {
+    const bold = new Set(t.bold.map(place => place.join()));
+    const cell = (value, line, place) => bold.has(`${line},${place}`) ? html`<b>${maybe(value, t.digits)}</b>` : maybe(value, t.digits);
+    const rows = t.rows.map(([name, cells], line) => [formula(name), ...cells.map((value, place) => cell(value, line, place))]);
+    return html`<h3>${t.title}</h3><div class="scroll">${rowsTable(["Composition", ...t.columns], rows)}</div>`;
+  })}`);
   put("searches", rowsTable(
     ["PK", "Composition", "Generator", "Potential", "Seed", "Structures", "CPU time", "Best start, eV/atom", "Lowest, eV/atom"],
     DATA.searches.map(s => [s.pk, formula(s.formula), s.starts, s.potential, s.seed ?? "–", number(s.tried), duration(s.cpu_seconds), maybe(s.start_energy, 4), maybe(s.energy, 4)])));

@@ -1,4 +1,4 @@
-"""Several searches side by side as one HTML page."""
+"""Several searches side by side as one HTML page, with the tables of the paper."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from aiida_fuse2 import __version__
 
 from .comparison import ExperimentFigures, SearchFigures, values
+from .paper_tables import paper_tables
 from .plots.comparison import comparison_plots
 from .template import whole_page
 
@@ -23,6 +24,7 @@ def render_comparison(
         tolerance: as for ``compare``.
     """
     payload = values(searches, table) | {"baseline": baseline, "tolerance": tolerance, "version": __version__}
+    payload["tables"] = [one.as_values() for one in paper_tables(table, baseline=baseline)]
     formulas = ", ".join(dict.fromkeys(search.formula for search in searches))
     return whole_page(
         "comparison.html",

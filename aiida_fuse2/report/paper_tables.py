@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from typing import Any
 
 from aiida_fuse2.core.settings import GNOA
 
@@ -30,6 +31,10 @@ class PaperTable:
     digits: int
     rows: tuple[tuple[str, tuple[float | None, ...]], ...]
     bold: frozenset[tuple[int, int]] = frozenset()
+
+    def as_values(self) -> dict[str, Any]:
+        """Return the table in plain values."""
+        return asdict(self) | {"bold": [list(place) for place in sorted(self.bold)]}
 
 
 def paper_tables(figures: Sequence[ExperimentFigures], *, baseline: str) -> list[PaperTable]:

@@ -80,6 +80,12 @@ def test_page_of_a_comparison(opened, width):
     assert page.locator(".js-plotly-plot").count() == 2
     assert page.locator("#experiments tbody tr").count() == 3
     assert page.locator("#searches tbody tr").count() == 4
+    shown = page.locator("#tables h3").all_inner_texts()
+    assert [title.partition(":")[0] for title in shown] == ["Tables 1 and 3", "Tables 2 and 4"]
+    speed = page.locator("#tables table").nth(0).locator("tbody tr")
+    assert speed.locator("td").all_inner_texts() == ["SrTiO3", f"{table[1].speedup:.1f}"]
+    lowest = page.locator("#tables table").nth(1).locator("tbody tr").nth(0)
+    assert lowest.locator("b").count() == sum(row.is_lowest for row in table[:2])
     assert page.evaluate("document.documentElement.scrollWidth") <= width
     assert complaints == []
     assert [url for url in requests if not url.startswith(("file:", "data:"))] == []

@@ -12,21 +12,11 @@ from aiida_fuse2.core.errors import InputError
 from aiida_fuse2.core.settings import parse_settings
 from aiida_fuse2.protocols import protocol_inputs
 from aiida_fuse2.tiers import TierInputs, load_tier
+from tests.potcars import ENMAX, potcar
 
 ROOT = Path(__file__).resolve().parents[2]
 
-ENMAX = {"Cu": 295.446, "Au": 229.943, "Al": 240.300}
 FAMILY = "stand-in"
-
-
-def potcar(element, enmax, *, has_cutoff=True):
-    """A file with the lines of a POTCAR that are read, and without any data."""
-    cutoff = f"   ENMAX  =  {enmax:.3f}; ENMIN  =  {0.75 * enmax:.3f} eV\n" if has_cutoff else ""
-    return (
-        f" PAW_PBE {element} 01Jan2000\n 11.0\n parameters from PSCTR are:\n   VRHFIN ={element}: none\n"
-        f"   LEXCH  = PE\n   TITEL  = PAW_PBE {element} 01Jan2000\n{cutoff}   RCORE  =    2.0\n"
-        " END of PSCTR-controll parameters\n End of Dataset\n"
-    )
 
 
 @pytest.fixture(scope="session")

@@ -1,5 +1,6 @@
 """Hubbard U and starting moments of the Materials Project, and the warning about plain PBE after CHGNet."""
 
+import re
 import shutil
 import warnings
 from types import SimpleNamespace
@@ -7,6 +8,7 @@ from types import SimpleNamespace
 import pytest
 from aiida import orm
 from ase import Atoms
+from ase.build import bulk
 from pymatgen.core import Composition, Lattice, Structure
 from pymatgen.io.vasp.sets import MPRelaxSet
 
@@ -14,8 +16,9 @@ from aiida_fuse2.launch.refinement import warning_of
 from aiida_fuse2.launch.search import prepare_search
 from aiida_fuse2.tiers import TierChoice, energy_identity, load_tier
 from aiida_fuse2.tiers.correlation import hubbard_u, mixed_functionals, moments
+from tests.potcars import potcar
 
-from .conftest import COARSE, PSEUDOS, default_settings, jobs_below, needs_pw, potcar, relax, tier_inputs
+from .conftest import COARSE, PSEUDOS, default_settings, jobs_below, needs_pw, relax, tier_inputs
 
 COMPOUNDS = ["Fe2O3", "LiCoO2", "NiF2", "MnO", "WCl2", "VS2", "MgO", "Cr2O3", "BaMoO4", "CoAs2", "FeOF", "Fe"]
 
@@ -117,6 +120,27 @@ def test_quantum_espresso_is_given_u_and_moments(oxide_pseudos, pw_code):
     assert system["starting_magnetization"]["Ni"] == pytest.approx(5.0 / 10.0)  # of its ten valence electrons
     (maker,) = [job.inputs.structure.creator]
     assert maker.process_label == "with_hubbard_u"  # so that the lineage of a structure goes on
+
+
+@needs_pw
+@pytest.mark.slow
+@pytest.mark.timeout(1800)  # the machine may be busy
+def test_pw_computes_with_u_in_the_namelist_of_earlier_versions(oxide_pseudos, pw_code):
+    """Debian's pw.x 6.7 does not know the card HUBBARD; this is what the documentation tells its users to give."""
+    system = {"lda_plus_u": True, "Hubbard_U": {"Ni": 6.2}, "starting_magnetization": {"Ni": 0.5}}
+    rough = {"protocol": "fast", "kpoints_distance": 2.0, "fmax": 9.0, "pressure_tolerance": 100.0}
+    given = tier_inputs(
+        "qe", pw_code(), **rough, pseudo_family=oxide_pseudos, spin_polarised=True, parameters={"SYSTEM": system}
+    )
+    load_tier("qe").check(given, ["Ni", "O"])
+    found, node = relax(given, bulk("NiO", "rocksalt", a=4.17))
+    assert (found.status, found.detail) == ("converged", "")
+    job = jobs_below(node)[-1]
+    assert re.search(r"(?i)hubbard_u\(\d\) = +6\.2", job.base.repository.get_object_content("aiida.in"))
+    printed = job.outputs.retrieved.get_object_content("aiida.out")
+    energies = [float(value) for value in re.findall(r"Hubbard energy += +(\S+) Ry", printed)]
+    assert energies
+    assert all(0 < energy < 1 for energy in energies)  # Ry; U Tr[n(1 - n)] / 2 is never negative
 
 
 def test_energies_with_and_without_u_are_not_compared(oxide_potcars):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import re
 
@@ -13,17 +14,21 @@ from aiida.engine import run_get_node
 from click.testing import CliRunner
 
 from aiida_fuse2 import query
-from aiida_fuse2.core.settings import parse_settings
+from aiida_fuse2.core.generators.gnoa.assignments import plan_assignments
+from aiida_fuse2.core.potentials.megnet.archive import make_archive, read_archive
+from aiida_fuse2.core.settings import SearchSettings, parse_settings
 from aiida_fuse2.io.trials import from_extxyz
+from aiida_fuse2.launch.models import install_megnet
 from aiida_fuse2.protocols import experiment_names
 from aiida_fuse2.query.structures import explored_structures
 from aiida_fuse2.tiers import load_tier
 from aiida_fuse2.tiers.vasp import protocol_overrides
-from tests.core.potentials.megnet.models import CONFIG, HDF5
+from tests.core.potentials.megnet.models import CONFIG, HAS_TENSORFLOW, HDF5, trained
+from tests.potcars import ENMAX
 from tests.workchains.comparing import rows_of
 from tests.worker.test_gulp import stand_in
 
-from .conftest import COARSE, ENMAX, needs_pw
+from .conftest import COARSE, needs_pw
 
 SMALL = (
     "--runs",
@@ -37,8 +42,6 @@ SMALL = (
     "--seed",
     3,
     "--set",
-    "settings.gnoa.network=chgnet",
-    "--set",
     "settings.gnoa.formula_units=[1,2]",
     "--trials-per-z",
     12,
@@ -47,7 +50,7 @@ SMALL = (
     "--pool-processes",
     1,
 )
-"""Sizes of a test; MEGNet, which ranks nothing here, would only take longer to load."""
+"""Sizes of a test."""
 
 ONE_CORE = "{resources: {num_machines: 1}, withmpi: false, max_wallclock_seconds: 600}"
 
@@ -98,12 +101,12 @@ def gulp_options(worker_code, potential, tmp_path):
 
 
 @pytest.fixture
-def megnet(call, tmp_path):
+def megnet(aiida_profile, tmp_path):
     """Weights of MEGNet, which the experiments need."""
     path = tmp_path / "mine.hdf5"
     path.write_bytes(HDF5)
     path.with_name("mine.hdf5.json").write_bytes(CONFIG)
-    call("model", "install", "megnet", "--from", path, "--sha256", hashlib.sha256(HDF5).hexdigest())
+    install_megnet(str(path), sha256=hashlib.sha256(HDF5).hexdigest())
 
 
 @pytest.fixture
@@ -148,6 +151,10 @@ def test_inputs_are_those_of_the_paper(call, options_of, name):
     expected = {"mlgen": "pair", "mlgen-spp": "pair", "mlgen-chgnet": "chgnet"}.get(name)
     assert ranking.get("calculator") == expected
     assert (search.get("ranking", {}).get("potential") is not None) == (expected == "pair")
+    if name.startswith("mlgen"):
+        of_search = parse_settings(SearchSettings, search["settings"])
+        histories = [(piece.z, piece.trials) for piece in plan_assignments(of_search, of_search.initial_limit)]
+        assert histories == [(z, 5000) for z in range(1, 9)]
 
 
 @pytest.mark.parametrize(
@@ -188,6 +195,34 @@ def test_other_options_win(call, worker_code, megnet, potential):
 # --- whole experiments --------------------------------------------------------------------------------
 
 
+@pytest.fixture
+def call_daemon(aiida_profile, started_daemon_client, monkeypatch):
+    """A function that calls the command, whose processes a daemon runs."""
+    from aiida_fuse2.cli import cmd_root
+
+    monkeypatch.setattr("aiida_fuse2.environment.profile.load_search_profile", lambda _: None)
+
+    def run(*arguments):
+        done = CliRunner().invoke(cmd_root, [str(argument) for argument in arguments])
+        assert done.exit_code == 0, (done.output, done.exception)
+        return done
+
+    return run
+
+
+@pytest.fixture
+def network_options(aiida_profile):
+    """Options of the network of a pool: MEGNet with weights that know no physics, or CHGNet without TensorFlow."""
+    if not HAS_TENSORFLOW:
+        pytest.importorskip("chgnet")
+        return ("--network", "chgnet")
+    network = read_archive(trained()[0])
+    config = json.dumps(network.config).encode()
+    archive = make_archive(network.hdf5, config, elements=("Cu", "Au"), source="test")
+    weights = orm.SinglefileData(io.BytesIO(archive.to_bytes()), filename="weights.zip").store()
+    return ("--model", weights.pk)
+
+
 def search_of(call, *arguments):
     """Run an experiment with one run, and return its search."""
     done = json.loads(call("run", *arguments, "--json").stdout)
@@ -198,14 +233,16 @@ def search_of(call, *arguments):
     return search
 
 
+@pytest.mark.daemon
 @pytest.mark.slow
 @pytest.mark.timeout(1800)  # many processes, and the machine may be busy
-def test_experiments_with_vasp_give_the_tables_of_the_paper(call, worker_code, options_of):
-    pytest.importorskip("chgnet")
-    spp = options_of("mlgen-spp")
-    ml = search_of(call, "CuAu", "--experiment", "mlgen-spp", *SMALL, *spp)
+def test_experiments_with_vasp_give_the_tables_of_the_paper(call_daemon, options_of, network_options):
+    call, spp = call_daemon, options_of("mlgen-spp")
+    ml = search_of(call, "CuAu", "--experiment", "mlgen-spp", *SMALL, *spp, *network_options)
     plain = search_of(call, "CuAu", "--experiment", "fgen-spp", *SMALL, *spp)
     (job,) = [node for node in ml.called if node.process_label == "GenerateCalculation"]
+    network = job.outputs.summary["generators"]["gnoa"]["network"]
+    assert network.startswith("megnet " if HAS_TENSORFLOW else "chgnet ")
     pool = from_extxyz(job.outputs.pool.get_content())
     assert job.outputs.summary["ranking"] | {"cpu_seconds": 0} == {
         "by": "relaxed",
@@ -241,9 +278,10 @@ def test_experiments_with_vasp_give_the_tables_of_the_paper(call, worker_code, o
 
 
 @needs_pw
+@pytest.mark.daemon
 @pytest.mark.slow
 @pytest.mark.timeout(1800)  # many processes, and the machine may be busy
-def test_fgen_spp_ends_with_quantum_espresso(call, worker_code, gulp_options, family, pw_code):
+def test_fgen_spp_ends_with_quantum_espresso(call_daemon, gulp_options, family, pw_code):
     library = orm.SinglefileData.from_string(MGO, filename="MgO.lib").store()
     settings = json.dumps({**COARSE, "kpoints_distance": 0.9, "pseudo_family": family, "restarts": 2})
     options = (
@@ -260,6 +298,7 @@ def test_fgen_spp_ends_with_quantum_espresso(call, worker_code, gulp_options, fa
         f"tiers.qe.options={ONE_CORE}",
     )
     small = ("--runs", 1, "--max-atoms", 2, "--population", 1, "--max-structures", 2, "--seed", 1)
+    call = call_daemon
     search = search_of(call, "MgO", "--experiment", "fgen-spp", *small, *options)
     found = query.explored(search)
     assert found["potential"].str.startswith("pw.x").all()

@@ -15,11 +15,12 @@ from aiida_fuse2.export import archive
 from aiida_fuse2.query.structures import explored_structures
 from aiida_fuse2.report.collect import collect, search_figures
 from aiida_fuse2.report.page import payload, render
+from tests.potcars import ENMAX
 from tests.workchains.comparing import rows_of
 from tests.worker.test_gulp import stand_in
 
 from .changes import ASE
-from .conftest import COARSE, ENMAX
+from .conftest import COARSE
 
 ONE_CORE = {"resources": {"num_machines": 1}, "withmpi": False, "max_wallclock_seconds": 600}
 NEUTRAL = {"settings": {"electrostatics": False}}

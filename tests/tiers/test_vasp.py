@@ -14,14 +14,13 @@ pytest.importorskip("aiida_vasp")
 
 from aiida_fuse2.core.errors import InputError
 from aiida_fuse2.tiers import load_tier
+from tests.potcars import ENMAX, potcar
 
 from .conftest import (
-    ENMAX,
     assert_failed,
     assert_refused,
     assert_setting_refused,
     jobs_below,
-    potcar,
     relax,
     tier_inputs,
 )

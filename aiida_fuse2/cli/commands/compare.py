@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -79,8 +78,7 @@ def cmd_compare(
         write_page(output, render_comparison(figures, table, baseline=first, tolerance=tolerance))
     tables = paper_tables(table, baseline=first)
     if as_json:
-        of_paper = {"tables": [asdict(one) | {"bold": sorted(one.bold)} for one in tables]}
-        echo_json({"baseline": first, **values(figures, table), **of_paper})
+        echo_json({"baseline": first, **values(figures, table), "tables": [one.as_values() for one in tables]})
     elif as_tables:
         for one in tables:
             echo(f"\n{one.title}")

@@ -5,16 +5,28 @@ from __future__ import annotations
 import json
 import shlex
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
+<<<<<<< HEAD
 from aiida_fuse2.cli.params.options import CODE, JSON, CommandError, echo, echo_json, hint, with_profile
 from aiida_fuse2.cli.root import cmd_root
 from aiida_fuse2.cli.utils.submitting import submit_inputs, wait_for
 
 MEGNET = "megnet"
 """Graph network whose weights are stored in the profile."""
+=======
+from aiida_fuse2.cli.params.options import CODE, JSON, echo, echo_json, hint, set_option, with_profile
+from aiida_fuse2.cli.root import cmd_root
+from aiida_fuse2.cli.utils.submitting import submit_inputs, wait_for
+
+if TYPE_CHECKING:
+    from aiida_fuse2.launch.models import ModelDetails
+
+NETWORKS = ("megnet",)
+"""Networks whose weights are installed; those of chgnet come with its package."""
+>>>>>>> paper2
 
 
 @cmd_root.group("model")
@@ -213,6 +225,46 @@ def cmd_check(*, name: str, code_label: str | None, as_json: bool) -> None:
         raise CommandError(f"the energy differs: {found.energy:.4f} instead of {found.expected:.4f} eV/atom")
 
 
+@cmd_model.command("show")
+@click.argument("model", metavar="[NAME|PK]", required=False)
+@JSON
+@with_profile
+def cmd_show(*, model: str | None, as_json: bool) -> None:
+    """Show a model (the newest installed one if omitted): its elements, and how it was trained with which error."""
+    from aiida_fuse2.launch import models
+
+    found = models.describe_model(model)
+    if as_json:
+        about = {"pk": found.model.node.pk, "name": found.model.name, "origin": found.model.origin}
+        weights = {"own": found.model.is_own, "elements": found.elements, "sha256": found.digest}
+        training = {"job": found.job, "settings": found.settings, "summary": found.summary, "data": found.data}
+        echo_json({**about, **weights, **training})
+        return
+    echo(f"{found.model.name}  ({found.model.origin}, PK {found.model.node.pk}): weights {found.digest[:12]}")
+    echo(f"{len(found.elements)} elements: {' '.join(found.elements)}")
+    if found.job is not None:
+        echo("\n".join(training_lines(found)))
+
+
+def training_lines(found: ModelDetails) -> list[str]:
+    """Return how a model was trained, as lines of text."""
+    from aiida_fuse2.launch.models import PAPER_MAE
+    from aiida_fuse2.worker.training_sets import MATBENCH
+
+    summary, settings, sizes = found.summary, found.settings, found.summary["structures"]
+    counts = ", ".join(f"{count} {name}" for name, count in sizes.items())
+    rate = f"batches of {settings['batch_size']}, learning rate {settings['learning_rate']:g}, seed {settings['seed']}"
+    before, after, validation = (f"{summary[key]:.4f}" for key in ("mae_before", "mae", "mae_validation"))
+    lines = [
+        f"{found.source} by the job {found.job}, with {sum(sizes.values())} structures of {found.data}: {counts}",
+        f"{settings['epochs']} epochs, of which {summary.get('epoch', '?')} is kept; {rate}",
+        f"MAE on {sizes['test']} structures of the test: {before} -> {after}; of validation: {validation} eV/atom",
+    ]
+    if summary.get("format") == MATBENCH:
+        lines.append(f"The paper, all of matbench_mp_e_form, validation: {PAPER_MAE:.4f} eV/atom")
+    return lines
+
+
 @cmd_model.command("trust")
 @click.argument("identifier", metavar="PK")
 @JSON
@@ -235,11 +287,14 @@ def cmd_trust(*, identifier: str, as_json: bool) -> None:
     "--model", metavar="NAME", help="The model to continue from, by name or PK; by default the newest installed."
 )
 @click.option("--from-nothing", is_flag=True, help="Begin with random weights instead of those of a model.")
+@click.option("--protocol", metavar="NAME", help="balanced (default), or paper, as the paper trains.")
 @CODE
+@click.option("--structures", type=int, metavar="N", help="Take N structures of the file, drawn by the seed.")
 @click.option("--epochs", type=int, metavar="N", help="Number of passes over all structures.")
 @click.option("--batch-size", type=int, metavar="N", help="Structures in one step.")
 @click.option("--learning-rate", type=float, metavar="X", help="Learning rate of Adam.")
 @click.option("--seed", type=int, metavar="N", help="Seed of the training.")
+@set_option("settings.test_fraction=0.2 or metadata.options.max_wallclock_seconds=3600")
 @click.option("--wait/--no-wait", default=True, help="Whether to wait until the training ends.")
 @JSON
 @with_profile
@@ -249,26 +304,36 @@ def cmd_train(
     name: str,
     model: str | None,
     from_nothing: bool,
+    protocol: str | None,
     code_label: str,
+    assignments: tuple[str, ...],
     wait: bool,
     as_json: bool,
     **options: Any,
 ) -> None:
     """Train MEGNet on the structures and energies of a file.
 
-    PATH is extended XYZ with the energy of the cell as `energy` (eV) or per atom as `energy_per_atom`, or a data set
-    of MatBench as JSON; either can be gzipped. The computer of the code needs TensorFlow and megnet.
+    PATH is extended XYZ with the energy of the cell as `energy` (eV) or per atom as `energy_per_atom`, or the formation
+    energies of MatBench, matbench_mp_e_form.json.gz; either can be gzipped. The computer of the code needs TensorFlow
+    and megnet.
     """
     from aiida_fuse2.environment.codes import load_code
     from aiida_fuse2.environment.daemon import require_daemon
+    from aiida_fuse2.launch.models import describe_model
+    from aiida_fuse2.launch.overrides import merge_all, parse_assignment
     from aiida_fuse2.launch.training import prepare_training
 
     if from_nothing and model is not None:
         raise click.UsageError("--from-nothing and --model: give one of them")
-    changes = {key: value for key, value in options.items() if value is not None}
+    changes = merge_all(
+        {"settings": {key: value for key, value in options.items() if value is not None}},
+        *(parse_assignment(text) for text in assignments),
+    )
     code = load_code(code_label)
     require_daemon()
-    builder = prepare_training(path, code=code, changes=changes, model=model, from_nothing=from_nothing, name=name)
+    builder = prepare_training(
+        path, code=code, protocol=protocol, changes=changes, model=model, from_nothing=from_nothing, name=name
+    )
     node = submit_inputs(builder)
     echo(f"Training submitted: PK {node.pk}", err=as_json)
     if not wait:
@@ -280,6 +345,11 @@ def cmd_train(
     if as_json:
         echo_json({"pk": node.pk, "weights": weights.pk, "summary": summary})
         return
+<<<<<<< HEAD
     before, after = summary["mae_before"], summary["mae"]
     echo(f"MAE on {summary['structures']['test']} structures of the test: {before:.4f} -> {after:.4f} eV/atom")
     echo(f"Use it with `{hint(f'run SrTiO3 --starts gnoa --network megnet --network-model {name}')}`")
+=======
+    echo("\n".join(training_lines(describe_model(str(weights.pk)))))
+    echo(f"Use it with `{hint(f'run SrTiO3 --starts gnoa --network megnet --model {name}')}`")
+>>>>>>> paper2

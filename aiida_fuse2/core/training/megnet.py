@@ -44,7 +44,8 @@ class Trained:
     Attributes:
         archive: the model of the epoch with the smallest validation error.
         summary: mean absolute errors (eV/atom) before and after on the test structures, which took no part,
-            and by epoch on the validation structures; numbers of structures.
+            and by epoch on the validation structures; the epoch that is kept, from 1, or 0 for the begin; numbers of
+            structures.
     """
 
     archive: MegnetArchive
@@ -187,6 +188,9 @@ def train(
         InputError: if there are too few structures, or TensorFlow is missing.
     """
     rng = np.random.default_rng(settings.seed)
+    given = len(examples)
+    if settings.structures is not None and settings.structures < given:
+        examples = [examples[i] for i in np.sort(rng.permutation(given)[: settings.structures])]
     tensorflow = import_tensorflow()
     tensorflow.keras.utils.set_random_seed(int(rng.integers(2**31 - 1)))
     trainer = _Trainer(examples, settings, begin)
@@ -196,20 +200,22 @@ def train(
         raise InputError("structures", len(usable), expected)
     learnt, validation, test = ([usable[i] for i in part] for part in _parts(len(usable), settings, rng))
     before = trainer.error(test)
-    best, weights, course = trainer.error(validation), trainer.model.get_weights(), []
+    best, kept, weights, course = trainer.error(validation), 0, trainer.model.get_weights(), []
     for epoch in range(settings.epochs):
         trainer.learn([learnt[i] for i in rng.permutation(len(learnt))])
         course.append(trainer.error(validation))
         report(f"epoch {epoch + 1} of {settings.epochs}: MAE of validation {course[-1]:.4f} eV/atom")
         if course[-1] < best:
-            best, weights = course[-1], trainer.model.get_weights()
+            best, kept, weights = course[-1], epoch + 1, trainer.model.get_weights()
     trainer.model.set_weights(weights)
     summary = {
         "mae": trainer.error(test),
         "mae_before": before,
         "mae_validation": best,
         "mae_by_epoch": course,
+        "epoch": kept,
         "structures": {"learnt": len(learnt), "validation": len(validation), "test": len(test)},
+        "in_file": given,
         "left_out": len(examples) - len(usable),
     }
     return Trained(_archive(trainer, usable, begin), summary)

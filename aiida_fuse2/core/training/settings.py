@@ -15,7 +15,12 @@ class TrainSettings(Settings):
     """Training of a graph network."""
 
     seed: int = Field(
-        ge=0, le=MAX_SEED, description="Seed of the division into parts, of the order, and of new weights."
+        ge=0,
+        le=MAX_SEED,
+        description="Seed of the choice of structures, of their parts, of their order, and of new weights.",
+    )
+    structures: Annotated[int, Field(ge=10, le=10_000_000)] | None = Field(
+        description="Number of structures, drawn at random by the seed; if null, or if there are fewer, all."
     )
     epochs: Count = Field(description="Number of passes over all structures.")
     batch_size: TrialCount = Field(description="Number of structures in one step.")

@@ -18,9 +18,9 @@ from aiida_fuse2.core.training.megnet import new_config
 HDF5 = HDF5_SIGNATURE + b"no network"
 CONFIG = json.dumps(new_config(-1.0, 2.0)).encode()
 
-needs_tensorflow = pytest.mark.skipif(
-    any(find_spec(name) is None for name in ("tensorflow", "tf_keras", "megnet")), reason="TensorFlow is not installed"
-)
+HAS_TENSORFLOW = all(find_spec(name) is not None for name in ("tensorflow", "tf_keras", "megnet"))
+
+needs_tensorflow = pytest.mark.skipif(not HAS_TENSORFLOW, reason="TensorFlow is not installed")
 
 TRAIN = """
 import json, sys
@@ -31,7 +31,7 @@ from aiida_fuse2.core.training.settings import TrainSettings
 crystals = [bulk("NaCl", "rocksalt", a=5.0 + 0.1 * i) for i in range(16)]
 examples = [Example(a, -2.0 + (5.7 - (4 * a.get_volume()) ** (1 / 3)) ** 2) for a in crystals]
 settings = TrainSettings(
-    seed=1, epochs=30, batch_size=4, learning_rate=0.002, validation_fraction=0.2, test_fraction=0.2
+    seed=1, structures=16, epochs=30, batch_size=4, learning_rate=0.002, validation_fraction=0.2, test_fraction=0.2
 )
 trained = train(examples, settings, None, report=print)
 Path(sys.argv[1]).write_bytes(trained.archive.to_bytes())

@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-import gzip
 import io
 import json
 import zipfile
 
 import numpy as np
 import pytest
-from ase.build import bulk
 
 from aiida_fuse2.core.errors import InputError
 from aiida_fuse2.core.potentials.megnet.archive import HDF5_NAME, Scale, make_archive, read_archive, scale_of
 from aiida_fuse2.core.potentials.megnet.weights import MAX_NUMBERS, Architecture, read_weights
-from aiida_fuse2.worker import training
-from aiida_fuse2.worker.training import read_training_set
 
 from .models import CONFIG, HDF5, looks_right, needs_tensorflow, run_apart
 
@@ -202,50 +198,6 @@ def test_bombs_are_refused():
     assert len(buffer.getvalue()) < 100_000
     with pytest.raises(InputError, match="holds more than"):
         read_archive(buffer.getvalue())
-
-
-# --- training sets ----------------------------------------------------------------------------------
-
-
-def matbench(**changes):
-    """Return a set of one structure as MatBench has it, with other values of the structure."""
-    site = {"species": [{"element": "Cu", "occu": 1}], "abc": [0, 0, 0], "xyz": [0, 0, 0], "label": "Cu"}
-    lattice = {"matrix": np.eye(3).tolist()}
-    structure = {"@module": "pymatgen.core.structure", "@class": "Structure", "lattice": lattice, "sites": [site]}
-    return json.dumps({"columns": ["structure", "e_form"], "data": [[{**structure, **changes}, -0.5]]}).encode()
-
-
-def test_set_of_matbench_is_read_as_pymatgen_reads_it():
-    from pymatgen.core import Structure
-    from pymatgen.io.ase import AseAtomsAdaptor
-
-    crystal = bulk("NaCl", "rocksalt", a=5.64)
-    structure = AseAtomsAdaptor.get_structure(crystal).as_dict()
-    ((atoms, energy),) = read_training_set(gzip.compress(json.dumps({"data": [[structure, -1.5]]}).encode()))
-    theirs = AseAtomsAdaptor.get_atoms(Structure.from_dict(structure))
-    assert energy == -1.5
-    assert atoms.numbers.tolist() == theirs.numbers.tolist()
-    np.testing.assert_allclose(atoms.positions, theirs.positions)
-    np.testing.assert_allclose(atoms.cell.array, theirs.cell.array)
-
-
-def test_set_of_matbench_imports_nothing(tmp_path, monkeypatch):
-    marker = tmp_path / "has_run"
-    (tmp_path / "planted_module.py").write_text(f"open({str(marker)!r}, 'w').close()\nclass Thing: pass\n")
-    monkeypatch.syspath_prepend(str(tmp_path))
-    planted = {"@module": "planted_module", "@class": "Thing"}
-    site = {"species": [{"element": "Cu", "occu": 1}], "abc": [0, 0, 0], "properties": {"magmom": planted}}
-    assert len(read_training_set(matbench(sites=[site], properties={"x": planted}))) == 1
-    assert not marker.exists()
-    shared = {"species": [{"element": "Cu", "occu": 0.5}], "abc": [0, 0, 0]}
-    with pytest.raises(InputError, match="shared"):
-        read_training_set(matbench(sites=[shared]))
-
-
-def test_set_that_is_a_bomb_is_refused(monkeypatch):
-    monkeypatch.setattr(training, "MAX_BYTES", 1000)
-    with pytest.raises(InputError, match="holds more than"):
-        read_training_set(gzip.compress(b" " * 10_000))
 
 
 # --- the network ------------------------------------------------------------------------------------
