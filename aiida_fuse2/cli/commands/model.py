@@ -9,24 +9,15 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-<<<<<<< HEAD
-from aiida_fuse2.cli.params.options import CODE, JSON, CommandError, echo, echo_json, hint, with_profile
-from aiida_fuse2.cli.root import cmd_root
-from aiida_fuse2.cli.utils.submitting import submit_inputs, wait_for
-
-MEGNET = "megnet"
-"""Graph network whose weights are stored in the profile."""
-=======
-from aiida_fuse2.cli.params.options import CODE, JSON, echo, echo_json, hint, set_option, with_profile
+from aiida_fuse2.cli.params.options import CODE, JSON, CommandError, echo, echo_json, hint, set_option, with_profile
 from aiida_fuse2.cli.root import cmd_root
 from aiida_fuse2.cli.utils.submitting import submit_inputs, wait_for
 
 if TYPE_CHECKING:
     from aiida_fuse2.launch.models import ModelDetails
 
-NETWORKS = ("megnet",)
-"""Networks whose weights are installed; those of chgnet come with its package."""
->>>>>>> paper2
+MEGNET = "megnet"
+"""Graph network whose weights are stored in the profile."""
 
 
 @cmd_root.group("model")
@@ -345,11 +336,5 @@ def cmd_train(
     if as_json:
         echo_json({"pk": node.pk, "weights": weights.pk, "summary": summary})
         return
-<<<<<<< HEAD
-    before, after = summary["mae_before"], summary["mae"]
-    echo(f"MAE on {summary['structures']['test']} structures of the test: {before:.4f} -> {after:.4f} eV/atom")
-    echo(f"Use it with `{hint(f'run SrTiO3 --starts gnoa --network megnet --network-model {name}')}`")
-=======
     echo("\n".join(training_lines(describe_model(str(weights.pk)))))
-    echo(f"Use it with `{hint(f'run SrTiO3 --starts gnoa --network megnet --model {name}')}`")
->>>>>>> paper2
+    echo(f"Use it with `{hint(f'run SrTiO3 --starts gnoa --network megnet --network-model {name}')}`")
