@@ -123,7 +123,8 @@ def documented_commands():
     for page in (ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))):
         for block in blocks(page, "(?:console|text)"):
             for line in block.replace("\\\n", " ").splitlines():
-                command, *arguments = shlex.split(line.removeprefix("$ "), comments=True) if line[:2] == "$ " else [""]
+                words = shlex.split(line.removeprefix("$ "), comments=True) if line[:2] == "$ " else [""]
+                command, *arguments = words[: words.index("|")] if "|" in words else words
                 if command == "aiida-fuse2":
                     yield pytest.param(*arguments[:1], arguments[1:], id=f"{page.name}: {' '.join(arguments)}")
 
