@@ -90,7 +90,8 @@ def conclude(
     rows: list[dict[str, Any]] = []
     cells: dict[str, Atoms] = {}
     for position, phase in enumerate(phases):
-        described = describe_phase(phase.rungs[phase.answer].atoms)
+        answer = phase.rungs[phase.answer]
+        described = describe_phase(answer.atoms, answer.moments)
         label = phase_label(position)
         cells[label] = described.conventional
         place = {"rank": position + 1, "label": label, "delta": phase.energy - phases[0].energy}
@@ -124,7 +125,9 @@ def _row(
         "type": name.text,
         "prototype": name.key,
         "found": sum(int(before[label]["found"]) for label in phase.members),
-        "statement": statement(phase.rungs, phase.answer, settings, name=name.text, stability=stability),
+        "statement": statement(
+            phase.rungs, phase.answer, settings, name=name.text, stability=stability, program=source.program
+        ),
         "stability": None if stability is None else stability.to_dict(),
         "fmax": source.fmax,
         "potential": source.potential,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from ase import Atoms
@@ -58,6 +58,27 @@ class Evaluator(Protocol):
         """
 
 
+@runtime_checkable
+class MagneticEvaluator(Protocol):
+    """A potential that also gives magnetic moments."""
+
+    def moments(
+        self, numbers: NDArray[np.int64], positions: NDArray[np.float64], cell: NDArray[np.float64]
+    ) -> NDArray[np.float64] | None:
+        """Return the magnetic moment of each atom, Bohr magnetons, shape (n,); None if this potential has none.
+
+        A potential without spins gives magnitudes: how the moments are ordered does not follow from them.
+
+        Args:
+            numbers: as for ``Evaluator.evaluate``.
+            positions: as for ``Evaluator.evaluate``.
+            cell: as for ``Evaluator.evaluate``.
+
+        Raises:
+            RelaxationError: as ``Evaluator.evaluate``.
+        """
+
+
 class AseEvaluator:
     """Any ASE calculator as an evaluator.
 
@@ -80,15 +101,10 @@ class AseEvaluator:
         Raises:
             RelaxationError: ``no_stress``, ``calculator_changed_atoms``.
         """
-        atoms = Atoms(numbers=numbers, positions=positions, cell=cell, pbc=True)
         properties = ["energy", "forces"]
         if "stress" in self.calculator.implemented_properties:
             properties.append("stress")
-        self.calculator.results = {}  # results of the last geometry are not valid for this one
-        self.calculator.calculate(atoms, properties, list(all_changes))
-        if _is_changed(atoms, numbers, positions, cell):
-            raise RelaxationError(ATOMS_CHANGED, f"{self.name} changes the structure that it is given")
-        results: dict[str, Any] = self.calculator.results
+        results = self._results(numbers, positions, cell, properties)
         forces = np.array(results["forces"], dtype=float)
         stress = np.zeros((3, 3))
         if results.get("stress") is not None:
@@ -97,6 +113,34 @@ class AseEvaluator:
         if self.needs_stress and not stress.any() and (results.get("stress") is None or forces.any()):
             raise RelaxationError(NO_STRESS, f"{self.name} gives no stress, and the cell is to be relaxed")
         return Evaluation(float(results["energy"]), forces, stress)
+
+    def moments(
+        self, numbers: NDArray[np.int64], positions: NDArray[np.float64], cell: NDArray[np.float64]
+    ) -> NDArray[np.float64] | None:
+        """Return the magnetic moments, as ``MagneticEvaluator`` says; None if the calculator computes none.
+
+        Raises:
+            RelaxationError: ``calculator_changed_atoms``.
+        """
+        if "magmoms" not in self.calculator.implemented_properties:
+            return None
+        found = self._results(numbers, positions, cell, ["energy", "magmoms"]).get("magmoms")
+        return None if found is None else np.array(found, dtype=float).reshape(len(numbers))
+
+    def _results(
+        self,
+        numbers: NDArray[np.int64],
+        positions: NDArray[np.float64],
+        cell: NDArray[np.float64],
+        properties: list[str],
+    ) -> dict[str, Any]:
+        atoms = Atoms(numbers=numbers, positions=positions, cell=cell, pbc=True)
+        self.calculator.results = {}  # results of the last geometry are not valid for this one
+        self.calculator.calculate(atoms, properties, list(all_changes))
+        if _is_changed(atoms, numbers, positions, cell):
+            raise RelaxationError(ATOMS_CHANGED, f"{self.name} changes the structure that it is given")
+        results: dict[str, Any] = self.calculator.results
+        return results
 
 
 def _is_changed(

@@ -18,7 +18,7 @@ from aiida_fuse2.core.potentials.evaluation import Evaluation
 
 from .build import BuildError, InstructionSet, best_instruction_set, library, library_content, packaged
 from .packing import pack_weights
-from .weights import N_ELEMENTS, read_weights
+from .weights import N_ELEMENTS, moment_map, moments_of, read_weights
 
 LOGGER = logging.getLogger(__name__)
 
@@ -82,7 +82,7 @@ def _load(source: bytes | Path) -> ctypes.CDLL:
     kernel.fuse2_chgnet_delete.restype = None
     kernel.fuse2_chgnet_delete.argtypes = [ctypes.c_void_p]
     kernel.fuse2_chgnet_evaluate.restype = ctypes.c_int
-    kernel.fuse2_chgnet_evaluate.argtypes = [ctypes.c_void_p, ctypes.c_int, *([ctypes.c_void_p] * 6)]
+    kernel.fuse2_chgnet_evaluate.argtypes = [ctypes.c_void_p, ctypes.c_int, *([ctypes.c_void_p] * 7)]
     kernel.fuse2_chgnet_sizes.restype = None
     kernel.fuse2_chgnet_sizes.argtypes = [ctypes.c_void_p, ctypes.c_void_p]
     return kernel
@@ -138,6 +138,7 @@ class NativeChgnet:
             bond_cutoff=weights.atom_cutoff,
             angle_cutoff=weights.bond_cutoff,
         )
+        self._moment_map = moment_map(weights)
         packed = pack_weights(weights)
         self._model = self._kernel.fuse2_chgnet_new(ctypes.byref(options), packed.ctypes.data)
         if not self._model:
@@ -158,7 +159,7 @@ class NativeChgnet:
         """
         n = len(numbers)
         forces, virial = np.empty((n, 3)), np.empty((3, 3))
-        energy = self._call(numbers, positions, cell, forces, virial)
+        energy = self._call(numbers, positions, cell, forces, virial, None)
         volume = abs(float(np.linalg.det(cell)))
         return Evaluation(energy, forces, 0.5 * (virial + virial.T) / volume)
 
@@ -173,17 +174,28 @@ class NativeChgnet:
         Raises:
             RelaxationError: as ``evaluate``.
         """
-        return self._call(numbers, positions, cell, None, None)
+        return self._call(numbers, positions, cell, None, None, None)
+
+    def moments(
+        self, numbers: NDArray[np.int64], positions: NDArray[np.float64], cell: NDArray[np.float64]
+    ) -> NDArray[np.float64]:
+        """Return the magnitudes of the magnetic moments of the atoms, as ``MagneticEvaluator`` says.
+
+        Raises:
+            RelaxationError: as ``evaluate``.
+        """
+        features = np.empty((len(numbers), len(self._moment_map[0])), dtype=np.float32)
+        self._call(numbers, positions, cell, None, None, features)
+        return moments_of(features, self._moment_map)
 
     def _call(
         self,
         numbers: NDArray[np.int64],
         positions: NDArray[np.float64],
         cell: NDArray[np.float64],
-        forces: NDArray[np.float64] | None,
-        virial: NDArray[np.float64] | None,
+        *filled: NDArray[Any] | None,
     ) -> float:
-        """Return the energy and fill the arrays that are given."""
+        """Return the energy and fill the arrays that are given: forces, virial and features of atoms."""
         if numbers.min() < 1 or numbers.max() > N_ELEMENTS:
             raise RelaxationError("unknown_element", f"CHGNet knows atomic numbers 1 to {N_ELEMENTS}")
         species = np.ascontiguousarray(numbers, dtype=np.int32)
@@ -197,9 +209,9 @@ class NativeChgnet:
         energy = ctypes.c_double()
         arrays: list[NDArray[Any]] = [species, places, lattice]
         pointers = [array.ctypes.data for array in arrays]
-        filled = [None if array is None else array.ctypes.data for array in (forces, virial)]
+        pointers_filled = [None if array is None else array.ctypes.data for array in filled]
         status = self._kernel.fuse2_chgnet_evaluate(
-            self._model, len(species), *pointers, ctypes.addressof(energy), *filled
+            self._model, len(species), *pointers, ctypes.addressof(energy), *pointers_filled
         )
         if status == NO_MEMORY:
             raise MemoryError(f"no memory for {self.name}")

@@ -24,7 +24,7 @@ from aiida_fuse2.core.potentials.evaluation import Evaluation
 from .graph import ChgnetGraph, build_graph
 from .torch_convolutions import AngleUpdate, AtomConvolution, BondConvolution, Features, Gradients, MessageGraph
 from .torch_layers import AngularBasis, RadialBasis, Readout, TensorOptions
-from .weights import N_ELEMENTS, ChgnetWeights, read_weights
+from .weights import N_ELEMENTS, ChgnetWeights, moment_map, moments_of, read_weights
 
 COSINE_SCALE = 1 - 1e-6
 """Factor of the cosine of an angle in the published model, which keeps its derivative finite."""
@@ -115,6 +115,7 @@ class TorchChgnet:
         # the last update of angles has no effect: only convolutions over bonds read them
         self._angle_updates = [AngleUpdate(weights, layer, options) for layer in range(n_layers - 2)]
         self._readout = Readout(weights, options)
+        self._penultimate = self._embedding  # features of atoms before the last convolution of a structure
 
     def evaluate(
         self, numbers: NDArray[np.int64], positions: NDArray[np.float64], cell: NDArray[np.float64]
@@ -139,6 +140,17 @@ class TorchChgnet:
             trim_memory()
             self._used = graph.bytes
         return _evaluation(energy, graph, by_vector, cell)
+
+    def moments(
+        self, numbers: NDArray[np.int64], positions: NDArray[np.float64], cell: NDArray[np.float64]
+    ) -> NDArray[np.float64]:
+        """Return the magnitudes of the magnetic moments of the atoms, as ``MagneticEvaluator`` says.
+
+        Raises:
+            RelaxationError: as ``evaluate``.
+        """
+        self.evaluate(numbers, positions, cell)
+        return moments_of(self._penultimate.cpu().numpy(), moment_map(self.weights))
 
     def _energy_and_derivatives(
         self, numbers: NDArray[np.int64], graph: ChgnetGraph, angles: _Angles
@@ -177,7 +189,11 @@ class TorchChgnet:
             if graph.n_pairs:
                 layers += self._bond_convolutions[index : index + 1]
                 layers += self._angle_updates[index : index + 1]
-        saved = [layer.evaluate(graph, features) for layer in layers]
+        saved = []
+        for layer in layers:
+            if layer is self._atom_convolutions[-1]:
+                self._penultimate = features.atoms
+            saved.append(layer.evaluate(graph, features))
         energies, gradients.atoms = self._readout.energy_and_derivative(features.atoms)
         for layer, kept in zip(reversed(layers), reversed(saved), strict=True):
             layer.backpropagate(graph, features, gradients, kept)

@@ -116,6 +116,28 @@ def read_weights(model: str) -> ChgnetWeights:
     return read_weights_file(package_folder() / MODEL_FILES[model], model)
 
 
+MomentMap = tuple[NDArray[np.float64], float]
+"""Weights and bias of the map from the features of an atom to its magnetic moment."""
+
+
+def moment_map(weights: ChgnetWeights) -> MomentMap:
+    """Return the map from the features of an atom before the last convolution to its magnetic moment."""
+    matrix, bias = (weights.arrays[f"site_wise.{kind}"].astype(np.float64) for kind in ("weight", "bias"))
+    return matrix[0], float(bias[0])
+
+
+def moments_of(features: NDArray[np.float32], mapping: MomentMap) -> NDArray[np.float64]:
+    """Return the magnitudes of magnetic moments, Bohr magnetons, shape (n,).
+
+    Args:
+        features: of the atoms before the last convolution, shape (n, width).
+        mapping: from ``moment_map``.
+    """
+    matrix, bias = mapping
+    found: NDArray[np.float64] = np.abs(features.astype(np.float64) @ matrix + bias)
+    return found
+
+
 def package_folder() -> Path:
     """Return the folder of the installed chgnet package, without importing it.
 

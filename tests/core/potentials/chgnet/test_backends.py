@@ -89,6 +89,18 @@ def same(found, expected):
     return deviation(found, expected).over(tolerance(expected)).largest < 1
 
 
+@pytest.mark.parametrize("beginning", ["Mn fgen", "CoAs2 fgen", "Si6Al6B3Fe3NaO30F fgen", "SrTiO3 fgen"])
+def test_moments_are_those_of_stock(evaluator, model, beginning):
+    from pymatgen.io.ase import AseAtomsAdaptor
+
+    atoms = case(beginning)
+    expected = stock(model).model.predict_structure(AseAtomsAdaptor.get_structure(atoms), task="em")["m"]
+    found = evaluator.moments(atoms.numbers, atoms.positions, atoms.cell.array)
+    assert found == pytest.approx(np.asarray(expected, dtype=float).reshape(-1), abs=1e-4, rel=1e-4)
+    assert found.min() >= 0
+    assert found.max() > 0.5 or not beginning.startswith("Mn")
+
+
 def test_translation_changes_nothing(evaluator):
     atoms = case("Li3Si3O5Cl5 fgen")
     expected = evaluate(evaluator, atoms)

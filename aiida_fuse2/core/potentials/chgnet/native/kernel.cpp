@@ -132,7 +132,7 @@ class Model {
     }
 
     Status evaluate(int n, const std::int32_t* numbers, const double* positions, const double* cell, double* energy,
-                    double* forces, double* virial) {
+                    double* forces, double* virial, float* features) {
         const FlushToZero flush;
         const Status status = graph_.build(n, positions, cell, options_.bond_cutoff, options_.angle_cutoff);
         if (status != OK) return status;
@@ -143,6 +143,7 @@ class Model {
             backward(n);
             basis_.contract(graph_, dradial_.data(), dshort_.data(), dangular_.data(), forces, virial);
         }
+        if (features) std::memcpy(features, penultimate_.data(), sizeof(float) * n * D);
         give_back();
         return std::isfinite(*energy) ? OK : NOT_FINITE;
     }
@@ -174,6 +175,7 @@ class Model {
         float* a = angles_.get(graph_.angles.size() * D);
         const int last = options_.convolutions - 1;
         for (int l = 0; l <= last; ++l) {
+            if (l == last) std::memcpy(penultimate_.get(std::size_t(n) * D), x, sizeof(float) * n * D);
             atom_layers_[l].forward(graph_, x, b, w, kept_atoms_[l], gradients_);
             if (l == last || graph_.angles.empty()) continue;
             bond_layers_[l].forward(graph_, x, b, a, p, v, kept_bonds_[l], gradients_);
@@ -218,7 +220,7 @@ class Model {
     AngleUpdate angle_layers_[MAX_CONVOLUTIONS];
     Readout readout_;
     Graph graph_;
-    Buffer atoms_, bonds_, angles_, weights_of_bonds_, weights_of_short_, pairs_;
+    Buffer atoms_, penultimate_, bonds_, angles_, weights_of_bonds_, weights_of_short_, pairs_;
     Buffer dradial_, dshort_, dangular_;
     Kept kept_atoms_[MAX_CONVOLUTIONS], kept_bonds_[MAX_CONVOLUTIONS], kept_angles_[MAX_CONVOLUTIONS];
     Gradients gradients_;
@@ -238,11 +240,13 @@ void* fuse2_chgnet_new(const fuse2::Options* options, const float* weights) {
 void fuse2_chgnet_delete(void* model) { delete static_cast<fuse2::Model*>(model); }
 
 // energy: eV; forces: n x 3, eV/Å; virial: 3 x 3, derivative of the energy by the strain, eV; returns a status.
-// Without forces, a null pointer, only the energy is computed.
+// Without forces, a null pointer, only the energy is computed. features: n x 64, of the atoms before the last
+// convolution, from which magnetic moments follow; not written if it is a null pointer.
 int fuse2_chgnet_evaluate(void* model, int n, const std::int32_t* numbers, const double* positions,
-                          const double* cell, double* energy, double* forces, double* virial) {
+                          const double* cell, double* energy, double* forces, double* virial, float* features) {
     try {
-        return static_cast<fuse2::Model*>(model)->evaluate(n, numbers, positions, cell, energy, forces, virial);
+        return static_cast<fuse2::Model*>(model)->evaluate(n, numbers, positions, cell, energy, forces, virial,
+                                                           features);
     } catch (const std::bad_alloc&) {
         return fuse2::NO_MEMORY;
     }
