@@ -26,7 +26,7 @@ from aiida_fuse2.workchains.search_builder import with_text_keys, without_protot
 
 from .cores import fitting_runs, share_cores
 from .cost import Cost, estimate, total
-from .finishing import library_of_search, tier_of_search
+from .finishing import library_of_search, worker_tier
 from .inputs import Prepared, check_inputs
 from .libraries import all_libraries
 
@@ -99,7 +99,7 @@ def prepare_filling(
         foreign = foreign_parts(first)
         if foreign and not trust:
             raise UntrustedError(first.pk, foreign)
-        tier = tier_of_search(first, code, {})
+        tier = worker_tier(first, code, {})
         prepared = [Prepared(builder=_builder(one, tier, library, values, system)) for one in wanted]
     concurrent = fitting_runs(prepared[0].builder, len(prepared)) if prepared else 0
     for one in prepared:

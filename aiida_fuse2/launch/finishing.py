@@ -19,7 +19,7 @@ from aiida_fuse2.environment.trust import UntrustedError, foreign_parts, options
 from aiida_fuse2.parsers.memory import WORKER, has_run
 from aiida_fuse2.protocols import merge, protocol_inputs
 from aiida_fuse2.query.tiers import tier_ports
-from aiida_fuse2.workchains.finish import LIBRARY, Fuse2FinishWorkChain, require_worker_tier
+from aiida_fuse2.workchains.finish import LIBRARY, Fuse2FinishWorkChain, can_relax
 
 from .inputs import check_inputs
 
@@ -35,7 +35,7 @@ def prepare_finish(
     """Return the inputs of finishing searches, checked.
 
     Args:
-        searches: searches, or several runs of one, for one composition and with one potential.
+        searches: searches, several runs of one, or refinements, for one composition and with one potential.
         code: code of the worker; by default that of the searches, if it has run in this profile.
         best: number of unique structures, lowest energy first; by default that of the protocol.
         overrides: changes of ``protocols/finish.yaml``.
@@ -57,10 +57,10 @@ def prepare_finish(
         raise InputError("window", inputs["window"], "must be an energy, eV/atom")
     parse_settings(AnswerSettings, inputs["settings"])
     single = [search for node in searches for search in query.single_searches(node)]
-    for search in single:
-        foreign = foreign_parts(search)
-        if foreign and not trust:
-            raise UntrustedError(search.pk, foreign)
+    tier = last_ports(single[0])
+    if can_relax(tier["name"].value):
+        tier = worker_tier(single[0], code, inputs["options"])
+        _require_trust(single, trust=trust)
     rows = [row for row in query.combined(single, number) if row["uuid"] is not None]
     rows = [row for row in rows if row["delta"] <= inputs["window"]]
     if not rows:
@@ -68,7 +68,7 @@ def prepare_finish(
     try:
         builder = Fuse2FinishWorkChain.get_builder_from_protocol(
             rows,
-            tier_of_search(single[0], code, inputs["options"]),
+            tier,
             inputs["settings"],
             [search.uuid for search in single],
             library_of_search(single[0]),
@@ -81,9 +81,25 @@ def prepare_finish(
     return builder
 
 
-def tier_of_search(
-    search: orm.WorkChainNode, code: orm.AbstractCode | None, options: Mapping[str, Any]
-) -> dict[str, Any]:
+def _require_trust(searches: Sequence[orm.WorkChainNode], *, trust: bool) -> None:
+    """Refuse searches that name what has never run in this profile.
+
+    Raises:
+        UntrustedError: unless ``trust`` is given.
+    """
+    for search in searches:
+        foreign = foreign_parts(search)
+        if foreign and not trust:
+            raise UntrustedError(search.pk, foreign)
+
+
+def last_ports(search: orm.WorkChainNode) -> dict[str, Any]:
+    """Return the inputs of the tier that gives the energies of a search or a refinement."""
+    known = tier_ports(search)
+    return known[max(known)]
+
+
+def worker_tier(search: orm.WorkChainNode, code: orm.AbstractCode | None, options: Mapping[str, Any]) -> dict[str, Any]:
     """Return the tier that gives the energies of a search or a refinement, with a code and options of this profile.
 
     Args:
@@ -95,9 +111,10 @@ def tier_of_search(
         InputError: if the worker does not compute these energies.
         SetupError: if there is no code of the worker.
     """
-    known = tier_ports(search)
-    ports = known[max(known)]
-    require_worker_tier(ports["name"].value)
+    ports = last_ports(search)
+    name = ports["name"].value
+    if not can_relax(name):
+        raise InputError("tiers", name, "gives the energies; this needs a potential of the worker (chgnet, pair, ase)")
     own = ports["options"].get_dict() if "options" in ports else {}
     if not has_run(options_part(own)):
         own = protocol_inputs()["relax"]["metadata"]["options"]
@@ -106,5 +123,5 @@ def tier_of_search(
 
 
 def library_of_search(search: orm.WorkChainNode) -> orm.SinglefileData | None:
-    """Return the library that names structure types: that of the search, or the packaged one."""
+    """Return the library that names structure types: that of the search or refinement, or the packaged one."""
     return search.inputs[LIBRARY] if LIBRARY in search.inputs else packaged_library_node()

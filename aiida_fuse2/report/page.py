@@ -7,6 +7,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from aiida_fuse2 import __version__
+from aiida_fuse2.core.answer.answers import readable_sites
+from aiida_fuse2.core.answer.description import MOMENTS_NOTE
 from aiida_fuse2.core.search.targets import missed_text
 
 from .data import (
@@ -64,6 +66,7 @@ def payload(data: ReportData) -> dict[str, Any]:
         "rejections": sorted(data.rejections.items(), key=lambda item: (-item[1], item[0])),
         "answer": [_phase(row) for row in data.phases],
         "answerFrom": data.answer,
+        "momentsNote": MOMENTS_NOTE,
         "ranked": _ranked(data),
         "structures": {label: _structure(data, label) for label in data.structures},
         "lineage": _lineage(data),
@@ -154,7 +157,19 @@ def _phase(row: Mapping[str, Any]) -> dict[str, Any]:
         "found": row["found"],
         "pk": row["pk"],
         "statement": row["statement"],
+        "sites": [_site(site) for site in readable_sites(row)],
         "colour": COLOURS[rank - 1] if rank <= len(COLOURS) else GREY,
+    }
+
+
+def _site(site: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a Wyckoff position as the page shows it."""
+    return {
+        "element": site["element"],
+        "position": f"{site['multiplicity']}{site['letter']}",
+        "place": [float(x) for x in site["coordinates"]],
+        "neighbours": site["coordination"],
+        "moment": site["moment"],
     }
 
 

@@ -36,6 +36,12 @@ function startAnswer() {
   if (first) choosePhase(first.label);
   else byId("answer").querySelector(".browse").remove();
 }
+function sitesTable(sites) {
+  if (!sites.length) return "";
+  const magnetic = sites.some(s => s.moment !== null), titles = ["Atom", "x", "y", "z", "Neighbours", ...(magnetic ? [html`Moment<br>μ<sub>B</sub>`] : [])];
+  const rows = sites.map(s => [html`${s.element} <small>${s.position}</small>`, ...s.place.map(x => signed(x, 4)), s.neighbours, ...(magnetic ? [maybe(s.moment, 2)] : [])]);
+  return html`<details class="sites"><summary>Wyckoff positions</summary>${rowsTable(titles, rows)}${magnetic ? html`<p class="statement">${DATA.momentsNote}</p>` : ""}</details>`;
+}
 let chosenPhase = null;
 function choosePhase(label) {
   const phase = DATA.answer.find(p => p.label === label), shown = structures.get(label);
@@ -45,7 +51,7 @@ function choosePhase(label) {
   put("caption-phase", html`<h3>${place(phase)}</h3><p class="energy">${signed(phase.energy, 4)} eV/atom</p><p class="statement">${group(phase.statement)}</p><dl>${factsList([
     ["Above the lowest", `${signed(phase.above, 1)} meV/atom`], ["Structure type", phase.type], ["Primitive cell", plural(phase.atoms, "atom")],
     ["Conventional cell", html`${plural(shown.sites.length, "atom")}<br>${cellSizes(shown.sizes)}`], ["Density", `${signed(phase.density, 2)} g/cm³`], ["Found", plural(phase.found, "time")],
-    ...shown.targets.map(([name, rms]) => ["Equals", `${name} (rms ${signed(rms, 3)} Å)`]), ["PK", phase.pk ?? "–"]])}</dl>`);
+    ...shown.targets.map(([name, rms]) => ["Equals", `${name} (rms ${signed(rms, 3)} Å)`]), ["PK", phase.pk ?? "–"]])}</dl>${sitesTable(phase.sites)}`);
   byId("buttons-phase").querySelector("button").disabled = !shown.cif;
 }
 

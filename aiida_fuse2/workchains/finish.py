@@ -17,6 +17,7 @@ from aiida_fuse2.core.search.refining import refined_label
 from aiida_fuse2.environment.software import add_worker_software, engine_software
 from aiida_fuse2.parsers.memory import WORKER
 from aiida_fuse2.query.orphans import seal_orphans
+from aiida_fuse2.query.relaxation import program_of
 from aiida_fuse2.query.stopping import STOP_NOW, stop_request
 from aiida_fuse2.tiers import TierInputs, check_tiers, load_tier, read_tiers
 from aiida_fuse2.tiers.registry import tier_key
@@ -28,21 +29,16 @@ from .relax import INPUT_REFUSED, validate_tiers
 LIBRARY = "prototypes"
 
 
-def require_worker_tier(name: str) -> None:
-    """Refuse a tier whose energies this package's worker does not compute.
+def can_relax(name: str) -> bool:
+    """Return whether this package's worker computes with a tier, so that structures can be relaxed further in it.
 
     Args:
         name: name of the tier.
 
     Raises:
-        InputError: it says what to do instead.
+        InputError: if there is no such tier, or a package that it needs is not installed.
     """
-    if not issubclass(load_tier(name), RelaxTier):
-        expected = (
-            "gives the energies of the search; an answer needs a potential of the worker (chgnet, pair, ase). "
-            "`aiida-fuse2 refine` relaxes the best structures with other programs"
-        )
-        raise InputError("tiers", name, expected)
+    return issubclass(load_tier(name), RelaxTier)
 
 
 @validator
@@ -56,13 +52,17 @@ def _validate_inputs(inputs: Mapping[str, Any]) -> str | None:
     tiers = read_tiers(inputs["tiers"])
     if len(tiers) != 1:
         return "tiers must be the last one of the search alone"
-    require_worker_tier(tiers[0].name)
-    check_tiers(tiers, {symbol for node in structures.values() for symbol in node.get_symbols_set()})
+    if can_relax(tiers[0].name):
+        check_tiers(tiers, {symbol for node in structures.values() for symbol in node.get_symbols_set()})
     return None
 
 
 class Fuse2FinishWorkChain(AttemptsPart):
-    """Relaxes the best structures of searches tightly, symmetrises them, and merges them into phases."""
+    """Relaxes the best structures of searches tightly, symmetrises them, and merges them into phases.
+
+    Where the energies come from another program than the worker (VASP, Quantum ESPRESSO, GULP), structures are
+    symmetrised only, and keep the energies of that program.
+    """
 
     @classmethod
     def define(cls, spec: WorkChainSpec) -> None:
@@ -83,7 +83,7 @@ class Fuse2FinishWorkChain(AttemptsPart):
             dynamic=True,
             valid_type=orm.Data,
             validator=validate_tiers,
-            help="The tier that gives the energies of the search, `t00`: chgnet, pair or ase.",
+            help="The tier that gives the energies of the search, `t00`.",
         )
         spec.input(LIBRARY, valid_type=orm.SinglefileData, required=False, help="Library that names structure types.")
         spec.inputs.validator = _validate_inputs
@@ -114,7 +114,8 @@ class Fuse2FinishWorkChain(AttemptsPart):
 
         Args:
             rows: rows of ``query.ranked`` or ``query.combined``, in their order.
-            tier: inputs of the tier that gives their energies: ``name``, ``settings``, ``codes``, ...
+            tier: inputs of the tier that gives their energies: ``name``, ``settings``, ``codes``, ...; of its codes,
+                only the worker runs.
             settings: of ``protocols/finish.yaml``, with changes.
             searches: UUIDs of the searches that the ranking is of.
             library: library that names structure types, if there is one.
@@ -149,21 +150,24 @@ class Fuse2FinishWorkChain(AttemptsPart):
         """Return whether a structure has no result yet, and the search that called this goes on."""
         caller = self.node.caller
         is_asked_to_stop = caller is not None and stop_request(caller.pk) == STOP_NOW
-        return super().should_try() and not is_asked_to_stop
+        return can_relax(self._tier().name) and super().should_try() and not is_asked_to_stop
 
     def finalise(self) -> ExitCode | None:
         """Conclude, and attach the phases."""
         seal_orphans(self.node)
         if self.ctx.failure is not None:
             return self.exit_codes.ERROR_INPUT_REFUSED.format(reason=self.ctx.failure)
-        jobs = self.finished()
+        jobs, tier = self.finished(), self._tier()
+        others: dict[str, orm.Data] = {LIBRARY: self.inputs[LIBRARY]} if LIBRARY in self.inputs else {}
+        if not can_relax(tier.name):
+            others["program"] = orm.Str(program_of(tier.name, tier.settings_node.get_dict()))
         outputs = conclude_answer(
             settings=self.inputs.settings,
             selection=self.inputs.selection,
-            relax=self._tier().settings_node,
+            relax=tier.settings_node,
             trials=orm.load_node(self.ctx.trials),
             software=orm.Dict(engine_software()),
-            **({LIBRARY: self.inputs[LIBRARY]} if LIBRARY in self.inputs else {}),
+            **others,
             **{f"{RESULTS_PREFIX}{i:02d}": job.outputs.results for i, job in enumerate(jobs)},
             **{f"{RUNGS_PREFIX}{i:02d}": job.outputs.rungs for i, job in enumerate(jobs)},
         )

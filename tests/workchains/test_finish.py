@@ -11,7 +11,6 @@ from aiida_fuse2 import query
 from aiida_fuse2.core.errors import InputError
 from aiida_fuse2.launch.finishing import prepare_finish
 from aiida_fuse2.query import finishes
-from aiida_fuse2.workchains.finish import require_worker_tier
 from aiida_fuse2.workchains.runs import Fuse2RunsWorkChain
 
 
@@ -73,8 +72,6 @@ def test_what_is_refused(search):
         prepare_finish([search], overrides={"window": "wide"})
     with pytest.raises(InputError, match="must rise"):
         prepare_finish([search], overrides={"settings": {"tolerances": [0.1, 0.1]}})
-    with pytest.raises(InputError, match="aiida-fuse2 refine"):
-        require_worker_tier("gulp")
 
 
 def test_a_search_ends_with_its_answer(finished):

@@ -37,12 +37,15 @@ def cmd_finish(
     dry_run: bool,
     as_json: bool,
 ) -> None:
-    """Find the phases among the best structures of the searches PK..., as one would print them.
+    """Find the phases among the best structures of the searches or refinements PK..., as one would print them.
 
     Each structure is relaxed tightly with the potential of the search and symmetrised step by step; its answer is the
     highest symmetry whose energy the potential cannot tell from that of the lowest structure. Structures with one
     answer are one phase. PK can be several runs. `aiida-fuse2 show` and `structures` of the search have the answer
     from then on.
+
+    Energies of VASP, Quantum ESPRESSO and GULP stay as they are: structures are symmetrised within the tolerance of
+    that tier, and not relaxed further.
     """
     from aiida_fuse2 import query
     from aiida_fuse2.environment.codes import load_code
@@ -57,7 +60,7 @@ def cmd_finish(
         *(parse_assignment(text) for text in assignments),
     )
     builder = prepare_finish(
-        [query.load_search_or_runs(search) for search in searches],
+        [query.load_results(search) for search in searches],
         code=None if code_label is None else load_code(code_label),
         best=best,
         overrides=changes,

@@ -146,6 +146,7 @@ def show_refinement(
         CommandError: if it has ended badly.
     """
     from aiida_fuse2 import query
+    from aiida_fuse2.cli.views.answers import answer_values, print_newest_answer
     from aiida_fuse2.cli.views.tables import make_console
     from aiida_fuse2.query import refinements
 
@@ -160,11 +161,13 @@ def show_refinement(
     state = node.process_state.value if node.process_state else "created"
     if as_json:
         values = {"pk": node.pk, "uuid": node.uuid, "process_state": state, "exit_status": node.exit_status}
-        echo_json({**values, "relaxed_to": query.relaxed_to(node), "structures": rows[:number]})
+        values |= {"relaxed_to": query.relaxed_to(node), "structures": rows[:number]}
+        echo_json(values | answer_values(node, order))
     else:
         console = make_console()
         tiers = ", ".join(node.inputs.tiers[key]["name"].value for key in sorted(node.inputs.tiers))
         console.print(f"refinement {node.pk} by {tiers}: {state}", soft_wrap=True)
+        print_newest_answer(console, node, order)
         if rows:
             console.print()
             console.print(query.relaxed_to(node), soft_wrap=True)

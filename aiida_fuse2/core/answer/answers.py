@@ -57,6 +57,23 @@ def readable_rows(rows: Any, texts: Sequence[str], numbers: Sequence[str] = ()) 
     return found if is_right else []
 
 
+def readable_sites(row: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Return the Wyckoff positions of a stored row; none of them if one is not what it should be.
+
+    Args:
+        row: row of a phase. In answers of earlier versions positions have no ``moment``.
+    """
+    found = readable_rows(row.get("sites"), ("element", "letter", "coordination"), ("multiplicity",))
+    is_right = all(
+        isinstance(site.get("coordinates"), list)
+        and len(site["coordinates"]) == 3
+        and all(isinstance(x, int | float) for x in site["coordinates"])
+        and isinstance(site.get("moment"), int | float | None)
+        for site in found
+    )
+    return [{"moment": None, **site} for site in found] if is_right else []
+
+
 @dataclass(frozen=True, eq=False)
 class Answer:
     """What a search ends with.

@@ -18,6 +18,14 @@ from .ladder import EXACT
 NO_COORDINATION = "not determined"
 """Coordination of an atom for which the analysis fails."""
 
+CELL_PARAMETERS = ("a", "b", "c", "alpha", "beta", "gamma")
+"""Names of the edges (Å) and angles (degrees) of a cell."""
+
+MOMENTS_NOTE = (
+    "Moments are magnitudes: how they are ordered (ferromagnetic, antiferromagnetic, ...) does not follow from them."
+)
+"""What is said with magnetic moments."""
+
 DECIMALS = 6
 """Decimals of coordinates."""
 
@@ -57,7 +65,6 @@ def describe_phase(atoms: Atoms, moments: Sequence[float] | None = None) -> Desc
     standard = standard_cell(atoms, EXACT)
     cell, primitive = standard.atoms, primitive_cell(standard.atoms, EXACT)
     composition = Composition(cell.get_chemical_formula())
-    names = ("a", "b", "c", "alpha", "beta", "gamma")
     values = {
         "formula": composition.reduced_formula,
         "spacegroup": standard.number,
@@ -68,7 +75,7 @@ def describe_phase(atoms: Atoms, moments: Sequence[float] | None = None) -> Desc
         "n_atoms_conventional": len(cell),
         "volume": float(primitive.get_volume()),
         "density": float(cell.get_masses().sum() / cell.get_volume() * TO_DENSITY),
-        **{name: float(value) for name, value in zip(names, cell.cell.cellpar(), strict=True)},
+        **{name: float(value) for name, value in zip(CELL_PARAMETERS, cell.cell.cellpar(), strict=True)},
         "sites": _sites(standard, moments),
         "moments": None if moments is None else _moments(standard, moments),
     }
