@@ -208,6 +208,8 @@ function openRaw() {
   startTable();
   if (drawnLabels().length) startViewer();
 }
+// Words with commands in backquotes, space groups and negative numbers.
+const sentence = words => words.split(/`([^`]+)`/).map((piece, i) => i % 2 ? html`<code>${piece}</code>` : group(piece.replace(/(^|\s)-(?=\d)/g, "$1\u2212")));
 function writeHero() {
   const s = DATA.summary, b = s.best;
   put("title", formula(DATA.formula));
@@ -220,7 +222,7 @@ function writeHero() {
     ["Structures tried", number(s.tried)], ["Unique structures", number(s.unique)], ["CPU time", duration(s.cpu)],
   ];
   put("facts", factsList(facts));
-  put("conclusion", DATA.conclusion.map(([heading, words]) => html`<div><dt>${heading}</dt><dd>${marked(words, /`([^`]+)`/, command => `<code>${command}</code>`)}</dd></div>`));
+  put("conclusion", DATA.conclusion.map(([heading, words]) => html`<div><dt>${heading}</dt><dd>${sentence(words)}</dd></div>`));
   put("made", `Made by aiida-fuse2 ${DATA.version} from ${s.kind} ${s.uuid}.`);
 }
 function writeTargets() {
