@@ -7,9 +7,8 @@ from pathlib import Path
 import click
 
 from aiida_fuse2.cli.params import options as opts
-from aiida_fuse2.cli.params.options import echo, echo_json, hint, with_profile
+from aiida_fuse2.cli.params.options import with_profile
 from aiida_fuse2.cli.root import cmd_root
-from aiida_fuse2.cli.utils.submitting import print_inputs, submit_inputs
 
 
 @cmd_root.command("finish")
@@ -49,11 +48,10 @@ def cmd_finish(
     """
     from aiida_fuse2 import query
     from aiida_fuse2.environment.codes import load_code
-    from aiida_fuse2.environment.daemon import require_daemon
     from aiida_fuse2.launch.finishing import prepare_finish
     from aiida_fuse2.launch.overrides import merge_all, parse_assignment, read_overrides
 
-    from .refine import watch_refinement
+    from .refine import submit_refinement
 
     changes = merge_all(
         {} if overrides is None else read_overrides(overrides),
@@ -66,15 +64,4 @@ def cmd_finish(
         overrides=changes,
         trust=trust,
     )
-    if dry_run:
-        print_inputs(builder, as_json=as_json)
-        return
-    require_daemon()
-    node = submit_inputs(builder)
-    echo(f"Finish of {len(builder.structures)} structures submitted: PK {node.pk}", err=as_json)
-    if wait:
-        watch_refinement(node, as_json=as_json)
-    elif as_json:
-        echo_json({"pk": node.pk, "uuid": node.uuid})
-    else:
-        echo(f"See the answer with `{hint(f'show {node.pk}')}`")
+    submit_refinement(builder, wait=wait, dry_run=dry_run, as_json=as_json)

@@ -16,6 +16,7 @@ from aiida_fuse2.cli.utils.submitting import print_inputs, submit_inputs
 
 if TYPE_CHECKING:
     from aiida import orm
+    from aiida.engine import ProcessBuilder
     from rich.table import Table
 
     from aiida_fuse2.query.refinements import RefinementProgress
@@ -56,7 +57,6 @@ def cmd_refine(
     """
     from aiida_fuse2 import query
     from aiida_fuse2.environment.codes import load_code
-    from aiida_fuse2.environment.daemon import require_daemon
     from aiida_fuse2.launch.overrides import merge_all, parse_assignment, read_overrides
     from aiida_fuse2.launch.refinement import prepare_refinement, warning_of
 
@@ -79,12 +79,31 @@ def cmd_refine(
     warning = warning_of(nodes, builder)
     if warning is not None:
         echo(f"Warning: {warning}", err=True)
+    submit_refinement(builder, wait=wait, dry_run=dry_run, as_json=as_json)
+
+
+def submit_refinement(builder: ProcessBuilder, *, wait: bool, dry_run: bool, as_json: bool) -> None:
+    """Submit a refinement or a finish, and show its progress.
+
+    Args:
+        builder: its inputs, checked.
+        wait: whether to wait for the end and show the result.
+        dry_run: whether to show the inputs only.
+        as_json: whether to print JSON.
+
+    Raises:
+        CommandError: if it has ended badly.
+    """
+    from aiida_fuse2.environment.daemon import require_daemon
+    from aiida_fuse2.query.refinements import KINDS
+
     if dry_run:
         print_inputs(builder, as_json=as_json)
         return
     require_daemon()
     node = submit_inputs(builder)
-    echo(f"Refinement of {len(builder.structures)} structures submitted: PK {node.pk}", err=as_json)
+    kind = KINDS[node.process_type].capitalize()
+    echo(f"{kind} of {len(builder.structures)} structures submitted: PK {node.pk}", err=as_json)
     if wait:
         watch_refinement(node, as_json=as_json)
     elif as_json:
