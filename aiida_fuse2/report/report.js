@@ -40,7 +40,7 @@ function sitesTable(sites) {
   if (!sites.length) return "";
   const magnetic = sites.some(s => s.moment !== null), titles = ["Atom", "x", "y", "z", "Neighbours", ...(magnetic ? [html`Moment<br>μ<sub>B</sub>`] : [])];
   const rows = sites.map(s => [html`${s.element} <small>${s.position}</small>`, ...s.place.map(x => signed(x, 4)), s.neighbours, ...(magnetic ? [maybe(s.moment, 2)] : [])]);
-  return html`<details class="sites"><summary>Wyckoff positions</summary>${rowsTable(titles, rows)}${magnetic ? html`<p class="statement">${DATA.momentsNote}</p>` : ""}</details>`;
+  return html`<details class="sites"><summary>Wyckoff positions</summary><div class="roll">${rowsTable(titles, rows)}</div>${magnetic ? html`<p class="statement">${DATA.momentsNote}</p>` : ""}</details>`;
 }
 let chosenPhase = null;
 function choosePhase(label) {
