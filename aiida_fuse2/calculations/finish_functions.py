@@ -10,6 +10,7 @@ from aiida.engine import calcfunction
 from ase import Atoms
 
 from aiida_fuse2.core.answer.answers import conclude
+from aiida_fuse2.core.answer.ladder import Ladder, idealise
 from aiida_fuse2.core.answer.results import read_ladder
 from aiida_fuse2.core.answer.second import FIRST, SECOND, Relaxed, rank_phases
 from aiida_fuse2.core.answer.settings import AnswerSettings
@@ -48,7 +49,8 @@ def conclude_answer(
         relax: settings of the tier.
         trials: structures, as the search relaxed them.
         software: versions of the packages that this runs with.
-        others: ``results_NN`` and ``rungs_NN`` of each attempt, and the library ``prototypes``, if there is one.
+        others: ``results_NN`` and ``rungs_NN`` of each attempt; the library ``prototypes``, if there is one; where the
+            tier is that of another program, so that there are no attempts, its name as ``program``.
 
     Returns:
         ``answer``: ``phases`` and ``failed``, see ``core.answer.answers``; the conventional cell of each phase by its
@@ -64,8 +66,14 @@ def conclude_answer(
             for frame in from_extxyz(node.get_content()):
                 frames.setdefault(str(frame.info["label"]), []).append(frame)
     starts = {trial.info.label: trial.atoms for trial in trials_from_text(trials.get_content())}
-    source = str(relax["calculator"])
-    ladders = {label: read_ladder(row, frames.get(label, []), starts[label], source) for label, row in results.items()}
+    values = relax.get_dict()
+    if "program" in others:
+        ladders = _idealised(starts, selection.get_dict(), values, parsed, others["program"].value)
+    else:
+        ladders = {
+            label: read_ladder(row, frames.get(label, []), starts[label], str(values["calculator"]))
+            for label, row in results.items()
+        }
     answer = conclude(selection.get_dict(), ladders, parsed, _namer(others, next(iter(starts.values()), None)))
     return {
         ANSWER: orm.Dict({"phases": answer.phases, "failed": answer.failed}),
@@ -135,3 +143,18 @@ def _structures(rows: list[dict[str, Any]], cells: Mapping[str, Atoms]) -> dict[
         node.base.extras.set(EXTRAS_KEY, {key: row[key] for key in PHASE_EXTRAS})
         outputs[row["label"]] = node
     return outputs
+
+
+def _idealised(
+    starts: Mapping[str, Atoms],
+    rows: Mapping[str, Mapping[str, Any]],
+    tier: Mapping[str, Any],
+    settings: AnswerSettings,
+    program: str,
+) -> dict[str, Ladder]:
+    """Return the ladders of structures whose energies come from another program than the worker."""
+    limits = {"max_tolerance": float(tier["report_symprec"][1]), "fmax": float(tier.get("fmax") or 0.0)}
+    return {
+        label: idealise(atoms, float(rows[label]["energy"]), settings, program=program, **limits)
+        for label, atoms in starts.items()
+    }

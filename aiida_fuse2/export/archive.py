@@ -177,16 +177,11 @@ def _write_archive(
             rules = {"call_calc_backward": False, "call_work_backward": False}
             create_archive([group], filename=archive, overwrite=overwrite, **rules)
         else:
-            finish = _finish(node)
+            finish = newest_finish(node)
             found = [] if finish is None else [finish]
             create_archive([node, group, *found, *_groups(node)], filename=archive, overwrite=overwrite)
     finally:
         EXPORT_LOGGER.setLevel(level)
-
-
-def _finish(node: orm.WorkChainNode) -> orm.WorkChainNode | None:
-    """Return the newest finish of a search or of runs, or None; a refinement has none."""
-    return None if query.is_refinement(node) else newest_finish(node)
 
 
 def _group_of_best(node: orm.WorkChainNode, pks: Sequence[int]) -> orm.Group:
@@ -217,7 +212,7 @@ def _readme(
     searches = _searches(node)
     settings = query.search_settings(searches[0])
     tiers = tiers_of_search(searches[0].inputs)
-    finish = _finish(node)
+    finish = newest_finish(node)
     count = f"{len(searches)} searches" if query.is_refinement(node) else f"{len(searches)} runs of the search"
     content = _WHOLE if best is None else _BEST_ONLY.format(number=len(ranked))
     parts = [
@@ -294,7 +289,7 @@ def works_to_cite(node: orm.WorkChainNode) -> list[str]:
             tiers += tiers_of_search(search.inputs)
         if "prototypes" in search.inputs:
             libraries.append(citation_of(search.inputs.prototypes))
-    finish = _finish(node)
+    finish = newest_finish(node)
     if finish is not None:
         with suppress(KeyError, NotExistent):
             tiers += filter(None, [second_of_search(finish.inputs)])

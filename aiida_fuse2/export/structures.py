@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
 from aiida import orm
 from ase import Atoms
 from pymatgen.io.ase import AseAtomsAdaptor
@@ -33,6 +34,9 @@ _NAMES = ("protostructure", "type", "prototype")
 
 _PHASE_VALUES = ("rank", "found", "uuid", "spacegroup", "spacegroup_symbol", "type", "potential")
 """Values of a phase that are written into the comment of an extended XYZ file."""
+
+MOMENTS = "moment_magnitude"
+"""Column of an extended XYZ file of a phase, Bohr magnetons."""
 
 _SPACE_GROUPS = ("spacegroup", "spacegroup_symbol", "spacegroup_loose", "spacegroup_symbol_loose")
 """The same, if the structure is written as relaxed."""
@@ -133,7 +137,10 @@ def phase_text(row: Mapping[str, Any], file_format: str) -> str:
         return cif_text(atoms, symprec=EXACT)
     if file_format == "extxyz":
         values = {key: row[key] for key in _PHASE_VALUES if isinstance(row.get(key), str | int)}
-        text = to_extxyz([(atoms, {**values, "energy_per_atom": row["energy"]})])
+        moments = row.get("moments")
+        if isinstance(moments, list) and len(moments) == len(atoms):
+            atoms.arrays[MOMENTS] = np.array(moments, dtype=float)
+        text = to_extxyz([(atoms, {**values, "energy_per_atom": row["energy"]})], columns=[MOMENTS])
     else:
         comment = f"{row['formula']} {row['spacegroup_symbol']} {row['energy']:.6f} eV/atom {row['uuid']}"
         structure = AseAtomsAdaptor.get_structure(atoms).get_sorted_structure()

@@ -14,13 +14,19 @@ EMPTY = "-"
 """Replaces an empty text, which the format cannot hold."""
 
 
-def to_extxyz(structures: Iterable[tuple[Atoms, Mapping[str, Any]]]) -> str:
-    """Return structures with plain values as text; positions and cells to 1e-8 Å."""
+def to_extxyz(structures: Iterable[tuple[Atoms, Mapping[str, Any]]], *, columns: Iterable[str] = ()) -> str:
+    """Return structures with plain values as text; positions and cells to 1e-8 Å.
+
+    Args:
+        structures: each with its values.
+        columns: names of arrays with a number for each atom, which are written where a structure has them.
+    """
     from ase.io import write  # slow to import, and queries of the graph need no files
 
     frames = []
     for atoms, info in structures:
         frame = Atoms(numbers=atoms.numbers, positions=atoms.positions, cell=atoms.cell, pbc=True)
+        frame.arrays.update({name: atoms.arrays[name] for name in columns if name in atoms.arrays})
         frame.info = {key: EMPTY if value == "" else value for key, value in info.items()}
         frames.append(frame)
     if not frames:

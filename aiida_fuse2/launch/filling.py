@@ -26,7 +26,7 @@ from aiida_fuse2.workchains.search_builder import with_text_keys, without_protot
 
 from .cores import fitting_runs, share_cores
 from .cost import Cost, estimate, total
-from .finishing import library_of_search, tier_of_search
+from .finishing import library_of_search, worker_tier
 from .inputs import Prepared, check_inputs
 from .libraries import all_libraries
 from .second import second_ports
@@ -100,7 +100,7 @@ def prepare_filling(
         foreign = foreign_parts(first)
         if foreign and not trust:
             raise UntrustedError(first.pk, foreign)
-        tier, second = tier_of_search(first, code, {}), second_ports(first)
+        tier, second = worker_tier(first, code, {}), second_ports(first)
         if second and "finish" not in of_searches:
             values["settings"]["finish"] = values["second_best"]
         prepared = [Prepared(builder=_builder(one, tier, library, values, system)) for one in wanted]

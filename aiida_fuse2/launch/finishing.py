@@ -20,10 +20,8 @@ from aiida_fuse2.environment.trust import UntrustedError, foreign_parts, options
 from aiida_fuse2.parsers.memory import WORKER, has_run
 from aiida_fuse2.protocols import merge, protocol_inputs
 from aiida_fuse2.query.tiers import tier_ports
-from aiida_fuse2.tiers import load_tier
-from aiida_fuse2.tiers.worker import RelaxTier
 from aiida_fuse2.workchains.answering import targets_to_relax
-from aiida_fuse2.workchains.finish import LIBRARY, Fuse2FinishWorkChain, require_worker_tier
+from aiida_fuse2.workchains.finish import LIBRARY, Fuse2FinishWorkChain, can_relax
 
 from .inputs import check_inputs
 from .presets import check_elements, tier_of_model
@@ -43,7 +41,7 @@ def prepare_finish(
     """Return the inputs of finishing searches, checked.
 
     Args:
-        searches: searches, or several runs of one, for one composition and with one potential.
+        searches: searches, several runs of one, or refinements, for one composition and with one potential.
         code: code of the worker; by default that of the searches, if it has run in this profile.
         model: potential by name that computes the energies of the answer; by default that of the searches.
         best: number of unique structures, lowest energy first; by default that of the protocol.
@@ -68,17 +66,16 @@ def prepare_finish(
         raise InputError("window", inputs["window"], "must be an energy, eV/atom")
     parse_settings(AnswerSettings, inputs["settings"])
     single = [search for node in searches for search in query.single_searches(node)]
-    for search in single:
-        foreign = foreign_parts(search)
-        if foreign and not trust:
-            raise UntrustedError(search.pk, foreign)
+    tier = last_ports(single[0])
+    if model is not None or can_relax(tier["name"].value):
+        tier = worker_tier(single[0], code, inputs["options"], model)
+        _require_trust(single, trust=trust)
     rows = [row for row in query.combined(single, number) if row["uuid"] is not None]
     rows = [row for row in rows if row["delta"] <= inputs["window"]]
     if not rows:
         raise InputError("searches", 0, "none has found a structure")
     if model is not None:
         check_elements(model.model, query.search_settings(single[0]).unit.elements)
-    tier = tier_of_search(single[0], code, inputs["options"], model)
     ports = _second_of(single[0], tier, inputs, second)
     try:
         builder = Fuse2FinishWorkChain.get_builder_from_protocol(
@@ -106,7 +103,25 @@ def _second_of(
     return known or choose_second(name, tier, query.search_settings(search).unit.elements, inputs).ports
 
 
-def tier_of_search(
+def _require_trust(searches: Sequence[orm.WorkChainNode], *, trust: bool) -> None:
+    """Refuse searches that name what has never run in this profile.
+
+    Raises:
+        UntrustedError: unless ``trust`` is given.
+    """
+    for search in searches:
+        foreign = foreign_parts(search)
+        if foreign and not trust:
+            raise UntrustedError(search.pk, foreign)
+
+
+def last_ports(search: orm.WorkChainNode) -> dict[str, Any]:
+    """Return the inputs of the tier that gives the energies of a search or a refinement."""
+    known = tier_ports(search)
+    return known[max(known)]
+
+
+def worker_tier(
     search: orm.WorkChainNode,
     code: orm.AbstractCode | None,
     options: Mapping[str, Any],
@@ -124,9 +139,11 @@ def tier_of_search(
         InputError: if the worker does not compute these energies.
         SetupError: if there is no code of the worker.
     """
-    known = tier_ports(search)
-    ports = known[max(known)] if model is None else _tier_of_model(model, known[max(known)])
-    require_worker_tier(ports["name"].value)
+    last = last_ports(search)
+    ports = last if model is None else _tier_of_model(model, last)
+    name = ports["name"].value
+    if not can_relax(name):
+        raise InputError("tiers", name, "gives the energies; this needs a potential of the worker (chgnet, pair, ase)")
     own = ports["options"].get_dict() if "options" in ports else {}
     if not has_run(options_part(own)):
         own = protocol_inputs()["relax"]["metadata"]["options"]
@@ -140,7 +157,7 @@ def _tier_of_model(model: Installed, last: Mapping[str, Any]) -> dict[str, Any]:
     Where the worker computes that tier, its other settings stay, too.
     """
     known = last["settings"].get_dict()
-    is_of_worker = issubclass(load_tier(last["name"].value), RelaxTier)
+    is_of_worker = can_relax(last["name"].value)
     base = known if is_of_worker else {**protocol_inputs()["relax"]["settings"], "pressure": known.get("pressure", 0.0)}
     kept = {key: last[key] for key in ("options",) if is_of_worker and key in last}
     settings = orm.Dict({**base, **model.settings})
@@ -148,5 +165,5 @@ def _tier_of_model(model: Installed, last: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def library_of_search(search: orm.WorkChainNode) -> orm.SinglefileData | None:
-    """Return the library that names structure types: that of the search, or the packaged one."""
+    """Return the library that names structure types: that of the search or refinement, or the packaged one."""
     return search.inputs[LIBRARY] if LIBRARY in search.inputs else packaged_library_node()

@@ -15,7 +15,6 @@ from aiida_fuse2.core.settings import SearchSettings
 from aiida_fuse2.tiers import find_tier
 from aiida_fuse2.tiers.base import Tier
 from aiida_fuse2.tiers.dft import DftTier
-from aiida_fuse2.tiers.worker import RelaxTier
 
 from .evidence import evidence
 from .finishes import newest_finish, order, phases
@@ -57,7 +56,7 @@ def conclusion(
         ranked=ranked,
         evidence=None if several else evidence(node.pk),
         limits="" if several or not states else _limits(states[0], settings),
-        can_finish=tier is not None and issubclass(tier, RelaxTier),
+        can_finish=tier is not None,
         is_dft=tier is not None and issubclass(tier, DftTier),
     )
     return conclude_search(ended, command)

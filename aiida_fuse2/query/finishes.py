@@ -9,6 +9,7 @@ from aiida import orm
 from aiida.common.exceptions import NotExistent
 
 from aiida_fuse2.core.answer.answers import NUMBERS, TEXTS, readable_rows
+from aiida_fuse2.core.answer.description import CELL_PARAMETERS
 from aiida_fuse2.core.answer.second import SECOND, Order, energies_under, read_order
 
 from .links import NEWEST_FIRST
@@ -31,14 +32,46 @@ def newest_finish(node: orm.WorkChainNode) -> orm.WorkChainNode | None:
     """
     searches = single_searches(node)
     wanted = {search.uuid for search in searches}
+    found = (orm.load_node(pk) for pk, uuids in _finishes() if uuids == wanted)
+    return next((one for one in found if has_same_energies(searches[0].inputs, one.inputs)), None)
+
+
+def lowest_phases(nodes: Iterable[orm.WorkChainNode]) -> dict[int, dict[str, Any]]:
+    """Return the lowest phase of the newest answer of each of many searches or runs that has one, by primary key.
+
+    Rows have no primary key and UUID of the cell.
+
+    Args:
+        nodes: searches, or several runs of one.
+    """
+    of_uuids: dict[frozenset[str], list[int]] = {}
+    for pk, uuids in _finishes():
+        of_uuids.setdefault(frozenset(uuids), []).append(pk)
+    finishes: dict[int, int] = {}
+    for node in nodes:
+        searches = single_searches(node)
+        for pk in of_uuids.get(frozenset(search.uuid for search in searches), []):
+            if has_same_energies(searches[0].inputs, orm.load_node(pk).inputs):
+                finishes[node.pk] = pk
+                break
+    builder = orm.QueryBuilder()
+    filters = {"id": {"in": list(finishes.values())}}
+    builder.append(orm.WorkChainNode, filters=filters, project="id", tag="finish")
+    edges = {"label": "answer"}
+    builder.append(orm.Dict, with_incoming="finish", edge_filters=edges, project="attributes.phases")
+    rows = {pk: readable_rows(stored, TEXTS, NUMBERS) for pk, stored in builder.all()} if finishes else {}
+    return {pk: rows[finish][0] for pk, finish in finishes.items() if rows.get(finish)}
+
+
+def _finishes() -> list[tuple[int, set[str]]]:
+    """Return the finishes with an answer, newest first, with the UUIDs of their searches."""
     builder = orm.QueryBuilder()
     filters = {"process_type": FINISH_TYPE, "attributes.exit_status": 0}
     builder.append(orm.WorkChainNode, filters=filters, project="id", tag="finish")
     edges = {"label": "searches"}
     builder.append(orm.List, with_outgoing="finish", edge_filters=edges, project="attributes.list")
     builder.order_by({"finish": NEWEST_FIRST})
-    found = (orm.load_node(pk) for pk, uuids in builder.all() if _texts(uuids) == wanted)
-    return next((one for one in found if has_same_energies(searches[0].inputs, one.inputs)), None)
+    return [(pk, _texts(uuids)) for pk, uuids in builder.all()]
 
 
 def phases(finish: orm.WorkChainNode) -> list[dict[str, Any]]:
@@ -65,6 +98,26 @@ def phase_ranks(finish: orm.WorkChainNode) -> dict[str, int]:
     """
     given = dict(finish.inputs[STRUCTURES].items()) if STRUCTURES in finish.inputs else {}
     return {given[member].uuid: row["rank"] for row in phases(finish) for member in _members(row) if member in given}
+
+
+def members(finish: orm.WorkChainNode, row: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Return the structures of a phase with primary key, number of atoms and cell (Å, degrees), as they were relaxed.
+
+    Args:
+        finish: the finish.
+        row: row of ``phases``.
+    """
+    given = dict(finish.inputs[STRUCTURES].items()) if STRUCTURES in finish.inputs else {}
+    found = []
+    for member in readable_rows(row.get("members"), ("member", "label"), ("rank", "energy", "found")):
+        node = given.get(member["member"])
+        values: dict[str, Any] = {"pk": None, "n_atoms": None}
+        if node is not None:
+            atoms = node.get_ase()
+            cell = zip(CELL_PARAMETERS, atoms.cell.cellpar().tolist(), strict=True)
+            values = {"pk": node.pk, "n_atoms": len(atoms), **dict(cell)}
+        found.append({**member, **values})
+    return found
 
 
 def with_phases(rows: Iterable[Mapping[str, Any]], finish: orm.WorkChainNode | None) -> list[dict[str, Any]]:

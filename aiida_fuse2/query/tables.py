@@ -16,11 +16,11 @@ from aiida_fuse2.core.settings import shares_text, stored_starts
 from .finishes import newest_finish, with_phases
 from .finishes import phases as phases_of
 from .links import EARLIEST_FIRST
-from .loading import PROCESS_TYPE, NoSearchError, load_search_or_runs, with_callers
+from .loading import PROCESS_TYPE, NoSearchError, with_callers
 from .nodes import load_node
 from .refinements import PROCESS_TYPE as REFINE_PROCESS_TYPE
 from .refinements import is_refinement, load_refinement
-from .results import load_single_results, read_results, search_of_structure
+from .results import load_results, load_single_results, read_results, search_of_structure
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -60,10 +60,10 @@ def explored(search: orm.WorkChainNode | int | str) -> DataFrame:
 
 
 def phases(node: orm.WorkChainNode | int | str) -> DataFrame:
-    """Return the phases of the newest answer of a search or of all its runs, lowest energy first.
+    """Return the phases of the newest answer of a search, of all its runs or of a refinement, lowest energy first.
 
     Args:
-        node: search, several runs of one, or a finish: node, primary key or UUID.
+        node: search, several runs of one, refinement, or a finish: node, primary key or UUID.
 
     Returns:
         One row per phase: ``rank``, ``energy`` and ``delta`` (above the lowest; eV/atom), ``spacegroup``,
@@ -80,7 +80,7 @@ def phases(node: orm.WorkChainNode | int | str) -> DataFrame:
 
     identifier = node.pk if isinstance(node, orm.Node) else node
     given = load_refinement(str(identifier), or_finish=True)
-    finish = newest_finish(load_search_or_runs(identifier)) if given is None or is_refinement(given) else given
+    finish = newest_finish(load_results(identifier)) if given is None or is_refinement(given) else given
     return pd.DataFrame([] if finish is None else [_flat_phase(row) for row in phases_of(finish)])
 
 

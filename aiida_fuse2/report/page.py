@@ -7,6 +7,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from aiida_fuse2 import __version__
+from aiida_fuse2.core.answer.answers import readable_sites
+from aiida_fuse2.core.answer.description import MOMENTS_NOTE
 from aiida_fuse2.core.answer.second import Order, energies_under
 from aiida_fuse2.core.search.targets import missed_text
 
@@ -66,6 +68,7 @@ def payload(data: ReportData) -> dict[str, Any]:
         "answer": [_phase(row, data.order) for row in data.phases],
         "answerFrom": data.answer,
         "order": None if data.order is None else _order(data.order),
+        "momentsNote": MOMENTS_NOTE,
         "ranked": _ranked(data),
         "structures": {label: _structure(data, label) for label in data.structures},
         "lineage": _lineage(data),
@@ -158,7 +161,19 @@ def _phase(row: Mapping[str, Any], order: Order | None) -> dict[str, Any]:
         "found": row["found"],
         "pk": row["pk"],
         "statement": row["statement"],
+        "sites": [_site(site) for site in readable_sites(row)],
         "colour": COLOURS[rank - 1] if rank <= len(COLOURS) else GREY,
+    }
+
+
+def _site(site: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a Wyckoff position as the page shows it."""
+    return {
+        "element": site["element"],
+        "position": f"{site['multiplicity']}{site['letter']}",
+        "place": [float(x) for x in site["coordinates"]],
+        "neighbours": site["coordination"],
+        "moment": site["moment"],
     }
 
 

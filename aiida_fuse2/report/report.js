@@ -40,6 +40,12 @@ function startAnswer() {
   if (first) choosePhase(first.label);
   else byId("answer").querySelector(".browse").remove();
 }
+function sitesTable(sites) {
+  if (!sites.length) return "";
+  const magnetic = sites.some(s => s.moment !== null), titles = ["Atom", "x", "y", "z", "Neighbours", ...(magnetic ? [html`Moment<br>μ<sub>B</sub>`] : [])];
+  const rows = sites.map(s => [html`${s.element} <small>${s.position}</small>`, ...s.place.map(x => signed(x, 4)), s.neighbours, ...(magnetic ? [maybe(s.moment, 2)] : [])]);
+  return html`<details class="sites"><summary>Wyckoff positions</summary><div class="roll">${rowsTable(titles, rows)}</div>${magnetic ? html`<p class="statement">${DATA.momentsNote}</p>` : ""}</details>`;
+}
 let chosenPhase = null;
 function choosePhase(label) {
   const phase = DATA.answer.find(p => p.label === label), shown = structures.get(label);
@@ -49,7 +55,7 @@ function choosePhase(label) {
   put("caption-phase", html`<h3>${place(phase)}</h3><p class="energy">${signed(phase.energy, 4)} eV/atom${DATA.order ? ` (${DATA.order.by})` : ""}</p><p class="statement">${group(phase.statement)}</p><dl>${factsList([
     ["Above the lowest", `${signed(phase.above, 1)} meV/atom`], ...(DATA.order && phase.other ? [[`The same, ${DATA.order.other}`, `${signed(phase.other[1], 1)} meV/atom`]] : []), ["Structure type", phase.type], ["Primitive cell", plural(phase.atoms, "atom")],
     ["Conventional cell", html`${plural(shown.sites.length, "atom")}<br>${cellSizes(shown.sizes)}`], ["Density", `${signed(phase.density, 2)} g/cm³`], ["Found", plural(phase.found, "time")],
-    ...shown.targets.map(([name, rms]) => ["Equals", `${name} (rms ${signed(rms, 3)} Å)`]), ["PK", phase.pk ?? "–"]])}</dl>`);
+    ...shown.targets.map(([name, rms]) => ["Equals", `${name} (rms ${signed(rms, 3)} Å)`]), ["PK", phase.pk ?? "–"]])}</dl>${sitesTable(phase.sites)}`);
   byId("buttons-phase").querySelector("button").disabled = !shown.cif;
 }
 
@@ -206,6 +212,8 @@ function openRaw() {
   startTable();
   if (drawnLabels().length) startViewer();
 }
+// Words with commands in backquotes, space groups and negative numbers.
+const sentence = words => words.split(/`([^`]+)`/).map((piece, i) => i % 2 ? html`<code>${piece}</code>` : group(piece.replace(/(^|\s)-(?=\d)/g, "$1\u2212")));
 function writeHero() {
   const s = DATA.summary, b = s.best;
   put("title", formula(DATA.formula));
@@ -218,7 +226,7 @@ function writeHero() {
     ["Structures tried", number(s.tried)], ["Unique structures", number(s.unique)], ["CPU time", duration(s.cpu)],
   ];
   put("facts", factsList(facts));
-  put("conclusion", DATA.conclusion.map(([heading, words]) => html`<div><dt>${heading}</dt><dd>${marked(words, /`([^`]+)`/, command => `<code>${command}</code>`)}</dd></div>`));
+  put("conclusion", DATA.conclusion.map(([heading, words]) => html`<div><dt>${heading}</dt><dd>${sentence(words)}</dd></div>`));
   put("made", `Made by aiida-fuse2 ${DATA.version} from ${s.kind} ${s.uuid}.`);
 }
 function writeTargets() {

@@ -4,6 +4,7 @@ const CELL = { radius: 0.025, colour: "#3b4753" };
 const BOND_RADIUS = 0.09, EDGE_RADIUS = 0.022, POLYHEDRON_OPACITY = 0.8;  // 3Dmol.js squares it
 const CAMERA = { fov: 20, z: 150, orthographic: true };
 const MARGIN = 1.06;  // around the crystal
+const FEW = 8;  // fewer atoms without polyhedra, such as four of lonsdaleite, are drawn in several cells at first
 const PNG_SCALE = 2;
 const AXIS_COLOURS = ["#c62828", "#2e7d32", "#1565c0"], AXIS_LENGTH = 30;
 
@@ -29,7 +30,7 @@ function scene(structure, [na, nb, nc]) {
       const at = add(shift, cell), key = `${site} ${at}`;
       if (!index.has(key)) {
         const [element, ...place] = structure.sites[site];
-        index.set(key, atoms.push({ element, place: at.reduce((p, x, d) => add(p, lattice[d], x), place), inside: false }) - 1);
+        index.set(key, atoms.push({ element, site, at, place: at.reduce((p, x, d) => add(p, lattice[d], x), place), inside: false }) - 1);
       }
       const number = index.get(key);
       atoms[number].inside ||= k < structure.inside;
@@ -38,6 +39,12 @@ function scene(structure, [na, nb, nc]) {
     for (const [a, b] of structure.bonds) bonds.set(`${Math.min(here[a], here[b])} ${Math.max(here[a], here[b])}`, [here[a], here[b]]);
     for (const [shape, centre, ...corners] of structure.polyhedra) hulls.set(here[centre], { shape, centre: here[centre], corners: corners.map(c => here[c]) });
   }
+  atoms.forEach(({ site, at }, number) => {  // bonds from one cell to the next
+    for (const [from, to, ...shift] of structure.links) {
+      const other = from === site ? index.get(`${to} ${add(at, shift)}`) : undefined;
+      if (other !== undefined) bonds.set(`${Math.min(number, other)} ${Math.max(number, other)}`, [number, other]);
+    }
+  });
   return { atoms, bonds: [...bonds.values()], hulls: [...hulls.values()] };
 }
 
@@ -117,6 +124,9 @@ function look(shown, along) {
     const radius = shown.structure.elements[element].radius;
     rows.forEach((row, d) => { const x = dot(row, place); low[d] = Math.min(low[d], x - radius); high[d] = Math.max(high[d], x + radius); });
   }
+  const corners = [0, 1, 2, 3, 4, 5, 6, 7].map(k => shown.structure.cell.reduce((p, vector, d) => add(p, vector, k >> d & 1 ? shown.cells[d] : 0), [0, 0, 0]));
+  for (const corner of corners)
+    rows.forEach((row, d) => { const x = dot(row, corner); low[d] = Math.min(low[d], x); high[d] = Math.max(high[d], x); });
   const { clientWidth: width, clientHeight: height } = shown.canvas;
   const middle = rows.reduce((p, row, d) => add(p, row, (low[d] + high[d]) / 2), [0, 0, 0]);
   const half = MARGIN / 2 * Math.max(high[0] - low[0], (high[1] - low[1]) * width / height);
@@ -212,6 +222,7 @@ const VIEWS = [["free", "⟲", "Turn back"], ["a", html`<i>a</i>`, "Look along a
 function redraw(shown, along) {
   const { viewer, structure, look: options } = shown, view = viewer.getView(), several = repeats(structure);
   const cells = options.cells ? several : [1, 1, 1];
+  shown.cells = cells;
   shown.scene = scene(structure, cells);
   viewer.removeAllModels();
   viewer.removeAllShapes();
@@ -265,6 +276,7 @@ function drawCrystal(id, structure, wheel) {
   const shown = boxes.get(id);
   if (!shown) return;
   shown.structure = structure;
+  shown.look.cells = !structure.polyhedra.length && structure.inside < FEW;
   put(`legend-${id}`, structure.elements.map(e => html`<span style="--c:${e.colour}">${e.symbol}</span>`));
   redraw(shown, "free");
 }

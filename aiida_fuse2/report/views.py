@@ -47,6 +47,7 @@ def view(atoms: Atoms) -> dict[str, Any]:
         ``cell``: the three vectors, Å; ``elements``: symbol, colour (#rrggbb) and radius (Å) of each; ``sites``: index
         of the element and position (Å) of each atom of the cell; ``images``: index of the site and lattice translation
         of each drawn atom, of which the first ``inside`` are in the cell; ``bonds``: pairs of indices into ``images``;
+        ``links``: the bonds to other cells that this picture lacks, each as two sites and a lattice translation;
         ``shapes``: triangles and edges of the polyhedron of a site, indices of its corners; ``polyhedra``: index of
         the shape, then those of the centre and of the corners in ``images``.
     """
@@ -65,6 +66,7 @@ def view(atoms: Atoms) -> dict[str, Any]:
         "images": [list(image) for image in images],
         "inside": len(inside),
         "bonds": drawn,
+        "links": _links(bonds, [(images[a], images[b]) for a, b in drawn]),
         "shapes": [[[*map(list, hull.faces)], [*map(list, hull.edges)]] for hull in polyhedra],
         "polyhedra": placed,
     }
@@ -160,6 +162,15 @@ def _completed(
             if (other := images.get(_moved(j, shift, image))) is not None:
                 drawn.add((min(images[image], other), max(images[image], other)))
     return list(images), sorted(map(list, drawn)), placed
+
+
+def _links(bonds: Sequence[Bond], drawn: Sequence[tuple[Image, Image]]) -> list[list[int]]:
+    """Return the bonds of which no copy is drawn, each as two sites and the lattice translation between them."""
+    known = set()
+    for one, other in drawn:
+        a, b, c = (y - x for x, y in zip(one[1:], other[1:], strict=True))
+        known |= {(one[0], other[0], (a, b, c)), (other[0], one[0], (-a, -b, -c))}
+    return [[i, j, *shift] for i, j, shift in bonds if (i, j, shift) not in known]
 
 
 def _moved(site: int, shift: tuple[int, int, int], image: Image) -> Image:

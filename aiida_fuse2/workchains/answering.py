@@ -11,8 +11,6 @@ from aiida.engine import ProcessBuilder
 from aiida_fuse2.protocols import protocol_inputs
 from aiida_fuse2.query.links import FINISH_LINK, SECOND_LINK, TARGETS_LINK
 from aiida_fuse2.query.ranking import combined
-from aiida_fuse2.tiers import load_tier
-from aiida_fuse2.tiers.worker import RelaxTier
 
 from .finish import LIBRARY, Fuse2FinishWorkChain
 
@@ -28,7 +26,7 @@ def finish_builder(
         number: largest number of structures; 0 for none.
     """
     tier = inputs["tiers"][max(inputs["tiers"])]
-    if number == 0 or not searches or not issubclass(load_tier(tier["name"].value), RelaxTier):
+    if number == 0 or not searches:
         return None
     values = protocol_inputs(None, name="finish")
     rows = [row for row in combined(searches, number) if row["uuid"] is not None and row["delta"] <= values["window"]]

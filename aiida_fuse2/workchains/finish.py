@@ -41,21 +41,16 @@ from .relax import INPUT_REFUSED, SECOND_HELP, RelaxTiersWorkChain, validate_sec
 LIBRARY = "prototypes"
 
 
-def require_worker_tier(name: str) -> None:
-    """Refuse a tier whose energies this package's worker does not compute.
+def can_relax(name: str) -> bool:
+    """Return whether this package's worker computes with a tier, so that structures can be relaxed further in it.
 
     Args:
         name: name of the tier.
 
     Raises:
-        InputError: it says what to do instead.
+        InputError: if there is no such tier, or a package that it needs is not installed.
     """
-    if not issubclass(load_tier(name), RelaxTier):
-        expected = (
-            "gives the energies of the search; an answer needs a potential of the worker (chgnet, pair, ase). "
-            "`aiida-fuse2 refine` relaxes the best structures with other programs"
-        )
-        raise InputError("tiers", name, expected)
+    return issubclass(load_tier(name), RelaxTier)
 
 
 @validator
@@ -69,15 +64,19 @@ def _validate_inputs(inputs: Mapping[str, Any]) -> str | None:
     tiers = read_tiers(inputs["tiers"])
     if len(tiers) != 1:
         return "tiers must be the last one of the search alone"
-    require_worker_tier(tiers[0].name)
     second = inputs.get(SECOND_LINK) or {}
-    tiers += read_tiers(second, where=SECOND_LINK) if second else []
-    check_tiers(tiers, {symbol for node in structures.values() for symbol in node.get_symbols_set()})
+    checked = tiers if can_relax(tiers[0].name) else []
+    checked += read_tiers(second, where=SECOND_LINK) if second else []
+    check_tiers(checked, {symbol for node in structures.values() for symbol in node.get_symbols_set()})
     return None
 
 
 class Fuse2FinishWorkChain(AttemptsPart):
-    """Relaxes the best structures of searches tightly, symmetrises them, and merges them into phases."""
+    """Relaxes the best structures of searches tightly, symmetrises them, and merges them into phases.
+
+    Where the energies come from another program than the worker (VASP, Quantum ESPRESSO, GULP), structures are
+    symmetrised only, and keep the energies of that program.
+    """
 
     @classmethod
     def define(cls, spec: WorkChainSpec) -> None:
@@ -98,7 +97,7 @@ class Fuse2FinishWorkChain(AttemptsPart):
             dynamic=True,
             valid_type=orm.Data,
             validator=validate_tiers,
-            help="The tier that gives the energies of the search, `t00`: chgnet, pair or ase.",
+            help="The tier that gives the energies of the search, `t00`.",
         )
         spec.input_namespace(
             SECOND_LINK,
@@ -154,7 +153,8 @@ class Fuse2FinishWorkChain(AttemptsPart):
 
         Args:
             rows: rows of ``query.ranked`` or ``query.combined``, in their order.
-            tier: inputs of the tier that gives their energies: ``name``, ``settings``, ``codes``, ...
+            tier: inputs of the tier that gives their energies: ``name``, ``settings``, ``codes``, ...; of its codes,
+                only the worker runs.
             settings: of ``protocols/finish.yaml``, with changes.
             searches: UUIDs of the searches that the ranking is of.
             library: library that names structure types, if there is one.
@@ -202,21 +202,24 @@ class Fuse2FinishWorkChain(AttemptsPart):
         """Return whether a structure has no result yet, and the search that called this goes on."""
         caller = self.node.caller
         is_asked_to_stop = caller is not None and stop_request(caller.pk) == STOP_NOW
-        return super().should_try() and not is_asked_to_stop
+        return can_relax(self._tier().name) and super().should_try() and not is_asked_to_stop
 
     def begin_second(self) -> None:
         """Make the phases; if there is a second potential, begin to relax them, and the targets, with it."""
         if self.ctx.failure is not None:
             self.ctx.waiting = []
             return
-        jobs = self.finished()
+        jobs, tier = self.finished(), self._tier()
+        others = self._library()
+        if not can_relax(tier.name):
+            others["program"] = orm.Str(program_of(tier.name, tier.settings_node.get_dict()))
         outputs = conclude_answer(
             settings=self.inputs.settings,
             selection=self.inputs.selection,
-            relax=self._tier().settings_node,
+            relax=tier.settings_node,
             trials=orm.load_node(self.ctx.trials),
             software=orm.Dict(engine_software()),
-            **self._library(),
+            **others,
             **{f"{RESULTS_PREFIX}{i:02d}": job.outputs.results for i, job in enumerate(jobs)},
             **{f"{RUNGS_PREFIX}{i:02d}": job.outputs.rungs for i, job in enumerate(jobs)},
         )

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from aiida import orm
 from aiida.engine import run_get_node
+from aiida.manage import get_manager
 from aiida.tools.archive import import_archive
 
 from aiida_fuse2 import query
@@ -15,6 +16,8 @@ from aiida_fuse2.core.search.trials import NO_MOVES
 from aiida_fuse2.core.settings import stored_starts
 from aiida_fuse2.core.settings.migration import migrated
 from aiida_fuse2.launch.continuation import prepare_continuation
+from aiida_fuse2.launch.finishing import prepare_finish
+from aiida_fuse2.query import finishes
 from tests.archives.answers import OF_THE_PROFILE, REFINEMENT, answers, call, found_later
 from tests.archives.make_archives import MORE, worker_code
 
@@ -170,6 +173,34 @@ def test_an_earlier_search_goes_on(imported, worker):
     starts = {name for search in values["searches"].values() for name in stored_starts(search["settings"])}
     assert {row["origin"] for row in found} <= {"move", "rattle", "fgen_paper"} | starts
     assert query.ranked(later)[0]["energy"] <= before["energy"]
+
+
+@all_of(ARCHIVES)
+def test_an_earlier_search_is_finished_and_its_answer_travels(
+    imported, worker, tmp_path, aiida_config_tmp, aiida_profile_factory
+):
+    _, node = imported
+    uuid, profile = node.uuid, get_manager().get_profile().name
+    builder = prepare_finish([node], code=worker, best=3, overrides={"window": 1.0}, trust=True)
+    _, finish = run_get_node(builder)
+    assert finish.is_finished_ok, finish.exit_message
+    answer = finish.uuid  # a node is of no use in another profile
+    told = query.phases(node).drop(columns="pk").to_dict("records")
+    assert 1 <= len(told) <= 3
+    assert sum(len(phase["members"]) for phase in told) == len(builder.structures)
+    shown = call("show", uuid)
+    assert all(f"{phase['rank']}. {phase['statement']}" in shown for phase in told)
+    call("export", uuid, "-o", tmp_path / "finished.aiida")
+    with aiida_profile_factory(aiida_config_tmp) as other:
+        assert other.name != profile
+        import_archive(tmp_path / "finished.aiida")
+        again = orm.load_node(uuid)
+        assert query.phases(again).drop(columns="pk").to_dict("records") == told
+        assert finishes.newest_finish(again).uuid == answer
+        shown = call("show", uuid)
+        assert all(f"{phase['rank']}. {phase['statement']}" in shown for phase in told)
+        written = json.loads(call("structures", uuid, "-o", tmp_path / "again", "--json"))
+        assert [row["uuid"] for row in written] == [phase["uuid"] for phase in told]
 
 
 def test_a_difference_is_noticed():

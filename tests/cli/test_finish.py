@@ -78,9 +78,30 @@ def test_the_answer_is_shown(call, search, finish):
     assert json.loads(call("show", search.pk, "--json").output)["answer"]["phases"] == rows
     status = call("status", search.pk).output
     assert f"best phase  {rows[0]['energy']:.4f} eV/atom {rows[0]['spacegroup_symbol']} (" in status
-    assert json.loads(call("status", search.pk, "--json").output)["searches"][0]["phase"] == rows[0]
+    without_cell = {key: value for key, value in rows[0].items() if key not in {"pk", "uuid"}}
+    assert json.loads(call("status", search.pk, "--json").output)["searches"][0]["answer"] == without_cell
+    line = next(line for line in call("status", "-a").output.splitlines() if line.split()[0] == str(search.pk))
+    assert f"{rows[0]['energy']:.4f} {rows[0]['spacegroup_symbol']}" in line
     assert call("status", finish.pk).output == f"finish {finish.pk} of 3 structures: finished\n"
     assert f"finish {finish.pk} with EMT: finished" in call("watch", finish.pk).output
+
+
+def test_a_phase_is_shown_in_detail(call, search, finish):
+    (row, *_) = rows = finishes.phases(finish)
+    output = call("show", search.pk, "--structure", 1).output
+    assert f"phase 1 of finish {finish.pk}, EMT" in output
+    assert f"{row['a']:.3f}, {row['b']:.3f}, {row['c']:.3f} Å" in output
+    for site in row["sites"]:
+        assert f"{site['element']:<6}{site['multiplicity']}{site['letter']}" in output
+    assert "moment" not in output  # EMT has none
+    assert [line for line in output.splitlines() if line.endswith("answer")]
+    shown = json.loads(call("show", finish.pk, "--structure", 1, "--json").output)
+    assert shown["sites"] == row["sites"]
+    given = finish.inputs.structures
+    assert {m["pk"] for m in shown["members"]} == {given[m["member"]].pk for m in row["members"]}
+    assert [m["n_atoms"] for m in shown["members"]] == [len(given[m["member"]].get_ase()) for m in row["members"]]
+    wrong = call("show", search.pk, "--structure", len(rows) + 1, code=1).output
+    assert f"there is no phase {len(rows) + 1}" in wrong
 
 
 def test_end_is_told_in_words(call, search, finish):
@@ -190,6 +211,7 @@ def test_an_answer_that_is_none_is_not_shown(call, search):
         assert finishes.phases(node) == []
         assert finishes.failed(node) == []
         call("show", node.pk)
+        call("status", "-a")
         delete_nodes([node.pk], dry_run=False)
 
 

@@ -110,6 +110,21 @@ def test_silicon_is_tetrahedral():
     assert sorted(bonds.values(), reverse=True)[:4] == [4, 4, 4, 4]  # the four atoms inside have all of theirs
 
 
+def test_bonds_to_other_cells_are_known_where_a_cell_lacks_them():
+    """Of each atom of lonsdaleite one bond goes up or down, and three go to atoms of which some are in other cells."""
+    cell = crystal("Si", [(1 / 3, 2 / 3, 0.0627)], spacegroup=194, cellpar=[3.857, 3.857, 6.310, 90, 90, 120])
+    shown = view(cell)
+    assert (len(shown["images"]), len(shown["bonds"])) == (4, 3)
+    links = {(i, j, *shift) for i, j, *shift in shown["links"]}
+    links |= {(j, i, *(-x for x in shift)) for i, j, *shift in links}
+    places = places_of(shown)
+    ends = Counter(i for i, *_ in links) + Counter(index for pair in shown["bonds"] for index in pair)
+    assert set(ends.values()) == {4}
+    for i, j, *shift in links:
+        assert np.linalg.norm(places[j] + np.array(shift) @ cell.cell.array - places[i]) < 2.5
+    assert view(drawn_cell(perovskite()))["links"] == []
+
+
 def test_carbonate_keeps_the_bonds_of_carbon():
     shown = view(drawn_cell(CALCITE))
     symbols = symbols_of(shown)

@@ -12,9 +12,13 @@ from click.testing import CliRunner
 from aiida_fuse2 import query
 from aiida_fuse2.core.search.state import SearchState
 from aiida_fuse2.export import archive
+from aiida_fuse2.launch.finishing import prepare_finish
+from aiida_fuse2.launch.refinement import prepare_refinement
+from aiida_fuse2.query import finishes
 from aiida_fuse2.query.structures import explored_structures
 from aiida_fuse2.report.collect import collect, search_figures
 from aiida_fuse2.report.page import payload, render
+from aiida_fuse2.tiers import TierChoice
 from tests.potcars import ENMAX
 from tests.workchains.comparing import rows_of
 from tests.worker.test_gulp import stand_in
@@ -236,3 +240,41 @@ def test_a_search_counts_crashes_of_pw(tiers_builder, family, pw_code):
     _, search = run_get_node(builder)
     assert search.exit_status == 401
     assert search.outputs.state["failures"] == {"qe_crashed": 1}
+
+
+@pytest.mark.slow
+def test_a_search_with_vasp_ends_with_phases(tiers_builder, potcars, vasp_code, worker_code):
+    """They are symmetrised, with the energies of VASP, and nothing else is computed; so are those of a refinement."""
+    distorted = layered("CuAu").get_ase()
+    distorted.rattle(0.01, seed=1)
+    doubled = layered("CuAu").get_ase().repeat((2, 1, 1))
+    changes, code = vasp(potcars, fmax=0.05), vasp_code()
+    builder = tiers_builder(
+        ("vasp",),
+        tiers={"vasp": changes},
+        codes={"vasp": code},
+        structures=[orm.StructureData(ase=atoms).store() for atoms in (distorted, doubled)],
+        starts="provided",
+        finish=2,
+        max_structures=2,
+        population_size=2,
+    )
+    _, search = run_get_node(builder)
+    assert search.is_finished_ok, search.exit_message
+    finish = finishes.newest_finish(search)
+    assert finish.caller.uuid == search.uuid
+    assert [process.process_label for process in finish.called] == ["trials_of_structures", "conclude_answer"]
+    (phase,) = finishes.phases(finish)
+    assert phase["spacegroup_symbol"] == "P4/mmm"
+    assert phase["statement"] == "P4/mmm; not relaxed within its symmetry: the last tier is VASP"
+    assert (phase["n_atoms"], phase["found"], phase["potential"]) == (2, 2, "VASP")
+    assert phase["energy"] in {row["energy"] for row in query.ranked(search)}
+    assert query.relaxed_to(finish).startswith("relaxed to 0.05 eV/Å with VASP")
+    choice = TierChoice(names=["vasp"], codes={"vasp": code})
+    refine = prepare_refinement([search], choice, code=worker_code, best=1, overrides={"tiers": {"vasp": changes}})
+    _, refinement = run_get_node(refine)
+    assert refinement.is_finished_ok, refinement.exit_message
+    _, again = run_get_node(prepare_finish([refinement]))
+    assert again.is_finished_ok, again.exit_message
+    (refined,) = query.phases(refinement).to_dict("records")
+    assert (refined["spacegroup"], refined["statement"]) == (phase["spacegroup"], phase["statement"])

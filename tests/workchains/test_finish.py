@@ -10,8 +10,9 @@ from aiida.engine import run_get_node
 from aiida_fuse2 import query
 from aiida_fuse2.core.errors import InputError
 from aiida_fuse2.launch.finishing import prepare_finish
+from aiida_fuse2.protocols import protocol_inputs
 from aiida_fuse2.query import finishes
-from aiida_fuse2.workchains.finish import require_worker_tier
+from aiida_fuse2.tiers import TierChoice, build_tiers
 from aiida_fuse2.workchains.runs import Fuse2RunsWorkChain
 
 
@@ -64,6 +65,34 @@ def test_structures_without_an_answer_are_named(search):
     assert len(node.outputs.answer["failed"]) == len(builder.structures)
 
 
+def test_energies_of_another_program_stay(search, worker_code, potential):
+    """GULP is not run: structures are symmetrised, and each keeps its energy."""
+    builder = prepare_finish([search], best=4, overrides={"window": 1.0})
+    code = orm.InstalledCode(
+        computer=worker_code.computer, filepath_executable="/no/gulp", label=f"gulp-{search.pk}"
+    ).store()
+    builder.tiers = build_tiers(
+        TierChoice(names=["gulp"], codes={"gulp": code}, potential=potential),
+        worker=worker_code,
+        protocol=None,
+        relax=protocol_inputs()["relax"],
+        overrides={"gulp": {"settings": {"electrostatics": False}}},
+        elements={"Cu", "Au"},
+    )
+    _, node = run_get_node(builder)
+    assert node.is_finished_ok, node.exit_message
+    assert [process.process_label for process in node.called] == ["trials_of_structures", "conclude_answer"]
+    phases = finishes.phases(node)
+    assert {phase["energy"] for phase in phases} <= {row["energy"] for row in query.ranked(search)}
+    assert {phase["potential"] for phase in phases} == {"GULP"}
+    for phase in phases:
+        (answer,) = [rung for rung in phase["rungs"] if rung["is_answer"]]
+        told = phase["statement"].endswith("not relaxed within its symmetry: the last tier is GULP")
+        assert told == (answer["tolerance"] > 0)
+        assert answer["tolerance"] <= 0.1
+    assert any(phase["spacegroup"] > 1 for phase in phases)
+
+
 def test_what_is_refused(search):
     with pytest.raises(InputError, match="at least 1"):
         prepare_finish([search], best=0)
@@ -73,8 +102,6 @@ def test_what_is_refused(search):
         prepare_finish([search], overrides={"window": "wide"})
     with pytest.raises(InputError, match="must rise"):
         prepare_finish([search], overrides={"settings": {"tolerances": [0.1, 0.1]}})
-    with pytest.raises(InputError, match="aiida-fuse2 refine"):
-        require_worker_tier("gulp")
 
 
 def test_a_search_ends_with_its_answer(finished):

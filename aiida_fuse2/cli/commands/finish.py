@@ -7,9 +7,8 @@ from pathlib import Path
 import click
 
 from aiida_fuse2.cli.params import options as opts
-from aiida_fuse2.cli.params.options import echo, echo_json, hint, with_profile
+from aiida_fuse2.cli.params.options import echo, with_profile
 from aiida_fuse2.cli.root import cmd_root
-from aiida_fuse2.cli.utils.submitting import print_inputs, submit_inputs
 
 
 @cmd_root.command("finish")
@@ -41,29 +40,31 @@ def cmd_finish(
     dry_run: bool,
     as_json: bool,
 ) -> None:
-    """Find the phases among the best structures of the searches PK..., as one would print them.
+    """Find the phases among the best structures of the searches or refinements PK..., as one would print them.
 
     Each structure is relaxed tightly with the potential of the search, or that of --model, and symmetrised step by
     step; its answer is the highest symmetry whose energy the potential cannot tell from that of the lowest structure.
     Structures with one answer are one phase. A second potential, if there is one, relaxes the phases again and orders
     them. PK can be several runs. `aiida-fuse2 show` and `structures` of the search have the answer from then on.
+
+    Energies of VASP, Quantum ESPRESSO and GULP stay as they are: structures are symmetrised within the tolerance of
+    that tier, and not relaxed further, unless --model names a potential.
     """
     from aiida_fuse2 import query
     from aiida_fuse2.environment.codes import load_code
-    from aiida_fuse2.environment.daemon import require_daemon
     from aiida_fuse2.launch.finishing import prepare_finish
     from aiida_fuse2.launch.overrides import merge_all, parse_assignment, read_overrides
     from aiida_fuse2.launch.presets import installed_model
     from aiida_fuse2.launch.second import order_text
 
-    from .refine import watch_refinement
+    from .refine import submit_refinement
 
     changes = merge_all(
         {} if overrides is None else read_overrides(overrides),
         *(parse_assignment(text) for text in assignments),
     )
     builder = prepare_finish(
-        [query.load_search_or_runs(search) for search in searches],
+        [query.load_results(search) for search in searches],
         code=None if code_label is None else load_code(code_label),
         model=installed_model(model, code_label),
         best=best,
@@ -72,15 +73,4 @@ def cmd_finish(
         second=second,
     )
     echo(order_text(builder), err=dry_run or as_json)
-    if dry_run:
-        print_inputs(builder, as_json=as_json)
-        return
-    require_daemon()
-    node = submit_inputs(builder)
-    echo(f"Finish of {len(builder.structures)} structures submitted: PK {node.pk}", err=as_json)
-    if wait:
-        watch_refinement(node, as_json=as_json)
-    elif as_json:
-        echo_json({"pk": node.pk, "uuid": node.uuid})
-    else:
-        echo(f"See the answer with `{hint(f'show {node.pk}')}`")
+    submit_refinement(builder, wait=wait, dry_run=dry_run, as_json=as_json)

@@ -16,6 +16,7 @@ from aiida_fuse2.cli.utils.submitting import print_inputs, submit_inputs
 
 if TYPE_CHECKING:
     from aiida import orm
+    from aiida.engine import ProcessBuilder
     from rich.table import Table
 
     from aiida_fuse2.query.refinements import RefinementProgress
@@ -57,7 +58,6 @@ def cmd_refine(
     shows the result again.
     """
     from aiida_fuse2 import query
-    from aiida_fuse2.environment.daemon import require_daemon
     from aiida_fuse2.launch.overrides import merge_all, parse_assignment, read_overrides
     from aiida_fuse2.launch.presets import only_model, with_model
     from aiida_fuse2.launch.refinement import prepare_refinement, warning_of
@@ -84,12 +84,31 @@ def cmd_refine(
     warning = warning_of(nodes, builder)
     if warning is not None:
         echo(f"Warning: {warning}", err=True)
+    submit_refinement(builder, wait=wait, dry_run=dry_run, as_json=as_json)
+
+
+def submit_refinement(builder: ProcessBuilder, *, wait: bool, dry_run: bool, as_json: bool) -> None:
+    """Submit a refinement or a finish, and show its progress.
+
+    Args:
+        builder: its inputs, checked.
+        wait: whether to wait for the end and show the result.
+        dry_run: whether to show the inputs only.
+        as_json: whether to print JSON.
+
+    Raises:
+        CommandError: if it has ended badly.
+    """
+    from aiida_fuse2.environment.daemon import require_daemon
+    from aiida_fuse2.query.refinements import KINDS
+
     if dry_run:
         print_inputs(builder, as_json=as_json)
         return
     require_daemon()
     node = submit_inputs(builder)
-    echo(f"Refinement of {len(builder.structures)} structures submitted: PK {node.pk}", err=as_json)
+    kind = KINDS[node.process_type].capitalize()
+    echo(f"{kind} of {len(builder.structures)} structures submitted: PK {node.pk}", err=as_json)
     if wait:
         watch_refinement(node, as_json=as_json)
     elif as_json:
@@ -151,6 +170,7 @@ def show_refinement(
         CommandError: if it has ended badly.
     """
     from aiida_fuse2 import query
+    from aiida_fuse2.cli.views.answers import answer_values, print_newest_answer
     from aiida_fuse2.cli.views.tables import make_console
     from aiida_fuse2.query import refinements
 
@@ -165,11 +185,13 @@ def show_refinement(
     state = node.process_state.value if node.process_state else "created"
     if as_json:
         values = {"pk": node.pk, "uuid": node.uuid, "process_state": state, "exit_status": node.exit_status}
-        echo_json({**values, "relaxed_to": query.relaxed_to(node), "structures": rows[:number]})
+        values |= {"relaxed_to": query.relaxed_to(node), "structures": rows[:number]}
+        echo_json(values | answer_values(node, order))
     else:
         console = make_console()
         tiers = ", ".join(node.inputs.tiers[key]["name"].value for key in sorted(node.inputs.tiers))
         console.print(f"refinement {node.pk} by {tiers}: {state}", soft_wrap=True)
+        print_newest_answer(console, node, order)
         if rows:
             console.print()
             console.print(query.relaxed_to(node), soft_wrap=True)

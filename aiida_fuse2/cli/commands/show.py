@@ -49,6 +49,13 @@ if TYPE_CHECKING:
     help="Known structure (CIF, POSCAR or extxyz) to look for, in addition to the targets of the search. "
     "Can be repeated.",
 )
+@click.option(
+    "--structure",
+    "phase",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="Phase N of the answer in detail: cell, Wyckoff positions, magnetic moments, structures and rungs.",
+)
 @PATTERN
 @JSON
 @with_profile
@@ -57,6 +64,7 @@ def cmd_show(
     search: str | None,
     number: int | None,
     paths: tuple[Path, ...],
+    phase: int | None,
     pattern: Path | None,
     wavelength: str,
     rank_by: str,
@@ -88,6 +96,9 @@ def cmd_show(
 
     from .refine import show_refinement
 
+    if phase is not None:
+        _show_phase(search, phase, as_json=as_json)
+        return
     order = pattern_order(pattern, wavelength, rank_by)
     refined = None if search is None else refinements.load_refinement(search, or_finish=True)
     if refined is not None:
@@ -123,6 +134,15 @@ def cmd_show(
         console.print(order.text(rows), soft_wrap=True)
     if node.is_terminated:
         print_conclusion(console, node, ranked)
+
+
+def _show_phase(identifier: str | None, phase: int, *, as_json: bool) -> None:
+    from aiida_fuse2 import query
+    from aiida_fuse2.cli.views.phase import show_phase
+    from aiida_fuse2.query import refinements
+
+    refined = None if identifier is None else refinements.load_refinement(identifier, or_finish=True)
+    show_phase(query.load_search_or_runs(identifier) if refined is None else refined, phase, as_json=as_json)
 
 
 def _refuse_targets(paths: tuple[Path, ...], what: str) -> None:

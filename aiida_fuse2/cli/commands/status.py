@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from itertools import count
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +13,7 @@ from aiida_fuse2.cli.params.options import JSON, echo, echo_json, hint, with_pro
 from aiida_fuse2.cli.root import cmd_root
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from rich.console import Console, RenderableType
     from rich.table import Table
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from aiida_fuse2.core.settings import SearchSettings
     from aiida_fuse2.environment.findings import Finding
     from aiida_fuse2.query.refinements import RefinementProgress
-    from aiida_fuse2.query.status import BestFound, Progress, RunsProgress
+    from aiida_fuse2.query.status import Progress, RunsProgress
 
 DEFAULT_ENDED = 10
 """Number of ended searches that are listed."""
@@ -75,10 +75,9 @@ def cmd_status(
     def look() -> Look:
         if not searches:
             rows, damaged = _readable_rows(_chosen(None if show_all else number), with_ended=show_all)
-            return Look(
-                rows=rows, refinements=[refinements.progress(pk) for pk in refinements.under_way()], damaged=damaged
-            )
-        rows = [row for pk in named for row in _rows(pk, with_ended=True)]
+            under_way = [refinements.progress(pk) for pk in refinements.under_way()]
+            return Look(rows=_with_phases(rows), refinements=under_way, damaged=damaged)
+        rows = _with_phases([row for pk in named for row in _rows(pk, with_ended=True)])
         return Look.of(rows, [refinements.progress(pk) for pk in of_refinements], in_full=len(searches) == 1)
 
     if watch:
@@ -131,7 +130,7 @@ class Look:
         from aiida_fuse2.query.status import Progress
 
         only = rows[0].reached if in_full and len(rows) == 1 else None
-        found = details(only, rows[0].settings) if isinstance(only, Progress) else None
+        found = details(only, rows[0].settings, rows[0].phase) if isinstance(only, Progress) else None
         return cls(rows=rows, refinements=refinements, details=found)
 
     @property
@@ -252,6 +251,7 @@ class Row:
         state: state of a search, after its last generation.
         of_runs: primary key of the runs that the search belongs to, or None.
         n_runs: number of runs in this row, or None for a search.
+        phase: lowest phase of the newest answer, a row of ``query.finishes.phases``; None if there is no answer.
     """
 
     settings: SearchSettings
@@ -259,6 +259,7 @@ class Row:
     state: SearchState | None = None
     of_runs: int | None = None
     n_runs: int | None = None
+    phase: Mapping[str, Any] | None = None
 
     @property
     def chance(self) -> float | None:
@@ -286,6 +287,7 @@ class Row:
             "structures_tried": reached.tried,
             "max_structures": self.max_structures,
             "best": None if reached.best is None else asdict(reached.best),
+            "answer": None if self.phase is None else dict(self.phase),
             "structures_per_hour": reached.rate,
             "elapsed_seconds": reached.elapsed,
         }
@@ -309,6 +311,16 @@ def _readable_rows(pks: Sequence[int], *, with_ended: bool) -> tuple[list[Row], 
             text = f"{pk} cannot be shown: {error}"
             damaged.append(Finding(subject="search", severity=Severity.PROBLEM, text=text, command=None, search=pk))
     return rows, damaged
+
+
+def _with_phases(rows: Sequence[Row]) -> list[Row]:
+    """Return rows with the lowest phases of their answers."""
+    from aiida import orm
+
+    from aiida_fuse2.query.finishes import lowest_phases
+
+    found = lowest_phases(orm.load_node(row.reached.pk) for row in rows)
+    return [replace(row, phase=found.get(row.reached.pk)) for row in rows]
 
 
 def _rows(pk: int, *, with_ended: bool) -> list[Row]:
@@ -342,14 +354,20 @@ def status_table(rows: Sequence[Row]) -> Table:
             composition if row.of_runs is None else f"  of {row.of_runs}",
             _state_text(row.reached),
             f"{row.reached.tried}/{row.max_structures}",
-            _best_text(row.reached.best),
+            _best_text(row),
             "" if row.chance is None else f"< {100 * row.chance:.2g} %",
             rate,
         )
     return table
 
 
-def _best_text(best: BestFound | None) -> str:
+def _best_text(row: Row) -> str:
+    """Return energy, space group and structure type of the lowest phase; without an answer, of the best structure."""
+    from aiida_fuse2.core.answer.conclusion import phase_name
+
+    if row.phase is not None:
+        return f"{row.phase['energy']:.4f} {phase_name(row.phase['spacegroup_symbol'], row.phase['type'])}"
+    best = row.reached.best
     return "" if best is None else f"{best.energy:.4f} {best.symbol}"
 
 

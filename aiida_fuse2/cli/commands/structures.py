@@ -63,13 +63,13 @@ def cmd_structures(
     force: bool,
     as_json: bool,
 ) -> None:
-    """Write the phases of the search PK, or of all its runs, to files: conventional cells, symmetrised.
+    """Write the phases of the search or refinement PK, or of all runs, to files: conventional cells, symmetrised.
 
     The newest search is taken if PK is omitted. The names of files have composition, space group and structure type,
     as in SrTiO3_Pm-3m_Cubic-Perovskite.cif.
 
-    Without an answer (`aiida-fuse2 finish`), of a refinement PK, and with --as-relaxed, the best structures are
-    written as they were relaxed, in P1; those of a refinement are of its last tier. Their names have composition,
+    Without an answer (`aiida-fuse2 finish`), and with --as-relaxed, the best structures are written as they were
+    relaxed, in P1; those of a refinement are of its last tier. Their names have composition,
     rank, space group and energy (eV/atom), as in SrTiO3_01_Pm-3m_-8.4236.cif. The space group is the one found at
     --symprec, or at the loose tolerance of the search (0.1 Å unless set).
     """
@@ -80,8 +80,7 @@ def cmd_structures(
 
     order = pattern_order(pattern, wavelength, rank_by)
     node = query.load_results(search)
-    is_raw = as_relaxed or symprec is not None or query.is_refinement(node)
-    finish = None if is_raw else finishes.newest_finish(node)
+    finish = None if as_relaxed or symprec is not None else finishes.newest_finish(node)
     if finish is not None:
         from aiida_fuse2.export.structures import phase_texts
 

@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from aiida import orm
 from rich.columns import Columns
 from rich.console import Group
 from rich.table import Table
@@ -18,7 +17,6 @@ from aiida_fuse2.core.search.policy import BANDIT, KINDS, Learned
 from aiida_fuse2.core.search.state import SearchState
 from aiida_fuse2.core.settings import SearchSettings
 from aiida_fuse2.query.chain import generation_records
-from aiida_fuse2.query.finishes import newest_finish, phases
 from aiida_fuse2.query.status import HOUR, Progress, duration_text
 from aiida_fuse2.report.data import move_counts
 
@@ -73,26 +71,29 @@ class Details:
     seconds_left: float | None
     cpu_seconds_left: float | None
     evidence: Evidence | None = None
-    phase: dict[str, Any] | None = None
+    phase: Mapping[str, Any] | None = None
 
     def values(self, state: SearchState | None) -> dict[str, Any]:
         """Return plain values for scripts."""
+        own = asdict(self)
+        del own["phase"]  # in the values of the row of the table
         return {
             "failures": {} if state is None else state.failures,
             "restarts": {} if state is None else state.restarts,
             "learned": {} if state is None else state.learned.to_dict()["arms"],
             "targets": {} if state is None else {name: asdict(found) for name, found in state.targets.items()},
-            **asdict(self),
+            **own,
             "evidence": None if self.evidence is None else self.evidence.values(),
         }
 
 
-def details(reached: Progress, settings: SearchSettings) -> Details:
+def details(reached: Progress, settings: SearchSettings, phase: Mapping[str, Any] | None = None) -> Details:
     """Return the details of a search, from projections of its nodes only.
 
     Args:
         reached: progress of the search.
         settings: settings of the search.
+        phase: lowest phase of its newest answer, if there is one.
     """
     state = reached.state
     if state is None:
@@ -107,13 +108,8 @@ def details(reached: Progress, settings: SearchSettings) -> Details:
         seconds_left=reached.seconds_left(settings),
         cpu_seconds_left=left * seconds if seconds and left else None,
         evidence=evidence_of_rows(rows, settings),
-        phase=_lowest_phase(reached.pk),
+        phase=phase,
     )
-
-
-def _lowest_phase(search: int) -> dict[str, Any] | None:
-    finish = newest_finish(orm.load_node(search))
-    return next(iter([] if finish is None else phases(finish)), None)
 
 
 def _walkers(rows: Sequence[Mapping[str, Any]], state: SearchState, settings: SearchSettings) -> list[WalkerNow]:

@@ -57,6 +57,23 @@ def readable_rows(rows: Any, texts: Sequence[str], numbers: Sequence[str] = ()) 
     return found if is_right else []
 
 
+def readable_sites(row: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Return the Wyckoff positions of a stored row; none of them if one is not what it should be.
+
+    Args:
+        row: row of a phase. In answers of earlier versions positions have no ``moment``.
+    """
+    found = readable_rows(row.get("sites"), ("element", "letter", "coordination"), ("multiplicity",))
+    is_right = all(
+        isinstance(site.get("coordinates"), list)
+        and len(site["coordinates"]) == 3
+        and all(isinstance(x, int | float) for x in site["coordinates"])
+        and isinstance(site.get("moment"), int | float | None)
+        for site in found
+    )
+    return [{"moment": None, **site} for site in found] if is_right else []
+
+
 @dataclass(frozen=True, eq=False)
 class Answer:
     """What a search ends with.
@@ -90,7 +107,8 @@ def conclude(
     rows: list[dict[str, Any]] = []
     cells: dict[str, Atoms] = {}
     for position, phase in enumerate(phases):
-        described = describe_phase(phase.rungs[phase.answer].atoms)
+        answer = phase.rungs[phase.answer]
+        described = describe_phase(answer.atoms, answer.moments)
         label = phase_label(position)
         cells[label] = described.conventional
         place = {"rank": position + 1, "label": label, "delta": phase.energy - phases[0].energy}
@@ -124,7 +142,9 @@ def _row(
         "type": name.text,
         "prototype": name.key,
         "found": sum(int(before[label]["found"]) for label in phase.members),
-        "statement": statement(phase.rungs, phase.answer, settings, name=name.text, stability=stability),
+        "statement": statement(
+            phase.rungs, phase.answer, settings, name=name.text, stability=stability, program=source.program
+        ),
         "stability": None if stability is None else stability.to_dict(),
         "fmax": source.fmax,
         "potential": source.potential,

@@ -41,7 +41,7 @@ class Ended:
         ranked: unique structures as the search relaxed them, lowest energy first, with ``delta``.
         evidence: what the trials say about lower structures; None for several runs.
         limits: options that raise other limits which it has reached, for the command that continues it.
-        can_finish: whether the potential is one that an answer can be found with.
+        can_finish: whether an answer can be found: the last tier is known in this profile.
         is_dft: whether energies are from DFT.
     """
 
@@ -104,7 +104,7 @@ def _found(ended: Ended) -> str:
     """Return what was found."""
     if ended.phases:
         best, *others = ended.phases
-        name = _name(best["spacegroup_symbol"], best["type"])
+        name = phase_name(best["spacegroup_symbol"], best["type"])
         count = "one phase" if not others else f"{len(ended.phases)} phases"
         text = f"{count}, {'the lowest ' if others else ''}{name}, {best['energy']:.4f} eV/atom"
         parts = [text, *_others(others, "spacegroup_symbol"), *_close(others, ended)]
@@ -112,13 +112,13 @@ def _found(ended: Ended) -> str:
     if not ended.ranked:
         return f"no structure in {_count(ended.tried, 'trial')}."
     best, *others = ended.ranked
-    name = _name(best["spacegroup_symbol_loose"], best.get("type") or "")
+    name = phase_name(best["spacegroup_symbol_loose"], best.get("type") or "")
     text = f"the lowest structure is {name} as relaxed, {best['energy']:.4f} eV/atom"
     parts = [text, *_others(others, "spacegroup_symbol_loose"), *_close(others, ended)]
     return "; ".join([*parts, *_lowest_known(ended.ranked, "structure")]) + "."
 
 
-def _name(symbol: str | None, type_name: str) -> str:
+def phase_name(symbol: str | None, type_name: str) -> str:
     """Return space group and structure type, without the compound and Pearson symbol of the type."""
     is_known = bool(type_name) and not type_name.startswith((UNKNOWN, ISOPOINTAL))
     return f"{symbol or '?'}" + (f" ({type_name.partition(' (')[0]})" if is_known else "")
@@ -128,7 +128,7 @@ def _others(rows: Sequence[Row], symbol: str) -> list[str]:
     """Return the next ones with their energies above the lowest."""
     if not rows:
         return []
-    named = [f"{_name(row[symbol], row.get('type') or '')} +{1000 * row['delta']:.1f}" for row in rows[:SHOWN]]
+    named = [f"{phase_name(row[symbol], row.get('type') or '')} +{1000 * row['delta']:.1f}" for row in rows[:SHOWN]]
     more = f" and {len(rows) - SHOWN} more" if len(rows) > SHOWN else ""
     return [f"then {', '.join(named)} meV/atom{more}"]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,6 +17,14 @@ from .ladder import EXACT
 
 NO_COORDINATION = "not determined"
 """Coordination of an atom for which the analysis fails."""
+
+CELL_PARAMETERS = ("a", "b", "c", "alpha", "beta", "gamma")
+"""Names of the edges (Å) and angles (degrees) of a cell."""
+
+MOMENTS_NOTE = (
+    "Moments are magnitudes: how they are ordered (ferromagnetic, antiferromagnetic, ...) does not follow from them."
+)
+"""What is said with magnetic moments."""
 
 DECIMALS = 6
 """Decimals of coordinates."""
@@ -32,7 +41,8 @@ class Description:
         conventional: conventional cell in the standard setting of the space group.
         primitive: primitive cell.
         values: plain values: space group, ``z`` (formula units in the conventional cell), cell parameters (Å,
-            degrees), ``density`` (g/cm³), and ``sites``, the Wyckoff positions with their atoms.
+            degrees), ``density`` (g/cm³), ``sites``, the Wyckoff positions with their atoms, and ``moments`` of the
+            atoms of the conventional cell (Bohr magnetons), or None.
     """
 
     conventional: Atoms
@@ -40,11 +50,12 @@ class Description:
     values: dict[str, Any]
 
 
-def describe_phase(atoms: Atoms) -> Description:
+def describe_phase(atoms: Atoms, moments: Sequence[float] | None = None) -> Description:
     """Return the description of a structure.
 
     Args:
         atoms: the structure, symmetrised; not changed.
+        moments: magnitude of the magnetic moment of each atom, Bohr magnetons, if the potential gives them.
 
     Raises:
         SymmetryError: if spglib finds no symmetry.
@@ -54,7 +65,6 @@ def describe_phase(atoms: Atoms) -> Description:
     standard = standard_cell(atoms, EXACT)
     cell, primitive = standard.atoms, primitive_cell(standard.atoms, EXACT)
     composition = Composition(cell.get_chemical_formula())
-    names = ("a", "b", "c", "alpha", "beta", "gamma")
     values = {
         "formula": composition.reduced_formula,
         "spacegroup": standard.number,
@@ -65,14 +75,23 @@ def describe_phase(atoms: Atoms) -> Description:
         "n_atoms_conventional": len(cell),
         "volume": float(primitive.get_volume()),
         "density": float(cell.get_masses().sum() / cell.get_volume() * TO_DENSITY),
-        **{name: float(value) for name, value in zip(names, cell.cell.cellpar(), strict=True)},
-        "sites": _sites(standard),
+        **{name: float(value) for name, value in zip(CELL_PARAMETERS, cell.cell.cellpar(), strict=True)},
+        "sites": _sites(standard, moments),
+        "moments": None if moments is None else _moments(standard, moments),
     }
     return Description(conventional=cell, primitive=primitive, values=values)
 
 
-def _sites(standard: StandardCell) -> list[dict[str, Any]]:
-    """Return the occupied Wyckoff positions: element, letter, multiplicity, coordinates, coordination."""
+def _moments(standard: StandardCell, moments: Sequence[float]) -> list[float]:
+    """Return the moment of each atom of the conventional cell."""
+    found = np.zeros(len(standard.atoms))
+    for orbit, origin in zip(standard.orbits, standard.origins, strict=True):
+        found[list(orbit)] = moments[origin]
+    return [float(moment) for moment in found]
+
+
+def _sites(standard: StandardCell, moments: Sequence[float] | None) -> list[dict[str, Any]]:
+    """Return the occupied Wyckoff positions: element, letter, multiplicity, coordinates, coordination, moment."""
     neighbours = _coordination(standard)
     rows = [
         {
@@ -81,8 +100,11 @@ def _sites(standard: StandardCell) -> list[dict[str, Any]]:
             "letter": letter,
             "coordinates": _coordinates(standard.atoms.get_scaled_positions()[list(orbit)]),
             "coordination": around,
+            "moment": None if moments is None else float(moments[origin]),
         }
-        for orbit, letter, around in zip(standard.orbits, standard.letters, neighbours, strict=True)
+        for orbit, letter, origin, around in zip(
+            standard.orbits, standard.letters, standard.origins, neighbours, strict=True
+        )
     ]
     return sorted(rows, key=lambda row: (row["element"], row["multiplicity"], row["letter"], row["coordinates"]))
 

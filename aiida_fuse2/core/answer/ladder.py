@@ -9,15 +9,17 @@ symmetry whose energy cannot be told from that of the lowest rung.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 from ase import Atoms
 
 from aiida_fuse2.core.crystal.symmetry import SymmetryError, find_symmetry, primitive_cell, standard_cell
 from aiida_fuse2.core.crystal.uniqueness import LATTICE_TOLERANCE
+from aiida_fuse2.core.errors import RelaxationError
 from aiida_fuse2.core.potentials.evaluation import Evaluator
 from aiida_fuse2.core.relaxers.driver import RelaxedStructure, relax
 from aiida_fuse2.core.relaxers.failures import CONVERGED, Failure
@@ -39,6 +41,12 @@ FARTHEST = 0.5
 """Largest rms displacement of a rung, Å: farther away it is another structure, not a parent of this one."""
 
 
+DECIMALS = 4
+"""Decimals of magnetic moments."""
+
+Settled = tuple[Atoms, float, int]
+"""A structure, its enthalpy (eV/atom), and the evaluations of the potential that it took."""
+
 MEASURED = ("tolerance", "energy", "displacement", "evaluations")
 """Values of a rung that do not follow from its geometry."""
 
@@ -57,6 +65,7 @@ class Rung:
         displacement: rms displacement from the structure relaxed without symmetry, Å.
         evaluations: evaluations of the potential that it took.
         atoms: primitive cell; without symmetry, the cell that was relaxed.
+        moments: magnitude of the magnetic moment of each atom, Bohr magnetons; None if the potential gives none.
     """
 
     number: int
@@ -67,20 +76,30 @@ class Rung:
     displacement: float
     evaluations: int
     atoms: Atoms
+    moments: tuple[float, ...] | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values, without the geometry."""
         return {name: getattr(self, name) for name in ("number", "symbol", "order", *MEASURED)}
 
     @classmethod
-    def of(cls, atoms: Atoms, *, tolerance: float, energy: float, displacement: float, evaluations: int) -> Rung:
+    def of(
+        cls,
+        atoms: Atoms,
+        *,
+        tolerance: float,
+        energy: float,
+        displacement: float,
+        evaluations: int,
+        moments: tuple[float, ...] | None = None,
+    ) -> Rung:
         """Return a rung, whose space group is that of its geometry."""
         try:
             symmetry, size = find_symmetry(atoms, EXACT), len(primitive_cell(atoms, EXACT))
             number, symbol, order = symmetry.number, symmetry.symbol, symmetry.n_rotations / size
         except SymmetryError:
             number, symbol, order = 1, "P1", 1 / len(atoms)
-        return cls(number, symbol, order, tolerance, energy, displacement, evaluations, atoms)
+        return cls(number, symbol, order, tolerance, energy, displacement, evaluations, atoms, moments)
 
 
 @dataclass(frozen=True, eq=False)
@@ -95,6 +114,7 @@ class Ladder:
         potential: name of the potential.
         cpu_seconds: cost.
         stability: of the rung that the structure alone would answer with, or None if it was not examined.
+        program: program of the last tier if rungs were not relaxed within their symmetry; otherwise empty.
     """
 
     status: str
@@ -104,13 +124,18 @@ class Ladder:
     potential: str
     cpu_seconds: float
     stability: Stability | None = None
+    program: str = ""
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values, without the geometries and what follows from them."""
         return {
             **{name: getattr(self, name) for name in ("status", "detail", "fmax", "potential", "cpu_seconds")},
             "stability": None if self.stability is None else self.stability.to_dict(),
-            "rungs": [{name: getattr(rung, name) for name in MEASURED} for rung in self.rungs],
+            "rungs": [
+                {name: getattr(rung, name) for name in MEASURED}
+                | {"moments": None if rung.moments is None else list(rung.moments)}
+                for rung in self.rungs
+            ],
         }
 
 
@@ -131,7 +156,12 @@ def climb(atoms: Atoms, evaluator: Evaluator, tier: RelaxSettings, settings: Ans
     rungs: tuple[Rung, ...] = ()
     if relaxed.status == CONVERGED:
         within = _tight(tier, settings, fmax).model_copy(update={"keep_symmetry": True})
-        rungs = tuple(_rungs(relaxed, evaluator, within, settings))
+
+        def settle(candidate: Atoms) -> Settled | None:
+            found = relax(candidate, evaluator, within)
+            return _settled(found) if found.status == CONVERGED else None
+
+        rungs = tuple(_with_moments(rung, evaluator) for rung in _rungs(_settled(relaxed), settle, settings))
     stability = None
     if rungs:
         stability = examine(rungs[choose(rungs, settings)].atoms, evaluator, settings.stability_atoms)
@@ -173,21 +203,38 @@ def _relax_tightly(
     return relaxed, fmax
 
 
-def _rungs(
-    relaxed: RelaxedStructure, evaluator: Evaluator, within: RelaxSettings, settings: AnswerSettings
-) -> Iterator[Rung]:
+def idealise(
+    atoms: Atoms, energy: float, settings: AnswerSettings, *, max_tolerance: float, fmax: float, program: str
+) -> Ladder:
+    """Return the ladder of a structure that cannot be relaxed further: its rungs are symmetrised, and have its energy.
+
+    Args:
+        atoms: the structure, as the last tier has relaxed it; not changed.
+        energy: its enthalpy, eV/atom.
+        settings: settings of the answer.
+        max_tolerance: largest tolerance at which space groups are looked for, Å: no energy tells whether they are
+            those of another structure.
+        fmax: limit of the last tier, eV/Å; 0 if it has another one.
+        program: program of the last tier.
+    """
+    near = settings.model_copy(update={"tolerances": tuple(t for t in settings.tolerances if t <= max_tolerance)})
+    found = _rungs((atoms, energy, 0), lambda candidate: (candidate, energy, 0), near)
+    rungs = tuple(rung for rung in found if rung.displacement <= settings.max_displacement)
+    return Ladder(CONVERGED, "", rungs, fmax, program, 0.0, program=program)
+
+
+def _rungs(start: Settled, settle: Callable[[Atoms], Settled | None], settings: AnswerSettings) -> Iterator[Rung]:
     """Yield the rungs of a relaxed structure.
 
     Groups are looked for in the last rung whose energy is near to that of the lowest: it is nearer to them.
 
     Args:
-        relaxed: relaxed without symmetry.
-        evaluator: the potential.
-        within: settings of a relaxation that keeps the symmetry.
+        start: relaxed without symmetry.
+        settle: returns a symmetrised structure relaxed within its symmetry, or None if that fails.
         settings: settings of the answer.
     """
-    start = _rung(relaxed.atoms, relaxed, tolerance=0.0, displacement=0.0)
-    rungs = [start]
+    first = _rung(start, tolerance=0.0, displacement=0.0)
+    rungs = [first]
     seen: set[tuple[int, int]] = set()
     for tolerance in settings.tolerances:
         lowest = min(rung.energy for rung in rungs)
@@ -195,16 +242,16 @@ def _rungs(
         candidate = _symmetrised(current.atoms, tolerance, seen)
         if candidate is None:
             continue
-        found = relax(candidate, evaluator, within)
-        moved = rms_displacement(start.atoms, found.atoms) if found.status == CONVERGED else None
-        if moved is None or moved > FARTHEST:
+        found = settle(candidate)
+        moved = None if found is None else rms_displacement(first.atoms, found[0])
+        if found is None or moved is None or moved > FARTHEST:
             continue
-        rung = _rung(found.atoms, found, tolerance=tolerance, displacement=moved)
+        rung = _rung(found, tolerance=tolerance, displacement=moved)
         equal = next((i for i, other in enumerate(rungs) if _are_same(other, rung)), None)
         if equal is None:
             rungs.append(rung)
         elif equal == 0:  # symmetrised, and otherwise the same
-            rungs[0] = replace(rung, evaluations=start.evaluations + rung.evaluations)
+            rungs[0] = replace(rung, evaluations=first.evaluations + rung.evaluations)
     yield from rungs
 
 
@@ -227,8 +274,22 @@ def _symmetrised(atoms: Atoms, tolerance: float, seen: set[tuple[int, int]]) -> 
     return cell
 
 
-def _rung(atoms: Atoms, found: RelaxedStructure, *, tolerance: float, displacement: float) -> Rung:
-    energy, evaluations = float(found.values["energy"]), int(found.values["evaluations"])
+def _settled(found: RelaxedStructure) -> Settled:
+    return found.atoms, float(found.values["energy"]), int(found.values["evaluations"])
+
+
+def _with_moments(rung: Rung, evaluator: Evaluator) -> Rung:
+    """Return a rung with its magnetic moments, if the potential gives them."""
+    atoms = rung.atoms
+    try:
+        moments = evaluator.evaluate(atoms.numbers, atoms.positions, atoms.cell.array).moments
+    except RelaxationError:
+        return rung
+    return rung if moments is None else replace(rung, moments=tuple(np.abs(moments).round(DECIMALS).tolist()))
+
+
+def _rung(found: Settled, *, tolerance: float, displacement: float) -> Rung:
+    atoms, energy, evaluations = found
     return Rung.of(atoms, tolerance=tolerance, energy=energy, displacement=displacement, evaluations=evaluations)
 
 

@@ -17,6 +17,9 @@ from aiida_fuse2.core.relaxers.failures import CONVERGED, Failure
 from .ladder import MEASURED, Ladder, Rung
 from .stability import Stability
 
+MAX_MOMENT = 20.0
+"""Largest magnetic moment of an atom, Bohr magnetons: free atoms have up to 10."""
+
 
 def read_ladder(row: Mapping[str, Any], frames: Sequence[Atoms], start: Atoms, source: str) -> Ladder:
     """Return a ladder from the values and the geometries that a job has written.
@@ -34,6 +37,7 @@ def read_ladder(row: Mapping[str, Any], frames: Sequence[Atoms], start: Atoms, s
     """
     try:
         values = [{name: _number(rung[name]) for name in MEASURED} for rung in row["rungs"]]
+        moments = [_moments(rung.get("moments")) for rung in row["rungs"]]
         costs = {name: _number(row[name]) for name in ("fmax", "cpu_seconds")}
         stability = None if row["stability"] is None else _stability(row["stability"])
         texts = {name: row[name] for name in ("status", "detail", "potential")}
@@ -44,8 +48,10 @@ def read_ladder(row: Mapping[str, Any], frames: Sequence[Atoms], start: Atoms, s
     is_there = texts["status"] == CONVERGED
     if len(frames) != len(values) or is_there != bool(values):
         raise _bad(f"{len(values)} rungs and {len(frames)} geometries of a structure that is {texts['status']}")
-    for rung, frame in zip(values, frames, strict=True):
+    for rung, of_atoms, frame in zip(values, moments, frames, strict=True):
         _check(rung, frame, start, source)
+        if of_atoms is not None and (len(of_atoms) != len(frame) or any(not 0 <= m <= MAX_MOMENT for m in of_atoms)):
+            raise _bad("its magnetic moments are not those of its atoms")
     rungs = tuple(
         Rung.of(
             Atoms(numbers=frame.numbers, positions=frame.positions, cell=frame.cell, pbc=True),
@@ -53,8 +59,9 @@ def read_ladder(row: Mapping[str, Any], frames: Sequence[Atoms], start: Atoms, s
             energy=rung["energy"],
             displacement=rung["displacement"],
             evaluations=int(rung["evaluations"]),
+            moments=of_atoms,
         )
-        for rung, frame in zip(values, frames, strict=True)
+        for rung, of_atoms, frame in zip(values, moments, frames, strict=True)
     )
     return Ladder(
         status=printable(texts["status"], MAX_DETAIL),
@@ -92,6 +99,11 @@ def _check(rung: Mapping[str, float], frame: Atoms, start: Atoms, source: str) -
 def _stability(values: Mapping[str, Any]) -> Stability:
     unstable = {printable(str(wave), MAX_DETAIL): _number(value) for wave, value in values["unstable"].items()}
     return Stability(lowest=_number(values["lowest"]), unstable=unstable)
+
+
+def _moments(values: Any) -> tuple[float, ...] | None:
+    """Return magnetic moments; results of earlier versions have none."""
+    return None if values is None else tuple(_number(value) for value in values)
 
 
 def _number(value: Any) -> float:

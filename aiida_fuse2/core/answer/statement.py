@@ -21,6 +21,7 @@ def statement(
     *,
     name: str = "",
     stability: Stability | None = None,
+    program: str = "",
 ) -> str:
     """Return the answer in words, with the lowest rung if it is another one, and those of higher symmetry.
 
@@ -32,6 +33,7 @@ def statement(
         settings: settings of the answer.
         name: structure type; empty if it is not known.
         stability: of the answer, if it was examined.
+        program: program of the last tier if the answer was not relaxed within its symmetry.
     """
     chosen = rungs[answer]
     lowest = min(rung.energy for rung in rungs)
@@ -44,6 +46,8 @@ def statement(
     if stability is not None and not stability.is_stable:
         wave, softest = min(stability.unstable.items(), key=lambda item: item[1])
         sentences.append(f"unstable against small displacements ({-softest:.1f}i THz at {wave})")
+    if program and chosen.tolerance:
+        sentences.append(f"not relaxed within its symmetry: the last tier is {program}")
     return "; ".join([named(chosen.symbol, name), *sentences])
 
 

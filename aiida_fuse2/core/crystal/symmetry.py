@@ -53,6 +53,7 @@ class StandardCell:
         hall_symbol: Hall symbol of the setting.
         orbits: indices of the atoms that the operations of the group make equivalent; the first represents them.
         letters: Wyckoff letter of each orbit.
+        origins: index, in the structure that the cell was made of, of an atom of each orbit.
     """
 
     atoms: Atoms
@@ -60,6 +61,7 @@ class StandardCell:
     hall_symbol: str
     orbits: tuple[tuple[int, ...], ...]
     letters: tuple[str, ...]
+    origins: tuple[int, ...]
 
 
 def _spglib_cell(atoms: Atoms) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.int64]]:
@@ -182,9 +184,16 @@ def standard_cell(atoms: Atoms, symprec: float) -> StandardCell:
     cell = _from_spglib((dataset.std_lattice, dataset.std_positions, dataset.std_types))
     projected, orbits = _project(cell, hall, MAX_MISFIT * symprec)
     symbol = str(spglib.get_spacegroup_type(hall).hall_symbol)
-    of_primitive = dict(zip(dataset.mapping_to_primitive.tolist(), dataset.wyckoffs, strict=True))
-    letters = tuple(of_primitive[int(dataset.std_mapping_to_primitive[orbit[0]])] for orbit in orbits)
-    return StandardCell(atoms=projected, number=int(dataset.number), hall_symbol=symbol, orbits=orbits, letters=letters)
+    of_primitive = {atom: index for index, atom in enumerate(dataset.mapping_to_primitive.tolist())}
+    origins = tuple(of_primitive[int(dataset.std_mapping_to_primitive[orbit[0]])] for orbit in orbits)
+    return StandardCell(
+        atoms=projected,
+        number=int(dataset.number),
+        hall_symbol=symbol,
+        orbits=orbits,
+        letters=tuple(dataset.wyckoffs[atom] for atom in origins),
+        origins=origins,
+    )
 
 
 def _project(cell: Atoms, hall_number: int, tolerance: float) -> tuple[Atoms, tuple[tuple[int, ...], ...]]:

@@ -153,7 +153,9 @@ class AseEvaluator:
             stress = voigt_6_to_full_3x3_stress(stress) if stress.ndim == 1 else stress
         if self.needs_stress and not stress.any() and (results.get("stress") is None or forces.any()):
             raise RelaxationError(NO_STRESS, f"{self.name} gives no stress, and the cell is to be relaxed")
-        return Evaluation(float(results["energy"]), forces, stress)
+        magnetic = np.abs(np.array(results.get("magmoms", ()), dtype=float))
+        moments = magnetic if magnetic.shape == (len(numbers),) else None
+        return Evaluation(float(results["energy"]), forces, stress, moments)
 
 
 def _is_changed(

@@ -16,8 +16,8 @@ from aiida_fuse2.core.prototypes.naming import TypeIndex, TypeName
 from tests.core.crystals import perovskite, quartz
 
 
-def ladder(atoms, energy, **values):
-    rung = Rung.of(atoms, tolerance=0.1, energy=energy, displacement=0.0, evaluations=3)
+def ladder(atoms, energy, moments=None, **values):
+    rung = Rung.of(atoms, tolerance=0.1, energy=energy, displacement=0.0, evaluations=3, moments=moments)
     return Ladder("converged", "", (rung,), 0.001, "test", 1.0, **values)
 
 
@@ -54,8 +54,25 @@ def test_phases_of_different_structures_have_their_order(answer_settings):
     assert found.phases[0]["statement"] == "P3_221"
 
 
+def test_moments_are_told_for_each_wyckoff_position(answer_settings):
+    cell = perovskite()
+    of_element = {"Sr": 0.0, "Ti": 1.5, "O": 0.25}
+    moments = tuple(of_element[symbol] for symbol in cell.get_chemical_symbols())
+    (row,) = conclude(before("r0"), {"r0": ladder(cell, -8.4, moments)}, answer_settings(), TypeIndex([]).name).phases
+    assert {site["element"]: site["moment"] for site in row["sites"]} == of_element
+    assert sorted(row["moments"]) == sorted(moments)
+    (row,) = conclude(before("r0"), {"r0": ladder(cell, -8.4)}, answer_settings(), TypeIndex([]).name).phases
+    assert row["moments"] is None
+
+
+def test_a_ladder_of_another_program_says_so(answer_settings):
+    ladders = {"r0": ladder(perovskite(), -8.4, program="VASP")}
+    (row,) = conclude(before("r0"), ladders, answer_settings(), TypeIndex([]).name).phases
+    assert row["statement"] == "Pm-3m; not relaxed within its symmetry: the last tier is VASP"
+
+
 def read(change=None, frames=None):
-    own = ladder(perovskite(), -8.4, stability=Stability(-1.7, {"Γ": -1.7}))
+    own = ladder(perovskite(), -8.4, (0.0, 2.5, 0.1, 0.1, 0.1), stability=Stability(-1.7, {"Γ": -1.7}))
     row = json.loads(json.dumps(own.to_dict()))
     if change:
         change(row)
@@ -65,7 +82,10 @@ def read(change=None, frames=None):
 
 def test_what_was_written_is_read():
     found = read()
-    assert found.to_dict() == ladder(perovskite(), -8.4, stability=Stability(-1.7, {"Γ": -1.7})).to_dict()
+    own = ladder(perovskite(), -8.4, (0.0, 2.5, 0.1, 0.1, 0.1), stability=Stability(-1.7, {"Γ": -1.7}))
+    assert found.to_dict() == own.to_dict()
+    earlier = read(lambda row: row["rungs"][0].pop("moments"))  # as earlier versions wrote them
+    assert earlier.rungs[0].moments is None
     assert (found.rungs[0].symbol, found.rungs[0].order) == ("Pm-3m", 9.6)
 
 
@@ -87,6 +107,9 @@ def flat():
         (lambda row: row["rungs"][0].update(energy=-1e6), None),
         (lambda row: row["rungs"][0].update(evaluations=True), None),
         (lambda row: row["rungs"][0].update(displacement=-1), None),
+        (lambda row: row["rungs"][0].update(moments=[1.0]), None),
+        (lambda row: row["rungs"][0].update(moments=[1.0, 2.0, 0.0, 0.0, -1.0]), None),
+        (lambda row: row["rungs"][0].update(moments=[1.0, 2.0, 0.0, 0.0, "many"]), None),
         (lambda row: row["rungs"].append(row["rungs"][0]), None),
         (None, []),
         (None, [quartz()]),

@@ -10,7 +10,7 @@ from ase.spacegroup import crystal
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from aiida_fuse2.core.answer.ladder import Rung, choose, climb, rms_displacement
+from aiida_fuse2.core.answer.ladder import Rung, choose, climb, idealise, rms_displacement
 from aiida_fuse2.core.answer.phases import merge_phases
 from aiida_fuse2.core.errors import RelaxationError
 from aiida_fuse2.protocols import protocol_inputs
@@ -140,3 +140,33 @@ def test_displacement_counts_every_atom_of_a_supercell():
     moved.positions[5] -= [0.1, 0, 0]
     assert rms_displacement(moved, parent) == pytest.approx(0.1 * np.sqrt(2 / 10), rel=1e-3)
     assert rms_displacement(quartz(), parent) is None
+
+
+def rattled(atoms, width, seed=3):
+    moved = atoms.copy()
+    moved.positions += width * np.random.default_rng(seed).standard_normal(moved.positions.shape)
+    return moved
+
+
+def test_what_cannot_be_relaxed_further_is_symmetrised(answer_settings):
+    tier = {"max_tolerance": 0.1, "fmax": 0.03, "program": "VASP"}
+    ladder = idealise(rattled(perovskite().repeat((2, 1, 1)), 0.01), -8.4, answer_settings(), **tier)
+    answer = ladder.rungs[choose(ladder.rungs, answer_settings())]
+    assert (answer.symbol, len(answer.atoms), answer.energy, answer.evaluations) == ("Pm-3m", 5, -8.4, 0)
+    assert 0.0 < answer.displacement < 0.1
+    assert {rung.energy for rung in ladder.rungs} == {-8.4}
+    assert (ladder.program, ladder.potential, ladder.fmax, ladder.stability) == ("VASP", "VASP", 0.03, None)
+    # farther from a symmetry than the tier's own tolerance, no energy says that it is the same structure
+    far = idealise(rattled(perovskite(), 0.05), -8.4, answer_settings(), **tier)
+    assert far.rungs[choose(far.rungs, answer_settings())].number < 221
+
+
+def test_moments_are_those_of_the_answer(answer_settings, chgnet):
+    """NiO has moments at nickel only; MgO has none to speak of."""
+    tier, evaluator = chgnet
+    oxide = climb(bulk("NiO", "rocksalt", a=4.2, cubic=True), evaluator, tier, answer_settings(stability_atoms=0))
+    answer = oxide.rungs[choose(oxide.rungs, answer_settings())]
+    assert answer.symbol == "Fm-3m"
+    moments = dict(zip(answer.atoms.get_chemical_symbols(), answer.moments, strict=True))
+    assert 1.0 < moments["Ni"] < 2.0
+    assert moments["O"] < 0.2
