@@ -72,7 +72,7 @@ def choose_second(
     first = tier["settings"].get_dict()
     if not issubclass(load_tier(tier["name"].value), RelaxTier):
         if name not in {None, NONE}:
-            raise InputError(OPTION, name, f"a search whose energies are of {tier['name'].value} ends with no answer")
+            raise InputError(OPTION, name, f"answers of {tier['name'].value} are ordered by its own energies")
         return Second(ports={})
     own = program_of(tier["name"].value, first)
     if name == NONE:
