@@ -34,7 +34,7 @@ def sevennet_code(worker_code, tmp_path):
 
 
 def dry_run(call, *arguments):
-    return yaml.safe_load(call(*arguments, "--dry-run").output)
+    return yaml.safe_load(call(*arguments, "--dry-run").stdout)
 
 
 def test_list_and_show(call, sevennet_code):

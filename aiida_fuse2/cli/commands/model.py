@@ -149,11 +149,24 @@ def cmd_list(*, as_json: bool) -> None:
 
 
 @cmd_model.command("show")
-@click.argument("name", metavar="NAME|FILE")
+@click.argument("name", metavar="[NAME|FILE|PK]", required=False)
 @JSON
 @with_profile
-def cmd_show_model(*, name: str, as_json: bool) -> None:
-    """Show the potential NAME, or that of a YAML file: what it is, what it needs, whether it is installed."""
+def cmd_show(*, name: str | None, as_json: bool) -> None:
+    """Show the potential NAME, or that of a YAML file, or a network (the newest installed one if omitted).
+
+    Of a potential it tells what it is, what it needs and whether it is installed; of a network its elements, and how it
+    was trained with which error.
+    """
+    from aiida_fuse2.protocols.models import is_potential
+
+    if name is not None and is_potential(name):
+        _show_potential(name, as_json=as_json)
+    else:
+        _show_network(name, as_json=as_json)
+
+
+def _show_potential(name: str, *, as_json: bool) -> None:
     from aiida_fuse2.environment.models import installed_or_none, source_text
     from aiida_fuse2.protocols.models import elements_text, find_model
 
@@ -178,6 +191,22 @@ def cmd_show_model(*, name: str, as_json: bool) -> None:
     echo(model.name)
     for title, text in lines.items():
         echo(f"  {title:<10} {text}")
+
+
+def _show_network(name: str | None, *, as_json: bool) -> None:
+    from aiida_fuse2.launch import models
+
+    found = models.describe_model(name)
+    if as_json:
+        about = {"pk": found.model.node.pk, "name": found.model.name, "origin": found.model.origin}
+        weights = {"own": found.model.is_own, "elements": found.elements, "sha256": found.digest}
+        training = {"job": found.job, "settings": found.settings, "summary": found.summary, "data": found.data}
+        echo_json({**about, **weights, **training})
+        return
+    echo(f"{found.model.name}  ({found.model.origin}, PK {found.model.node.pk}): weights {found.digest[:12]}")
+    echo(f"{len(found.elements)} elements: {' '.join(found.elements)}")
+    if found.job is not None:
+        echo("\n".join(training_lines(found)))
 
 
 @cmd_model.command("check")
@@ -214,27 +243,6 @@ def cmd_check(*, name: str, code_label: str | None, as_json: bool) -> None:
             echo(f"  as expected ({found.expected:.4f} eV/atom)")
     if found.is_right is False:
         raise CommandError(f"the energy differs: {found.energy:.4f} instead of {found.expected:.4f} eV/atom")
-
-
-@cmd_model.command("show")
-@click.argument("model", metavar="[NAME|PK]", required=False)
-@JSON
-@with_profile
-def cmd_show(*, model: str | None, as_json: bool) -> None:
-    """Show a model (the newest installed one if omitted): its elements, and how it was trained with which error."""
-    from aiida_fuse2.launch import models
-
-    found = models.describe_model(model)
-    if as_json:
-        about = {"pk": found.model.node.pk, "name": found.model.name, "origin": found.model.origin}
-        weights = {"own": found.model.is_own, "elements": found.elements, "sha256": found.digest}
-        training = {"job": found.job, "settings": found.settings, "summary": found.summary, "data": found.data}
-        echo_json({**about, **weights, **training})
-        return
-    echo(f"{found.model.name}  ({found.model.origin}, PK {found.model.node.pk}): weights {found.digest[:12]}")
-    echo(f"{len(found.elements)} elements: {' '.join(found.elements)}")
-    if found.job is not None:
-        echo("\n".join(training_lines(found)))
 
 
 def training_lines(found: ModelDetails) -> list[str]:

@@ -262,6 +262,12 @@ def find_model(name: str | Path) -> Model:
     return known[text]
 
 
+def is_potential(name: str) -> bool:
+    """Return whether a name stands for a potential: one of the package, a family, or a file of the user's own."""
+    names = {*families(), *(model.name for model in all_models())}
+    return name in names or Path(name.partition(":")[0]).suffix in SUFFIXES
+
+
 @cache
 def _packaged(family: str) -> tuple[Model, ...]:
     return _models(family, yaml.safe_load((files(__package__) / f"{family}.yaml").read_text()), f"{family}.yaml")
