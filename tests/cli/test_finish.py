@@ -41,7 +41,7 @@ def finish(search):
 
 def test_inputs_are_those_of_the_search(call, search):
     inputs = json.loads(
-        call("finish", search.pk, "--best", 2, "--set", "settings.energy=0.005", "--dry-run", "--json").output
+        call("finish", search.pk, "--best", 2, "--set", "settings.energy=0.005", "--dry-run", "--json").stdout
     )
     assert inputs["settings"]["energy"] == 0.005
     assert len(inputs["structures"]) == 2
@@ -51,7 +51,7 @@ def test_inputs_are_those_of_the_search(call, search):
 
 def test_another_potential_gives_an_answer_of_its_own(call, search, finish, tmp_path):
     path = own(tmp_path, elements=["Cu", "Au"])
-    inputs = json.loads(call("finish", search.pk, "--model", path, "--dry-run", "--json").output)
+    inputs = json.loads(call("finish", search.pk, "--model", path, "--dry-run", "--json").stdout)
     settings = inputs["tiers"]["t00"]["settings"]
     assert (settings["model"], settings["weights"]["package"]) == ("emt-plain", "ase")
     other = own(tmp_path)
@@ -70,16 +70,16 @@ def test_the_answer_is_shown(call, search, finish):
     assert f"finish {finish.pk} with EMT: finished" in output
     assert f"1. {rows[0]['statement']}" in output
     assert f"{rows[0]['density']:.2f}" in output
-    shown = json.loads(call("show", finish.pk, "--json").output)
+    shown = json.loads(call("show", finish.pk, "--json").stdout)
     assert shown["phases"] == rows
     assert finishes.newest_finish(search).pk == finish.pk
     output = call("show", search.pk).output
     assert output.index(f"answer (finish {finish.pk})") < output.index("relaxed to")
-    assert json.loads(call("show", search.pk, "--json").output)["answer"]["phases"] == rows
+    assert json.loads(call("show", search.pk, "--json").stdout)["answer"]["phases"] == rows
     status = call("status", search.pk).output
     assert f"best phase  {rows[0]['energy']:.4f} eV/atom {rows[0]['spacegroup_symbol']} (" in status
     without_cell = {key: value for key, value in rows[0].items() if key not in {"pk", "uuid"}}
-    assert json.loads(call("status", search.pk, "--json").output)["searches"][0]["answer"] == without_cell
+    assert json.loads(call("status", search.pk, "--json").stdout)["searches"][0]["answer"] == without_cell
     line = next(line for line in call("status", "-a").output.splitlines() if line.split()[0] == str(search.pk))
     assert f"{rows[0]['energy']:.4f} {rows[0]['spacegroup_symbol']}" in line
     assert call("status", finish.pk).output == f"finish {finish.pk} of 3 structures: finished\n"
@@ -95,7 +95,7 @@ def test_a_phase_is_shown_in_detail(call, search, finish):
         assert f"{site['element']:<6}{site['multiplicity']}{site['letter']}" in output
     assert "moment" not in output  # EMT has none
     assert [line for line in output.splitlines() if line.endswith("answer")]
-    shown = json.loads(call("show", finish.pk, "--structure", 1, "--json").output)
+    shown = json.loads(call("show", finish.pk, "--structure", 1, "--json").stdout)
     assert shown["sites"] == row["sites"]
     given = finish.inputs.structures
     assert {m["pk"] for m in shown["members"]} == {given[m["member"]].pk for m in row["members"]}
@@ -106,7 +106,7 @@ def test_a_phase_is_shown_in_detail(call, search, finish):
 
 def test_end_is_told_in_words(call, search, finish):
     rows = finishes.phases(finish)
-    shown = json.loads(call("show", search.pk, "--json").output)
+    shown = json.loads(call("show", search.pk, "--json").stdout)
     end = shown["conclusion"]
     assert f"{rows[0]['spacegroup_symbol']}" in end["found"]
     assert f"{rows[0]['energy']:.4f} eV/atom" in end["found"]
@@ -121,7 +121,7 @@ def test_end_is_told_in_words(call, search, finish):
 
 def test_proposed_command_goes_on(call, search):
     """The search has reached two of its limits."""
-    (step, *_) = json.loads(call("show", search.pk, "--json").output)["conclusion"]["next"]
+    (step, *_) = json.loads(call("show", search.pk, "--json").stdout)["conclusion"]["next"]
     assert step["purpose"] == "more structures"
     _, *words = step["command"].split()
     settings = json.loads(call(*words, "--dry-run", "--json").stdout)["settings"]

@@ -38,7 +38,7 @@ def dry_run(call, *arguments):
 
 
 def test_list_and_show(call, sevennet_code):
-    rows = {row["name"]: row for row in json.loads(call("model", "list", "--json").output)["potentials"]}
+    rows = {row["name"]: row for row in json.loads(call("model", "list", "--json").stdout)["potentials"]}
     assert rows["sevennet-l3i5"]["code"] == sevennet_code.full_label
     assert (rows["sevennet-l3i5"]["version"], rows["sevennet-l3i5"]["sha256"]) == ("0.13.0", DIGEST)
     assert rows["mace-mpa-0"] | {"licence": "MIT", "tested": "stand-in", "code": None} == rows["mace-mpa-0"]
@@ -50,7 +50,7 @@ def test_list_and_show(call, sevennet_code):
     assert "H-Bi, Ac-Pu" in text
     assert DIGEST in text
     assert "14.3 MB, part of sevenn" in text
-    values = json.loads(call("model", "show", "orb-v3", "--json").output)
+    values = json.loads(call("model", "show", "orb-v3", "--json").stdout)
     assert values["licence"] == "Apache-2.0"
     assert values["weights"]["url"].startswith("https://orbitalmaterials")
 
@@ -162,7 +162,7 @@ def stand_in(call, aiida_localhost, worker_code, bare_python, tmp_path):
 
 
 def test_install_check_and_relax_with_a_stand_in(call, stand_in):
-    first = json.loads(call("model", "check", stand_in, "--json").output)
+    first = json.loads(call("model", "check", stand_in, "--json").stdout)
     node = orm.load_node(first["pk"])
     assert first["is_right"] is None
     assert first["energy"] < -1
@@ -190,6 +190,6 @@ def test_a_download_with_another_checksum_is_refused(call, worker_code, bare_pyt
 def test_real_potentials_give_the_energies_of_their_description(call, worker_code, name):
     model = find_model(name)
     pytest.importorskip(model.package)
-    found = json.loads(call("model", "check", name, "--json").output)
+    found = json.loads(call("model", "check", name, "--json").stdout)
     assert found["is_right"]
     assert found["energy"] == pytest.approx(model.energy, abs=1e-4)

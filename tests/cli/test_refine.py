@@ -100,7 +100,7 @@ def test_the_best_structures_go_through_a_tier_and_are_ranked(call, search, work
     output = call("show", node.pk).output
     assert "E before" in output
     assert f"refinement {node.pk} by ase: finished" in output
-    shown = json.loads(call("show", node.pk, "--json").output)
+    shown = json.loads(call("show", node.pk, "--json").stdout)
     assert shown["structures"] == rows
     assert shown["relaxed_to"].startswith("relaxed to 0.01 eV/Å with EMT; saddle points")
     assert f"\n{shown['relaxed_to']}\n" in output
@@ -161,7 +161,7 @@ def test_a_structure_that_kills_its_jobs_is_given_up(search, worker_code):
 
 def test_a_potential_by_name_needs_no_tiers(call, search, worker_code, tmp_path):
     path = own(tmp_path, elements=["Cu", "Au"])
-    inputs = json.loads(call("refine", search.pk, "--model", path, "--best", 2, "--dry-run", "--json").output)
+    inputs = json.loads(call("refine", search.pk, "--model", path, "--best", 2, "--dry-run", "--json").stdout)
     settings = inputs["tiers"]["t00"]["settings"]
     assert (inputs["tiers"]["t00"]["name"], settings["calculator"], settings["model"]) == ("ase", EMT, "emt-plain")
     assert "was not trained with Au" in call("refine", search.pk, "--model", own(tmp_path), "--dry-run", code=2).output
@@ -169,7 +169,7 @@ def test_a_potential_by_name_needs_no_tiers(call, search, worker_code, tmp_path)
 
 
 def test_refinements_that_are_refused(call, search, worker_code, daemon_up):
-    assert "name the tiers" in call("refine", search.pk, code=2).output
+    assert "name a potential or the tiers" in call("refine", search.pk, code=2).output
     assert "must be at least 1" in call("refine", search.pk, "--tiers", "chgnet", "--best", 0, code=2).output
     assert "no such input" in call("refine", search.pk, "--tiers", "chgnet", "--set", "nonsense=1", code=2).output
     with pytest.raises(InputError, match="must be a mapping"):

@@ -129,7 +129,7 @@ _ELEMENTS = {}
 def elements(emt_builder):
     """Finished searches of Cu and Au with EMT, run once in this process."""
     for formula in {"Cu", "Au"} - set(_ELEMENTS):
-        _, node = run_get_node(emt_builder(formula, seed=1, max_structures=2, population_size=2, max_atoms=2))
+        _, node = run_get_node(emt_builder(formula, seed=1, max_structures=6, population_size=6, max_atoms=2))
         _ELEMENTS[formula] = node.pk
     return [orm.load_node(_ELEMENTS[formula]) for formula in ("Cu", "Au")]
 

@@ -110,7 +110,7 @@ def test_everything_shows_both_energies(call, search, finish, tmp_path):
     assert f"{rows[0]['energy']:.4f}" in output
     assert f"{rows[0]['first']['energy']:.4f}" in output
     assert f"finish {finish.pk} with EMT, then {NAME}: finished" in call("show", finish.pk).output
-    shown = json.loads(call("show", search.pk, "--json").output)
+    shown = json.loads(call("show", search.pk, "--json").stdout)
     assert shown["answer"]["order"]["by"] == "second"
     assert order.statement in shown["conclusion"]["found"]
     assert order.statement in call("watch", search.pk).output
