@@ -83,12 +83,12 @@ def test_unknown_model_is_named(aiida_profile):
 def test_weights_are_asked_for_and_checked_before_submission(worker_code, model_file):
     node, _ = models.install_megnet(str(model_file), sha256=SHA256)
     overrides = {"settings": {"starts": "gnoa", "gnoa": {"network": "megnet"}, "max_atoms": 8}}
-    prepared = prepare_search("Cu3Au", code=worker_code, overrides=overrides, model="mine")
+    prepared = prepare_search("Cu3Au", code=worker_code, overrides=overrides, network_model="mine")
     assert prepared.builder.generate.weights.pk == node.node.pk
     with pytest.raises(InputError, match="does not know Po"):
-        prepare_search("PoO2", code=worker_code, overrides=overrides, model="mine")
+        prepare_search("PoO2", code=worker_code, overrides=overrides, network_model="mine")
     with pytest.raises(InputError, match="needs no weights"):
-        prepare_search("Cu3Au", code=worker_code, overrides={"settings": {"max_atoms": 8}}, model="mine")
+        prepare_search("Cu3Au", code=worker_code, overrides={"settings": {"max_atoms": 8}}, network_model="mine")
     builder = prepared.builder
     builder.generate.weights = orm.SinglefileData.from_string("rubbish", filename="w.zip")
     from aiida_fuse2.launch.inputs import check_inputs
