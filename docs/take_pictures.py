@@ -25,7 +25,7 @@ COLOURS = 128
 
 PICTURES = {
     "report": ("first_search", "SrTiO3.html", None, 1000),
-    "structures": ("first_search", "SrTiO3.html", "#structures", 1000),
+    "answer": ("first_search", "SrTiO3.html", "#answer", 1000),
     "diffraction": ("own_structures", "MgO.html", "#diffraction", 1000),
     "compare": ("generators", "compare.html", None, 1150),
     "hull": ("phase_field", "hull.html", None, 960),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from aiida import orm
@@ -74,9 +74,10 @@ def prepare_finish(
     rows = [row for row in rows if row["delta"] <= inputs["window"]]
     if not rows:
         raise InputError("searches", 0, "none has found a structure")
+    elements = orm.load_node(rows[0]["uuid"]).get_symbols_set()
     if model is not None:
-        check_elements(model.model, query.search_settings(single[0]).unit.elements)
-    ports = _second_of(single[0], tier, inputs, second)
+        check_elements(model.model, elements)
+    ports = _second_of(single[0], tier, elements, inputs, second)
     try:
         builder = Fuse2FinishWorkChain.get_builder_from_protocol(
             rows,
@@ -96,11 +97,15 @@ def prepare_finish(
 
 
 def _second_of(
-    search: orm.WorkChainNode, tier: Mapping[str, Any], inputs: Mapping[str, Any], name: str | None
+    search: orm.WorkChainNode,
+    tier: Mapping[str, Any],
+    elements: Collection[str],
+    inputs: Mapping[str, Any],
+    name: str | None,
 ) -> Ports:
     """Return the second potential of a search; see ``prepare_finish``."""
     known = second_ports(search) if name is None else None
-    return known or choose_second(name, tier, query.search_settings(search).unit.elements, inputs).ports
+    return known or choose_second(name, tier, elements, inputs).ports
 
 
 def _require_trust(searches: Sequence[orm.WorkChainNode], *, trust: bool) -> None:

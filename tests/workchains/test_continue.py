@@ -183,7 +183,7 @@ def test_smaller_limit_of_atoms(finished):
     assert large  # else this tests nothing: choose another seed
     smaller = go_on(short, overrides={"settings": {"max_structures": 8, "max_atoms": 4}})
     assert rows_of(smaller)[:6] == rows_of(short)
-    assert {row["n_atoms"] for row in rows_of(smaller)[6:]} == {4}
+    assert {row["n_atoms"] for row in rows_of(smaller)[6:] if row["n_atoms"] is not None} == {4}  # some may fall apart
     start = orm.load_node(generation_records(smaller.pk)[-1].before)
     resumed = start.creator
     assert resumed.process_label == "resume"
