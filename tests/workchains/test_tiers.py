@@ -455,7 +455,8 @@ def test_a_search_goes_on_with_a_tier_before_that_which_gives_the_energies(singl
     _, later = run_get_node(builder)
     assert later.is_finished_ok, later.exit_message
     explored = query.explored(later)
-    assert explored["energy_pair"].notna().tolist() == [False] * 4 + [True] * 2
+    assert explored["energy_pair"].notna().tolist() == (explored["number"] > 4).tolist()
+    assert explored["energy_pair"].notna().nunique() == 2
     assert later.outputs.history.get_array("energy_pair").shape == (6,)
     assert query.combined([search, later])
     builder = prepare_continuation(later, more=2, tiers=TierChoice(names=["ase"])).builder  # and without it again
@@ -498,7 +499,9 @@ def test_a_search_counts_what_fails_in_its_tiers_and_goes_on(tiers_builder):
     assert search.is_finished_ok, search.exit_message
     state = SearchState.from_dict(search.outputs.state.get_dict())
     assert state.tried == 6
-    assert state.failures == {"ase: energy_not_finite": 6 - state.explored}
+    assert sum(state.failures.values()) == 6 - state.explored
+    assert "ase: energy_not_finite" in state.failures
+    assert set(state.failures) <= {"ase: energy_not_finite", "ase: isolated_parts"}  # EMT lets some starts fall apart
     assert 1 <= state.explored < 6
 
 
