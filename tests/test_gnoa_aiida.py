@@ -204,7 +204,7 @@ def test_explored_structure_leads_back_to_the_weights(emt_builder, worker_code, 
     assert models.find_model("copper").uuid == node.outputs.weights.uuid
     summary = node.outputs.summary
     assert summary["mae"] > 0
-    assert (summary["in_file"], sum(summary["structures"].values())) == (12, 11)
+    assert (summary["in_file"], sum(summary["structures"].values())) == (12, 12)
     assert node.inputs.weights.uuid == weights.uuid
 
 
