@@ -51,7 +51,7 @@ def prepared(model: TorchChgnet, atoms: Atoms) -> PreparedCrystal:
 
 def enough(model: TorchChgnet, made: list[Atoms], limit: float) -> list[Atoms]:
     """Return all structures again and again, as many as fill some batches."""
-    used = sum(prepared(model, atoms).bytes for atoms in made)
+    used = sum(prepared(model, atoms).n_bytes for atoms in made)
     return made * math.ceil(FILLED * limit / used)
 
 
@@ -67,7 +67,7 @@ def together(model: TorchChgnet, made: list[Atoms], limit: float) -> int:
     batch: list[PreparedCrystal] = []
     for atoms in made:
         one = prepared(model, atoms)
-        if batch and sum(other.bytes for other in batch) + one.bytes > limit:
+        if batch and sum(other.n_bytes for other in batch) + one.n_bytes > limit:
             model.evaluate_prepared(batch)
             batch = []
         batch.append(one)
@@ -110,7 +110,7 @@ def main() -> None:
         }
         clocks = {NATIVE: time.process_time}
         row = {name: per_second(run, options.seconds, clocks.get(name, clock)) for name, run in tasks.items()}
-        megabytes = round(sum(prepared(model, atoms).bytes for atoms in made) / len(made) / 1e6)
+        megabytes = round(sum(prepared(model, atoms).n_bytes for atoms in made) / len(made) / 1e6)
         shown = {name: float(f"{value:.3g}") for name, value in row.items()}
         print(json.dumps({"atoms": n_atoms, **shown, "megabytes": megabytes}), flush=True)
 

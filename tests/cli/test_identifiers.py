@@ -124,9 +124,7 @@ def test_the_doctor_runs_no_commands_of_a_code_that_may_have_come_with_an_archiv
 
     theirs = make_code(aiida_localhost, program, prepend_text=f"touch {tmp_path / 'was_here'}")
     found = [finding for finding in diagnosis.check_codes(connect=False) if "was not tried" in finding.text]
-    assert (
-        sum(finding.command.endswith(f"code show {theirs.pk}") for finding in found) == 1
-    )
+    assert sum(finding.command.endswith(f"code show {theirs.pk}") for finding in found) == 1
     assert not (tmp_path / "was_here").exists()
 
 

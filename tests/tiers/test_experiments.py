@@ -220,7 +220,7 @@ def network_options(aiida_profile):
     config = json.dumps(network.config).encode()
     archive = make_archive(network.hdf5, config, elements=("Cu", "Au"), source="test")
     weights = orm.SinglefileData(io.BytesIO(archive.to_bytes()), filename="weights.zip").store()
-    return ("--model", weights.pk)
+    return ("--network-model", weights.pk)
 
 
 def search_of(call, *arguments):

@@ -31,7 +31,7 @@ from aiida_fuse2.workchains.runs import Fuse2RunsWorkChain
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]  # searches, and every command twice for each
 
-KEY = re.compile(r"(?<![\d.])[1-9]\d{5}(?!\d|\.\d)")
+KEY = re.compile(r"(?<![\w.])[1-9]\d{5}(?!\w|\.\d)")
 """A primary key in what a command prints: here all have six digits, and numbers of structures have fewer."""
 
 FIRST_KEY = 500000

@@ -120,7 +120,7 @@ def observed(monkeypatch, evaluator, notes, strike=lambda _structures: None):
     def evaluate_prepared(structures):
         strike(structures)
         with notes.open("a") as file:
-            file.write(f"{os.getpid()} {len(structures)} {sum(one.bytes for one in structures):.0f}\n")
+            file.write(f"{os.getpid()} {len(structures)} {sum(one.n_bytes for one in structures):.0f}\n")
         return original(structures)
 
     monkeypatch.setattr(evaluator, "evaluate_prepared", evaluate_prepared)

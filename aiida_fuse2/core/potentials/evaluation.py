@@ -65,7 +65,7 @@ class Prepared(Protocol):
     """A structure that can be evaluated beside others."""
 
     @property
-    def bytes(self) -> float:
+    def n_bytes(self) -> float:
         """Memory that its evaluation takes, bytes."""
 
 

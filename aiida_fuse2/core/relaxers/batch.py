@@ -129,7 +129,7 @@ class _Batch(Generic[Key]):
         finally:
             seconds = time.process_time() - started
             for member in chosen:
-                member.seconds += seconds * member.prepared.bytes / _bytes(chosen)
+                member.seconds += seconds * member.prepared.n_bytes / _bytes(chosen)
         if len(chosen) == 1:
             return [problem]
         self._halvings += 1
@@ -169,7 +169,7 @@ class _Batch(Generic[Key]):
 
 
 def _bytes(members: Iterable[_Member[Any]]) -> float:
-    return float(sum(member.prepared.bytes for member in members))
+    return float(sum(member.prepared.n_bytes for member in members))
 
 
 def _next_geometry(steps: Steps[RelaxedStructure], outcome: Evaluation | Exception | None) -> Geometry:

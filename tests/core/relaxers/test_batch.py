@@ -25,7 +25,7 @@ class Taken:
     """A structure as the evaluators of these tests take it."""
 
     geometry: tuple
-    bytes: float
+    n_bytes: float
 
 
 class Together:
@@ -94,7 +94,7 @@ def test_waiting_structures_take_the_places_of_those_that_end(tier):
 def test_memory_is_not_exceeded_except_by_one_alone(tier):
     evaluator = Together()
     used = []
-    evaluator.refused = lambda taken: used.append([one.bytes for one in taken])
+    evaluator.refused = lambda taken: used.append([one.n_bytes for one in taken])
     mixed = [starts(1)[0] * (2, 1, 1), *starts(5), starts(1)[0] * (2, 2, 2)]
     found = relaxed(evaluator, tier, mixed, places=3)
     assert all(result.status == "converged" for result in found.values())
@@ -120,7 +120,7 @@ def test_lack_of_memory_for_one_alone_is_not_its_fault(tier):
     large = starts(1)[0] * (2, 2, 2)
 
     def refused(taken):
-        return RuntimeError("out of memory") if any(one.bytes > 4 * SIZE for one in taken) else None
+        return RuntimeError("out of memory") if any(one.n_bytes > 4 * SIZE for one in taken) else None
 
     found = relaxed(Together(refused), tier, [*starts(3), large])
     assert found.pop(3) is None

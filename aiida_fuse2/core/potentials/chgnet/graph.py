@@ -78,7 +78,7 @@ class ChgnetGraph:
         return len(self.first)
 
     @property
-    def bytes(self) -> float:
+    def n_bytes(self) -> float:
         """Memory that PyTorch takes for the graph, bytes."""
         return BYTES_PER_BOND * self.n_bonds + BYTES_PER_PAIR * self.n_pairs
 

@@ -87,9 +87,9 @@ class PreparedCrystal:
     graph: ChgnetGraph
 
     @property
-    def bytes(self) -> float:
+    def n_bytes(self) -> float:
         """Memory that its evaluation takes, bytes."""
-        return self.graph.bytes
+        return self.graph.n_bytes
 
 
 class TorchChgnet:
@@ -176,7 +176,7 @@ class TorchChgnet:
             chosen = [k for k, structure in enumerate(structures) if (structure.graph.n_pairs > 0) == has_angles]
             if chosen:
                 found |= zip(chosen, self._evaluate_alike([structures[k] for k in chosen]), strict=True)
-        self._release(sum(structure.bytes for structure in structures))
+        self._release(sum(structure.n_bytes for structure in structures))
         return [found[k] for k in range(len(structures))]
 
     def _release(self, used: float) -> None:

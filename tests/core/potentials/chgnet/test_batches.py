@@ -90,7 +90,7 @@ def test_graphs_side_by_side_have_the_bonds_and_angles_of_each(some):
     assert (joined.lengths[: joined.n_short] < 3.0).all()
     assert (joined.lengths[joined.n_short :] >= 3.0).all()
     assert np.allclose(np.linalg.norm(joined.vectors, axis=1), joined.lengths)
-    assert joined.bytes == pytest.approx(sum(graph.bytes for graph in graphs))
+    assert joined.n_bytes == pytest.approx(sum(graph.n_bytes for graph in graphs))
 
 
 def test_is_the_same_function_in_double_precision(model):
