@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -37,6 +38,14 @@ MODEL = {
     "models": {"plain": {"functional": "none", "tested": "here", "energy": None, "weights": None}},
 }
 NAME = "upside-plain"
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture(autouse=True)
+def potential_of_the_tests(monkeypatch):
+    """Let jobs import the potential of ``tests.upside_down``."""
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")])))
 
 
 @pytest.fixture
