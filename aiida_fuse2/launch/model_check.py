@@ -12,7 +12,7 @@ from ase.build import bulk
 from aiida_fuse2.calculations.relax import RelaxCalculation
 from aiida_fuse2.core.errors import Fuse2Error
 from aiida_fuse2.core.relaxers.failures import CONVERGED
-from aiida_fuse2.core.search.trials import Trial, TrialInfo, trial_label
+from aiida_fuse2.core.search.trials import single_trial, trial_label
 from aiida_fuse2.environment.models import Installed
 from aiida_fuse2.io.names import TRIALS_FILE
 from aiida_fuse2.io.trials import trials_to_text
@@ -62,18 +62,7 @@ def check_model(installed: Installed) -> Checked:
     inputs = protocol_inputs(name="model")
     relax = protocol_inputs()["relax"]
     atoms = bulk(inputs["crystal"], "rocksalt", a=inputs["lattice"])
-    origin = TrialInfo(
-        label=LABEL,
-        generation=0,
-        walker=0,
-        trial=0,
-        attempt=0,
-        move="",
-        origin="check",
-        parent="",
-        symmetric_start=False,
-    )
-    trial = Trial(atoms=atoms, info=origin)
+    trial = single_trial(atoms, LABEL, origin="check")
     builder = RelaxCalculation.get_builder()
     builder.code = installed.code
     builder.trials = orm.SinglefileData.from_string(trials_to_text([trial]), filename=TRIALS_FILE)

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from aiida import orm
+from aiida.engine import ProcessBuilder
 
 from aiida_fuse2.core.errors import InputError, RefusedInputsError, one_line
 from aiida_fuse2.core.search.checks import check_search
@@ -26,7 +27,7 @@ from aiida_fuse2.workchains.search_builder import split_overrides
 from .cores import share_cores
 from .policy import learned_state
 from .pool import add_weights, load_pool
-from .second import Second, choose_second
+from .second import choose_second
 from .starts import Starts, add_starts, name_of, structures_of_group
 from .targets import targets_of_files
 
@@ -81,16 +82,10 @@ def prepare_search(
         RefusedInputsError: if AiiDA refuses an input.
         SetupError: if ``second`` is not installed.
     """
-    if overrides is not None and not isinstance(overrides, Mapping):
-        raise InputError("overrides", overrides, "must be a mapping, e.g. {'settings': {'max_atoms': 10}}")
-    check_extent(overrides)
-    changes = dict(overrides or {})
-    _check_one_kind(paths, group, pool)
-    if paths or group is not None or pool is not None:
-        changes = _with_provided(changes)
     learned = None if policy_from is None else learned_state(policy_from)
-    if learned is not None:
-        changes = merge({"settings": {"policy": BANDIT}}, changes)
+    _check_one_kind(paths, group, pool)
+    has_structures = bool(paths) or group is not None or pool is not None
+    changes = _changes(overrides, has_structures=has_structures, has_learned=learned is not None)
     given: dict[str, Any] = {"tiers": tiers, "prototypes": prototypes}
     nodes = [] if group is None else structures_of_group(group)
     with warnings.catch_warnings(record=True) as caught:
@@ -108,20 +103,34 @@ def prepare_search(
             kept = _count_fitting(builder.pool, settings)
         add_weights(builder, settings, network_model)
         if nodes and store:  # the same, with its provenance
-            readable = {name for name, _ in starts.structures}
-            usable = [node for node in nodes if name_of(node) in readable]
+            usable = [node for node in nodes if name_of(node) in dict(starts.structures)]
             builder = search_builder(composition, code, protocol, changes, usable, targets=known, **given)
             add_weights(builder, settings, network_model)
     if experiment is not None:
         builder.experiment = orm.Str(experiment)
     if learned is not None:
         builder.policy = learned
-    orders = Second(ports={})
-    if settings.finish or second is not None:
-        orders = choose_second(second, builder.tiers[max(builder.tiers)], settings.unit.elements)
-    if orders.ports:
-        builder.second = orders.ports
-    return _checked(Prepared(builder=builder, kept=kept, skipped=skipped, warnings=messages, second=orders.text))
+    order = _add_second(builder, settings, second)
+    return _checked(Prepared(builder=builder, kept=kept, skipped=skipped, warnings=messages, second=order))
+
+
+def _changes(overrides: Mapping[str, Any] | None, *, has_structures: bool, has_learned: bool) -> dict[str, Any]:
+    """Return the overrides, checked, with what starting structures and a learned policy change."""
+    if overrides is not None and not isinstance(overrides, Mapping):
+        raise InputError("overrides", overrides, "must be a mapping, e.g. {'settings': {'max_atoms': 10}}")
+    check_extent(overrides)
+    changes = _with_provided(dict(overrides or {})) if has_structures else dict(overrides or {})
+    return merge({"settings": {"policy": BANDIT}}, changes) if has_learned else changes
+
+
+def _add_second(builder: ProcessBuilder, settings: SearchSettings, name: str | None) -> str:
+    """Add the potential that orders the answer, if there is one; return which it is, for people."""
+    if not settings.finish and name is None:
+        return ""
+    second = choose_second(name, builder.tiers[max(builder.tiers)], settings.unit.elements)
+    if second.ports:
+        builder.second = second.ports
+    return second.text
 
 
 def _check_one_kind(paths: Sequence[Path], group: str | None, pool: str | None) -> None:

@@ -36,7 +36,7 @@ from aiida_fuse2.tiers.worker import RelaxTier
 
 from .attempts import AttemptsPart
 from .job_outputs import problem_of, structures_of
-from .relax import INPUT_REFUSED, SECOND_HELP, RelaxTiersWorkChain, validate_second, validate_tiers
+from .relax import INPUT_REFUSED, RelaxTiersWorkChain, define_second, validate_tiers
 
 LIBRARY = "prototypes"
 
@@ -99,14 +99,7 @@ class Fuse2FinishWorkChain(AttemptsPart):
             validator=validate_tiers,
             help="The tier that gives the energies of the search, `t00`.",
         )
-        spec.input_namespace(
-            SECOND_LINK,
-            dynamic=True,
-            required=False,
-            valid_type=orm.Data,
-            validator=validate_second,
-            help=SECOND_HELP,
-        )
+        define_second(spec)
         spec.input_namespace(
             TARGETS_LINK,
             dynamic=True,

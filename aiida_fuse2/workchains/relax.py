@@ -59,8 +59,20 @@ SECOND_HELP = (
 )
 
 
+def define_second(spec: WorkChainSpec) -> None:
+    """Define the input of the potential that orders an answer."""
+    spec.input_namespace(
+        SECOND_LINK,
+        dynamic=True,
+        required=False,
+        valid_type=orm.Data,
+        validator=_validate_second,
+        help=SECOND_HELP,
+    )
+
+
 @validator
-def validate_second(ports: Mapping[str, Any]) -> str | None:
+def _validate_second(ports: Mapping[str, Any]) -> str | None:
     """Check the second potential itself."""
     return "must be a single tier" if ports and len(read_tiers(ports, where=SECOND_LINK)) != 1 else None
 

@@ -29,7 +29,7 @@ from aiida_fuse2.query.ranking import energy_difference
 from aiida_fuse2.query.target_checks import TARGETS_HELP, check_targets
 from aiida_fuse2.tiers import RANKING, check_ranking, check_tiers, read_tiers
 
-from .relax import SECOND_HELP, TIERS_HELP, validate_second, validate_tiers
+from .relax import TIERS_HELP, define_second, validate_tiers
 
 
 def define_inputs(spec: WorkChainSpec) -> None:
@@ -83,14 +83,7 @@ def define_inputs(spec: WorkChainSpec) -> None:
         help="Whether to remove the folders of finished jobs from their computer at the end.",
     )
     spec.input_namespace("tiers", dynamic=True, valid_type=orm.Data, validator=validate_tiers, help=TIERS_HELP)
-    spec.input_namespace(
-        SECOND_LINK,
-        dynamic=True,
-        required=False,
-        valid_type=orm.Data,
-        validator=validate_second,
-        help=SECOND_HELP,
-    )
+    define_second(spec)
     spec.input_namespace(
         RANKING,
         required=False,

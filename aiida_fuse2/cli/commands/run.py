@@ -157,7 +157,6 @@ def cmd_run(
     from aiida_fuse2 import protocols
     from aiida_fuse2.environment.daemon import require_daemon
     from aiida_fuse2.launch.cost import estimate
-    from aiida_fuse2.launch.overrides import merge_all, parse_assignment, parse_known, read_overrides
     from aiida_fuse2.launch.presets import with_model
     from aiida_fuse2.launch.runs import prepare_runs
     from aiida_fuse2.launch.search import prepare_search
@@ -167,13 +166,7 @@ def cmd_run(
         runs, tiers = runs or paper.runs, tiers or ",".join(paper.tiers)
     if concurrent is not None and runs is None:
         raise click.UsageError("--concurrent is about several runs: give --runs, too")
-    changes = merge_all(
-        {} if paper is None else paper.overrides,
-        {} if overrides is None else read_overrides(overrides),
-        changes_of_options(options),
-        *(parse_known(text) for text in known),
-        *(parse_assignment(text) for text in assignments),
-    )
+    changes = _changes({} if paper is None else paper.overrides, overrides, options, known, assignments)
     if paper is not None and rank_by is None and _has_starts_of(paper, changes):
         rank_by = paper.rank_by
     chosen = with_model(
@@ -185,7 +178,6 @@ def cmd_run(
     )
     if not dry_run:
         require_daemon()
-    library = library_of(prototypes, composition, protocol=protocol, overrides=chosen.overrides)
     prepared = prepare_search(
         composition,
         code=chosen.code,
@@ -198,7 +190,7 @@ def cmd_run(
         store=not dry_run,
         tiers=chosen.tiers,
         targets=targets,
-        prototypes=library,
+        prototypes=library_of(prototypes, composition, protocol=protocol, overrides=chosen.overrides),
         experiment=experiment,
         policy_from=policy_from,
         second=second or (None if paper is None else "none"),
@@ -208,6 +200,25 @@ def cmd_run(
     if runs is not None:
         prepared = prepare_runs(prepared, runs=runs, concurrent=concurrent)
     print_or_submit(prepared, cost=estimate(prepared).text, dry_run=dry_run, wait=wait, as_json=as_json)
+
+
+def _changes(
+    paper: Mapping[str, Any],
+    overrides: Path | None,
+    options: dict[str, Any],
+    known: Sequence[str],
+    assignments: Sequence[str],
+) -> dict[str, Any]:
+    """Return what the user changes of the protocol; what is named later wins."""
+    from aiida_fuse2.launch.overrides import merge_all, parse_assignment, parse_known, read_overrides
+
+    return merge_all(
+        paper,
+        {} if overrides is None else read_overrides(overrides),
+        changes_of_options(options),
+        *(parse_known(text) for text in known),
+        *(parse_assignment(text) for text in assignments),
+    )
 
 
 def _has_starts_of(paper: Experiment, changes: Mapping[str, Any]) -> bool:
