@@ -12,7 +12,7 @@ function writeTables() {
     const bold = new Set(t.bold.map(place => place.join()));
     const cell = (value, line, place) => bold.has(`${line},${place}`) ? html`<b>${maybe(value, t.digits)}</b>` : maybe(value, t.digits);
     const rows = t.rows.map(([name, cells], line) => [formula(name), ...cells.map((value, place) => cell(value, line, place))]);
-    return html`<h3>${t.title}</h3><div class="scroll">${rowsTable(["Composition", ...t.columns], rows)}</div>`;
+    return html`<h3>${t.title}</h3><div class="scroll numbers">${rowsTable(["Composition", ...t.columns], rows)}</div>`;
   })}`);
   put("searches", rowsTable(
     ["PK", "Composition", "Generator", "Potential", "Seed", "Structures", "CPU time", "Best start, eV/atom", "Lowest, eV/atom"],
