@@ -79,6 +79,20 @@ def test_results_are_those_of_single_relaxations(tier, places):
         assert HALVINGS not in found[number].values
 
 
+def test_cpu_time_is_shared_among_the_structures_of_a_batch(tier, monkeypatch):
+    """A clock that only evaluations move: each takes a second, whatever is in it."""
+    evaluator, clock = Together(), [0.0]
+    monkeypatch.setattr("aiida_fuse2.core.relaxers.batch.time.process_time", lambda: clock[0])
+
+    def tick(_taken):
+        clock[0] += 1.0
+
+    evaluator.refused = tick
+    found = relaxed(evaluator, tier, starts())
+    assert sum(result.values["cpu_seconds"] for result in found.values()) == pytest.approx(clock[0], abs=0.01)
+    assert clock[0] == len(evaluator.sizes)
+
+
 def test_waiting_structures_take_the_places_of_those_that_end(tier):
     evaluator = Together()
     found = relaxed(evaluator, tier, starts())
