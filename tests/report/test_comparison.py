@@ -15,6 +15,7 @@ from aiida_fuse2.report.comparison import compare, figures_of_rows
 from aiida_fuse2.report.comparison_page import render_comparison
 from aiida_fuse2.report.hull import Phase, convex_hull
 from aiida_fuse2.report.hull_page import render_hull
+from aiida_fuse2.report.plots.comparison import progress
 from aiida_fuse2.report.plots.hull import tie_lines
 from aiida_fuse2.report.stability import stability_text
 
@@ -68,6 +69,16 @@ def test_search_without_a_structure():
     empty = figures_of_rows([], pk=9, formula="SrTiO3", starts="fgen", potential="EMT", seed=0)
     (row,) = compare([empty], baseline="fgen, EMT", tolerance=0.001)
     assert (row.energy, row.seconds, row.speedup, row.reached, row.is_lowest) == (None, None, None, 0, False)
+
+
+def test_the_plot_marks_best_start_and_lowest_of_each_run():
+    figure = progress(SEARCHES, "SrTiO3")
+    marks = [(trace.marker.symbol, *trace.x, *trace.y) for trace in figure.data if trace.mode == "markers"]
+    expected = []
+    for one in SEARCHES[:3]:
+        places = {energy: number for number, energy in one.steps}
+        expected += [("diamond", places[one.start_energy], one.start_energy), ("star", places[one.energy], one.energy)]
+    assert marks == expected
 
 
 @pytest.mark.slow

@@ -20,7 +20,8 @@ def comparison_plots(searches: Sequence[SearchFigures]) -> list[Plot]:
             f"composition-{index}",
             partial(progress, composition=name),
             formula(name),
-            "Lowest energy so far, one line for each search.",
+            "Lowest energy so far, one line for each search, with its best start (diamond) and its lowest structure "
+            "(star).",
         )
         for index, name in enumerate(names)
     ]
@@ -48,6 +49,17 @@ def progress(searches: Sequence[SearchFigures], composition: str) -> go.Figure |
             hovertemplate=f"{which}<br>%{{x}}: %{{y:.4f}} eV/atom<extra></extra>",
         )
         named.add(kind)
+        ends = {"best start": (search.start_energy, "diamond"), "lowest": (last, "star")}
+        for what, (energy, symbol) in ends.items():
+            figure.add_scatter(
+                mode="markers",
+                legendgroup=str(kinds.index(kind)),
+                showlegend=False,
+                x=[number for number, reached in search.steps if reached == energy],
+                y=[reached for _, reached in search.steps if reached == energy],
+                marker={"color": COLOURS[kinds.index(kind) % len(COLOURS)], "size": 9, "symbol": symbol},
+                hovertemplate=f"{which}, {what}<br>%{{x}}: %{{y:.4f}} eV/atom<extra></extra>",
+            )
     energies = [energy for search in shown for _, energy in search.steps]
     return figure.update_layout(
         xaxis_title_text="Structure number",
