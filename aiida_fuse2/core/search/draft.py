@@ -13,7 +13,7 @@ from aiida_fuse2.core.crystal.validity import check_validity, has_sound_cell
 from aiida_fuse2.core.errors import MoveError
 from aiida_fuse2.core.generators import PROTOTYPE
 from aiida_fuse2.core.rng import Purpose, keyed_generator
-from aiida_fuse2.core.settings import RANDOM_GENERATORS, SearchSettings
+from aiida_fuse2.core.settings import SearchSettings
 
 from .pool import ORIGIN, PoolReader
 from .state import SearchState
@@ -21,6 +21,9 @@ from .trials import Trial, TrialInfo, trial_label
 
 SYMMETRIC_SYMPREC = 1e-3
 """Tolerance for the symmetry that a generated structure was built with, Å."""
+
+WITHOUT_SYMMETRY = frozenset({"move", "fgen", "fgen_paper"})
+"""Origins of structures whose symmetry, if they have any, is an accident."""
 
 
 @dataclass
@@ -74,8 +77,8 @@ class Draft:
     def prepare(self, atoms: Atoms, rng: np.random.Generator, *, keep_lattice: bool = False) -> Start:
         """Return the structure to relax for a structure that a move or a generator made.
 
-        A structure from a pool keeps its symmetry, if it has any, in its primitive cell. Any other, as those of moves
-        and of random generators, is symmetrised, reduced to its primitive cell (unless the lattice is to be kept) and
+        A structure of a generator keeps its symmetry, if it has any, in its primitive cell. Any other, as those of
+        moves and of ``fgen``, is symmetrised, reduced to its primitive cell (unless the lattice is to be kept) and
         rattled.
 
         Raises:
@@ -86,7 +89,7 @@ class Draft:
             raise MoveError("bad_cell")
         origin = str(atoms.info.get(ORIGIN, "move"))
         bare = Atoms(numbers=atoms.numbers, positions=atoms.positions, cell=atoms.cell, pbc=True)
-        if origin not in {"move", *RANDOM_GENERATORS}:
+        if origin not in WITHOUT_SYMMETRY:
             kept = primitive_cell(bare, SYMMETRIC_SYMPREC)
             symmetric = find_symmetry(kept, SYMMETRIC_SYMPREC).n_rotations > 1
             return Start(kept, origin, symmetric, str(atoms.info.get(PROTOTYPE, "")))

@@ -36,7 +36,6 @@ from .policy import BanditSettings
 from .relax import DEVICE, JOINT_LBFGS, MAX_ARGUMENTS_LENGTH, WEIGHTS, RelaxSettings, Weights
 from .search import (
     MAX_WEIGHT,
-    RANDOM_GENERATORS,
     AcceptanceSettings,
     CompositionSettings,
     GnoaSettings,
@@ -72,7 +71,6 @@ __all__ = [
     "PAIR",
     "PROTOTYPES",
     "PROVIDED",
-    "RANDOM_GENERATORS",
     "WEIGHTS",
     "AcceptanceSettings",
     "BanditSettings",

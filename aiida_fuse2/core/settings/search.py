@@ -39,10 +39,8 @@ from .policy import BanditSettings
 from .space_groups import parse_space_groups
 from .starts import shares_of_text, shares_text
 
-RandomGenerator = Literal["fgen", "fgen_paper"]
+RandomGenerator = Literal["fgen", "fgen_paper", "symmetric"]
 """Generators of missing structures: they need no job, and are random enough to be drawn any number of times."""
-
-RANDOM_GENERATORS: frozenset[str] = frozenset(get_args(RandomGenerator))
 
 MAX_WEIGHT = 1e6
 """Largest weight of a move, and share of a generator."""
