@@ -196,7 +196,7 @@ def test_names_are_escaped():
         ({"bandit": {"discount": 1.01}}, "settings.bandit.discount", "less than or equal to 1"),
         ({"bandit": {"floor": 0}}, "settings.bandit.floor", "greater than 0"),
         ({"bandit": {"window": 1.5}}, "settings.bandit.window", "less than or equal to 1"),
-        ({"random_generator": "symmetric"}, "settings.random_generator", "'fgen'"),
+        ({"random_generator": "gnoa"}, "settings.random_generator", "'fgen'"),
     ],
 )
 def test_bad_settings(search_settings, changes, field, hint):

@@ -29,7 +29,7 @@ def add_followups(draft: Draft, followups: Sequence[FollowUp], structures: Mappi
                 return
             trial = draft.settings.trials_per_step + counts[followup.walker]
             rng = draft.stream(Purpose.PREPARE, followup.walker, trial)
-            start = Start(rattle(cell, draft.settings.symmetry.rattle, rng), RATTLE, symmetric=False)
+            start = Start(rattle(cell, draft.settings.symmetry.rattle_copies, rng), RATTLE, symmetric=False)
             draft.add(start, walker=followup.walker, trial=trial, attempt=0, parent=followup.label)
             counts[followup.walker] += 1
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Any, Literal
 
 from pydantic import (
     Field,
@@ -119,6 +119,7 @@ class SymmetrySettings(Settings):
     rattle_window: Energy = Field(
         description="Energy above the best within which a new structure is rattled and relaxed again, eV/atom."
     )
+    rattle_copies: NotNegative = Field(le=0.5, description="Width of the random displacements of a rattled copy, Å.")
     rattle_doubled: bool = Field(
         description="Whether doubled cells that symmetry does not make equivalent are rattled too."
     )

@@ -6,11 +6,14 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from ase.build import bulk
+from ase.spacegroup import crystal
 from scipy.stats import chisquare
 
+from aiida_fuse2.benchmarks.starts import evaluator, tier
 from aiida_fuse2.core.crystal.symmetry import find_symmetry, primitive_cell, slicing_cell
 from aiida_fuse2.core.crystal.uniqueness import are_equal
 from aiida_fuse2.core.crystal.validity import check_validity, contact_thresholds
+from aiida_fuse2.core.relaxers import relax
 from aiida_fuse2.core.search.acceptance import Thermostat
 from aiida_fuse2.core.search.choosing import Choices
 from aiida_fuse2.core.search.draft import Draft
@@ -20,6 +23,7 @@ from aiida_fuse2.core.search.proposing import Proposer, propose
 from aiida_fuse2.core.search.state import Best, FollowUp, SearchState, Walker
 from aiida_fuse2.core.search.trials import RATTLE
 from tests.core.crystals import perovskite, quartz, ruddlesden_popper
+from tests.kernels import need_compiler
 
 START = "g00000_w000_t000"
 
@@ -313,6 +317,19 @@ def test_followups_are_rattled_in_cell_and_doubled_cells(search_settings):
     assert all(find_symmetry(t.atoms, 1e-3).n_rotations == 1 for t in rattled)
     assert len(trials) == 5  # and the walker's own
     assert len({t.info.label for t in trials}) == 5
+
+
+def test_rattled_copies_leave_a_saddle_point(search_settings):
+    """Displacements of 0.05 Å take none of the copies of ideal β-cristobalite to bent bonds."""
+    need_compiler()
+    sites = [(0.125, 0.125, 0.125), (0, 0, 0)]
+    ideal = crystal("SiO", sites, spacegroup=227, setting=2, cellpar=[7.4] * 3 + [90] * 3, primitive_cell=True)
+    at_saddle = relax(ideal, evaluator(), tier(keep_symmetry=True))
+    for seed in range(2):
+        draft = Draft(search_settings("SiO2", seed=seed, max_atoms=12, walkers=1), state_at(n_walkers=1), None)
+        add_followups(draft, (FollowUp(START, -8.0, 0),), {START: at_saddle.atoms})
+        lowest = min(relax(trial.atoms, evaluator(), tier()).values["energy"] for trial in draft.proposal.trials)
+        assert lowest < at_saddle.values["energy"] - 0.005
 
 
 def test_doubled_cells_need_room(search_settings):
