@@ -41,7 +41,7 @@ def task(**changes):
 
 
 def test_a_search_ends_where_its_settings_say_and_repeats():
-    row = run_task(task(target=0.5))
+    row = run_task(task(target=0.6))
     assert (row.ended, row.structures, row.composition, row.max_atoms) == ("max_structures", 6, "CuAu", 4)
     assert row.explored + sum(row.failures.values()) == 6
     assert row.generations == 2
@@ -51,7 +51,7 @@ def test_a_search_ends_where_its_settings_say_and_repeats():
     assert row.best.spacegroup_loose == row.course[-1].spacegroup
     assert row.reached in row.course
     assert row.potential == EMT["calculator"]
-    again = run_task(task(target=0.5))
+    again = run_task(task(target=0.6))
     assert [(i.structures, i.energy) for i in again.course] == [(i.structures, i.energy) for i in row.course]
 
 

@@ -53,7 +53,7 @@ def test_population_without_a_pool_comes_from_the_random_generator(search_settin
 
 
 def test_population_takes_the_pool_first(search_settings):
-    settings = search_settings(population_size=3, max_atoms=10)
+    settings = search_settings(population_size=3, max_atoms=10, random_generator="fgen")
     pool = pool_with([perovskite()], settings.unit)
     proposal = propose(settings, SearchState.initial(4, 0.02), {}, pool)
     origins = [t.info.origin for t in proposal.trials]
@@ -276,7 +276,7 @@ def test_a_supercell_is_not_reduced(search_settings):
 
 
 def test_new_structures_come_from_pool_and_random_generator_alike(search_settings):
-    settings = search_settings(max_atoms=10, walkers=40, move_weights={13: 1.0})
+    settings = search_settings(max_atoms=10, walkers=40, move_weights={13: 1.0}, random_generator="fgen")
     swapped = perovskite()  # equal to the parent would not be a trial
     swapped.numbers[[0, 1]] = swapped.numbers[[1, 0]]
     pool = pool_with([swapped.copy() for _ in range(60)], settings.unit)

@@ -130,7 +130,8 @@ def test_population_has_the_shares(search_settings, job, own, n):
 
 
 def test_pool_and_random_generator_take_turns(search_settings):
-    chosen = search_settings("Cu3Au", starts={"symmetric": 1, "fgen": 2}, max_atoms=8, population_size=6)
+    shares, missing = {"symmetric": 1, "fgen": 2}, {"random_generator": "fgen"}
+    chosen = search_settings("Cu3Au", starts=shares, max_atoms=8, population_size=6, **missing)
     assert origins(chosen, pool_of(chosen.unit, 9)) == ["fgen", "symmetric", "fgen"] * 2
     assert origins(chosen, None) == ["fgen"] * 6  # which makes what the pool lacks
     assert origins(chosen, pool_of(chosen.unit, 1)) == ["fgen", "symmetric"] + ["fgen"] * 4
@@ -144,9 +145,9 @@ def test_structures_of_the_user_come_first_and_have_no_share(search_settings):
 
 
 def test_one_generator_takes_the_whole_pool_or_none(search_settings):
-    alone = search_settings("Cu3Au", starts="symmetric", max_atoms=4, population_size=4)
+    alone = search_settings("Cu3Au", starts="symmetric", max_atoms=4, population_size=4, random_generator="fgen")
     assert origins(alone, pool_of(alone.unit, 3)) == ["symmetric"] * 3 + ["fgen"]
-    given_ = search_settings("Cu3Au", starts="fgen", max_atoms=4, population_size=4)
+    given_ = search_settings("Cu3Au", starts="fgen", max_atoms=4, population_size=4, random_generator="fgen")
     assert origins(given_, pool_of(given_.unit, 3)) == ["symmetric"] * 3 + ["fgen"]  # a pool that the user named
 
 
