@@ -92,7 +92,7 @@ def test_a_search_without_prototypes_names_what_it_finds(library, emt_builder):
 def test_a_composition_without_types_begins_with_its_other_starts(library, emt_builder):
     _, search = run_get_node(emt_builder("CuAuPd2", library=library, **MIXED))
     assert search.is_finished_ok, search.exit_message
-    assert set(query.explored(search)["origin"]) <= {"fgen", "move", "rattle"}
+    assert set(query.explored(search)["origin"]) <= {"fgen", "symmetric", "move", "rattle"}
     jobs = [node for node in search.called if node.process_label == "GenerateCalculation"]
     assert len(jobs) == 1  # another pool would be as empty
     assert jobs[0].exit_status == 420

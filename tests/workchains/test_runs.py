@@ -129,7 +129,7 @@ def test_provided_structures_start_every_run(finished):
     for search in searches(runs):
         assert search.is_finished_ok, search.exit_message
         rows = rows_of(search)
-        assert [row["origin"] for row in rows[:2]] == ["provided", "fgen"]
+        assert [row["origin"] for row in rows[:2]] == ["provided", "symmetric"]
         assert rows[0]["spacegroup_symbol"] == "Pm-3m"
         assert {row["move"] for row in rows[2:]} <= {"", *map(str, range(1, 15))}
         assert "rattle" in {row["origin"] for row in rows[2:]}  # the symmetric start is rattled

@@ -97,7 +97,7 @@ def test_a_generator_that_does_not_refill_makes_one_pool(emt_builder):
     ("starts", "status"), [("known", 0), ({"known": 1, "fgen": 1}, 0), ({"known": 1, "symmetric": 1}, None)]
 )
 def test_a_search_begins_without_what_makes_nothing(emt_builder, starts, status):
-    small = {"pool": {"size": 2}, "max_structures": 4, "population_size": 4, "max_atoms": 4}
+    small = {"pool": {"size": 2}, "max_structures": 4, "population_size": 4, "max_atoms": 4, "random_generator": "fgen"}
     if status is None:  # nobody makes a structure of so few attempts
         small["pool"] |= {"max_attempts_factor": 1}
         small["validity"] = {"packing_min": 1.5, "packing_max": 1.6}

@@ -7,6 +7,7 @@ relaxed again from rattled copies, also in doubled cells.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
@@ -18,6 +19,8 @@ from ase import Atoms
 from numpy.typing import NDArray
 
 from aiida_fuse2.core.errors import ReasonedError
+
+os.environ.setdefault("SPGLIB_WARNING", "OFF")  # it prints where a tolerance does not suit a structure, and is asked again
 
 MAX_MISFIT = 2.0
 """Largest distance between an image of an atom of spglib's idealised cell and an atom, in units of the tolerance."""
