@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from aiida_fuse2.core.errors import ReasonedError
 
-os.environ.setdefault("SPGLIB_WARNING", "OFF")  # it prints where a tolerance does not suit a structure, and is asked again
+os.environ.setdefault("SPGLIB_WARNING", "OFF")  # about tolerances; its answer says as much
 
 MAX_MISFIT = 2.0
 """Largest distance between an image of an atom of spglib's idealised cell and an atom, in units of the tolerance."""
