@@ -22,7 +22,7 @@ STEP = 0.02
 """Displacement of an atom, Å: CHGNet's forces ripple within 0.01 Å of positions with straight bonds."""
 
 LEAST_THZ = 0.5
-"""Smallest imaginary frequency that counts as an instability, THz; below it are noise and the acoustic modes."""
+"""Smallest imaginary frequency that counts as an instability, THz; below it is noise."""
 
 SYMPREC = 1e-3
 """Tolerance of the symmetry that spares displacements, Å; answers have been symmetrised."""
@@ -98,4 +98,5 @@ def frequencies(atoms: Atoms, evaluator: Evaluator) -> dict[str, NDArray[np.floa
     supercells = phonons.supercells_with_displacements or ()
     phonons.forces = [evaluator.evaluate(each.numbers, each.positions, each.cell).forces for each in supercells]
     phonons.produce_force_constants(show_drift=False)
+    phonons.symmetrize_force_constants(show_drift=False)  # else displacements of the whole crystal cost energy
     return dict(zip(WAVES, phonons.run_qpoints(list(WAVES.values())).frequencies, strict=True))

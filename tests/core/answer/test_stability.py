@@ -49,7 +49,7 @@ def test_chains_of_springs_have_their_known_frequencies():
 def test_metal_is_stable():
     found = examine(bulk("Cu", a=3.59), emt(), 8)
     assert found.is_stable
-    assert found.lowest == pytest.approx(0, abs=0.1)  # acoustic
+    assert found.lowest == pytest.approx(0, abs=1e-4)  # acoustic
 
 
 def test_cubic_perovskite_of_chgnet_is_not(chgnet):
@@ -57,7 +57,7 @@ def test_cubic_perovskite_of_chgnet_is_not(chgnet):
     atoms = perovskite()
     atoms.set_cell(np.eye(3) * 3.944, scale_atoms=True)
     found = examine(atoms, evaluator, 40)
-    assert set(found.unstable) == {"Γ", "(½, ½, ½)"}
+    assert set(found.unstable) == {"(½, ½, ½)"}  # the octahedra tilt
     assert found.to_dict() == {"lowest": found.lowest, "unstable": found.unstable}
 
 
