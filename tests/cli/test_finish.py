@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 from pathlib import Path
 
@@ -193,6 +194,18 @@ def test_phases_are_written_with_their_symmetry(call, search, finish, tmp_path, 
     assert space_group(atoms, 1e-3)[0] == rows[0]["spacegroup"]
     if file_format == "cif":
         assert f"_space_group_IT_number {rows[0]['spacegroup']}" in (tmp_path / written[0]["path"]).read_text()
+    with (tmp_path / "Cu3Au_phases.csv").open(newline="") as handle:
+        table = list(csv.DictReader(handle))
+    assert [row["file"] for row in table] == [Path(row["path"]).stem for row in written]
+    assert [float(row["energy"]) for row in table] == [row["energy"] for row in rows]
+    assert [row["statement"] for row in table] == [row["statement"] for row in rows]
+    assert table[0]["density"] == str(rows[0]["density"])
+    assert not {"rungs", "members", "sites", "primitive"} & set(table[0])
+    other = {"cif": "poscar", "poscar": "extxyz", "extxyz": "cif"}[file_format]
+    call("structures", search.pk, "--format", other, "-o", tmp_path)  # the same table, with the same content
+    assert len(list(tmp_path.iterdir())) == 2 * len(rows) + 1
+    fewer = call("structures", search.pk, "-n", 1, "--format", other, "-o", tmp_path, code=1)
+    assert "exists; overwrite with --force" in fewer.stderr
     relaxed = call("structures", search.pk, "--as-relaxed", "-n", 1, "--format", file_format, "-o", tmp_path)
     assert "Cu3Au_01_" in relaxed.output
 
