@@ -224,7 +224,7 @@ def verdict(row: dict[str, Any], textbook: Textbook) -> str:
         if len(own) != len(textbook.cell):
             return "same group, another cell"
         off = [100 * (a / b - 1) for a, b in zip(own, textbook.cell, strict=True)]
-        return f"yes; edges {' and '.join(f'{one:+.1f} %' for one in off)}"
+        return f"yes; edges {' and '.join(f'{round(one, 1) + 0:+.1f} %' for one in off)}"
     place = next((n for n, phase in enumerate(phases) if phase["spacegroup"] == textbook.number), None)
     if place is not None:
         return f"{symbol(textbook.group)} is phase {place + 1}, {1000 * phases[place]['delta']:.1f} meV/atom higher"

@@ -33,6 +33,10 @@ ALWAYS_CITED = (
         "Mater. Methods 4, 2384822 (2024), https://doi.org/10.1080/27660400.2024.2384822"
     ),
     (
+        "A. Togo, First-principles phonon calculations with Phonopy and Phono3py, J. Phys. Soc. Jpn. 92, 012001 "
+        "(2023), https://doi.org/10.7566/JPSJ.92.012001"
+    ),
+    (
         "A. H. Larsen et al., The atomic simulation environment, J. Phys. Condens. Matter 29, 273002 (2017), "
         "https://doi.org/10.1088/1361-648X/aa680e"
     ),

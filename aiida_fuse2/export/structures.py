@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -14,6 +16,7 @@ from pymatgen.io.ase import AseAtomsAdaptor
 from pymatgen.io.cif import CifWriter
 from pymatgen.io.vasp import Poscar
 
+from aiida_fuse2.core.answer.answers import NUMBERS, TEXTS
 from aiida_fuse2.core.answer.ladder import EXACT
 from aiida_fuse2.core.crystal.symmetry import StandardCell, SymmetryError, find_symmetry, primitive_cell, standard_cell
 from aiida_fuse2.core.crystal.uniqueness import displacement
@@ -121,6 +124,29 @@ def phase_names(rows: Sequence[Mapping[str, Any]], file_format: str) -> list[str
         number = f"_{names[name]}" if names[name] > 1 else ""
         found.append(f"{name}{number}.{SUFFIXES[file_format]}")
     return found
+
+
+def phase_table(rows: Sequence[Mapping[str, Any]], names: Sequence[str]) -> tuple[str, str]:
+    """Return name and content of a table of phases (CSV): one row each, with its file (less the ending).
+
+    Columns are those of ``query.phases`` that hold one value, in the same units. Values in values have columns of their
+    own, as ``energy_second``.
+
+    Args:
+        rows: rows of ``query.finishes.phases``, at least one.
+        names: names of their files.
+    """
+    flat = []
+    for row, name in zip(rows, names, strict=True):
+        nested = [(of, values) for of, values in row.items() if isinstance(values, dict)]
+        inner = {f"{key}_{of}": value for of, values in nested for key, value in values.items()}
+        found = {"file": name.rpartition(".")[0], **{key: row[key] for key in (*NUMBERS, *TEXTS)}, **row, **inner}
+        flat.append({key: value for key, value in found.items() if not isinstance(value, dict | list)})
+    text = io.StringIO()
+    writer = csv.DictWriter(text, list(dict.fromkeys(key for row in flat for key in row)), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(flat)
+    return f"{rows[0]['formula']}_phases.csv", text.getvalue()
 
 
 def _phase_name(row: Mapping[str, Any]) -> str:

@@ -23,7 +23,7 @@ from aiida_fuse2.query.tiers import tier_ports
 from aiida_fuse2.workchains.answering import targets_to_relax
 from aiida_fuse2.workchains.finish import LIBRARY, Fuse2FinishWorkChain, can_relax
 
-from .inputs import check_inputs
+from .inputs import best_rows, check_inputs
 from .presets import check_elements, tier_of_model
 from .second import Ports, choose_second, second_ports
 
@@ -70,10 +70,8 @@ def prepare_finish(
     if model is not None or can_relax(tier["name"].value):
         tier = worker_tier(single[0], code, inputs["options"], model)
         _require_trust(single, trust=trust)
-    rows = [row for row in query.combined(single, number) if row["uuid"] is not None]
-    rows = [row for row in rows if row["delta"] <= inputs["window"]]
-    if not rows:
-        raise InputError("searches", 0, "none has found a structure")
+    found = best_rows(single, number)
+    rows = [row for row in found if row["delta"] <= inputs["window"]] or found[:1]
     elements = orm.load_node(rows[0]["uuid"]).get_symbols_set()
     if model is not None:
         check_elements(model.model, elements)

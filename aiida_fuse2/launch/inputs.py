@@ -11,6 +11,7 @@ from aiida import orm
 from aiida.common.exceptions import AiidaException
 from aiida.engine import ProcessBuilder
 
+from aiida_fuse2 import query
 from aiida_fuse2.core.errors import InputError, RefusedInputsError
 from aiida_fuse2.core.settings import SearchSettings, parse_settings
 from aiida_fuse2.tiers import TierChoice
@@ -48,6 +49,29 @@ class Prepared:
     def runs(self) -> int | None:
         """Number of runs of the search, or None for a single search."""
         return self.builder.runs.value if "runs" in self.builder else None
+
+
+def best_rows(searches: Sequence[orm.WorkChainNode], number: int) -> list[dict[str, Any]]:
+    """Return the rows of the unique structures of searches that are in this profile, lowest energy first.
+
+    Args:
+        searches: searches or refinements, running or ended in any way, a kill among them.
+        number: largest number of rows.
+
+    Raises:
+        InputError: if there is none, or energies cannot be compared.
+    """
+    rows = query.combined(searches, number)
+    here = [row for row in rows if row["uuid"] is not None]
+    if here:
+        return here
+    if rows:
+        why = "its structures are not in this profile"
+    elif all(search.is_terminated for search in searches):
+        why = "it ended before any structure was relaxed and taken over, so there is nothing to go on with"
+    else:
+        why = "no structure is relaxed and taken over yet"
+    raise InputError("PK", ", ".join(str(search.pk) for search in searches), why)
 
 
 def search_builder(

@@ -11,7 +11,7 @@ from aiida.engine import ProcessBuilder
 
 from aiida_fuse2 import query
 from aiida_fuse2.core.errors import InputError, RefusedInputsError
-from aiida_fuse2.launch.inputs import check_inputs
+from aiida_fuse2.launch.inputs import best_rows, check_inputs
 from aiida_fuse2.launch.jobs import check_calculators
 from aiida_fuse2.protocols import merge, protocol_inputs
 from aiida_fuse2.protocols.models import Model
@@ -69,10 +69,10 @@ def prepare_refinement(
     number = protocol_inputs(None, name="refine")["best"] if best is None else best
     if number < 1:
         raise InputError("--best", number, "must be at least 1")
-    rows = [row for row in query.combined(single, number) if row["uuid"] is not None]
-    if model is not None and single:
+    rows = best_rows(single, number)
+    if model is not None:
         check_elements(model, query.search_settings(single[0]).unit.elements)
-    pressure = last_tier(single[0].inputs)[1].get("pressure", 0.0) if single else 0.0
+    pressure = last_tier(single[0].inputs)[1].get("pressure", 0.0)
     changes = merge({"relax": {"settings": {"pressure": pressure}}}, overrides or {})
     library = next((search.inputs.prototypes for search in single if "prototypes" in search.inputs), None)
     refine = Fuse2RefineWorkChain.get_builder_from_protocol

@@ -22,7 +22,8 @@ const html = (pieces, ...values) => new Markup(String.raw({ raw: pieces }, ...va
 const put = (id, content) => { byId(id).innerHTML = markup(content); };
 const marked = (value, pattern, mark) => new Markup(String(value).split(pattern).map((piece, i) => i % 2 ? mark(text(piece)) : text(piece)).join(""));
 const formula = value => marked(value, /(\d+(?:\.\d+)?)/, n => `<sub>${n}</sub>`);
-const group = value => marked(value, /(_\d|(?<=[A-Za-z])-\d)/, ([sign, n]) => sign === "_" ? `<sub>${n}</sub>` : `<span class="bar-over">${n}</span>`);
+const SYMBOL = /(?<![\w-])([PIFRABC](?:-?[1-6](?:_[1-5])?|[mnabcde/])+)(?![\w-])/;  // of a space group, anywhere in a text
+const group = value => marked(value, SYMBOL, symbol => symbol.replace(/_(\d)/g, "<sub>$1</sub>").replace(/-(\d)/g, '<span class="bar-over">$1</span>'));
 const number = (value, digits = 0) => Number(value).toLocaleString("en", { minimumFractionDigits: digits, maximumFractionDigits: digits });
 const signed = (value, digits) => Number(value).toFixed(digits).replace(/^-(?=[0.]+$)/, "").replace("-", "\u2212");  // rounded here, once
 const plural = (n, word) => `${number(n)} ${word}${n === 1 ? "" : "s"}`;

@@ -8,6 +8,7 @@ from typing import Any
 
 from aiida import orm
 from aiida.engine import Process, ToContext, WorkChain
+from aiida.engine.processes.workchains.workchain import WorkChainSpec
 
 from aiida_fuse2.calculations.refine_functions import trials_of_structures
 
@@ -26,6 +27,20 @@ class AttemptsPart(WorkChain):
     to the processes, ``done`` are the UUIDs of processes with results, ``waiting`` the labels without, and ``failure``
     is the reason why another attempt is useless, or None.
     """
+
+    @classmethod
+    def define(cls, spec: WorkChainSpec) -> None:
+        """Define the structures, and the exit code where a process refuses its input."""
+        super().define(spec)
+        spec.input(
+            "selection",
+            valid_type=orm.Dict,
+            help="Row of each structure in the ranking that it comes from, by label: its rank, energy, ...",
+        )
+        spec.input_namespace(
+            "structures", dynamic=True, valid_type=orm.StructureData, help="Explored structures by the same labels."
+        )
+        spec.exit_code(INPUT_REFUSED, "ERROR_INPUT_REFUSED", message="{reason}")
 
     @abstractmethod
     def attempt(self, inputs: dict[str, Any]) -> tuple[type[Process], dict[str, Any]]:

@@ -36,7 +36,7 @@ from aiida_fuse2.tiers.worker import RelaxTier
 
 from .attempts import AttemptsPart
 from .job_outputs import problem_of, structures_of
-from .relax import INPUT_REFUSED, RelaxTiersWorkChain, define_second, validate_tiers
+from .relax import RelaxTiersWorkChain, define_second, validate_tiers
 
 LIBRARY = "prototypes"
 
@@ -83,15 +83,7 @@ class Fuse2FinishWorkChain(AttemptsPart):
         """Define inputs, outline, outputs and exit codes."""
         super().define(spec)
         spec.input("settings", valid_type=orm.Dict, validator=validate_answer_settings, help="Settings of the answer.")
-        spec.input(
-            "selection",
-            valid_type=orm.Dict,
-            help="Row of each structure in the ranking that it comes from, by label: its rank, energy, ...",
-        )
         spec.input("searches", valid_type=orm.List, help="UUIDs of the searches that the ranking is of.")
-        spec.input_namespace(
-            "structures", dynamic=True, valid_type=orm.StructureData, help="Explored structures by the same labels."
-        )
         spec.input_namespace(
             "tiers",
             dynamic=True,
@@ -127,7 +119,6 @@ class Fuse2FinishWorkChain(AttemptsPart):
         spec.output_namespace(
             "structures", valid_type=orm.StructureData, dynamic=True, help="Conventional cell of each phase, by label."
         )
-        spec.exit_code(INPUT_REFUSED, "ERROR_INPUT_REFUSED", message="{reason}")
         spec.exit_code(401, "ERROR_NO_STRUCTURE", message="No structure could be relaxed tightly: {reason}")
 
     @classmethod

@@ -28,7 +28,7 @@ from aiida_fuse2.tiers import TierChoice, build_tiers, check_tiers, read_tiers
 
 from .attempts import AttemptsPart
 from .job_outputs import complete_extras
-from .relax import INPUT_REFUSED, TIERS_HELP, RelaxTiersWorkChain, validate_tiers
+from .relax import TIERS_HELP, RelaxTiersWorkChain, validate_tiers
 
 
 @validator
@@ -66,14 +66,6 @@ class Fuse2RefineWorkChain(AttemptsPart):
             help="Settings of the refinement (see `RefineSettings`).",
         )
         spec.input(
-            "selection",
-            valid_type=orm.Dict,
-            help="Row of each structure in the ranking that it comes from, by label: its rank, energy, ...",
-        )
-        spec.input_namespace(
-            "structures", dynamic=True, valid_type=orm.StructureData, help="Explored structures by the same labels."
-        )
-        spec.input(
             "prototypes",
             valid_type=orm.SinglefileData,
             required=False,
@@ -91,7 +83,6 @@ class Fuse2RefineWorkChain(AttemptsPart):
         spec.output_namespace(
             "structures", valid_type=orm.StructureData, dynamic=True, help="Refined structures by label."
         )
-        spec.exit_code(INPUT_REFUSED, "ERROR_INPUT_REFUSED", message="{reason}")
         spec.exit_code(401, "ERROR_NO_STRUCTURE", message="No structure could be relaxed in all tiers.")
 
     @classmethod

@@ -25,6 +25,7 @@ PACKAGES = (
     "matscipy",
     "megnet",
     "numpy",
+    "phonopy",
     "pymatgen",
     "pyxtal",
     "scipy",

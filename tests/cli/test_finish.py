@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import csv
 import json
 from pathlib import Path
 
 import pytest
 from aiida import orm
 from aiida.common.links import LinkType
-from aiida.engine import run_get_node
+from aiida.engine import ProcessState, run_get_node
+from aiida.engine.utils import instantiate_process
+from aiida.manage import get_manager
 from aiida.tools import delete_nodes
 from aiida.tools.archive.abstract import get_format
 from ase.io import read
+from plumpy import KilledError
 
 from aiida_fuse2 import query
 from aiida_fuse2.core.crystal.symmetry import space_group
@@ -21,6 +25,7 @@ from aiida_fuse2.query import finishes
 from aiida_fuse2.query.refinements import FINISH_TYPE
 from aiida_fuse2.report.collect import collect
 from aiida_fuse2.report.page import payload
+from aiida_fuse2.workchains.search import Fuse2WorkChain
 from tests.protocols.test_models import own
 
 QUERIES = Path(__file__).parents[2] / "docs" / "howto" / "query.md"
@@ -193,8 +198,57 @@ def test_phases_are_written_with_their_symmetry(call, search, finish, tmp_path, 
     assert space_group(atoms, 1e-3)[0] == rows[0]["spacegroup"]
     if file_format == "cif":
         assert f"_space_group_IT_number {rows[0]['spacegroup']}" in (tmp_path / written[0]["path"]).read_text()
+    with (tmp_path / "Cu3Au_phases.csv").open(newline="") as handle:
+        table = list(csv.DictReader(handle))
+    assert [row["file"] for row in table] == [Path(row["path"]).stem for row in written]
+    assert [float(row["energy"]) for row in table] == [row["energy"] for row in rows]
+    assert [row["statement"] for row in table] == [row["statement"] for row in rows]
+    assert table[0]["density"] == str(rows[0]["density"])
+    assert not {"rungs", "members", "sites", "primitive"} & set(table[0])
+    other = {"cif": "poscar", "poscar": "extxyz", "extxyz": "cif"}[file_format]
+    call("structures", search.pk, "--format", other, "-o", tmp_path)  # the same table, with the same content
+    assert len(list(tmp_path.iterdir())) == 2 * len(rows) + 1
+    fewer = call("structures", search.pk, "-n", 1, "--format", other, "-o", tmp_path, code=1)
+    assert "exists; overwrite with --force" in fewer.stderr
     relaxed = call("structures", search.pk, "--as-relaxed", "-n", 1, "--format", file_format, "-o", tmp_path)
     assert "Cu3Au_01_" in relaxed.output
+
+
+def test_a_killed_search_is_finished(call, emt_builder):
+    """As ``verdi process kill`` leaves it: no outputs, and what it had decided on."""
+    killed = []
+
+    def take_over(search, *values):
+        original(search, *values)
+        killed.append(search.node)
+        search.kill("by hand")
+
+    original = Fuse2WorkChain._take_over
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Fuse2WorkChain, "_take_over", take_over)
+        with pytest.raises(KilledError):
+            run_get_node(emt_builder(seed=18, max_structures=6))
+    (search,) = killed
+    assert (search.is_killed, search.is_sealed, list(search.outputs)) == (True, True, [])
+    assert "killed" in call("show", search.pk).stdout
+    finish = run_get_node(prepare_finish([search], best=2, overrides={"window": 1.0}))[1]
+    rows = finishes.phases(finish)
+    assert rows
+    assert {member["label"] for row in rows for member in row["members"]} == {
+        row["label"] for row in query.ranked(search)[:2]
+    }
+    assert f"answer (finish {finish.pk})" in call("show", search.pk).stdout
+    assert json.loads(call("show", search.pk, "--json").stdout)["structures"][0]["phase"] == 1
+
+
+@pytest.mark.parametrize("command", [("finish",), ("refine", "--tiers", "chgnet")])
+def test_a_search_killed_before_its_first_structure_has_nothing_to_finish(call, emt_builder, command):
+    node = instantiate_process(get_manager().get_runner(), emt_builder()).node
+    assert "no structure is relaxed and taken over yet" in call(*command, node.pk, "--dry-run", code=2).stderr
+    node.set_process_state(ProcessState.KILLED)
+    node.seal()
+    message = " ".join(call(*command, node.pk, "--dry-run", code=2).stderr.split())
+    assert f"PK = '{node.pk}': it ended before any structure was relaxed and taken over" in message
 
 
 def test_an_answer_that_is_none_is_not_shown(call, search):

@@ -90,7 +90,7 @@ def test_the_second_orders_what_the_first_has_found(search, finish):
     assert stored["tau"] == pytest.approx(-1)
     assert stored["failures"] == {}
     assert stored["false_minima"] == [
-        row["label"] for row in sorted(rows, key=lambda row: row["first"]["energy"]) if row["delta"] > 0.002
+        row["label"] for row in sorted(rows, key=lambda row: row["first"]["energy"]) if row["delta"] > 0.001
     ]
     assert finish.outputs.structure.uuid == rows[0]["uuid"]
     lowest = orm.load_node(rows[0]["uuid"])

@@ -137,7 +137,7 @@ def with_answer(data: ReportData) -> ReportData:
         values = {"energy": row["energy"] - 0.0001, "delta": row["delta"], "n_atoms": 5, "n_atoms_conventional": 5}
         names = {"spacegroup": group, "spacegroup_symbol": symbol, "type": name, "formula": "SrTiO3"}
         words = {
-            "statement": f"{symbol}; R-3c_1 distortion 0.5 meV/atom lower",
+            "statement": f"{symbol}; R-3c distortion 0.5 meV/atom lower",
             "pk": 500 + number,
             "uuid": str(number),
         }

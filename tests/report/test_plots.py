@@ -7,12 +7,13 @@ from importlib.resources import files
 import pandas as pd
 import plotly.graph_objects as go
 import pytest
+from pymatgen.symmetry.groups import sg_symbol_from_int_number
 
 from aiida_fuse2.report.plots import PLOTS
-from aiida_fuse2.report.plots.base import energy_range, formula, group, in_window, plain, text
+from aiida_fuse2.report.plots.base import SYMBOL, energy_range, formula, group, in_window, plain, text
 from aiida_fuse2.report.plots.hull import HULL_BARS, HULL_PLOTS
 
-from .synthetic import report_data
+from .synthetic import report_data, with_answer
 from .test_comparison import CUT, ENERGIES, convex_hull, phases
 from .test_page import TIERS
 
@@ -67,7 +68,23 @@ def test_figures_keep_a_few_tags_and_nothing_else():
 def test_data_is_text():
     assert text('<b>&"%{x}\n') == "&#60;b&#62;&#38;&#34;&#37;{x}\\u{a}"
     assert formula("Sr2TiO4<") == "Sr<sub>2</sub>TiO<sub>4</sub>&#60;"
-    assert group("Cmc2_1 (36)") == "Cmc2<sub>1</sub> (36)"
+    assert group("Cmc2_1 (36) & more") == "Cmc2<sub>1</sub> (36) &#38; more"
+
+
+def test_space_groups_are_typeset_wherever_they_stand():
+    symbols = [sg_symbol_from_int_number(number) for number in range(1, 231)]
+    assert [symbol for symbol in symbols if set("-_") & set(group(symbol))] == []
+    assert group("1. P6_3/mmc, Lonsdaleite") == "1. P6<sub>3</sub>/mmc, Lonsdaleite"
+    assert group("R-3c distortion of I-42d") == "R3\u0305c distortion of I4\u03052d"
+    for plain_text in ("target rutile_2", "Moissanite-4H SiC", "measured run-2.xy", "sevennet-l3i5"):
+        assert group(plain_text) == plain_text
+    shared = files("aiida_fuse2.report").joinpath("shared.js").read_text(encoding="utf-8")
+    assert f"const SYMBOL = /{SYMBOL.pattern}/;" in shared
+
+
+def test_patterns_are_named_with_typeset_space_groups():
+    figure = next(plot for plot in PLOTS if plot.name == "diffraction").draw(with_answer(report_data(60)))
+    assert figure.data[0].name == "1. Pm3\u0305m, Cubic Perovskite"
 
 
 def test_few_bad_energies_do_not_press_the_others_flat():

@@ -47,7 +47,7 @@ def test_a_search_has_an_answer_and_its_links(search, finish):
         assert phase["statement"].startswith(phase["spacegroup_symbol"])
         assert [rung["is_answer"] for rung in phase["rungs"]].count(True) == 1
         lowest = min(rung["energy"] for rung in phase["rungs"])
-        assert phase["energy"] <= lowest + 0.002
+        assert phase["energy"] <= lowest + 0.001
     assert [p["energy"] for p in answer["phases"]] == sorted(p["energy"] for p in answer["phases"])
     given = finish.base.links.get_incoming(link_type=LinkType.INPUT_WORK, node_class=orm.StructureData)
     assert {link.node.uuid for link in given.all()} == {row["uuid"] for row in rows}

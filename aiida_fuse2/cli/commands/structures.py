@@ -66,7 +66,8 @@ def cmd_structures(
     """Write the phases of the search or refinement PK, or of all runs, to files: conventional cells, symmetrised.
 
     The newest search is taken if PK is omitted. The names of files have composition, space group and structure type,
-    as in SrTiO3_Pm-3m_Cubic-Perovskite.cif.
+    as in SrTiO3_Pm-3m_Cubic-Perovskite.cif. A table, SrTiO3_phases.csv, has one row for each of them: energies, space
+    group, structure type, cell, density and what is said about it.
 
     Without an answer (`aiida-fuse2 finish`), and with --as-relaxed, the best structures are written as they were
     relaxed, in P1; those of a refinement are of its last tier. Their names have composition,
@@ -82,11 +83,13 @@ def cmd_structures(
     node = query.load_results(search)
     finish = None if as_relaxed or symprec is not None else finishes.newest_finish(node)
     if finish is not None:
-        from aiida_fuse2.export.structures import phase_texts
+        from aiida_fuse2.export.structures import phase_table, phase_texts
 
         rows = finishes.phases(finish)
         rows = (rows if order is None else order.applied(rows, number))[:number]
-        paths = _write(output, phase_texts(rows, file_format), force=force, is_quiet=as_json)
+        texts = phase_texts(rows, file_format)
+        table = [phase_table(rows, [name for name, _ in texts])] if rows else []
+        paths = _write(output, [*texts, *table], force=force, is_quiet=as_json)[: len(rows)]
         if as_json:
             echo_json([{"path": str(path), **row} for path, row in zip(paths, rows, strict=True)])
         else:
@@ -119,13 +122,19 @@ def _write(output: Path, texts: Sequence[tuple[str, str]], *, force: bool, is_qu
     """
     paths = [output / name for name, _ in texts]
     with reported_writing(output):
-        check_absent(paths, force=force)
+        new = [path for path, (_, text) in zip(paths, texts, strict=True) if not _holds(path, text)]
+        check_absent(new, force=force)
         output.mkdir(parents=True, exist_ok=True)
         for path, (_, text) in zip(paths, texts, strict=True):
             path.write_text(text)
             if not is_quiet:
                 echo(click.format_filename(path))
     return paths
+
+
+def _holds(path: Path, text: str) -> bool:
+    """Return whether a file has a content already, as the table of phases that another format was written with."""
+    return path.is_file() and path.read_bytes() == text.encode()
 
 
 def _content(formula: str, row: Mapping[str, Any], file_format: str, symprec: float | None) -> tuple[str, str]:

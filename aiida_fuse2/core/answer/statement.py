@@ -71,7 +71,7 @@ def _lower(rung: Rung, chosen: Rung) -> str:
 
 def _higher(rung: Rung, chosen: Rung, settings: AnswerSettings) -> str:
     rise = rung.energy - chosen.energy
-    if rise > settings.energy:
+    if rise > settings.energy or rung.displacement <= settings.max_displacement:
         return f"{rung.symbol} lies {1000 * rise:.1f} meV/atom higher: a saddle point"
     away = f"{rung.displacement:.2f} Å away"
     return f"{rung.symbol} is {away} at {1000 * rise:+.1f} meV/atom: another structure"

@@ -30,6 +30,9 @@ WINDOW = 0.2
 FEW = 200
 """Points are drawn larger if there are fewer than this."""
 
+SYMBOL = re.compile(r"(?<![\w-])([PIFRABC](?:-?[1-6](?:_[1-5])?|[mnabcde/])+)(?![\w-])")
+"""Symbol of a space group in a text; names such as Moissanite-4H have none."""
+
 _INK, _EDGE, _GRID = "#1c2733", "#8996a3", "#edf0f3"
 _AXIS = {
     "title": {"standoff": 10},
@@ -112,17 +115,20 @@ def safe(value: str) -> str:
 
 def formula(value: object) -> str:
     """Return a formula with its numbers as subscripts."""
-    return _lowered(value, r"(\d+(?:\.\d+)?)")
+    pieces = enumerate(re.split(r"(\d+(?:\.\d+)?)", str(value)))
+    return "".join(f"<sub>{text(piece)}</sub>" if index % 2 else text(piece) for index, piece in pieces)
 
 
 def group(value: object) -> str:
-    """Return the symbol of a space group with a digit after ``_`` as a subscript."""
-    return _lowered(value, r"_(\d)")
+    """Return a text in which symbols of space groups have their subscripts and bars, as ``group`` of the page does."""
+    pieces = enumerate(SYMBOL.split(str(value)))
+    return "".join(_typeset(piece) if index % 2 else text(piece) for index, piece in pieces)
 
 
-def _lowered(value: object, pattern: str) -> str:
-    pieces = enumerate(re.split(pattern, str(value)))
-    return "".join(f"<sub>{text(piece)}</sub>" if index % 2 else text(piece) for index, piece in pieces)
+def _typeset(symbol: str) -> str:
+    """Return the symbol of a space group: ``_1`` becomes a subscript, ``-3`` a digit with a bar."""
+    barred = re.sub(r"-(\d)", "\\1\N{COMBINING OVERLINE}", symbol)
+    return re.sub(r"_(\d)", r"<sub>\1</sub>", barred)
 
 
 def energy_range(values: Iterable[float], part: float = 0.9) -> list[float]:

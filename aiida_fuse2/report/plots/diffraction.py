@@ -9,7 +9,7 @@ import plotly.graph_objects as go
 
 from aiida_fuse2.report.data import ReportData
 
-from .base import COLOURS, LOW, text
+from .base import COLOURS, LOW, group, text
 
 STEP = 110
 """Distance between the zeros of two patterns; the highest line of each is 100."""
@@ -30,7 +30,7 @@ def diffraction(data: ReportData) -> go.Figure | None:
     for index, pattern in enumerate(data.patterns):
         figure.add_scatter(
             mode="lines",
-            name=text(pattern.name),
+            name=group(pattern.name),
             x=pattern.two_theta.round(3),
             y=(pattern.intensity + base - STEP * index).round(2),
             line={"color": COLOURS[index % len(COLOURS)], "width": 1.4},

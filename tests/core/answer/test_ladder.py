@@ -35,7 +35,6 @@ def calcium_titanate():
 ANSWERS = {
     "perovskite": (perovskite, (1, 1, 1), "Pm-3m", 5),
     "perovskite in a doubled cell": (perovskite, (2, 1, 1), "Pm-3m", 5),
-    "perovskite in eight cells, with its tilts": (perovskite, (2, 2, 2), "Pm-3m", 5),
     "rutile": (rutile, (1, 1, 2), "P4_2/mnm", 6),
     "silicon": (lambda: bulk("Si", cubic=True), (1, 1, 1), "Fd-3m", 2),
     "zinc blende": (lambda: bulk("ZnS", "zincblende", a=5.41, cubic=True), (1, 1, 1), "F-43m", 2),
@@ -79,6 +78,14 @@ def test_a_smaller_energy_keeps_the_distortion(chgnet, as_searched, answer_setti
     assert rungs[choose(rungs, answer_settings())].symbol == "Pm-3m"
     assert rungs[choose(rungs, answer_settings(energy=1e-4))].symbol != "Pm-3m"
     assert rungs[choose(rungs, answer_settings(max_displacement=0.01))].symbol != "Pm-3m"
+
+
+def test_tilts_of_a_perovskite_in_eight_cells_are_an_answer_within_one_mev(chgnet, as_searched, answer_settings):
+    """As they are below 105 K; they lie 1.0 meV/atom below the cubic one."""
+    tier, evaluator = chgnet
+    rungs = climb(as_searched(perovskite(), (2, 2, 2)), evaluator, tier, answer_settings(stability_atoms=0)).rungs
+    assert rungs[choose(rungs, answer_settings(energy=9e-4))].symbol == "I4/mcm"
+    assert rungs[choose(rungs, answer_settings(energy=2e-3))].symbol == "Pm-3m"
 
 
 def lennard_jones(relax_settings):

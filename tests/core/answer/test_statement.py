@@ -20,6 +20,9 @@ def test_saddle_point_is_one(answer_settings):
     rungs = [rung("P4mm", 1.6, -8.0266), rung("Pm-3m", 9.6, -8.0166)]
     text = statement(rungs, 0, answer_settings(), name="unknown type")
     assert text == "P4mm; Pm-3m lies 10.0 meV/atom higher: a saddle point"
+    rungs = [rung("I4cm", 1.6, -8.4250), rung("I4/mcm", 3.2, -8.4242), rung("Pm-3m", 9.6, -8.4239, 0.10)]
+    text = statement(rungs, 1, answer_settings(energy=0.001))  # Pm-3m is 1.1 meV/atom above the lowest rung, and near
+    assert text.endswith("; Pm-3m lies 0.3 meV/atom higher: a saddle point")
 
 
 def test_other_form_is_one(answer_settings):
