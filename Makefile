@@ -5,7 +5,7 @@
 # Settings, e.g. `make test PYTHON=python3.12`:
 PYTHON      ?= python3
 VENV        ?= .venv
-EXTRAS      ?= chgnet,dev,optimade,prototypes,qe,vasp
+EXTRAS      ?= chgnet,dev,optimade,prototypes,qe,sevennet,vasp
 PIP_ARGS    ?=
 PYTEST_ARGS ?=
 TEST_JOBS   ?= 2

@@ -56,7 +56,9 @@ def measure(composition: str, atoms: int, structures: int) -> dict:
         "relax": {"settings": {"processes": 1}},
         "settings": {"max_atoms": atoms, "max_structures": structures},
     }
-    builder = Fuse2WorkChain.get_builder_from_protocol(composition, load_code(), overrides=overrides, options=OPTIONS)
+    builder = Fuse2WorkChain.get_builder_from_protocol(
+        composition, load_code(), overrides=overrides, options=OPTIONS, second="none"
+    )
     daemon = daemon_processes()
     before, started = worker_seconds(daemon), time.monotonic()
     node = submit(builder)

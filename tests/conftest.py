@@ -114,6 +114,31 @@ def _no_packaged_library():
         yield
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _default_second_is_missing():
+    """Answers are ordered by CHGNet after it, unless a test asks for ``default_second``.
+
+    Not everybody has the other potential, and its evaluations take longer than all the rest of a search. Commands and
+    daemons in processes of their own have it.
+    """
+    from aiida_fuse2.environment.profile import SetupError
+    from aiida_fuse2.workchains import second
+
+    def missing(name):
+        raise SetupError(f"the potential {name} is not installed: `aiida-fuse2 model install {name}`")
+
+    with pytest.MonkeyPatch.context() as patch:
+        original = second.default_second
+        patch.setattr(second, "default_second", missing)
+        yield original
+
+
+@pytest.fixture
+def default_second(_default_second_is_missing, monkeypatch):
+    """Let answers be ordered by the default second potential after CHGNet, where it is installed."""
+    monkeypatch.setattr("aiida_fuse2.workchains.second.default_second", _default_second_is_missing)
+
+
 @pytest.fixture(scope="session")
 def worker_path():
     """The installed command of the worker."""

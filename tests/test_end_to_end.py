@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from aiida_fuse2.core.potentials.installed import installed_version
+
 PEROVSKITE_ENERGY = -8.4236
 """Cubic SrTiO3 with CHGNet 0.3.0, eV/atom; nothing lies lower by more than a milli-electronvolt."""
 
@@ -59,8 +61,11 @@ def test_a_composition_in_its_crystal_structure_out(shell):
 
     table = shell("aiida-fuse2", "show").stdout
     assert f"{best['energy']:.4f}" in table
+    is_there = installed_version("sevenn") is not None
+    assert ("energies of sevennet-l3i5, the second potential" in table) == is_there
 
-    written = json.loads(shell("aiida-fuse2", "structures", "-n", "1", "--output", "cifs", "--json").stdout)
+    options = ("-n", "1", "--as-relaxed", "--output", "cifs", "--json")
+    written = json.loads(shell("aiida-fuse2", "structures", *options).stdout)
     from ase.io import read
 
     from aiida_fuse2.core.potentials.chgnet.torch_backend import TorchChgnet

@@ -19,7 +19,7 @@ import aiida_fuse2
 ROOT = Path(__file__).resolve().parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 MAX_FILE_SIZE = 1_000_000
-TESTED_EXTRAS = ("chgnet", "dev", "megnet", "optimade", "prototypes", "qe", "vasp")
+TESTED_EXTRAS = ("chgnet", "dev", "megnet", "optimade", "prototypes", "qe", "sevennet", "vasp")
 
 ENTRY_POINTS = [
     pytest.param(value, id=f"{group}:{name}")
@@ -124,7 +124,7 @@ def make(tmp_path):
     settings = [
         "PYTHON=python3",
         "VENV=.venv",
-        "EXTRAS=chgnet,dev,optimade,prototypes,qe,vasp",
+        "EXTRAS=chgnet,dev,optimade,prototypes,qe,sevennet,vasp",
         "PIP_ARGS=",
         "PYTEST_ARGS=",
     ]
@@ -170,7 +170,7 @@ def test_make_installs_again_when_the_pins_change(make, tmp_path):
     (stamp,) = (tmp_path / ".venv").glob(".installed*")
     os.utime(stamp, (1, 1))
     os.utime(tmp_path / "constraints.txt", (2, 2))
-    assert "-c constraints.txt -e .[chgnet,dev,optimade,prototypes,qe,vasp]" in make("setup").stdout
+    assert "-c constraints.txt -e .[chgnet,dev,optimade,prototypes,qe,sevennet,vasp]" in make("setup").stdout
     assert "-m pip install" not in make("setup").stdout
     assert "-e .[dev]" in make("setup", "EXTRAS=dev").stdout
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from functools import cache
 from typing import Any
 
@@ -10,6 +11,8 @@ from aiida import orm
 from aiida.engine import calcfunction
 from ase import Atoms
 
+from aiida_fuse2.core.answer.ladder import EXACT
+from aiida_fuse2.core.crystal.symmetry import SymmetryError, primitive_cell
 from aiida_fuse2.core.crystal.uniqueness import match_reduced, reduce_structure
 from aiida_fuse2.core.prototypes.library import Prototype, anonymous_counts
 from aiida_fuse2.core.search.refining import RefineSettings, rank_refined, refined_trial
@@ -29,12 +32,22 @@ def trials_of_structures(selection: orm.Dict, **structures: orm.StructureData) -
     """Return explored structures as trials (``fuse2.trials_of_structures``).
 
     Args:
-        selection: row of each structure in the ranking that it comes from, by label.
+        selection: row of each structure in the ranking that it comes from, by label; ``primitive`` is there and true
+            if the primitive cell is wanted.
         structures: structures by the same labels.
     """
     rows = selection.get_dict()
-    trials = [refined_trial(name, structures[name].get_ase(), rows[name]["label"]) for name in sorted(structures)]
+    trials = [
+        refined_trial(name, _cell(structures[name], rows[name]), rows[name]["label"]) for name in sorted(structures)
+    ]
     return orm.SinglefileData.from_string(trials_to_text(trials), filename=TRIALS_FILE)
+
+
+def _cell(structure: orm.StructureData, row: Mapping[str, Any]) -> Atoms:
+    atoms = structure.get_ase()
+    with suppress(SymmetryError):
+        return primitive_cell(atoms, EXACT) if row.get("primitive") else atoms
+    return atoms
 
 
 @calcfunction

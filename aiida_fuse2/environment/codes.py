@@ -14,8 +14,10 @@ from aiida import orm
 from aiida.common.exceptions import NotExistent
 from aiida.manage import get_manager
 
+from aiida_fuse2.core.potentials.installed import installed_version
 from aiida_fuse2.core.settings import CHGNET, PAIR
 from aiida_fuse2.parsers.memory import code_part, has_run, remember
+from aiida_fuse2.protocols.models import all_models
 from aiida_fuse2.query.nodes import identified
 from aiida_fuse2.storage.disk import configuration_folder
 
@@ -255,10 +257,17 @@ def calculator_problem(code: orm.AbstractCode, calculator: str) -> str | None:
         return None
     is_own = isinstance(code, orm.InstalledCode) and str(code.filepath_executable) == str(default_worker())
     module = CHGNET if calculator == CHGNET else calculator.rpartition(".")[0]
-    if not is_own or _can_be_found(module):
+    if not is_own or _is_installed(calculator, module):
         return None
     hint = "pip install 'aiida-fuse2[chgnet]'" if calculator == CHGNET else f"there is no Python package {module!r}"
     return f"the calculator {calculator!r} is not installed in the environment of the code: {hint}"
+
+
+def _is_installed(calculator: str, module: str) -> bool:
+    """Return whether a calculator is installed; packages that have a potential by name take seconds to import."""
+    packages = {model.calculator: model.package for model in all_models() if model.calculator != CHGNET}
+    package = packages.get(calculator)
+    return _can_be_found(module) if package is None else installed_version(package) is not None
 
 
 def _can_be_found(module: str) -> bool:

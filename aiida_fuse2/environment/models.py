@@ -7,7 +7,7 @@ import shlex
 import subprocess
 import sys
 import sysconfig
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from importlib.metadata import distribution
 from pathlib import Path
@@ -18,9 +18,10 @@ from aiida import orm
 import aiida_fuse2
 from aiida_fuse2.core.errors import InputError, one_line
 from aiida_fuse2.core.potentials.installed import found_weights
-from aiida_fuse2.core.settings import Weights, parse_settings
+from aiida_fuse2.core.settings import CHGNET, Weights, parse_settings
 from aiida_fuse2.protocols.models import DEFAULT_CODE, Model
 from aiida_fuse2.storage.disk import configuration_folder
+from aiida_fuse2.tiers.base import ASE
 
 from .codes import (
     COMPUTER_LABEL,
@@ -202,6 +203,22 @@ def find_installed(model: Model, name: str, identifier: str | None = None) -> In
     elif model.code_label == DEFAULT_CODE or _found_here(model) is not None:
         return _installed(model, load_code(DEFAULT_CODE))
     raise SetupError(f"the potential {model.name} is not installed: `aiida-fuse2 model install {name}`")
+
+
+def tier_of_model(model: Model) -> str:
+    """Return the name of the tier that computes a potential by name."""
+    return CHGNET if model.calculator == CHGNET else ASE
+
+
+def check_elements(model: Model, elements: Collection[str]) -> None:
+    """Refuse elements that a potential by name was not trained with.
+
+    Raises:
+        InputError: it names them.
+    """
+    unknown = sorted(set(elements) - model.elements)
+    if unknown:
+        raise InputError("--model", model.name, f"was not trained with {', '.join(unknown)}")
 
 
 def _exists(label: str) -> bool:

@@ -34,10 +34,11 @@ from aiida_fuse2.query.tiers import options_of, tier_ports
 from aiida_fuse2.tiers import RANKING, TierChoice, build_tiers, changes_of_tiers, tier_key
 from aiida_fuse2.workchains.search import Fuse2WorkChain
 from aiida_fuse2.workchains.search_builder import split_overrides, with_text_keys
+from aiida_fuse2.workchains.second import second_text
 
 from .adding import first_state, joined_files, waiting_files
 from .inputs import Prepared, check_inputs
-from .second import second_ports, second_text
+from .second import second_ports
 from .targets import targets_of_files
 
 

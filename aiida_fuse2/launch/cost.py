@@ -6,10 +6,20 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from aiida_fuse2.core.search.cost import HOUR, CostModel, hours_text, relaxation_seconds
-from aiida_fuse2.core.settings import CHGNET
+from aiida.engine import ProcessBuilder
+
+from aiida_fuse2.core.search.cost import (
+    HOUR,
+    CostModel,
+    SecondModel,
+    evaluation_seconds,
+    hours_text,
+    relaxation_seconds,
+)
+from aiida_fuse2.core.settings import CHGNET, SearchSettings
 from aiida_fuse2.io.cost_table import read_table
 from aiida_fuse2.protocols import cost_values
+from aiida_fuse2.query.links import SECOND_LINK
 from aiida_fuse2.worker.cores import usable_cores
 
 from .inputs import Prepared
@@ -72,26 +82,66 @@ def estimate(prepared: Prepared) -> Cost:
     tiers = [(ports["name"].value, ports["settings"].get_dict()) for _, ports in sorted(builder.tiers.items())]
     values, own = cost_values(), read_table()
     known = [tier for _, tier in tiers if _is_known(tier)]
-    model = _model(values["chgnet"])
-    table = own or values["chgnet"]["reference"]
-    each = relaxation_seconds(table, model, unit_atoms=settings.unit.n_atoms, max_atoms=settings.max_atoms)
+    model, unit_atoms = _model(values["chgnet"]), settings.unit.n_atoms
+    reference = values["chgnet"]["reference"]
+    table = own or reference
+    each = relaxation_seconds(table, model, unit_atoms=unit_atoms, max_atoms=settings.max_atoms)
     limit = float("inf") if settings.max_cpu_hours is None else settings.max_cpu_hours * HOUR
-    low, high = (
-        runs * (min(settings.max_structures * len(known) * seconds, limit) + settings.max_structures * of_aiida)
-        for seconds, of_aiida in zip(each, values["aiida"], strict=True)
-    )
     is_elsewhere = not all(runs_here(code) for ports in job_ports(builder) for code in ports["codes"].values())
     at_a_time = 1 if prepared.runs is None else min(runs, prepared.builder.concurrent.value)
+    second = _second(builder, settings, values["second"], is_elsewhere=is_elsewhere)
+    finishes = runs + (runs > 1)  # the runs are finished together, too
+    scale = evaluation_seconds(table, unit_atoms) / evaluation_seconds(reference, unit_atoms)
+    low, high = (
+        runs * (min(settings.max_structures * len(known) * seconds, limit) + settings.max_structures * of_aiida)
+        + finishes * scale * of_second
+        for seconds, of_aiida, of_second in zip(each, values["aiida"], second.seconds, strict=True)
+    )
     processes = _processes(known, is_elsewhere=is_elsewhere, jobs=settings.relax_jobs * at_a_time)
+    first = None if processes is None else (processes * values["chgnet"]["memory_per_process"], processes)
+    of_second = None if second.memory is None else (at_a_time * second.memory, at_a_time * second.processes)
+    memory, processes = max(filter(None, (first, of_second)), default=(None, None))
+    unknown = [*(name for name, tier in tiers if not _is_known(tier)), *second.unknown]
     return Cost(
         structures=runs * settings.max_structures,
         cpu_seconds=(low, high) if known else None,
-        memory=None if processes is None else processes * values["chgnet"]["memory_per_process"],
+        memory=memory,
         processes=processes,
-        unknown=tuple(dict.fromkeys(name for name, tier in tiers if not _is_known(tier))),
+        unknown=tuple(dict.fromkeys(unknown)),
         is_measured=own is not None,
         is_elsewhere=is_elsewhere,
     )
+
+
+@dataclass(frozen=True, kw_only=True)
+class _SecondCost:
+    """What a second potential costs: CPU time (s), memory (GB) of processes, and its name if that is not known."""
+
+    seconds: tuple[float, float] = (0.0, 0.0)
+    memory: float | None = None
+    processes: int = 0
+    unknown: tuple[str, ...] = ()
+
+
+def _second(
+    builder: ProcessBuilder, settings: SearchSettings, values: Mapping[str, Any], *, is_elsewhere: bool
+) -> _SecondCost:
+    """Return what the potential costs that orders one answer of a search."""
+    for ports in (builder.get(SECOND_LINK) or {}).values():
+        tier = ports["settings"].get_dict()
+        name = str(tier["model"])
+        if name not in values or tier["device"] != "cpu":
+            return _SecondCost(unknown=(name,))
+        model = SecondModel(**values[name])
+        cores = _processes([tier], is_elsewhere=is_elsewhere, jobs=1)
+        processes = min(settings.finish, cores or settings.finish)
+        sizes = {"unit_atoms": settings.unit.n_atoms, "max_atoms": settings.max_atoms}
+        return _SecondCost(
+            seconds=model.seconds(settings.finish, processes, **sizes),
+            memory=None if cores is None else processes * model.memory_of(settings.max_atoms),
+            processes=processes,
+        )
+    return _SecondCost()
 
 
 def total(costs: Sequence[Cost]) -> Cost:

@@ -14,7 +14,7 @@ from aiida_fuse2.core.answer.settings import AnswerSettings
 from aiida_fuse2.core.errors import InputError, RefusedInputsError
 from aiida_fuse2.core.settings import parse_settings
 from aiida_fuse2.environment.codes import load_code
-from aiida_fuse2.environment.models import Installed
+from aiida_fuse2.environment.models import Installed, check_elements, tier_of_model
 from aiida_fuse2.environment.prototypes import packaged_library_node
 from aiida_fuse2.environment.trust import UntrustedError, foreign_parts, options_part, own_code
 from aiida_fuse2.parsers.memory import WORKER, has_run
@@ -22,10 +22,10 @@ from aiida_fuse2.protocols import merge, protocol_inputs
 from aiida_fuse2.query.tiers import tier_ports
 from aiida_fuse2.workchains.answering import targets_to_relax
 from aiida_fuse2.workchains.finish import LIBRARY, Fuse2FinishWorkChain, can_relax
+from aiida_fuse2.workchains.second import Ports, choose_second
 
 from .inputs import best_rows, check_inputs
-from .presets import check_elements, tier_of_model
-from .second import Ports, choose_second, second_ports
+from .second import second_ports
 
 
 def prepare_finish(

@@ -17,6 +17,7 @@ from aiida_fuse2.core.settings import SearchSettings, parse_settings
 from aiida_fuse2.tiers import TierChoice
 from aiida_fuse2.workchains.runs import pruned
 from aiida_fuse2.workchains.search import Fuse2WorkChain
+from aiida_fuse2.workchains.second import NONE
 
 from .jobs import check_devices
 
@@ -85,7 +86,7 @@ def search_builder(
     targets: Mapping[str, orm.StructureData] | None = None,
     prototypes: orm.SinglefileData | None = None,
 ) -> ProcessBuilder:
-    """Return the inputs of a search from a protocol and changes to it."""
+    """Return the inputs of a search from a protocol and changes to it, without a second potential."""
     try:
         return Fuse2WorkChain.get_builder_from_protocol(
             composition,
@@ -96,6 +97,7 @@ def search_builder(
             tiers=tiers,
             targets=targets,
             prototypes=prototypes,
+            second=NONE,
         )
     except InputError:
         raise

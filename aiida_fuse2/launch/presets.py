@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -12,11 +12,10 @@ from aiida_fuse2.core.chemistry.composition import parse_composition
 from aiida_fuse2.core.errors import InputError
 from aiida_fuse2.core.settings import CHGNET
 from aiida_fuse2.environment.codes import CODE_LABEL, load_code
-from aiida_fuse2.environment.models import Installed, find_installed
+from aiida_fuse2.environment.models import Installed, check_elements, find_installed, tier_of_model
 from aiida_fuse2.protocols import merge
-from aiida_fuse2.protocols.models import DEFAULT_CODE, Model, find_model
+from aiida_fuse2.protocols.models import DEFAULT_CODE, find_model
 from aiida_fuse2.tiers import TierChoice, tier_key
-from aiida_fuse2.tiers.base import ASE
 from aiida_fuse2.workchains.search_builder import split_overrides
 
 SET = ("calculator", "model", "arguments", "weights")
@@ -36,11 +35,6 @@ class Chosen:
     code: orm.AbstractCode
     overrides: dict[str, Any]
     tiers: TierChoice | None
-
-
-def tier_of_model(model: Model) -> str:
-    """Return the name of the tier that computes a potential by name."""
-    return CHGNET if model.calculator == CHGNET else ASE
 
 
 def with_model(
@@ -99,17 +93,6 @@ def installed_model(name: str | None, code_label: str | None = None) -> Installe
 def only_model(name: str | None) -> TierChoice:
     """Return the tier of a potential by name alone; the default potential if none is named."""
     return TierChoice(names=[CHGNET if name is None else tier_of_model(find_model(name))])
-
-
-def check_elements(model: Model, elements: Collection[str]) -> None:
-    """Refuse elements that a potential by name was not trained with.
-
-    Raises:
-        InputError: it names them.
-    """
-    unknown = sorted(set(elements) - model.elements)
-    if unknown:
-        raise InputError("--model", model.name, f"was not trained with {', '.join(unknown)}")
 
 
 def _check_free(name: str, changes: object, where: str) -> None:

@@ -11,6 +11,7 @@ from aiida.engine import ProcessBuilder
 
 from aiida_fuse2 import query
 from aiida_fuse2.core.errors import InputError, RefusedInputsError
+from aiida_fuse2.environment.models import check_elements
 from aiida_fuse2.launch.inputs import best_rows, check_inputs
 from aiida_fuse2.launch.jobs import check_calculators
 from aiida_fuse2.protocols import merge, protocol_inputs
@@ -19,8 +20,6 @@ from aiida_fuse2.query.tiers import last_tier, tiers_of_search
 from aiida_fuse2.tiers import TierChoice
 from aiida_fuse2.tiers.correlation import mixed_functionals
 from aiida_fuse2.workchains.refine import Fuse2RefineWorkChain
-
-from .presets import check_elements
 
 
 def warning_of(searches: Sequence[orm.WorkChainNode], builder: ProcessBuilder) -> str | None:

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 from aiida import orm
-from aiida.engine import ProcessBuilder
 
 from aiida_fuse2.core.errors import InputError, RefusedInputsError, one_line
 from aiida_fuse2.core.search.checks import check_search
@@ -23,11 +22,11 @@ from aiida_fuse2.query.tiers import tiers_of_search
 from aiida_fuse2.tiers import TierChoice
 from aiida_fuse2.tiers.correlation import mixed_functionals
 from aiida_fuse2.workchains.search_builder import split_overrides
+from aiida_fuse2.workchains.second import add_second
 
 from .cores import share_cores
 from .policy import learned_state
 from .pool import add_weights, load_pool
-from .second import choose_second
 from .starts import Starts, add_starts, name_of, structures_of_group
 from .targets import targets_of_files
 
@@ -110,7 +109,7 @@ def prepare_search(
         builder.experiment = orm.Str(experiment)
     if learned is not None:
         builder.policy = learned
-    order = _add_second(builder, settings, second)
+    order = add_second(builder, settings, second)
     return _checked(Prepared(builder=builder, kept=kept, skipped=skipped, warnings=messages, second=order))
 
 
@@ -121,16 +120,6 @@ def _changes(overrides: Mapping[str, Any] | None, *, has_structures: bool, has_l
     check_extent(overrides)
     changes = _with_provided(dict(overrides or {})) if has_structures else dict(overrides or {})
     return merge({"settings": {"policy": BANDIT}}, changes) if has_learned else changes
-
-
-def _add_second(builder: ProcessBuilder, settings: SearchSettings, name: str | None) -> str:
-    """Add the potential that orders the answer, if there is one; return which it is, for people."""
-    if not settings.finish and name is None:
-        return ""
-    second = choose_second(name, builder.tiers[max(builder.tiers)], settings.unit.elements)
-    if second.ports:
-        builder.second = second.ports
-    return second.text
 
 
 def _check_one_kind(paths: Sequence[Path], group: str | None, pool: str | None) -> None:

@@ -134,7 +134,7 @@ class Target:
         if self.second_energy is None or self.second_above is None:
             return f"; could not be relaxed with {self.second}"
         phase = "" if self.second_phase is None else f"phase {self.second_phase}, "
-        above = f"{1000 * self.second_above:+.1f} meV/atom from the lowest phase"
+        above = f"{round(1000 * self.second_above, 1) + 0.0:+.1f} meV/atom from the lowest phase"  # no -0.0
         return f"; under {self.second} {phase}{self.second_energy:.4f} eV/atom, {above}"
 
 

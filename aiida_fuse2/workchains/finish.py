@@ -213,7 +213,8 @@ class Fuse2FinishWorkChain(AttemptsPart):
         if not phases or not self.inputs.get(SECOND_LINK):
             return
         targets = {TARGET_PREFIX + name: node for name, node in (self.inputs.get(TARGETS_LINK) or {}).items()}
-        selection = {label: {"label": origin} for label, origin in {**phases, **dict.fromkeys(targets, "")}.items()}
+        origins = {**phases, **dict.fromkeys(targets, "")}
+        selection = {label: {"label": origin, "primitive": True} for label, origin in origins.items()}
         structures = {**{label: outputs[label] for label in phases}, **targets}
         self.begin(orm.Dict(selection), structures, SECOND_LINK)
 

@@ -123,6 +123,7 @@ class Fuse2RunsWorkChain(WorkChain):
         structures: Sequence[orm.StructureData] | None = None,
         pool: orm.SinglefileData | None = None,
         options: Mapping[str, Any] | None = None,
+        second: str | None = None,
     ) -> ProcessBuilder:
         """Return a builder with the inputs of a protocol.
 
@@ -136,12 +137,21 @@ class Fuse2RunsWorkChain(WorkChain):
             structures: explicit starting structures in the graph, for every run.
             pool: starting structures as a pool node (from files), for every run.
             options: options of all jobs, e.g. ``{'queue_name': 'short'}``.
+            second: potential that orders the answers, as for a search.
 
         Raises:
-            InputError: if a setting is wrong, or no given structure fits.
+            InputError: if a setting is wrong, no given structure fits, or ``second`` cannot be used.
+            SetupError: if ``second`` is not installed.
         """
         search = Fuse2WorkChain.get_builder_from_protocol(
-            composition, code, protocol, overrides, structures=structures, pool=pool, options=options
+            composition,
+            code,
+            protocol,
+            overrides,
+            structures=structures,
+            pool=pool,
+            options=options,
+            second=second,
         )
         return cls.builder_of_search(search, runs=runs, concurrent=concurrent)
 

@@ -22,6 +22,8 @@ from aiida_fuse2.protocols import protocol_inputs
 from aiida_fuse2.query.target_checks import check_targets
 from aiida_fuse2.tiers import RANKING, TierChoice, build_ranking, build_tiers, only_tier
 
+from .second import add_second
+
 
 def get_builder_from_protocol(  # noqa: D417 - the class is no argument of the method
     process_class: type[WorkChain],
@@ -37,6 +39,7 @@ def get_builder_from_protocol(  # noqa: D417 - the class is no argument of the m
     tiers: TierChoice | None = None,
     targets: Mapping[str, orm.StructureData] | None = None,
     prototypes: orm.SinglefileData | None = None,
+    second: str | None = None,
 ) -> ProcessBuilder:
     """Return a builder with the inputs of a protocol.
 
@@ -54,9 +57,13 @@ def get_builder_from_protocol(  # noqa: D417 - the class is no argument of the m
         targets: known structures by name.
         prototypes: library of prototypes; by default the packaged one, if its data are installed. Without any, a
             protocol that begins with prototypes begins with its other starts.
+        second: potential that orders the answer, by name, or ``none``; by default that of the protocol where it is
+            installed, see ``choose_second``.
 
     Raises:
-        InputError: if a setting is wrong, no given structure fits, or a target cannot be found.
+        InputError: if a setting is wrong, no given structure fits, a target cannot be found, or ``second``
+            cannot be used.
+        SetupError: if ``second`` is not installed.
     """
     changes, of_tiers, of_ranking = split_overrides(overrides)
     inputs = protocol_inputs(protocol, changes)
@@ -98,6 +105,7 @@ def get_builder_from_protocol(  # noqa: D417 - the class is no argument of the m
         pool = _pool_of(builder.settings, structures)
     if pool is not None:
         builder.pool = pool
+    add_second(builder, settings, second)
     return builder
 
 

@@ -8,10 +8,12 @@ import pytest
 import yaml
 
 from aiida_fuse2.core.potentials.chgnet.build import CACHE_VARIABLE
-from aiida_fuse2.core.search.cost import hours_text
+from aiida_fuse2.core.search.cost import SecondModel, hours_text
+from aiida_fuse2.environment.models import Installed
 from aiida_fuse2.io.cost_table import read_table, write_table
 from aiida_fuse2.launch.cost import Cost
 from aiida_fuse2.protocols import cost_values
+from aiida_fuse2.protocols.models import find_model
 
 DRY = ("run", "SrTiO3", "--dry-run", "--starts", "fgen")
 
@@ -49,6 +51,30 @@ def test_a_dry_run_tells_the_cost_by_the_table_of_this_machine(call, worker_code
     several = call(*DRY, "--max-structures", 400, "--processes", 2, "--runs", 3, "--concurrent", 2)
     assert f"at most 1200 structures, about {hours_text(seconds_of(structures=1200))}" in cost_line(several)
     assert "for 4 processes" in cost_line(several)
+
+
+def test_the_second_potential_is_part_of_the_cost(call, worker_code, monkeypatch):
+    """Two phases at most on two cores, each in a process that loads it; the joint answer of two runs is a third one."""
+    found = Installed(model=find_model("sevennet-l3i5"), code=worker_code, version="0.13.0", sha256=None)
+    monkeypatch.setattr("aiida_fuse2.workchains.second.default_second", lambda _: found)
+    write_table({5: 0.005, 50: 0.05}, "chgnet")
+    values = SecondModel(**cost_values()["second"]["sevennet-l3i5"])
+    options = [*DRY, "--max-structures", 400, "--processes", 1, "--set", "settings.finish=2", "--max-atoms", 10]
+    monkeypatch.setattr("aiida_fuse2.launch.cost.usable_cores", lambda: 2)
+    scale = 0.005 / cost_values()["chgnet"]["reference"][5]
+    first = seconds_of(structures=400, max_atoms=10)
+    low, high = values.seconds(2, 2, unit_atoms=5, max_atoms=10)
+    both = (first[0] + scale * low, first[1] + scale * high)
+    assert low > values.start
+    memory = 2 * values.memory_of(10)
+    expected = f"about {hours_text(both)}, {memory:.1f} GB of memory for 2 processes"
+    assert cost_line(call(*options)) == f"Cost: at most 400 structures, {expected} (times of this machine)"
+    runs = (2 * first[0] + 3 * scale * low, 2 * first[1] + 3 * scale * high)
+    assert hours_text(runs) in cost_line(call(*options, "--runs", 2))
+    monkeypatch.setattr("aiida_fuse2.launch.cost.cost_values", lambda: {**cost_values(), "second": {}})
+    line = cost_line(call(*options))
+    assert f"about {hours_text(first)}" in line
+    assert "the cost of sevennet-l3i5 is not estimated" in line
 
 
 def test_without_a_table_the_machine_is_named(call, worker_code):

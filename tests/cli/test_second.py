@@ -17,14 +17,19 @@ from aiida.tools.archive import import_archive
 
 from aiida_fuse2 import query
 from aiida_fuse2.cli.commands import hull
+from aiida_fuse2.core.errors import InputError
+from aiida_fuse2.core.potentials.installed import installed_version
 from aiida_fuse2.environment.models import Installed
 from aiida_fuse2.launch.continuation import prepare_continuation
 from aiida_fuse2.launch.finishing import prepare_finish
+from aiida_fuse2.launch.search import prepare_search
 from aiida_fuse2.query import finishes
 from aiida_fuse2.query.targets import search_targets
 from aiida_fuse2.report.collect import collect
 from aiida_fuse2.report.comparison import SearchFigures
 from aiida_fuse2.report.page import payload
+from aiida_fuse2.workchains.runs import Fuse2RunsWorkChain
+from aiida_fuse2.workchains.search import Fuse2WorkChain
 from tests.conftest import emt_overrides
 
 MODEL = {
@@ -40,6 +45,8 @@ MODEL = {
 NAME = "upside-plain"
 
 ROOT = Path(__file__).resolve().parents[2]
+
+RUN = ("run", "SrTiO3", "--protocol", "fast", "--dry-run", "--json")
 
 
 @pytest.fixture(autouse=True)
@@ -103,9 +110,9 @@ def test_the_second_job_is_in_the_graph(finish):
     assert link.node.inputs.tiers["t00"]["settings"]["model"] == NAME
     assert link.node.inputs.tiers["t00"]["settings"]["keep_symmetry"] is True
     relaxed = link.node.base.links.get_outgoing(node_class=orm.StructureData).all()
-    assert {one.link_label.removeprefix("structures__") for one in relaxed} == {
-        row["label"] for row in finishes.phases(finish)
-    }
+    sizes = {one.link_label.removeprefix("structures__"): len(one.node.sites) for one in relaxed}
+    assert sizes == {row["label"]: row["n_atoms"] for row in finishes.phases(finish)}  # primitive cells
+    assert any(row["n_atoms"] < row["n_atoms_conventional"] for row in finishes.phases(finish))
     assert all("fuse2" not in one.node.base.extras.all for one in relaxed)  # they are not explored structures
     assert "second" in finish.inputs
 
@@ -186,37 +193,89 @@ def test_a_dry_run_says_who_orders(call, search, model):
         assert text in call("finish", search.pk, "--second", wrong, "--dry-run", code=2).output
 
 
-def test_the_default_is_used_where_it_is_installed(call, worker_code, monkeypatch):
-    """After CHGNet alone: other potentials may be better than it."""
-    run = ("run", "SrTiO3", "--protocol", "fast", "--dry-run", "--json")
+@pytest.fixture
+def installed(worker_code, default_second, monkeypatch):
+    """Pretend that the default second potential is installed."""
+
+    def found(model, *_):
+        return Installed(model=model, code=worker_code, version="0.13.0", sha256=None)
+
+    monkeypatch.setattr("aiida_fuse2.workchains.second.find_installed", found)
+    monkeypatch.setattr("aiida_fuse2.environment.codes.calculator_problem", lambda *_: None)
+
+
+def test_a_missing_default_is_named(call, worker_code, default_second, monkeypatch):
     monkeypatch.setattr("aiida_fuse2.environment.models._found_here", lambda _: None)
-    without = call(*run)
+    without = call(*RUN)
     missing = "the potential sevennet-l3i5 is not installed: `aiida-fuse2 model install sevennet-l3i5`"
     assert f"Answer: ordered by CHGNet 0.3.0; {missing}" in without.stderr
     assert "second" not in json.loads(without.stdout)
-    assert missing in call(*run, "--second", "sevennet-l3i5", code=1).output
+    assert missing in call(*RUN, "--second", "sevennet-l3i5", code=1).output
 
-    def installed(found, *_):
-        return Installed(model=found, code=worker_code, version="0.13.0", sha256=None)
 
-    monkeypatch.setattr("aiida_fuse2.launch.second.find_installed", installed)
-    monkeypatch.setattr("aiida_fuse2.environment.codes.calculator_problem", lambda *_: None)
-    found = call(*run)
+def test_the_default_is_used_where_it_is_installed(call, installed):
+    """After CHGNet alone: other potentials may be better than it."""
+    found = call(*RUN)
     assert "Answer: ordered by sevennet-l3i5 (fuse2-worker@localhost)" in found.stderr
     settings = json.loads(found.stdout)["second"]["t00"]["settings"]
     assert (settings["arguments"]["model"], settings["weights"]["version"]) == ("7net-l3i5", "0.13.0")
     assert (settings["fmax"], settings["keep_symmetry"]) == (0.01, True)
     paper = ("--experiment", "fgen-chgnet", "--tiers", "chgnet")
     for more in (("--second", "none"), ("--set", "settings.finish=0"), paper):
-        inputs = json.loads(call(*run, *more).stdout)
+        inputs = json.loads(call(*RUN, *more).stdout)
         assert "second" not in inputs.get("search", inputs), more
     emt = call("run", "Cu3Au", "--set", "relax.settings.calculator=ase.calculators.emt.EMT", "--dry-run")
     assert "Answer" not in emt.stderr
 
 
-def test_a_search_keeps_its_second_and_judges_its_targets_by_it(call, model, worker_code, finish):
-    from aiida_fuse2.launch.search import prepare_search
+def test_a_builder_chooses_as_the_command_does(worker_code, installed):
+    build = Fuse2WorkChain.get_builder_from_protocol
+    builder = build("SrTiO3", worker_code, "fast")
+    (second,) = builder.second.values()
+    assert second["settings"]["model"] == "sevennet-l3i5"
+    assert not build("SrTiO3", worker_code, "fast", second="none").get("second")
+    assert not build("SrTiO3", worker_code, "fast", {"settings": {"finish": 0}}).get("second")
+    runs = Fuse2RunsWorkChain.get_builder_from_protocol("SrTiO3", worker_code, "fast", runs=2)
+    assert runs.search.second["t00"]["settings"]["model"] == "sevennet-l3i5"
+    with pytest.raises(InputError, match="must be one of"):
+        build("SrTiO3", worker_code, "fast", second="nonsense")
 
+
+def test_jobs_on_another_computer_have_its_options(worker_code, installed, aiida_computer_local):
+    """A queue of the computer of the search means nothing where the second potential is."""
+    cluster = orm.InstalledCode(
+        computer=aiida_computer_local(label="cluster"), filepath_executable="/bin/true", label="fuse2-there"
+    ).store()
+    options = {"queue_name": "short"}
+    for code, queue in ((worker_code, "short"), (cluster, None)):
+        builder = Fuse2WorkChain.get_builder_from_protocol("SrTiO3", code, "fast", options=options)
+        assert builder.tiers["t00"]["options"]["queue_name"] == "short"
+        assert builder.second["t00"]["options"].get_dict().get("queue_name") == queue
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(installed_version("sevenn") is None, reason="SevenNet is not installed")
+def test_sevennet_orders_the_answer_of_a_search_with_chgnet(call, worker_code, default_second):
+    """All of it for real, with the default settings."""
+    prepared = prepare_search(
+        "SrTiO3",
+        code=worker_code,
+        protocol="fast",
+        overrides={"settings": {"max_atoms": 5, "max_structures": 10, "population_size": 10, "starts": "symmetric"}},
+    )
+    assert prepared.second == "Answer: ordered by sevennet-l3i5 (fuse2-worker@localhost)"
+    _, node = run_get_node(prepared.builder)
+    assert node.is_finished_ok, node.exit_message
+    answer = node.outputs.answer.get_dict()
+    assert answer["order"]["by"] == "second"
+    lowest = answer["phases"][0]
+    assert lowest["spacegroup"] == 221
+    assert lowest["energy"] == pytest.approx(-7.96, abs=0.2)
+    assert lowest["first"]["energy"] == pytest.approx(-8.42, abs=0.05)
+    assert "energies of sevennet-l3i5, the second potential; first: CHGNet 0.3.0" in call("show", node.pk).output
+
+
+def test_a_search_keeps_its_second_and_judges_its_targets_by_it(call, model, worker_code, finish):
     path = model().with_name("known.xyz")
     orm.load_node(finishes.phases(finish)[0]["uuid"]).get_ase().write(path, format="extxyz")
     prepared = prepare_search(

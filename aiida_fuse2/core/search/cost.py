@@ -41,6 +41,41 @@ class CostModel:
         return float(self.evaluations * (unit_atoms / self.unit_atoms) ** self.growth)
 
 
+@dataclass(frozen=True, kw_only=True)
+class SecondModel:
+    """What a potential costs that orders answers; the numbers are in ``protocols/cost.yaml``.
+
+    Attributes:
+        evaluations: evaluations for a phase.
+        start: CPU time until a process has loaded it, s.
+        memory: of a process, and of each atom in addition, GB.
+        reference: CPU time of an evaluation, s, by number of atoms.
+    """
+
+    evaluations: float
+    start: float
+    memory: tuple[float, float]
+    reference: Mapping[int, float]
+
+    def seconds(self, phases: int, processes: int, *, unit_atoms: int, max_atoms: int) -> tuple[float, float]:
+        """Return the CPU time for one phase of one formula unit, and for the largest number of likely size, s.
+
+        Args:
+            phases: largest number of phases.
+            processes: largest number of processes.
+            unit_atoms: atoms of the formula unit.
+            max_atoms: largest number of atoms of a structure.
+        """
+        sizes = likely_sizes(unit_atoms, max_atoms)
+        times = [self.evaluations * evaluation_seconds(self.reference, size) for size in sizes]
+        mean = sum(times) / len(times)
+        return self.start + times[0], self.start * min(phases, processes) + phases * mean
+
+    def memory_of(self, n_atoms: int) -> float:
+        """Return the memory of a process that relaxes structures with at most this number of atoms, GB."""
+        return self.memory[0] + self.memory[1] * n_atoms
+
+
 def likely_sizes(unit_atoms: int, max_atoms: int) -> list[int]:
     """Return the numbers of atoms of the cells that generators draw, each equally often: whole formula units.
 

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from aiida_fuse2.core.search.cost import (
     CostModel,
+    SecondModel,
     evaluation_seconds,
     hours_text,
     likely_sizes,
@@ -66,3 +67,13 @@ def test_the_range_is_that_of_the_searches_that_were_measured():
     low, high = relaxation_seconds(values["reference"], model, unit_atoms=5, max_atoms=50)
     assert 0.2 < low < 0.4
     assert 0.8 < high < 1.3
+
+
+def test_a_second_potential_costs_its_start_and_its_phases():
+    model = SecondModel(evaluations=8, start=5.0, memory=(0.5, 0.02), reference=TABLE)
+    low, high = model.seconds(3, 2, unit_atoms=5, max_atoms=10)
+    assert (low, high) == (pytest.approx(5 + 8 * 0.002), pytest.approx(10 + 3 * 8 * 0.004))
+    assert model.seconds(1, 4, unit_atoms=5, max_atoms=5) == (low, low)
+    assert model.memory_of(50) == pytest.approx(1.5)
+    for values in cost_values()["second"].values():
+        assert 1 < SecondModel(**values).memory_of(40) < 1.3
