@@ -11,7 +11,7 @@ import numpy as np
 from ase import Atoms
 
 from .csp_entries import Entry
-from .results import FoundStructure, SearchRow
+from .results import FoundStructure, SearchRow, SecondOrder
 from .search_report import setting_labels, setting_of
 from .searches import row_key
 from .statistics import Estimate, success_rate
@@ -52,7 +52,8 @@ class Prediction:
         lowest_type: structure type of the lowest structure, or empty.
         rank: place of the first of the lowest different structures with the known space group, from 1; None if none of
             those in the row has it.
-        above: lowest energy in the known space group above the lowest of all, meV/atom; None if none was found.
+        above: lowest energy in the known space group above the lowest of all, meV/atom; None if none was found, or
+            relaxed with the second potential where that orders.
         has_structure: whether the structure is known.
         matched: place of the first that matches the known structure, from 1; None if none does.
         missed_first: why the lowest is not of the known space group; None if it is.
@@ -163,6 +164,9 @@ def report_csp(
         by_setting[label][row.composition] = row
         if row.answer is not None:
             by_setting.setdefault(f"{label}, {ANSWER}", {})[row.composition] = _of_phases(row, row.answer)
+        if row.answer is not None and row.second is not None:
+            own = f"{label}, {ANSWER} by {row.second.potential}"
+            by_setting.setdefault(own, {})[row.composition] = _of_second(row, row.answer, row.second)
     predictions = [
         _judged(label, entry, own.get(entry.unit.formula), (structures or {}).get(entry.key), max_atoms)
         for label, own in by_setting.items()
@@ -176,7 +180,13 @@ def report_csp(
         for category in categories
         if (found := [p for p in predictions if p.setting == label and category in {ALL, p.category}])
     ]
-    return CspReport(predictions, figures, len(entries), sorted({row.potential for row in unique}))
+    names = {row.potential for row in unique} | {_named(row.second) for row in unique if row.second is not None}
+    return CspReport(predictions, figures, len(entries), sorted(names))
+
+
+def _named(second: SecondOrder) -> str:
+    """Return the name of a second potential with the version of its package."""
+    return " ".join([second.potential, *(v for name, v in second.versions.items() if name != "weights")])
 
 
 def _of_phases(row: SearchRow, phases: Sequence[FoundStructure]) -> SearchRow:
@@ -186,6 +196,26 @@ def _of_phases(row: SearchRow, phases: Sequence[FoundStructure]) -> SearchRow:
         number = phase.spacegroup_loose
         groups[number] = min(phase.energy, groups.get(number, phase.energy))
     return row.model_copy(update={"lowest": list(phases), "space_groups": groups})
+
+
+def _of_second(row: SearchRow, phases: Sequence[FoundStructure], second: SecondOrder) -> SearchRow:
+    """Return a row whose lowest structures are its phases under a second potential; as without it if a phase failed.
+
+    Groups that it has no energy of remain as found, with NaN.
+    """
+    ordered = [
+        phase.model_copy(update=relaxed.model_dump())
+        for phase, relaxed in zip(phases, second.phases, strict=True)
+        if relaxed.energy is not None
+    ]
+    answer = _of_phases(row, phases)
+    seconds = (row.answer_seconds or 0.0) + second.cpu_seconds
+    if len(ordered) < len(phases):
+        return answer.model_copy(update={"answer_seconds": seconds})
+    ordered.sort(key=lambda phase: phase.energy)
+    groups = dict.fromkeys(answer.space_groups, np.nan)
+    groups |= {phase.spacegroup_loose: phase.energy for phase in reversed(ordered)}
+    return answer.model_copy(update={"lowest": ordered, "space_groups": groups, "answer_seconds": seconds})
 
 
 def _judged(label: str, entry: Entry, row: SearchRow | None, known: Atoms | None, max_atoms: int) -> Prediction:
@@ -204,7 +234,7 @@ def _judged(label: str, entry: Entry, row: SearchRow | None, known: Atoms | None
         lowest_spacegroup=lowest[0].spacegroup_loose if lowest else None,
         lowest_type=lowest[0].type if lowest else "",
         rank=rank,
-        above=None if best is None or not lowest else round(1000 * (best - lowest[0].energy), 2),
+        above=None if best is None or np.isnan(best) or not lowest else round(1000 * (best - lowest[0].energy), 2),
         has_structure=known is not None,
         matched=None if known is None else _match(known, lowest),
         missed_first=None if rank == 1 else _cause(entry, row),

@@ -126,6 +126,34 @@ class FoundStructure(Row):
         return Atoms(self.symbols, cell=self.cell, scaled_positions=self.positions, pbc=True)
 
 
+class PhaseEnergy(Row):
+    """A phase of an answer, relaxed with a second potential.
+
+    Attributes:
+        energy: eV/atom; None if the relaxation failed.
+        spacegroup_loose: number of the space group at the loose tolerance; None likewise.
+    """
+
+    energy: Finite | None
+    spacegroup_loose: int | None
+
+
+class SecondOrder(Row):
+    """The phases of an answer under a second potential.
+
+    Attributes:
+        potential: its name.
+        versions: version of its package, and SHA-256 of its weights.
+        cpu_seconds: CPU time of the relaxations, s; loading the potential is not counted.
+        phases: those of the answer, in the order of the answer.
+    """
+
+    potential: str
+    versions: dict[str, str]
+    cpu_seconds: Seconds
+    phases: list[PhaseEnergy]
+
+
 class SearchRow(Row):
     """One search.
 
@@ -157,6 +185,7 @@ class SearchRow(Row):
         lowest: the lowest different structures, lowest first; empty in rows of earlier versions.
         answer: phases among them, symmetrised, lowest first; None if they were not finished.
         answer_seconds: CPU time of finishing them, s, which is not part of the budget; None likewise.
+        second: these phases under a second potential, or None.
     """
 
     composition: str
@@ -186,6 +215,7 @@ class SearchRow(Row):
     lowest: list[FoundStructure] = []
     answer: list[FoundStructure] | None = None
     answer_seconds: Seconds | None = None
+    second: SecondOrder | None = None
 
 
 class PotentialRow(Row):

@@ -25,10 +25,11 @@ from aiida_fuse2.core.settings import CHGNET, RelaxSettings, SearchSettings
 from aiida_fuse2.core.settings.starts import shares_of_text
 from aiida_fuse2.io.prototypes import library_from_text
 from aiida_fuse2.protocols import check_overrides, merge
+from aiida_fuse2.protocols.models import find_model
 from aiida_fuse2.worker.processes import cpu_seconds
 from aiida_fuse2.worker.software import software_versions
 
-from .answers import finished_structures
+from .answers import finished_structures, second_order, second_settings
 from .defaults import Targets
 from .libraries import Library, count_by_space_group, needs_library, read_library
 from .local_search import LocalSearch, parse
@@ -87,6 +88,7 @@ class SearchTask:
         target: energy that it should reach, eV/atom, or None.
         prototypes: file of the library of prototypes; the packaged library if None.
         finish: whether the lowest structures are finished.
+        second: name of the second potential that orders what is finished, or None.
     """
 
     composition: str
@@ -99,6 +101,7 @@ class SearchTask:
     target: float | None = None
     prototypes: Path | None = None
     finish: bool = False
+    second: str | None = None
 
     def settings(self) -> tuple[SearchSettings, RelaxSettings]:
         """Return the settings of search and relaxation.
@@ -119,6 +122,8 @@ class SearchTask:
         settings, tier = parse(self.composition, self.protocol, changes)
         if tier.calculator == CHGNET:
             check_elements(settings)
+        if self.second is not None:
+            second_settings(self.second, tier)
         self.library(settings)
         return settings, tier
 
@@ -356,20 +361,32 @@ def _types(task: SearchTask, settings: SearchSettings) -> TypeIndex | None:
 
 
 def with_answer(row: SearchRow, task: SearchTask) -> SearchRow:
-    """Return the row of a search, with the phases among its lowest structures.
+    """Return the row of a search with the phases among its lowest structures, and their order under a second potential.
+
+    What the row has of these is kept.
 
     Args:
         row: row of the search, possibly of an earlier version.
         task: the search.
 
     Raises:
-        InputError: if a setting is wrong.
+        InputError: if a setting is wrong, or the second potential is not installed.
     """
-    if not row.lowest:
-        return row.model_copy(update={"answer": [], "answer_seconds": 0.0})
     settings, tier = task.settings()
-    phases, seconds = finished_structures(row.lowest, make_evaluator(tier), tier, _types(task, settings))
-    return row.model_copy(update={"answer": phases, "answer_seconds": round(seconds, 2)})
+    phases, seconds = row.answer, row.answer_seconds
+    if phases is None:
+        phases, seconds = [], 0.0
+        if row.lowest:
+            phases, seconds = finished_structures(row.lowest, make_evaluator(tier), tier, _types(task, settings))
+    second = row.second
+    if task.second is not None and lacks_second(row, task):
+        second = second_order(phases, task.second, tier)
+    return row.model_copy(update={"answer": phases, "answer_seconds": round(seconds or 0.0, 2), "second": second})
+
+
+def lacks_second(row: SearchRow, task: SearchTask) -> bool:
+    """Return whether a row is to have an order of its phases under a second potential that it does not have."""
+    return task.second is not None and (row.second is None or row.second.potential != find_model(task.second).name)
 
 
 @contextmanager

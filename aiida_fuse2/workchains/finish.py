@@ -228,8 +228,8 @@ class Fuse2FinishWorkChain(AttemptsPart):
             outputs |= self._ranked(outputs)
         answer = outputs.pop(ANSWER)
         self.out(ANSWER, answer)
-        for label, node in outputs.items():
-            self.out(f"structures.{label}", node)
+        for label in (row["label"] for row in answer["phases"]):
+            self.out(f"structures.{label}", outputs[label])
         if not answer["phases"]:
             return self.exit_codes.ERROR_NO_STRUCTURE.format(reason=answer["failed"][0]["status"])
         best = answer["phases"][0]

@@ -1,5 +1,6 @@
 """Rows of results made by hand, and files for benchmarks."""
 
+import yaml
 from ase import Atoms
 from ase.build import bulk
 
@@ -76,4 +77,14 @@ def library_file(folder):
     ]
     path = folder / "library.extxyz"
     path.write_text(library_to_text(prototypes))
+    return path
+
+
+def upside_down(folder):
+    """Write the description of a potential that reverses the order of EMT, ``upside-plain``, and return its path."""
+    path = folder / "upside.yaml"
+    entry = {"functional": "none", "tested": "here", "energy": None, "weights": None}
+    values = {"title": "Upside down", "calculator": "tests.upside_down.UpsideDown", "package": "ase"}
+    values |= {"requirements": ["ase"], "licence": "none", "citation": "none", "elements": ["Cu", "Au"]}
+    path.write_text(yaml.safe_dump({**values, "models": {"plain": entry}}))
     return path

@@ -9,15 +9,15 @@ from aiida_fuse2.benchmarks.csp_entries import known_structures, read_entries
 from aiida_fuse2.benchmarks.csp_report import Cause, report_csp
 from aiida_fuse2.benchmarks.libraries import count_by_space_group, read_library
 from aiida_fuse2.benchmarks.lowest import Found, describe, energy_by_space_group, lowest_structures
-from aiida_fuse2.benchmarks.results import FoundStructure, SearchRow
-from aiida_fuse2.benchmarks.searches import SearchTask, row_key, run_task, with_answer
+from aiida_fuse2.benchmarks.results import FoundStructure, PhaseEnergy, SearchRow, SecondOrder
+from aiida_fuse2.benchmarks.searches import SearchTask, lacks_second, row_key, run_task, with_answer
 from aiida_fuse2.core.crystal.symmetry import space_group
 from aiida_fuse2.core.crystal.uniqueness import fingerprint
 from aiida_fuse2.core.errors import InputError
 from aiida_fuse2.core.relaxers import RelaxedStructure
 from aiida_fuse2.core.search.trials import single_trial
 
-from .rows import HEADER, entries_file, layered, library_file, search
+from .rows import HEADER, entries_file, layered, library_file, search, upside_down
 from .test_searches import TINY
 
 
@@ -155,6 +155,30 @@ def test_the_answer_of_a_search_is_symmetric_and_has_no_copies(library):
     later = with_answer(raw, task(library))
     assert [one.spacegroup for one in later.answer] == [one.spacegroup for one in row.answer]
     assert with_answer(raw.model_copy(update={"lowest": []}), task(library)).answer == []
+
+
+def test_a_second_potential_relaxes_the_phases_of_a_row(library, tmp_path):
+    chosen = task(library, generator="prototypes=0.5+fgen=0.5", finish=True, second=str(upside_down(tmp_path)))
+    raw = run_task(task(library, generator="prototypes=0.5+fgen=0.5"))
+    row = with_answer(raw, chosen)
+    assert (row.second.potential, list(row.second.versions)) == ("upside-plain", ["ase"])
+    assert len(row.answer) > 1
+    energies = [-phase.energy for phase in row.answer]  # the minima of one are the maxima of the other
+    assert [one.energy for one in row.second.phases] == pytest.approx(energies, abs=1e-5)
+    assert [one.spacegroup_loose for one in row.second.phases] == [space_group(p.atoms(), 0.1)[0] for p in row.answer]
+    assert row.second.cpu_seconds > 0
+    assert SearchRow.model_validate_json(row.model_dump_json()) == row
+    assert (lacks_second(raw, chosen), lacks_second(row, chosen), lacks_second(raw, task(library))) == (1, 0, 0)
+    assert lacks_second(row.model_copy(update={"second": row.second.model_copy(update={"potential": "x"})}), chosen)
+    assert with_answer(row, task(library)).second == row.second
+    assert run_task(chosen).second.potential == "upside-plain"
+
+
+def test_bad_second_potentials(library):
+    with pytest.raises(InputError, match=r"--second.*of the search itself"):
+        task(library, overrides={}, second="chgnet").settings()
+    with pytest.raises(InputError, match="gnu"):
+        task(library, second="gnu").settings()
 
 
 # --- entries and known structures -----------------------------------------------------------------
@@ -320,6 +344,52 @@ def test_answers_are_judged_in_lines_of_their_own(tmp_path):
     assert (raw.setting, raw.distinct, raw.answer_seconds) == ("prototypes", None, None)
     assert (answer.setting, answer.distinct, answer.answer_seconds) == ("prototypes, answer", pytest.approx(5 / 3), 2.0)
     assert (raw.first.value, answer.first.value) == (pytest.approx(1 / 3), pytest.approx(1 / 3))
+
+
+def second(*phases, **changes):
+    found = [PhaseEnergy(energy=energy, spacegroup_loose=group) for energy, group in phases]
+    fixed = {"potential": "better-1", "versions": {"better": "1.2", "weights": "f00"}, "cpu_seconds": 10.0}
+    return SecondOrder(phases=found, **{**fixed, **changes})
+
+
+def test_a_second_potential_orders_lines_of_its_own(tmp_path):
+    entries = read_entries(entries_file(tmp_path, *LINES[:4]))
+    phases = [
+        [structure(-3.0, 99, places=[1]), structure(-2.9, 123, places=[2])],
+        [structure(-3.0 + 0.01 * n, n or 221, places=[n + 1]) for n in range(6)],
+        [structure(-3.0, 1, places=[1]), structure(-2.99, 221, places=[2])],
+        [structure(-3.0, 1, places=[1])],
+    ]
+    orders = [
+        second((-5.0, 99), (-5.1, 123)),
+        second((-4.0, 221), *((-5.0, n) for n in range(1, 6))),
+        second((-5.0, 1), (None, None)),
+        second((-5.0, 221)),
+    ]
+    rows = [
+        row.model_copy(update={"answer": found, "answer_seconds": 2.0, "second": order})
+        for row, found, order in zip(ROWS[:4], phases, orders, strict=True)
+    ]
+    report = report_csp(rows, entries, max_atoms=24, seed=1)
+    judged = [p for p in report.predictions if p.setting == "prototypes, answer by better-1"]
+    assert [(p.rank, p.above, p.missed_first) for p in judged] == [
+        (1, 0.0, None),
+        (6, 1000.0, Cause.POTENTIAL),
+        (2, 10.0, Cause.POTENTIAL),  # a phase failed: by the first potential
+        (1, 0.0, None),
+    ]
+    assert judged[1].missed is Cause.POTENTIAL
+    assert {p.answer_seconds for p in judged} == {12.0}
+    assert report.potentials == ["better-1 1.2", "by hand"]
+
+
+def test_energies_of_two_potentials_are_not_compared(tmp_path):
+    entries = read_entries(entries_file(tmp_path, LINES[0]))
+    row = predicted("CuAu", structure(-3.0, 1), structure(-2.9, 123))  # 123 is not among what was finished
+    row = row.model_copy(update={"answer": [structure(-3.0, 1, places=[1])], "second": second((-9.0, 1))})
+    raw, answer, ordered = report_csp([row], entries, max_atoms=24, seed=1).predictions
+    assert (raw.above, answer.above, ordered.above) == (100.0, 100.0, None)
+    assert ordered.missed is Cause.POTENTIAL
 
 
 def test_a_smaller_structure_is_no_hit_beyond_the_limit(tmp_path):

@@ -6,7 +6,7 @@ import pytest
 from ase.io import write
 
 from aiida_fuse2.benchmarks.results import ResultsFile, SearchRow
-from tests.benchmarks.rows import entries_file, layered, library_file
+from tests.benchmarks.rows import entries_file, layered, library_file, upside_down
 from tests.conftest import EMT
 
 EMT_OPTIONS = [f"--set=relax.settings.{key}={value}" for key, value in EMT.items() if key != "processes"]
@@ -49,6 +49,17 @@ def test_predictions_are_made_once_and_shown(call, arguments, tmp_path):
     assert "structure," in call(*arguments, "--table", "--structures", folder).stdout
 
 
+def test_stored_searches_are_ordered_by_a_second_potential(call, arguments, tmp_path):
+    call(*arguments)
+    second = ["--second", upside_down(tmp_path)]
+    later = call(*arguments, *second)
+    assert (later.stderr.count("finished"), later.stderr.count("structures")) == (2, 0)
+    assert "answer by upside-plain" in later.stdout
+    assert "upside-plain 3." in later.stdout
+    assert call(*arguments, *second).stderr == ""
+    assert "answer by upside-plain" in call(*arguments, "--table").stdout
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
@@ -58,6 +69,8 @@ def test_predictions_are_made_once_and_shown(call, arguments, tmp_path):
         (("--set", "relax.settings.report_symprec=[0.01, 0.2]"), "tolerance of the known space groups"),
         (("--prototypes", "none.extxyz"), "--prototypes"),
         (("--structures", "none"), "--structures"),
+        (("--second", "gnu"), "must be one of"),
+        (("--second", "mace-mpa-0"), "mace"),
         (("--table",), "there are no results"),
     ],
 )

@@ -122,7 +122,7 @@ def test_everything_shows_both_energies(call, search, finish, tmp_path):
     output = call("show", search.pk).output
     assert f"energies of {NAME}, the second potential; first: EMT" in output
     assert output.count(order.statement) == 2  # below the table and in the conclusion
-    assert f"false minimum of EMT: {1000 * rows[-1]['delta']:.1f} meV/atom above under {NAME}" in output
+    assert f"false minimum of EMT: {1000 * rows[-1]['delta']:.1f} meV/atom above the lowest under {NAME}" in output
     assert f"{rows[0]['energy']:.4f}" in output
     assert f"{rows[0]['first']['energy']:.4f}" in output
     assert f"finish {finish.pk} with EMT, then {NAME}: finished" in call("show", finish.pk).output

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from ase import Atoms
 
+from aiida_fuse2.core.crystal.symmetry import find_symmetry
 from aiida_fuse2.core.crystal.uniqueness import match_structures
 from aiida_fuse2.core.errors import printable
 from aiida_fuse2.core.prototypes.naming import TypeName
@@ -18,6 +19,7 @@ from aiida_fuse2.core.search.targets import TARGET_PREFIX
 
 from .answers import LOST, readable_rows
 from .description import Description, describe_phase
+from .ladder import EXACT
 from .statement import named
 
 FIRST, SECOND = "first", "second"
@@ -34,12 +36,14 @@ class Ranked:
         phases: rows of the phases. ``rank``, ``energy``, ``delta`` and geometry are those of the potential that orders;
             ``first`` and ``second`` have rank, energy (eV/atom) and delta under each potential, None where there is no
             energy, and ``second`` has ``status``, ``detail``, and ``changed``, in words, if it relaxed to another
-            structure.
+            structure. Phases that relax to one under the second, if it orders, are one row: that of the most symmetric,
+            with the members of all.
         cells: conventional cell of each phase, by its label.
         order: ``first`` and ``second``, names of the potentials; ``by``, which of the two orders; ``tau``, Kendall's
             rank correlation of ``compared`` phases, or None; ``false_minima`` of the first and ``changed``, labels of
-            phases; ``failures``, number of phases without an energy by reason; ``targets``, the known structures under
-            the second; ``statement``, all that in words.
+            phases; ``merged``, labels of the phases that have become a phase, by its label; ``failures``, number of
+            phases without an energy by reason; ``targets``, the known structures under the second; ``statement``, all
+            that in words.
     """
 
     phases: list[dict[str, Any]]
@@ -146,14 +150,20 @@ def rank_phases(
     """
     energies = {row["label"]: relaxed.energy(row["label"]) for row in phases}
     found = {label: energy for label, energy in energies.items() if energy is not None}
+    described = {label: describe_phase(relaxed.geometries[label]) for label in found}
+    is_second = len(found) == len(phases)
+    merged = _merged(described, found, resolution) if is_second else {}
+    others = {row["label"]: [one for one in phases if one["label"] in merged.get(row["label"], ())] for row in phases}
+    if is_second:
+        phases = [_joined(row, others[row["label"]]) for row in phases if row["label"] in merged]
+        found = {row["label"]: found[row["label"]] for row in phases}
     ordered = sorted(found, key=lambda label: found[label])  # stable: equal ones keep the order of the first
-    described = {label: describe_phase(relaxed.geometries[label]) for label in ordered}
-    changed = _changed(phases, cells, described, found, resolution)
+    described = {label: described[label] for label in ordered}
+    changed = _changed(phases, cells, described, name)
     seconds = {row["label"]: _second(row["label"], ordered, found, relaxed, changed) for row in phases}
     pairs = {row["label"]: (row["energy"], found[row["label"]]) for row in phases if row["label"] in set(ordered)}
     pairs = {label: pair for label, pair in pairs.items() if label not in changed}
     false = _false_minima(pairs, resolution)
-    is_second = len(found) == len(phases)
     rows = [{**row, FIRST: _values(row), SECOND: seconds[row["label"]]} for row in phases]
     if is_second:
         rows = sorted((_ordered(row, described[row["label"]], name, potentials) for row in rows), key=_rank)
@@ -163,13 +173,14 @@ def rank_phases(
         "by": SECOND if is_second else FIRST,
         "tau": _tau(list(pairs.values())),
         "compared": len(pairs),
-        "false_minima": list(false),
+        "false_minima": false,
         "changed": list(changed),
+        "merged": {label: others for label, others in merged.items() if others},
         "failures": dict(Counter(second["status"] for second in seconds.values() if second["energy"] is None)),
         "targets": _targets(relaxed, described, found),
     }
-    rows = [_noted(row, false, potentials) for row in rows]
-    order["statement"] = _statement(order, {row["label"]: row for row in rows}, false, relaxed.reason)
+    rows = [_noted(row, false, others[row["label"]], potentials) for row in rows]
+    order["statement"] = _statement(order, {row["label"]: row for row in rows}, relaxed.reason)
     own = {label: each.conventional for label, each in described.items()} if is_second else {}
     return Ranked(rows, {**cells, **own}, order)
 
@@ -199,50 +210,70 @@ def _second(
     return {**values, **ending, "changed": changed.get(label, "")}
 
 
+def _merged(
+    described: Mapping[str, Description], found: Mapping[str, float], resolution: float
+) -> dict[str, list[str]]:
+    """Return the labels of the phases that became each phase, by its label; it is the most symmetric of them."""
+    groups: list[list[str]] = []
+    for label in sorted(found, key=lambda label: found[label]):
+        own = described[label].primitive
+        near = (group for group in groups if found[label] - found[group[0]] <= resolution)
+        equal = next((g for g in near if match_structures(described[g[0]].primitive, own, stol=STOL)), None)
+        if equal is None:
+            groups.append([label])
+        else:
+            equal.append(label)
+    chosen = {max(group, key=lambda label: _operations_per_atom(described[label].primitive)): group for group in groups}
+    return {label: [other for other in group if other != label] for label, group in chosen.items()}
+
+
+def _operations_per_atom(primitive: Atoms) -> float:
+    return round(find_symmetry(primitive, EXACT).n_rotations / len(primitive), 6)
+
+
+def _joined(row: Mapping[str, Any], others: Sequence[Mapping[str, Any]]) -> Mapping[str, Any]:
+    """Return the row of a phase with the members of others that became it."""
+    rows = [row, *others]
+    members = sorted((member for one in rows for member in one["members"]), key=_rank)
+    rungs = [row["rungs"], *([{**rung, "is_answer": False} for rung in other["rungs"]] for other in others)]
+    return {
+        **row,
+        "found": sum(one["found"] for one in rows),
+        "members": members,
+        "rungs": [rung for own in rungs for rung in own],
+    }
+
+
 def _changed(
     phases: Sequence[Mapping[str, Any]],
     cells: Mapping[str, Atoms],
     described: Mapping[str, Description],
-    found: Mapping[str, float],
-    resolution: float,
+    name: Callable[[Atoms], TypeName],
 ) -> dict[str, str]:
     """Return what the phases became that are no longer the same structure, in words, by label."""
-    groups = {row["label"]: row["spacegroup"] for row in phases}
-    same = {
-        label: each.values["spacegroup"] == groups[label] and match_structures(each.primitive, cells[label], stol=STOL)
-        for label, each in described.items()
-    }
     changed: dict[str, str] = {}
-    for label in (label for label, is_same in same.items() if not is_same):
-        equal = next(
-            (
-                other
-                for other in described
-                if other != label
-                and other not in changed
-                and abs(found[other] - found[label]) <= resolution
-                and match_structures(described[other].primitive, described[label].primitive, stol=STOL)
-            ),
-            None,
+    for row in (row for row in phases if row["label"] in described):
+        label, now = row["label"], described[row["label"]]
+        is_same = row["spacegroup"] == now.values["spacegroup"] and (
+            match_structures(now.primitive, cells[label], stol=STOL)
+            or (row["prototype"] != "" and row["prototype"] == name(now.primitive).key)
         )
-        symbol = described[label].values["spacegroup_symbol"]
-        changed[label] = f"another structure, {symbol}" if equal is None else f"the same as another phase, {symbol}"
+        if not is_same:
+            changed[label] = f"another structure, {now.values['spacegroup_symbol']}"
     return changed
 
 
-def _false_minima(pairs: Mapping[str, tuple[float, float]], resolution: float) -> dict[str, float]:
-    """Return the phases that the first potential puts below the lowest of the second, with what they lie above it.
+def _false_minima(pairs: Mapping[str, tuple[float, float]], resolution: float) -> list[str]:
+    """Return the phases that the first potential puts below the lowest of the second.
 
     Args:
         pairs: energies under both potentials by label, eV/atom.
         resolution: smallest difference under the second that counts, eV/atom.
     """
     if not pairs:
-        return {}
+        return []
     first, second = min(pairs.values(), key=lambda pair: pair[1])
-    return {
-        label: pair[1] - second for label, pair in pairs.items() if pair[0] < first and pair[1] - second > resolution
-    }
+    return [label for label, pair in pairs.items() if pair[0] < first and pair[1] - second > resolution]
 
 
 def _tau(pairs: Sequence[tuple[float, float]]) -> float | None:
@@ -272,18 +303,26 @@ def _ordered(
     if changed:
         found = name(primitive)
         own |= {"type": found.text, "prototype": found.key}
-        head = f"{named(own['spacegroup_symbol'], found.text)}; {head} under {first}, becomes {changed} under {second}"
+        now = named(own["spacegroup_symbol"], found.text)
+        head = f"{now}; {head} under {first}" if now != head else f"{now}, far from its geometry under {first}"
     elif rest:
         head = f"{head}; under {first}: {rest}"
     return {**row, **own, "statement": head}
 
 
-def _noted(row: dict[str, Any], false: Mapping[str, float], potentials: tuple[str, str]) -> dict[str, Any]:
-    """Return a row whose statement says that it is a false minimum, if it is one."""
-    if row["label"] not in false:
-        return row
-    above = f"{1000 * false[row['label']]:.1f} meV/atom above under {potentials[1]}"
-    return {**row, "statement": f"{row['statement']}; false minimum of {potentials[0]}: {above}"}
+def _noted(
+    row: dict[str, Any],
+    false: Sequence[str],
+    merged: Sequence[Mapping[str, Any]],
+    potentials: tuple[str, str],
+) -> dict[str, Any]:
+    """Return a row whose statement says what else became it, and that it is a false minimum, if it is one."""
+    first, second = potentials
+    notes = [f"{str(other['statement']).partition('; ')[0]} of {first} relaxes to it" for other in merged]
+    if row["label"] in false:
+        above = f"{1000 * row[SECOND]['delta']:.1f} meV/atom above the lowest under {second}"
+        notes.append(f"false minimum of {first}: {above}")
+    return {**row, "statement": "; ".join([row["statement"], *notes])}
 
 
 def _targets(
@@ -310,9 +349,7 @@ def _targets(
     return targets
 
 
-def _statement(
-    order: Mapping[str, Any], rows: Mapping[str, Mapping[str, Any]], false: Mapping[str, float], reason: str
-) -> str:
+def _statement(order: Mapping[str, Any], rows: Mapping[str, Mapping[str, Any]], reason: str) -> str:
     """Return in words which potential orders, how well the orders agree, and where they do not."""
     first, second, total = order[FIRST], order[SECOND], len(rows)
     if order["by"] == SECOND:
@@ -328,12 +365,16 @@ def _statement(
             f"Kendall's tau with the order under {first if order['by'] == SECOND else second} is "
             f"{order['tau']:.2f} for {count}"
         )
-    for label, above in false.items():
-        row = rows[label]
-        who = f"phase {row['rank']}, {row['spacegroup_symbol']}"
-        sentences.append(f"{who}, is a false minimum of {first}: {1000 * above:.1f} meV/atom above under {second}")
-    sentences += [
-        f"phase {rows[label]['rank']} has become {rows[label][SECOND]['changed']}, under {second}"
-        for label in order["changed"]
-    ]
+    told = {
+        f"false minima of {first}": order["false_minima"],
+        f"other structures under {second}": order["changed"],
+        f"several phases under {first}": order["merged"],
+    }
+    sentences += [f"{what}: {_places(labels, rows)}" for what, labels in told.items() if labels]
     return "; ".join(sentences)
+
+
+def _places(labels: Iterable[str], rows: Mapping[str, Mapping[str, Any]]) -> str:
+    """Return phases as a list: ``phase 5 (Pmn2_1), phase 6 (Fm-3m)``."""
+    chosen = sorted((rows[label] for label in labels), key=_rank)
+    return ", ".join(f"phase {row['rank']} ({row['spacegroup_symbol']})" for row in chosen)

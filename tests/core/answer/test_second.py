@@ -63,14 +63,14 @@ def test_the_second_orders_and_names_the_false_minimum(answer):
     assert [row[FIRST]["rank"] for row in found.phases] == [2, 3, 1, 4]
     assert found.phases[2][FIRST] == {"rank": 1, "energy": -9.0, "delta": 0.0}
     assert found.phases[2]["statement"].endswith(
-        "; false minimum of CHGNet 0.3.0: 33.0 meV/atom above under sevennet-l3i5"
+        "; false minimum of CHGNet 0.3.0: 33.0 meV/atom above the lowest under sevennet-l3i5"
     )
     order = found.order
     assert (order["by"], order["compared"], order["false_minima"], order["failures"]) == (SECOND, 4, ["p00"], {})
     assert order["tau"] == pytest.approx(1 / 3)  # four pairs of six in the same order
     assert order["statement"] == (
-        "ordered by sevennet-l3i5; Kendall's tau with the order under CHGNet 0.3.0 is 0.33 for 4 phases; phase 3, "
-        "Fd-3m, is a false minimum of CHGNet 0.3.0: 33.0 meV/atom above under sevennet-l3i5"
+        "ordered by sevennet-l3i5; Kendall's tau with the order under CHGNet 0.3.0 is 0.33 for 4 phases; false minima "
+        "of CHGNet 0.3.0: phase 3 (Fd-3m)"
     )
 
 
@@ -104,7 +104,7 @@ def test_without_one_energy_the_first_orders(answer):
     assert found.order["tau"] == pytest.approx(1 / 3)
     assert found.order["statement"].startswith(
         "ordered by CHGNet 0.3.0, since sevennet-l3i5 gave no energy of 1 of 4 phases (step_limit 1); Kendall's tau "
-        "with the order under sevennet-l3i5 is 0.33 for 3 phases; phase 1, Fd-3m, is a false minimum"
+        "with the order under sevennet-l3i5 is 0.33 for 3 phases; false minima of CHGNet 0.3.0: phase 1 (Fd-3m)"
     )
 
 
@@ -117,17 +117,46 @@ def test_a_job_that_died_loses_nothing(answer):
     )
 
 
-def test_a_phase_that_becomes_another_one_is_named(answer):
-    given = relaxed(answer.cells, {**SECOND_ENERGIES, "p03": -8.0}, atoms={"p03": answer.cells["p01"]})
+def test_a_phase_that_becomes_another_structure_is_named(answer):
+    found = ranked(answer, relaxed(answer.cells, SECOND_ENERGIES, atoms={"p03": bulk("C", "hcp", a=2.5, c=4.1)}))
+    row = found.phases[-1]
+    assert (row["label"], row[SECOND]["changed"]) == ("p03", "another structure, P6_3/mmc")
+    assert (row["spacegroup"], row["type"]) == (194, "new type")
+    assert row["statement"] == "P6_3/mmc (new type); Pm-3m under CHGNet 0.3.0"
+    assert (found.order["changed"], found.order["compared"]) == (["p03"], 3)
+    assert found.order["statement"].endswith("; other structures under sevennet-l3i5: phase 4 (P6_3/mmc)")
+
+
+def test_phases_that_become_one_are_one(answer):
+    """The less symmetric of two is the lower by less than what is resolved."""
+    sheared = answer.cells["p01"].copy()
+    sheared.set_cell(sheared.cell.array @ [[1, 0, 0], [0, 1, 0], [0, 0, 1.01]], scale_atoms=True)
+    given = relaxed(answer.cells, {**SECOND_ENERGIES, "p03": -8.001}, atoms={"p03": sheared})
     given.geometries["p01"].set_cell(answer.cells["p01"].cell, scale_atoms=True)
     found = ranked(answer, given)
-    row = next(row for row in found.phases if row["label"] == "p03")
-    assert row[SECOND]["changed"] == "the same as another phase, Fm-3m"
-    assert (row["spacegroup"], row["type"]) == (225, "new type")
-    assert "Pm-3m under CHGNet 0.3.0, becomes the same as another phase" in row["statement"]
-    assert found.order["changed"] == ["p03"]
-    assert found.order["compared"] == 3
-    assert "phase 2 has become the same as another phase, Fm-3m, under sevennet-l3i5" in found.order["statement"]
+    assert [row["label"] for row in found.phases] == ["p01", "p02", "p00"]
+    first, before = found.phases[0], {row["label"]: row for row in answer.phases}
+    assert (first["rank"], first["energy"], first["delta"], first["spacegroup"]) == (1, -8.0, 0.0, 225)
+    assert first["found"] == before["p01"]["found"] + before["p03"]["found"]
+    assert [member["member"] for member in first["members"]] == ["r1", "r3"]
+    assert [rung["is_answer"] for rung in first["rungs"]] == [True, False]
+    assert "Pm-3m of CHGNet 0.3.0 relaxes to it" in first["statement"]
+    assert (found.order["merged"], found.order["compared"]) == ({"p01": ["p03"]}, 3)
+    assert found.order["statement"].endswith("; several phases under CHGNet 0.3.0: phase 1 (Fm-3m)")
+    apart = ranked(answer, relaxed(answer.cells, {**SECOND_ENERGIES, "p03": -8.0021}, atoms={"p03": sheared}))
+    assert len(apart.phases) == 4
+
+
+def test_a_known_type_that_moves_within_its_group_stays_the_same(answer):
+    """A soft crystal: the type of the library says that it is still the same."""
+    given = relaxed(answer.cells, SECOND_ENERGIES, atoms={"p00": bulk("C", "diamond", a=3.57)})
+    given.geometries["p00"].positions[1] += 0.9
+    named = [{**row, "prototype": "key", "spacegroup": 166} if row["label"] == "p00" else row for row in answer.phases]
+    for phases, expected in ((named, []), (answer.phases, ["p00"])):
+        found = rank_phases(
+            phases, answer.cells, given, lambda _: TypeName("new type", "key"), potentials=NAMES, resolution=0.002
+        )
+        assert found.order["changed"] == expected
 
 
 def test_targets_are_judged_by_the_second(answer):

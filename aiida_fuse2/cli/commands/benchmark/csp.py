@@ -74,6 +74,11 @@ CSP = defaults("csp")
     metavar="FOLDER",
     help="Known structures, in files named by the identifier or the formula of their entry.",
 )
+@click.option(
+    "--second",
+    metavar="NAME",
+    help="Second potential that orders the answer, as of 'aiida-fuse2 finish', installed in this environment.",
+)
 @PROCESSES
 @TABLE
 @JSON
@@ -93,7 +98,8 @@ def cmd_csp(
     spacegroup and category, such as those of CSPBench. There is one search for each composition.
 
     A hit is the known space group (tolerance 0.1 Å) of the lowest, or one of the lowest five, different structures.
-    The lowest ten are finished as well, and the table judges the phases of this answer in lines of their own.
+    The lowest ten are finished as well, and the table judges the phases of this answer in lines of their own. With
+    --second, their order under a second potential has lines, too; searches in FILE are not repeated for it.
     With --structures, the table has matches with the known structures as well (StructureMatcher of pymatgen). Entries
     whose known cell has more than --max-atoms atoms are misses, and are not searched. Rates have exact 95 % intervals.
 
@@ -129,16 +135,18 @@ def cmd_csp(
 
 def _csp_tasks(entries: Sequence[Entry], options: dict[str, Any]) -> list[SearchTask]:
     """Return the searches for all entries within the limit of atoms, each checked."""
+    from aiida_fuse2.benchmarks.answers import second_settings
     from aiida_fuse2.benchmarks.csp_report import SYMPREC
     from aiida_fuse2.benchmarks.libraries import needs_library
     from aiida_fuse2.benchmarks.searches import SearchTask
     from aiida_fuse2.core.errors import InputError
     from aiida_fuse2.launch.overrides import merge_all, parse_assignment
+    from aiida_fuse2.worker.software import weights_versions
 
     left_out = options["leave_out"]
     own = {"settings": {"prototypes": {"leave_out": left_out}}} if left_out != "none" else {}
     overrides = merge_all(*(parse_assignment(text) for text in options["assignments"]), own)
-    tasks = []
+    tasks: list[SearchTask] = []
     for entry in entries:
         limit = entry.limit(options["max_atoms"])
         if entry.atoms > limit:
@@ -153,6 +161,7 @@ def _csp_tasks(entries: Sequence[Entry], options: dict[str, Any]) -> list[Search
             budget=options["cpu_seconds"],
             prototypes=options["prototypes"],
             finish=True,
+            second=options["second"],
         )
         settings, tier = task.settings()
         if left_out != "none" and not needs_library(settings.starts):
@@ -160,6 +169,8 @@ def _csp_tasks(entries: Sequence[Entry], options: dict[str, Any]) -> list[Search
         if tier.report_symprec[1] != SYMPREC:
             expected = f"the second must be {SYMPREC:g}, the tolerance of the known space groups"
             raise InputError("relax.settings.report_symprec", tier.report_symprec, expected)
+        if options["second"] and not tasks:
+            weights_versions(second_settings(options["second"], tier))
         tasks.append(task)
     return tasks
 
