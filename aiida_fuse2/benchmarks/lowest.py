@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from ase import Atoms
 
+from aiida_fuse2.core.answer.candidates import are_copies
+from aiida_fuse2.core.answer.settings import AnswerSettings
 from aiida_fuse2.core.crystal.protostructure import protostructure_label
 from aiida_fuse2.core.crystal.symmetry import SymmetryError, find_symmetry, primitive_cell
 from aiida_fuse2.core.crystal.uniqueness import UniqueIndex, match_structures
 from aiida_fuse2.core.prototypes.naming import TypeIndex
 from aiida_fuse2.core.relaxers import RelaxedStructure
 from aiida_fuse2.core.search.trials import TrialInfo
-from aiida_fuse2.core.settings import SearchSettings
+from aiida_fuse2.core.settings import SearchSettings, parse_settings
+from aiida_fuse2.protocols import protocol_inputs
 
 from .results import FoundStructure
 
@@ -51,7 +54,7 @@ class Copies:
 def lowest_structures(
     found: Sequence[Found], settings: SearchSettings, symprec: float, most: int = KEPT
 ) -> list[Copies]:
-    """Return the lowest structures of which no two are equal, lowest first.
+    """Return the lowest structures of which no two are equal, or slightly displaced copies, lowest first.
 
     Of copies whose energies differ by no more than those of one basin, the most symmetric is returned: a relaxation
     that stops at its threshold leaves displacements, which hide the symmetry of one copy and not of another.
@@ -63,6 +66,7 @@ def lowest_structures(
         most: largest number of structures to return.
     """
     uniqueness, tolerance = settings.uniqueness, settings.acceptance.energy_tolerance
+    answer = parse_settings(AnswerSettings, protocol_inputs(None, name="finish")["settings"])
     index, groups = UniqueIndex(), dict[str, list[Found]]()
     for one in sorted(found, key=lambda one: one.energy):
         vector = one.result.fingerprint
@@ -70,7 +74,7 @@ def lowest_structures(
             continue
         near = index.near(one.energy, vector, uniqueness.energy_window)
         equal = (n for n in near if match_structures(one.result.atoms, groups[n][0].result.atoms, stol=uniqueness.stol))
-        label = next(equal, None)
+        label = next(equal, None) or _copied(one, groups, answer)
         if label is not None and one.energy <= groups[label][0].energy + tolerance:
             groups[label].append(one)
         elif label is None and len(groups) < most:
@@ -79,6 +83,16 @@ def lowest_structures(
         if len(groups) == most and one.energy > list(groups.values())[-1][0].energy + tolerance:
             break
     return [Copies(copies[0].energy, _most_symmetric(copies, symprec)) for copies in groups.values()]
+
+
+def _copied(one: Found, groups: Mapping[str, Sequence[Found]], settings: AnswerSettings) -> str | None:
+    """Return the label of the structure of which another one is a copy at the same energy; None if there is none."""
+    for label, (lowest, *_) in groups.items():
+        if one.energy <= lowest.energy + settings.energy and are_copies(
+            one.result.atoms, lowest.result.atoms, settings
+        ):
+            return label
+    return None
 
 
 def _most_symmetric(copies: Sequence[Found], symprec: float) -> Found:

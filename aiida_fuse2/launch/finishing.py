@@ -10,6 +10,7 @@ from aiida.common.exceptions import AiidaException
 from aiida.engine import ProcessBuilder
 
 from aiida_fuse2 import query
+from aiida_fuse2.core.answer.candidates import LOOKED_AT
 from aiida_fuse2.core.answer.settings import AnswerSettings
 from aiida_fuse2.core.errors import InputError, RefusedInputsError
 from aiida_fuse2.core.settings import parse_settings
@@ -19,6 +20,7 @@ from aiida_fuse2.environment.prototypes import packaged_library_node
 from aiida_fuse2.environment.trust import UntrustedError, foreign_parts, options_part, own_code
 from aiida_fuse2.parsers.memory import WORKER, has_run
 from aiida_fuse2.protocols import merge, protocol_inputs
+from aiida_fuse2.query.ranking import to_finish
 from aiida_fuse2.query.tiers import tier_ports
 from aiida_fuse2.workchains.answering import targets_to_relax
 from aiida_fuse2.workchains.finish import LIBRARY, Fuse2FinishWorkChain, can_relax
@@ -64,14 +66,14 @@ def prepare_finish(
         raise InputError("--best", number, "must be a whole number, at least 1")
     if isinstance(inputs["window"], bool) or not isinstance(inputs["window"], int | float) or inputs["window"] < 0:
         raise InputError("window", inputs["window"], "must be an energy, eV/atom")
-    parse_settings(AnswerSettings, inputs["settings"])
+    settings = parse_settings(AnswerSettings, inputs["settings"])
     single = [search for node in searches for search in query.single_searches(node)]
     tier = last_ports(single[0])
     if model is not None or can_relax(tier["name"].value):
         tier = worker_tier(single[0], code, inputs["options"], model)
         _require_trust(single, trust=trust)
-    found = best_rows(single, number)
-    rows = [row for row in found if row["delta"] <= inputs["window"]] or found[:1]
+    found = best_rows(single, LOOKED_AT * number)
+    rows = to_finish([row for row in found if row["delta"] <= inputs["window"]] or found[:1], number, settings)
     elements = orm.load_node(rows[0]["uuid"]).get_symbols_set()
     if model is not None:
         check_elements(model.model, elements)

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 from aiida import orm
 from aiida.common.exceptions import NotExistent
 
+from aiida_fuse2.core.answer.candidates import without_copies
+from aiida_fuse2.core.answer.settings import AnswerSettings
 from aiida_fuse2.core.crystal.uniqueness import match_reduced, reduce_structure
 from aiida_fuse2.core.errors import InputError
 from aiida_fuse2.core.search.runs import Key, merge_ranked
@@ -80,6 +82,17 @@ def best_of(node: orm.WorkChainNode, n: int) -> list[dict[str, Any]]:
         n: number of structures.
     """
     return combined(single_searches(node), n) if is_runs(node) else ranked(node)[:n]
+
+
+def to_finish(rows: Sequence[Mapping[str, Any]], number: int, settings: AnswerSettings) -> list[dict[str, Any]]:
+    """Return the rows whose structures are worth to be finished: of copies of one structure, the lowest.
+
+    Args:
+        rows: rows of ``combined``, lowest energy first; their structures are in this profile.
+        number: largest number of rows to return.
+        settings: settings of the answer.
+    """
+    return without_copies(rows, lambda row: orm.load_node(row["uuid"]).get_ase(), number, settings)
 
 
 def _check_comparable(found: Sequence[Results]) -> None:

@@ -8,9 +8,12 @@ from typing import Any
 from aiida import orm
 from aiida.engine import ProcessBuilder
 
+from aiida_fuse2.core.answer.candidates import LOOKED_AT
+from aiida_fuse2.core.answer.settings import AnswerSettings
+from aiida_fuse2.core.settings import parse_settings
 from aiida_fuse2.protocols import protocol_inputs
 from aiida_fuse2.query.links import FINISH_LINK, SECOND_LINK, TARGETS_LINK
-from aiida_fuse2.query.ranking import combined
+from aiida_fuse2.query.ranking import combined, to_finish
 
 from .finish import LIBRARY, Fuse2FinishWorkChain
 
@@ -29,13 +32,14 @@ def finish_builder(
     if number == 0 or not searches:
         return None
     values = protocol_inputs(None, name="finish")
-    rows = [row for row in combined(searches, number) if row["uuid"] is not None and row["delta"] <= values["window"]]
+    found = combined(searches, LOOKED_AT * number)
+    rows = [row for row in found if row["uuid"] is not None and row["delta"] <= values["window"]]
     if not rows:
         return None
     uuids = [search.uuid for search in searches]
     second = inputs.get(SECOND_LINK) or {}
     builder = Fuse2FinishWorkChain.get_builder_from_protocol(
-        rows,
+        to_finish(rows, number, parse_settings(AnswerSettings, values["settings"])),
         tier,
         values["settings"],
         uuids,

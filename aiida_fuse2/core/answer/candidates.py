@@ -1,0 +1,66 @@
+"""Which structures of a ranking are worth to be finished: one of those that the answer could not tell apart."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+import numpy as np
+from ase import Atoms
+
+from aiida_fuse2.core.crystal.uniqueness import LATTICE_TOLERANCE
+
+from .ladder import rms_displacement
+from .settings import AnswerSettings
+
+LOOKED_AT = 10
+"""Structures of a ranking that are looked at, as a multiple of those to be finished."""
+
+
+def are_copies(a: Atoms, b: Atoms, settings: AnswerSettings) -> bool:
+    """Return whether one of two structures is the other one, slightly displaced, in a cell of any size.
+
+    Two such structures with one energy are one phase (``phases.are_one``): relaxed in a doubled cell, they keep other
+    displacements, so that a search counts them as different.
+
+    Args:
+        a: relaxed structure.
+        b: another one of the same composition.
+        settings: settings of the answer.
+    """
+    large, small = (a, b) if len(a) >= len(b) else (b, a)
+    if len(large) % len(small):
+        return False
+    volumes = [atoms.get_volume() / len(atoms) for atoms in (large, small)]
+    if abs(np.log(volumes[0] / volumes[1])) > 3 * LATTICE_TOLERANCE:
+        return False
+    moved = rms_displacement(large, small)
+    return moved is not None and moved <= settings.max_displacement
+
+
+def without_copies(
+    rows: Iterable[Mapping[str, Any]],
+    load: Callable[[Mapping[str, Any]], Atoms],
+    number: int,
+    settings: AnswerSettings,
+) -> list[dict[str, Any]]:
+    """Return the lowest structures of a ranking of which no two are copies, each with the finds of its copies.
+
+    Args:
+        rows: rows of a ranking, lowest energy first: ``energy`` (eV/atom), ``found``, and what ``load`` needs.
+        load: returns the structure of a row.
+        number: largest number of rows to return.
+        settings: settings of the answer.
+    """
+    chosen: list[tuple[dict[str, Any], Atoms]] = []
+    for row in rows:
+        near = [one for one in chosen if row["energy"] <= one[0]["energy"] + settings.energy]
+        if len(chosen) == number and not near:
+            break
+        atoms = load(row)
+        equal = next((own for own, other in near if are_copies(atoms, other, settings)), None)
+        if equal is not None:
+            equal["found"] += row["found"]
+        elif len(chosen) < number:
+            chosen.append(({**row}, atoms))
+    return [row for row, _ in chosen]
