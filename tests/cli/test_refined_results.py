@@ -201,7 +201,7 @@ def test_compare_never_mixes_potentials(call, search, refinement, rows):
 
 def test_compare_page(call, refinement, tmp_path):
     call("compare", refinement.pk, "-o", tmp_path / "compare.html")
-    (line,) = data_of((tmp_path / "compare.html").read_text())["plots"]["composition-0"]["data"]
+    line, *_ = data_of((tmp_path / "compare.html").read_text())["plots"]["composition-0"]["data"]
     assert line["hovertemplate"].startswith(f"refinement {refinement.pk}<br>")
 
 
