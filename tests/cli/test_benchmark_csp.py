@@ -17,7 +17,7 @@ SMALL = ["--set=settings.population_size=3", "--set=settings.max_structures=3"]
 def arguments(tmp_path):
     lines = ("x-1,CuAu,2,123,ordered", "x-2,Cu3Au,4,221,ordered", "x-3,Cu3Au,32,139,large")
     path, library = entries_file(tmp_path, *lines), library_file(tmp_path)
-    limits = ["--max-atoms", 4, *EMT_OPTIONS, *SMALL]
+    limits = ["--starts", "prototypes=1,fgen=1", "--max-atoms", 4, *EMT_OPTIONS, *SMALL]
     return ["benchmark", "csp", path, "--out", tmp_path / "rows", "--prototypes", library, *limits]
 
 

@@ -244,7 +244,7 @@ def test_a_builder_chooses_as_the_command_does(worker_code, installed):
 def test_jobs_on_another_computer_have_its_options(worker_code, installed, aiida_computer_local):
     """A queue of the computer of the search means nothing where the second potential is."""
     cluster = orm.InstalledCode(
-        computer=aiida_computer_local(label="cluster"), filepath_executable="/bin/true", label="fuse2-there"
+        computer=aiida_computer_local(label="elsewhere"), filepath_executable="/bin/true", label="fuse2-there"
     ).store()
     options = {"queue_name": "short"}
     for code, queue in ((worker_code, "short"), (cluster, None)):
