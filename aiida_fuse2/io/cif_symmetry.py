@@ -103,7 +103,10 @@ class Operations:
 
     def number(self) -> int | None:
         """Return the number of their space group; None if spglib does not find it."""
-        found = spglib.get_spacegroup_type_from_symmetry(self.rotations, self.translations)
+        try:
+            found = spglib.get_spacegroup_type_from_symmetry(self.rotations, self.translations)
+        except Exception:  # noqa: BLE001 - spglib raises its own errors, or none, as other packages set it
+            return None
         return None if found is None else int(found.number)
 
 

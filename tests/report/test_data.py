@@ -87,7 +87,7 @@ def test_answer_gives_the_head_and_the_space_groups_of_its_structures():
     tried = data.explored
     assert set(tried[tried.phase > 0].group) == {"1. Pm-3m, Cubic Perovskite", "2. P4/mmm", "3. Pnma"}
     traces = {trace.name: trace for trace in volume(data).data}
-    assert set(traces) == {"others", "1. Pm-3m, Cubic Perovskite", "2. P4/mmm", "3. Pnma"}
+    assert set(traces) == {"others", "1. Pm3\u0305m, Cubic Perovskite", "2. P4/mmm", "3. Pnma"}
     assert traces["2. P4/mmm"].marker.color == COLOURS[1]
     assert len(traces["3. Pnma"].x) == 3
 

@@ -7,6 +7,9 @@ atoms that are farther apart than it allows are folded in; at these wave vectors
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import product
 from typing import Any
@@ -15,7 +18,6 @@ import numpy as np
 from ase import Atoms
 from numpy.typing import NDArray
 
-from aiida_fuse2.core.errors import RelaxationError
 from aiida_fuse2.core.potentials.evaluation import Evaluator
 
 STEP = 0.02
@@ -57,7 +59,7 @@ class Stability:
 
 
 def examine(atoms: Atoms, evaluator: Evaluator, max_atoms: int) -> Stability | None:
-    """Return the stability of a structure; None if its supercell is too large, or the potential fails in it.
+    """Return the stability of a structure; None if its supercell is too large, or potential or phonopy fail in it.
 
     It costs at most six evaluations of the supercell for each atom of the cell, and fewer the more symmetric it is.
 
@@ -65,16 +67,34 @@ def examine(atoms: Atoms, evaluator: Evaluator, max_atoms: int) -> Stability | N
         atoms: relaxed primitive cell; not changed.
         evaluator: from ``make_evaluator``.
         max_atoms: largest number of atoms in the supercell.
+
+    Raises:
+        MemoryError: if memory is lacking.
     """
     if len(WAVES) * len(atoms) > max_atoms:
         return None
     try:
-        found = frequencies(atoms, evaluator)
-    except RelaxationError:
+        with _errors_of_spglib_as_they_were():
+            found = frequencies(atoms, evaluator)
+    except MemoryError:
+        raise
+    except Exception:  # noqa: BLE001 - phonopy has no error of its own
         return None
     lowest = {name: float(values[0]) for name, values in found.items()}
     unstable = {name: value for name, value in lowest.items() if value < -LEAST_THZ}
     return Stability(min(lowest.values()), unstable)
+
+
+@contextmanager
+def _errors_of_spglib_as_they_were() -> Iterator[None]:
+    """Undo what importing phonopy does: since then spglib raises errors, in all packages, where it returned None."""
+    module = sys.modules.get("spglib.error")
+    before = getattr(module, "OLD_ERROR_HANDLING", None)
+    try:
+        yield
+    finally:
+        if module is not None and before is not None:
+            module.OLD_ERROR_HANDLING = before  # type: ignore[attr-defined]
 
 
 def frequencies(atoms: Atoms, evaluator: Evaluator) -> dict[str, NDArray[np.float64]]:

@@ -79,7 +79,10 @@ def operations_of(atoms: Atoms, symprec: float) -> Operations:
         SymmetryError: ``no_symmetry`` if spglib fails, ``broken_symmetry`` if an operation takes an atom to no atom.
     """
     places = atoms.get_scaled_positions()
-    found = spglib.get_symmetry((atoms.cell.array, places, atoms.numbers), symprec=symprec)
+    try:
+        found = spglib.get_symmetry((atoms.cell.array, places, atoms.numbers), symprec=symprec)
+    except Exception as error:
+        raise SymmetryError("no_symmetry", str(error)) from error
     if found is None:
         raise SymmetryError("no_symmetry", "spglib found no operations")
     images = np.empty((len(found["rotations"]), len(atoms)), dtype=np.int64)

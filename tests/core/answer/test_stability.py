@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import spglib
 from ase import Atoms
 from ase.build import bulk
 
@@ -70,3 +71,15 @@ def test_large_cells_and_failures_are_not_examined():
 
     assert examine(perovskite(), Broken(), 39) is None
     assert examine(perovskite(), Broken(), 40) is None
+
+
+def test_spglib_is_as_it_was():
+    """Importing phonopy makes spglib raise errors, which pymatgen and others do not expect."""
+    before = spglib.error.OLD_ERROR_HANDLING
+    examine(bulk("Cu", a=3.59), emt(), 8)
+    assert spglib.error.OLD_ERROR_HANDLING is before
+
+
+def test_an_error_of_phonopy_leaves_the_stability_unknown():
+    twice = Atoms("Cu2", scaled_positions=[[0, 0, 0]] * 2, cell=[3.0] * 3, pbc=True)
+    assert examine(twice, emt(), 16) is None

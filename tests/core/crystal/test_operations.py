@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+import spglib
 from ase import Atoms
 from ase.build import bulk
 
@@ -66,6 +67,9 @@ def test_free_coordinates_are_those_of_the_wyckoff_letter():
     assert np.allclose(np.abs(free @ [1, 0, 0]), [0.5, 0.5, 0])
 
 
-def test_coinciding_atoms_have_no_symmetry():
+@pytest.mark.parametrize("handling", [True, False])
+def test_coinciding_atoms_have_no_symmetry(monkeypatch, handling):
+    """Whether spglib returns nothing, or raises an error since another package has told it to."""
+    monkeypatch.setattr(spglib.error, "OLD_ERROR_HANDLING", handling)
     with pytest.raises(SymmetryError):
         operations_of(Atoms("O2", scaled_positions=[[0, 0, 0]] * 2, cell=[3.0] * 3, pbc=True), SYMPREC)
