@@ -45,7 +45,7 @@ def _paper_generator(values: Values) -> Values:
 
 
 def _version_4(values: Values) -> Values:
-    """Keep what version 3 searched with: the original generator, no new starts beside the walk, equal chances of sizes.
+    """Keep what version 3 searched with: the original generator, no new starts, equal chances of sizes, small rattles.
 
     Settings of a relaxation have none of this.
     """
@@ -53,6 +53,8 @@ def _version_4(values: Values) -> Values:
     if "acceptance" in found:
         found = {"new_share": 0.0, "size_bias": 0.0, "finish": 0, **found}
         found["acceptance"] = {"restart_threshold": None, **found["acceptance"]}
+    if "rattle" in found.get("symmetry", {}):
+        found["symmetry"] = {"rattle_copies": found["symmetry"]["rattle"], **found["symmetry"]}
     return found
 
 

@@ -73,8 +73,10 @@ def test_an_earlier_search_keeps_its_walk():
     for name in ("new_share", "size_bias", "finish"):
         del values[name]
     values["acceptance"] = {k: v for k, v in values["acceptance"].items() if k != "restart_threshold"}
+    values["symmetry"] = {k: v for k, v in values["symmetry"].items() if k != "rattle_copies"} | {"rattle": 0.04}
     settings = parse_settings(SearchSettings, completed_settings(values))
     assert (settings.new_share, settings.size_bias, settings.finish) == (0, 0, 0)
+    assert settings.symmetry.rattle_copies == 0.04
     assert settings.acceptance.restart_threshold is None
     newer = parse_settings(SearchSettings, completed_settings({**values, "version": 4}))
     assert (newer.new_share, newer.acceptance.restart_threshold) == (0.5, 40)
