@@ -200,8 +200,10 @@ def find_installed(model: Model, name: str, identifier: str | None = None) -> In
         code = load_code(model.code_label)
         if any(entry.get("name") == model.name for entry in _records(code)):
             return _installed(model, code)
-    elif model.code_label == DEFAULT_CODE or _found_here(model) is not None:
-        return _installed(model, load_code(DEFAULT_CODE))
+    elif (is_here := _found_here(model) is not None) or model.code_label == DEFAULT_CODE:
+        code = load_code(DEFAULT_CODE)
+        if is_here or not _is_own(code):  # another environment has what it was set up with
+            return _installed(model, code)
     raise SetupError(f"the potential {model.name} is not installed: `aiida-fuse2 model install {name}`")
 
 

@@ -55,6 +55,19 @@ def test_list_and_show(call, sevennet_code):
     assert values["weights"]["url"].startswith("https://orbitalmaterials")
 
 
+def test_the_default_potential_may_be_missing(call, worker_code, monkeypatch):
+    """In an environment with another potential only."""
+
+    def code_of():
+        rows = json.loads(call("model", "list", "--json").stdout)["potentials"]
+        return next(row["code"] for row in rows if row["name"] == "chgnet-0.3.0")
+
+    assert code_of() == worker_code.full_label
+    monkeypatch.setattr("aiida_fuse2.environment.models._found_here", lambda _: None)
+    assert code_of() is None
+    assert "model install chgnet" in call("run", "MgO", "--model", "chgnet", "--dry-run", code=1).stderr
+
+
 def test_run_takes_calculator_arguments_weights_and_code(call, sevennet_code):
     inputs = dry_run(call, "run", "MgO", "--protocol", "fast", "--model", "sevennet-l3i5")
     tier = inputs["tiers"]["t00"]
