@@ -70,7 +70,7 @@ def test_job_that_dies_before_any_result_is_repeated(emt_builder, tmp_path):
 @pytest.mark.parametrize("name", ["DiesOfLargeCells", "EndsJobsOfLargeCells"])
 def test_structure_that_kills_is_given_up_and_no_other(emt_builder, name):
     """Of the first four structures of this seed some have eight atoms and some four."""
-    builder = faulty(emt_builder(max_structures=4, job_attempts=1), name, limit=4)
+    builder = faulty(emt_builder(max_structures=4, size_bias=0.0, job_attempts=1), name, limit=4)
     _, search = run_get_node(builder)
     assert search.is_finished_ok, search.exit_message
     rows = rows_of(search)
@@ -94,7 +94,7 @@ def sizes_of(search):
 def test_a_killer_gives_the_same_records_whatever_the_number_of_processes(emt_builder):
     found = []
     for count in (1, 2):
-        builder = faulty(emt_builder(max_structures=4), "DiesOfLargeCells", limit=4)
+        builder = faulty(emt_builder(max_structures=4, size_bias=0.0), "DiesOfLargeCells", limit=4)
         builder.tiers["t00"]["settings"] = orm.Dict({**builder.tiers["t00"]["settings"].get_dict(), "processes": count})
         _, search = run_get_node(builder)
         assert search.is_finished_ok, search.exit_message
@@ -126,7 +126,7 @@ def test_worker_that_always_dies_ends_the_search_and_loses_nothing(emt_builder, 
 
 @pytest.mark.slow
 def test_what_hangs_is_given_up_when_the_wall_time_is_used_up(emt_builder):
-    builder = faulty(emt_builder(max_structures=4), "HangsOnLargeCells", limit=4)
+    builder = faulty(emt_builder(max_structures=4, size_bias=0.0), "HangsOnLargeCells", limit=4)
     builder.tiers["t00"]["settings"] = orm.Dict({**builder.tiers["t00"]["settings"].get_dict(), "processes": 2})
     builder.tiers["t00"]["options"] = orm.Dict(
         {**builder.tiers["t00"]["options"].get_dict(), "max_wallclock_seconds": 60}
