@@ -494,6 +494,7 @@ def test_a_search_counts_what_fails_in_its_tiers_and_goes_on(tiers_builder):
         tiers={"t00": faulty("NotFinite", limit=2), "t01": ASE},
         population_size=6,
         max_structures=6,
+        size_bias=0.0,
     )
     _, search = run_get_node(builder)
     assert search.is_finished_ok, search.exit_message
