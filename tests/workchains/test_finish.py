@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 from aiida import orm
 from aiida.common.links import LinkType
 from aiida.engine import run_get_node
 
 from aiida_fuse2 import query
+from aiida_fuse2.core.crystal.symmetry import rattle
 from aiida_fuse2.core.errors import InputError
 from aiida_fuse2.launch.finishing import prepare_finish
 from aiida_fuse2.protocols import protocol_inputs
 from aiida_fuse2.query import finishes
 from aiida_fuse2.tiers import TierChoice, build_tiers
+from aiida_fuse2.workchains.answering import finish_builder
 from aiida_fuse2.workchains.runs import Fuse2RunsWorkChain
 
 
@@ -53,6 +56,20 @@ def test_a_search_has_an_answer_and_its_links(search, finish):
     assert {link.node.uuid for link in given.all()} == {row["uuid"] for row in rows}
     called = [process.process_label for process in finish.called]
     assert called == ["trials_of_structures", "FinishCalculation", "conclude_answer"]
+
+
+def test_of_copies_of_a_structure_one_is_finished(search, monkeypatch):
+    """By the command, and at the end of a search."""
+    first, second = query.ranked(search)[:2]
+    atoms = rattle(orm.load_node(first["uuid"]).get_ase().repeat((2, 1, 1)), 0.02, np.random.default_rng(1))
+    copy = orm.StructureData(ase=atoms).store()
+    rows = [first, {**first, "uuid": copy.uuid, "energy": first["energy"] + 0.0005}, second]
+    monkeypatch.setattr("aiida_fuse2.query.combined", lambda *_: rows)
+    monkeypatch.setattr("aiida_fuse2.workchains.answering.combined", lambda *_: rows)
+    inputs = {"tiers": dict(search.inputs.tiers), "settings": search.inputs.settings}
+    for builder in (prepare_finish([search], best=2), finish_builder([search], inputs, 2)):
+        assert [node.uuid for node in builder.structures.values()] == [first["uuid"], second["uuid"]]
+        assert [row["found"] for row in builder.selection.get_dict().values()] == [2 * first["found"], second["found"]]
 
 
 def test_structures_without_an_answer_are_named(search):

@@ -52,6 +52,15 @@ def test_population_without_a_pool_comes_from_the_random_generator(search_settin
         assert find_symmetry(trial.atoms, 1e-3).n_rotations == 1  # rattled
 
 
+def test_symmetric_structures_keep_their_symmetry_without_a_pool(search_settings):
+    settings = search_settings(starts="fgen", population_size=1, max_atoms=10, new_share=0.9, move_weights={14: 1})
+    held = {START: perovskite()}
+    trials = [t for n in range(1, 9) for t in propose(settings, state_at(n, n_walkers=4), held, None).trials]
+    made = [t for t in trials if t.info.origin == "symmetric"]  # of moves; new structures are of fgen
+    assert {t.info.origin for t in trials} == {"symmetric", "fgen"}
+    assert all(t.info.symmetric_start and find_symmetry(t.atoms, 1e-3).n_rotations > 1 for t in made)
+
+
 def test_population_takes_the_pool_first(search_settings):
     settings = search_settings(population_size=3, max_atoms=10, random_generator="fgen")
     pool = pool_with([perovskite()], settings.unit)
