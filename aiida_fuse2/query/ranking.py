@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from aiida import orm
 from aiida.common.exceptions import NotExistent
 
-from aiida_fuse2.core.answer.candidates import without_copies
+from aiida_fuse2.core.answer.candidates import worth_finishing
 from aiida_fuse2.core.answer.settings import AnswerSettings
 from aiida_fuse2.core.crystal.uniqueness import match_reduced, reduce_structure
 from aiida_fuse2.core.errors import InputError
@@ -85,14 +85,14 @@ def best_of(node: orm.WorkChainNode, n: int) -> list[dict[str, Any]]:
 
 
 def to_finish(rows: Sequence[Mapping[str, Any]], number: int, settings: AnswerSettings) -> list[dict[str, Any]]:
-    """Return the rows whose structures are worth to be finished: of copies of one structure, the lowest.
+    """Return the rows whose structures are finished; see ``worth_finishing``.
 
     Args:
         rows: rows of ``combined``, lowest energy first; their structures are in this profile.
-        number: largest number of rows to return.
+        number: largest number of rows before those of other known types are added.
         settings: settings of the answer.
     """
-    return without_copies(rows, lambda row: orm.load_node(row["uuid"]).get_ase(), number, settings)
+    return worth_finishing(rows, lambda row: orm.load_node(row["uuid"]).get_ase(), number, settings)
 
 
 def _check_comparable(found: Sequence[Results]) -> None:

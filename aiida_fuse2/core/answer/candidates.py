@@ -1,4 +1,4 @@
-"""Which structures of a ranking are worth to be finished: one of those that the answer could not tell apart."""
+"""Which structures of a ranking are finished: the lowest, without copies, and the lowest of known structure types."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import numpy as np
 from ase import Atoms
 
 from aiida_fuse2.core.crystal.uniqueness import LATTICE_TOLERANCE
+from aiida_fuse2.core.prototypes.naming import ISOPOINTAL, UNKNOWN
 
 from .ladder import rms_displacement
 from .settings import AnswerSettings
@@ -38,7 +39,7 @@ def are_copies(a: Atoms, b: Atoms, settings: AnswerSettings) -> bool:
     return moved is not None and moved <= settings.max_displacement
 
 
-def without_copies(
+def worth_finishing(
     rows: Iterable[Mapping[str, Any]],
     load: Callable[[Mapping[str, Any]], Atoms],
     number: int,
@@ -46,21 +47,30 @@ def without_copies(
 ) -> list[dict[str, Any]]:
     """Return the lowest structures of a ranking of which no two are copies, each with the finds of its copies.
 
+    As many again are added if they are the lowest of other known structure types: a potential that has many low minima
+    about one structure hides these from the answer, and another potential may put them first.
+
     Args:
-        rows: rows of a ranking, lowest energy first: ``energy`` (eV/atom), ``found``, and what ``load`` needs.
+        rows: rows of a ranking, lowest energy first: ``energy`` (eV/atom), ``found``, ``type`` if types were named, and
+            what ``load`` needs.
         load: returns the structure of a row.
-        number: largest number of rows to return.
+        number: largest number of rows to return before those of other types are added.
         settings: settings of the answer.
     """
     chosen: list[tuple[dict[str, Any], Atoms]] = []
+    types: set[str] = set()
     for row in rows:
         near = [one for one in chosen if row["energy"] <= one[0]["energy"] + settings.energy]
-        if len(chosen) == number and not near:
-            break
+        name = row.get("type") or UNKNOWN
+        is_new_type = name != UNKNOWN and not name.startswith(ISOPOINTAL) and name not in types
+        is_wanted = len(chosen) < number or (is_new_type and len(chosen) < 2 * number)
+        if not near and not is_wanted:
+            continue
         atoms = load(row)
         equal = next((own for own, other in near if are_copies(atoms, other, settings)), None)
         if equal is not None:
             equal["found"] += row["found"]
-        elif len(chosen) < number:
+        elif is_wanted:
             chosen.append(({**row}, atoms))
+            types.add(name)
     return [row for row, _ in chosen]

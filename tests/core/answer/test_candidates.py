@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from ase.build import bulk
 
-from aiida_fuse2.core.answer.candidates import are_copies, without_copies
+from aiida_fuse2.core.answer.candidates import are_copies, worth_finishing
 from aiida_fuse2.core.crystal.symmetry import rattle
 from tests.core.crystals import perovskite
 
@@ -46,10 +46,35 @@ def test_the_lowest_copy_has_the_finds_of_all(answer_settings):
     rows = [{"label": label, "energy": energy, "found": 2} for label, energy in energies.items()]
 
     def found(number):
-        chosen = without_copies(rows, lambda row: structures[row["label"]], number, answer_settings())
+        chosen = worth_finishing(rows, lambda row: structures[row["label"]], number, answer_settings())
         return [(row["label"], row["found"]) for row in chosen]
 
     assert found(9) == [("a", 6), ("other", 2), ("d", 2), ("last", 2)]  # d has another energy: it may be another phase
     assert found(2) == [("a", 6), ("other", 2)]
     assert found(1) == [("a", 6)]
     assert [row["found"] for row in rows] == [2] * 6
+
+
+def test_the_lowest_of_other_known_types_are_added(answer_settings):
+    """Their number is limited; copies, isopointal and unknown types are none."""
+    types = [
+        "GeP (tI4)",
+        "unknown type",
+        "GeP (tI4)",
+        "isopointal with GeS",
+        "",
+        "α-SnS (SnS, oP8)",
+        "GeS (oP8)",
+        "ZnS",
+    ]
+    rows = [{"energy": -1 + n / 100, "found": 1, "type": name, "place": n} for n, name in enumerate(types)]
+    structures = [bulk("NaCl", "rocksalt", a=5 + n / 2) for n in range(len(types))]
+
+    def places(number):
+        chosen = worth_finishing(rows, lambda row: structures[row["place"]], number, answer_settings())
+        return [row["place"] for row in chosen]
+
+    assert places(1) == [0, 5]
+    assert places(2) == [0, 1, 5, 6]
+    assert places(3) == [0, 1, 2, 5, 6, 7]
+    assert places(8) == list(range(8))
