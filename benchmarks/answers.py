@@ -6,8 +6,8 @@
 Each composition is searched for ``--cpu-seconds`` with starts from the packaged library of prototypes (protocol
 ``balanced``, at most 24 atoms, seed 1, CHGNet 0.3.0), without AiiDA. LiFePO4 and α-Mn, whose cells are larger, begin
 with their known structure, rattled by 0.05 Å and strained by 2 %. The answer is made as ``aiida-fuse2 finish`` makes
-it. One line per composition is added to the file; those that are in it are skipped. The tables of
-``docs/explanation/answers.md`` are the output of ``--table``.
+it, of the lowest ten structures alone. One line per composition is added to the file; those that are in it are skipped.
+The tables of ``docs/explanation/answers.md`` are the output of ``--table``.
 """
 
 from __future__ import annotations

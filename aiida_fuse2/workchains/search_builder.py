@@ -97,16 +97,19 @@ def get_builder_from_protocol(  # noqa: D417 - the class is no argument of the m
     )
     builder.ranking = _ranking(choice, inputs["relax"], protocol, of_ranking)
     if pool_generators(settings):
-        builder.generate.code = code
-        builder.generate.metadata.options = inputs["generate"]["metadata"]["options"]
-        if weights is not None:
-            builder.generate.weights = weights
+        builder.generate = _generate(code, inputs["generate"]["metadata"]["options"], weights)
     if structures:
         pool = _pool_of(builder.settings, structures)
     if pool is not None:
         builder.pool = pool
     add_second(builder, settings, second)
     return builder
+
+
+def _generate(code: orm.AbstractCode, options: Mapping[str, Any], weights: orm.SinglefileData | None) -> dict[str, Any]:
+    """Return the inputs of jobs that fill pools."""
+    found: dict[str, Any] = {"code": code, "metadata": {"options": dict(options)}}
+    return found if weights is None else found | {"weights": weights}
 
 
 def _ranking(
