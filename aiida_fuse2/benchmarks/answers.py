@@ -40,7 +40,7 @@ def finish(
 
     Args:
         structures: different structures as a search has relaxed them, each with its energy (eV/atom), lowest first.
-            Those beyond the number and the energy window of the protocol are left out.
+            Those beyond the energy window of the protocol are left out.
         evaluator: from ``make_evaluator``.
         tier: settings of the tier that relaxed them.
         name: returns the type of a structure.
@@ -50,7 +50,7 @@ def finish(
     settings = parse_settings(AnswerSettings, inputs["settings"])
     if not stability:
         settings = settings.model_copy(update={"stability_atoms": 0})
-    chosen = [one for one in structures[: inputs["best"]] if one[1] <= structures[0][1] + inputs["window"]]
+    chosen = [one for one in structures if one[1] <= structures[0][1] + inputs["window"]]
     before = {
         f"{rank:02d}": {"label": f"{rank:02d}", "rank": rank, "energy": energy, "found": 1}
         for rank, (_, energy) in enumerate(chosen, start=1)

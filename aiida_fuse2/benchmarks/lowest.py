@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,7 +13,7 @@ from aiida_fuse2.core.answer.settings import AnswerSettings
 from aiida_fuse2.core.crystal.protostructure import protostructure_label
 from aiida_fuse2.core.crystal.symmetry import SymmetryError, find_symmetry, primitive_cell
 from aiida_fuse2.core.crystal.uniqueness import UniqueIndex, match_structures
-from aiida_fuse2.core.prototypes.naming import TypeIndex
+from aiida_fuse2.core.prototypes.naming import TypeIndex, TypeName, is_known_type
 from aiida_fuse2.core.relaxers import RelaxedStructure
 from aiida_fuse2.core.search.trials import TrialInfo
 from aiida_fuse2.core.settings import SearchSettings, parse_settings
@@ -22,7 +22,7 @@ from aiida_fuse2.protocols import protocol_inputs
 from .results import FoundStructure
 
 KEPT = 10
-"""Number of different structures that a row describes."""
+"""Number of different structures that a row describes, before those of other known types are added."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,9 +52,16 @@ class Copies:
 
 
 def lowest_structures(
-    found: Sequence[Found], settings: SearchSettings, symprec: float, most: int = KEPT
+    found: Sequence[Found],
+    settings: SearchSettings,
+    symprec: float,
+    most: int = KEPT,
+    name: Callable[[Atoms], TypeName] | None = None,
 ) -> list[Copies]:
     """Return the lowest structures of which no two are equal, or slightly displaced copies, lowest first.
+
+    As many again are added if they are the lowest of other known structure types within the energy window of finishing,
+    as when a search is finished (``worth_finishing``).
 
     Of copies whose energies differ by no more than those of one basin, the most symmetric is returned: a relaxation
     that stops at its threshold leaves displacements, which hide the symmetry of one copy and not of another.
@@ -63,12 +70,19 @@ def lowest_structures(
         found: relaxed structures in any order.
         settings: when two structures are equal, and by how much energies in one basin differ.
         symprec: tolerance of the symmetry, Å.
-        most: largest number of structures to return.
+        most: largest number of structures to return before those of other known types are added.
+        name: returns the type of a structure; None if there is no library.
     """
     uniqueness, tolerance = settings.uniqueness, settings.acceptance.energy_tolerance
-    answer = parse_settings(AnswerSettings, protocol_inputs(None, name="finish")["settings"])
+    finishing = protocol_inputs(None, name="finish")
+    answer = parse_settings(AnswerSettings, finishing["settings"])
     index, groups = UniqueIndex(), dict[str, list[Found]]()
+    types: set[str] = set()
     for one in sorted(found, key=lambda one: one.energy):
+        if len(groups) >= most and one.energy > list(groups.values())[-1][0].energy + tolerance:
+            above = one.energy - next(iter(groups.values()))[0].energy
+            if name is None or len(groups) == 2 * most or above > finishing["window"]:
+                break
         vector = one.result.fingerprint
         if vector is None:
             continue
@@ -77,11 +91,12 @@ def lowest_structures(
         label = next(equal, None) or _copied(one, groups, answer)
         if label is not None and one.energy <= groups[label][0].energy + tolerance:
             groups[label].append(one)
-        elif label is None and len(groups) < most:
-            index.add(one.info.label, one.energy, vector)
-            groups[one.info.label] = [one]
-        if len(groups) == most and one.energy > list(groups.values())[-1][0].energy + tolerance:
-            break
+        elif label is None and len(groups) < 2 * most:
+            kind = "" if name is None else name(one.result.atoms).text
+            if len(groups) < most or (is_known_type(kind) and kind not in types):
+                index.add(one.info.label, one.energy, vector)
+                groups[one.info.label] = [one]
+                types.add(kind)
     return [Copies(copies[0].energy, _most_symmetric(copies, symprec)) for copies in groups.values()]
 
 

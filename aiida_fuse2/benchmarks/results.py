@@ -182,7 +182,8 @@ class SearchRow(Row):
         library: name of the library of prototypes that the search began with; empty for none.
         prototypes: number of prototypes that it may have begun with, by space group; None without a library.
         space_groups: lowest energy found in each space group at the loose tolerance, eV/atom.
-        lowest: the lowest different structures, lowest first; empty in rows of earlier versions.
+        lowest: the lowest different structures, and those that are the lowest of other known types, lowest first; empty
+            in rows of earlier versions.
         answer: phases among them, symmetrised, lowest first; None if they were not finished.
         answer_seconds: CPU time of finishing them, s, which is not part of the budget; None likewise.
         second: these phases under a second potential, or None.

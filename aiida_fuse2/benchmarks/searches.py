@@ -351,7 +351,8 @@ def _lowest(
 ) -> list[FoundStructure]:
     """Return the lowest different structures with their types, if there is a library."""
     index, symprec = _types(task, settings), tier.report_symprec[1]
-    return [describe(one, index, symprec) for one in lowest_structures(found, settings, symprec)]
+    name = None if index is None else index.name
+    return [describe(one, index, symprec) for one in lowest_structures(found, settings, symprec, name=name)]
 
 
 def _types(task: SearchTask, settings: SearchSettings) -> TypeIndex | None:

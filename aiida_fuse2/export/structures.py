@@ -20,7 +20,7 @@ from aiida_fuse2.core.answer.answers import NUMBERS, TEXTS
 from aiida_fuse2.core.answer.ladder import EXACT
 from aiida_fuse2.core.crystal.symmetry import StandardCell, SymmetryError, find_symmetry, primitive_cell, standard_cell
 from aiida_fuse2.core.crystal.uniqueness import displacement
-from aiida_fuse2.core.prototypes.naming import ISOPOINTAL, UNKNOWN
+from aiida_fuse2.core.prototypes.naming import is_known_type
 from aiida_fuse2.io.structures import read_text
 from aiida_fuse2.io.trials import to_extxyz
 
@@ -151,7 +151,7 @@ def phase_table(rows: Sequence[Mapping[str, Any]], names: Sequence[str]) -> tupl
 
 def _phase_name(row: Mapping[str, Any]) -> str:
     """Return composition, space group and structure type for a file name; a type that is not known is left out."""
-    kind = "" if row["type"].startswith((UNKNOWN, ISOPOINTAL)) else re.split(r" \(|, ", row["type"])[0]
+    kind = re.split(r" \(|, ", row["type"])[0] if is_known_type(row["type"]) else ""
     parts = [row["formula"], row["spacegroup_symbol"], kind.replace(" ", "-")]
     return "_".join(_UNSAFE.sub("_", part) for part in parts if part)
 

@@ -13,7 +13,7 @@ from ase import Atoms
 
 from aiida_fuse2.core.answer.second import Order
 from aiida_fuse2.core.moves import find_move, ordered
-from aiida_fuse2.core.prototypes.naming import ISOPOINTAL, UNKNOWN
+from aiida_fuse2.core.prototypes.naming import is_known_type
 from aiida_fuse2.core.relaxers.failures import CONVERGED, KNOWN
 from aiida_fuse2.core.search.acceptance import ACCEPTED
 from aiida_fuse2.core.search.refining import REFINED
@@ -178,7 +178,7 @@ class ReportData:
 def phase_name(row: Mapping[str, Any]) -> str:
     """Return rank, space group and structure type of a phase of the answer."""
     name = str(row["type"])
-    known = "" if name.startswith((UNKNOWN, ISOPOINTAL)) else f", {name.partition(' (')[0]}"
+    known = f", {name.partition(' (')[0]}" if is_known_type(name) else ""
     return f"{row['rank']}. {row['spacegroup_symbol']}{known}"
 
 

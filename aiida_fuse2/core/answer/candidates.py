@@ -9,7 +9,7 @@ import numpy as np
 from ase import Atoms
 
 from aiida_fuse2.core.crystal.uniqueness import LATTICE_TOLERANCE
-from aiida_fuse2.core.prototypes.naming import ISOPOINTAL, UNKNOWN
+from aiida_fuse2.core.prototypes.naming import is_known_type
 
 from .ladder import rms_displacement
 from .settings import AnswerSettings
@@ -61,8 +61,8 @@ def worth_finishing(
     types: set[str] = set()
     for row in rows:
         near = [one for one in chosen if row["energy"] <= one[0]["energy"] + settings.energy]
-        name = row.get("type") or UNKNOWN
-        is_new_type = name != UNKNOWN and not name.startswith(ISOPOINTAL) and name not in types
+        name = row.get("type") or ""
+        is_new_type = is_known_type(name) and name not in types
         is_wanted = len(chosen) < number or (is_new_type and len(chosen) < 2 * number)
         if not near and not is_wanted:
             continue

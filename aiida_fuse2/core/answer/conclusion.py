@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from aiida_fuse2.core.prototypes.naming import ISOPOINTAL, UNKNOWN
+from aiida_fuse2.core.prototypes.naming import is_known_type
 from aiida_fuse2.core.search.evidence import Evidence
 
 CLOSE = 0.02
@@ -120,8 +120,7 @@ def _found(ended: Ended) -> str:
 
 def phase_name(symbol: str | None, type_name: str) -> str:
     """Return space group and structure type, without the compound and Pearson symbol of the type."""
-    is_known = bool(type_name) and not type_name.startswith((UNKNOWN, ISOPOINTAL))
-    return f"{symbol or '?'}" + (f" ({type_name.partition(' (')[0]})" if is_known else "")
+    return f"{symbol or '?'}" + (f" ({type_name.partition(' (')[0]})" if is_known_type(type_name) else "")
 
 
 def _others(rows: Sequence[Row], symbol: str) -> list[str]:
@@ -143,9 +142,8 @@ def _close(rows: Sequence[Row], ended: Ended) -> list[str]:
 def _lowest_known(rows: Sequence[Row], what: str) -> list[str]:
     """Return the lowest of a known structure type if that is not the first one."""
     for number, row in enumerate(rows, start=1):
-        name = row.get("type") or UNKNOWN
-        if not name.startswith((UNKNOWN, ISOPOINTAL)):
-            short = name.partition(" (")[0]
+        if is_known_type(row.get("type")):
+            short = row["type"].partition(" (")[0]
             return [] if number == 1 else [f"the lowest of a known type is {what} {number}, {short}"]
     return []
 

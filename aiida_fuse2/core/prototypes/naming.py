@@ -55,6 +55,11 @@ UNKNOWN = "unknown type"
 """Name of a structure whose type is not in the library."""
 
 
+def is_known_type(name: str | None) -> bool:
+    """Return whether the name of a type says that the type is known; without a name it is not."""
+    return bool(name) and not str(name).startswith((UNKNOWN, ISOPOINTAL))
+
+
 @dataclass(frozen=True)
 class TypeName:
     """The structure type of a structure.
