@@ -10,7 +10,7 @@ from aiida.engine import run_get_node
 from ase.build import bulk
 
 from aiida_fuse2.calculations.relax import RelaxCalculation
-from aiida_fuse2.core.errors import Fuse2Error
+from aiida_fuse2.core.errors import Fuse2Error, InputError
 from aiida_fuse2.core.relaxers.failures import CONVERGED
 from aiida_fuse2.core.search.trials import single_trial, trial_label
 from aiida_fuse2.environment.models import Installed
@@ -57,11 +57,16 @@ def check_model(installed: Installed) -> Checked:
         installed: the potential and its code.
 
     Raises:
+        InputError: if the potential was not trained with the elements of the crystal.
         CheckError: if the job, or the relaxation, fails.
     """
     inputs = protocol_inputs(name="model")
     relax = protocol_inputs()["relax"]
     atoms = bulk(inputs["crystal"], "rocksalt", a=inputs["lattice"])
+    unknown = sorted(set(atoms.symbols) - installed.model.elements)
+    if unknown:
+        expected = f"was not trained with {', '.join(unknown)}, and the check relaxes {inputs['crystal']}"
+        raise InputError("model check", installed.model.name, expected)
     trial = single_trial(atoms, LABEL, origin="check")
     builder = RelaxCalculation.get_builder()
     builder.code = installed.code

@@ -14,6 +14,7 @@ from aiida_fuse2.benchmarks.searches import SearchTask, lacks_second, row_key, r
 from aiida_fuse2.core.crystal.symmetry import space_group
 from aiida_fuse2.core.crystal.uniqueness import fingerprint
 from aiida_fuse2.core.errors import InputError
+from aiida_fuse2.core.prototypes.naming import TypeName
 from aiida_fuse2.core.relaxers import RelaxedStructure
 from aiida_fuse2.core.search.trials import single_trial
 
@@ -138,6 +139,31 @@ def test_copies_count_once_with_their_symmetry(library):
     assert (row.energy, row.spacegroup_loose, row.type) == (-3.0002, 123, "")
     np.testing.assert_allclose(row.atoms().cell.array, exact.cell.array, atol=1e-4)
     assert lowest_structures([], settings, 0.1) == []
+
+
+def test_the_lowest_of_other_known_types_are_described_as_well(library):
+    """As a finished search relaxes them; other types are told from unknown, isopointal and equal ones."""
+    settings, _ = task(library).settings()
+    names = ["CuAu", "unknown type", "isopointal with NaCl", "CuAu", "NaCl", "", "ZnS", "CsCl", "CuPt"]
+    above = [0.0, 0.01, 0.02, 0.03, 0.04, 0.05, 0.06, 0.09, 0.11]
+    cells = [bulk("NaCl", "rocksalt", a=4.6 + 0.4 * n) for n in range(len(names))]
+    for atoms in cells:
+        atoms.symbols = "CuAu"
+    types = {round(atoms.get_volume(), 6): name for atoms, name in zip(cells, names, strict=True)}
+    structures = [found(atoms, -3 + e, str(n)) for n, (atoms, e) in enumerate(zip(cells, above, strict=True))]
+
+    def places(most):
+        lowest = lowest_structures(
+            structures, settings, 0.1, most, lambda atoms: TypeName(types[round(atoms.get_volume(), 6)])
+        )
+        return [int(one.best.info.label) for one in lowest]
+
+    assert places(1) == [0, 4]
+    assert places(2) == [0, 1, 4, 6]
+    assert places(3) == [0, 1, 2, 4, 6, 7]
+    assert places(4) == [0, 1, 2, 3, 4, 6, 7]  # the last one lies beyond the window of finishing
+    assert places(9) == list(range(9))
+    assert [one.energy for one in lowest_structures(structures, settings, 0.1, 3)] == [-3.0, -2.99, -2.98]
 
 
 def test_the_answer_of_a_search_is_symmetric_and_has_no_copies(library):

@@ -188,6 +188,10 @@ def test_install_check_and_relax_with_a_stand_in(call, stand_in):
     values["models"]["small"]["energy"] = first["energy"] + 0.01
     stand_in.write_text(yaml.safe_dump(values))
     assert "the energy differs" in call("model", "check", stand_in, code=1).output
+    values["elements"] = ["Cu", "O"]
+    stand_in.write_text(yaml.safe_dump(values))
+    output = call("model", "check", stand_in, code=2).output
+    assert "was not trained with Mg, and the check relaxes MgO" in " ".join(output.split())
 
 
 def test_a_download_with_another_checksum_is_refused(call, worker_code, bare_python, tmp_path):
