@@ -8,7 +8,7 @@ from typing import Any
 
 from ase import Atoms
 
-from aiida_fuse2.core.answer.candidates import are_copies
+from aiida_fuse2.core.answer.candidates import OTHER_TYPES, are_copies
 from aiida_fuse2.core.answer.settings import AnswerSettings
 from aiida_fuse2.core.crystal.protostructure import protostructure_label
 from aiida_fuse2.core.crystal.symmetry import SymmetryError, find_symmetry, primitive_cell
@@ -60,8 +60,8 @@ def lowest_structures(
 ) -> list[Copies]:
     """Return the lowest structures of which no two are equal, or slightly displaced copies, lowest first.
 
-    As many again are added if they are the lowest of other known structure types within the energy window of finishing,
-    as when a search is finished (``worth_finishing``).
+    Up to twice as many are added if they are the lowest of other known structure types within the energy window of
+    finishing, as when a search is finished (``worth_finishing``).
 
     Of copies whose energies differ by no more than those of one basin, the most symmetric is returned: a relaxation
     that stops at its threshold leaves displacements, which hide the symmetry of one copy and not of another.
@@ -78,10 +78,11 @@ def lowest_structures(
     answer = parse_settings(AnswerSettings, finishing["settings"])
     index, groups = UniqueIndex(), dict[str, list[Found]]()
     types: set[str] = set()
+    limit = (1 + OTHER_TYPES) * most
     for one in sorted(found, key=lambda one: one.energy):
         if len(groups) >= most and one.energy > list(groups.values())[-1][0].energy + tolerance:
             above = one.energy - next(iter(groups.values()))[0].energy
-            if name is None or len(groups) == 2 * most or above > finishing["window"]:
+            if name is None or len(groups) == limit or above > finishing["window"]:
                 break
         vector = one.result.fingerprint
         if vector is None:
@@ -91,7 +92,7 @@ def lowest_structures(
         label = next(equal, None) or _copied(one, groups, answer)
         if label is not None and one.energy <= groups[label][0].energy + tolerance:
             groups[label].append(one)
-        elif label is None and len(groups) < 2 * most:
+        elif label is None and len(groups) < limit:
             kind = "" if name is None else name(one.result.atoms).text
             if len(groups) < most or (is_known_type(kind) and kind not in types):
                 index.add(one.info.label, one.energy, vector)

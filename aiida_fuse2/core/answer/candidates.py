@@ -17,6 +17,9 @@ from .settings import AnswerSettings
 LOOKED_AT = 10
 """Structures of a ranking that are looked at, as a multiple of those to be finished."""
 
+OTHER_TYPES = 2
+"""Most structures of other known types that are finished, too, as a multiple of the lowest ones."""
+
 
 def are_copies(a: Atoms, b: Atoms, settings: AnswerSettings) -> bool:
     """Return whether one of two structures is the other one, slightly displaced, in a cell of any size.
@@ -47,8 +50,8 @@ def worth_finishing(
 ) -> list[dict[str, Any]]:
     """Return the lowest structures of a ranking of which no two are copies, each with the finds of its copies.
 
-    As many again are added if they are the lowest of other known structure types: a potential that has many low minima
-    about one structure hides these from the answer, and another potential may put them first.
+    Up to twice as many are added if they are the lowest of other known structure types: a potential that has many low
+    minima about one structure hides these from the answer, and another potential may put them first.
 
     Args:
         rows: rows of a ranking, lowest energy first: ``energy`` (eV/atom), ``found``, ``type`` if types were named, and
@@ -63,7 +66,7 @@ def worth_finishing(
         near = [one for one in chosen if row["energy"] <= one[0]["energy"] + settings.energy]
         name = row.get("type") or ""
         is_new_type = is_known_type(name) and name not in types
-        is_wanted = len(chosen) < number or (is_new_type and len(chosen) < 2 * number)
+        is_wanted = len(chosen) < number or (is_new_type and len(chosen) < (1 + OTHER_TYPES) * number)
         if not near and not is_wanted:
             continue
         atoms = load(row)
