@@ -19,6 +19,7 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import Any
 
 import psutil
 from engine import worker_seconds
@@ -42,7 +43,7 @@ def job_seconds(folder: Path) -> float:
     return sum(60 * int(minutes) + float(seconds) for minutes, seconds in found)
 
 
-def measure(composition: str, atoms: int, structures: int) -> dict:
+def measure(composition: str, atoms: int, structures: int) -> dict[str, Any]:
     """Run one search through the daemon and return its row."""
     from aiida import orm
     from aiida.engine import submit
@@ -73,6 +74,8 @@ def measure(composition: str, atoms: int, structures: int) -> dict:
             kind = "relax" if "results" in job.outputs else "generate"
             jobs[kind] += job_seconds(Path(job.outputs.remote_folder.get_remote_path()))
     state = query.progress(node.pk).state
+    if state is None or state.best is None:
+        raise SystemExit(f"the search {node.pk} found nothing: {node.exit_message}")
     whole = engine + sum(jobs.values())
     return {
         "composition": composition,
@@ -100,7 +103,7 @@ def main() -> None:
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         os.environ["AIIDA_PATH"] = folder
-        command = [Path(sys.executable).parent / "aiida-fuse2", "setup", "-n"]
+        command = [str(Path(sys.executable).parent / "aiida-fuse2"), "setup", "-n"]
         subprocess.run(command, check=True, capture_output=True)
         from aiida import load_profile
         from aiida.engine.daemon.client import get_daemon_client

@@ -18,6 +18,7 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import Any
 
 import psutil
 
@@ -28,7 +29,7 @@ TIER = {"calculator": "ase.calculators.emt.EMT", "fmax": 0.1, "max_steps": 100}
 def worker_seconds(processes: list[psutil.Process]) -> float:
     """Return the CPU seconds of processes and of their children that have ended."""
     times = [p.cpu_times() for p in processes]
-    return sum(t.user + t.system + t.children_user + t.children_system for t in times)
+    return float(sum(t.user + t.system + t.children_user + t.children_system for t in times))
 
 
 def daemon_workers() -> list[psutil.Process]:
@@ -78,7 +79,7 @@ def proposing_seconds(search: int) -> float:
     return total
 
 
-def measure(per_generation: int, structures: int) -> dict:
+def measure(per_generation: int, structures: int) -> dict[str, Any]:
     """Run one search through the daemon and return its row."""
     from aiida.engine import submit
 
@@ -103,6 +104,8 @@ def measure(per_generation: int, structures: int) -> dict:
     wall = time.monotonic() - started
     spent = wait_until_idle(workers) - before
     state = query.progress(node.pk).state
+    if state is None:
+        raise SystemExit(f"the search {node.pk} failed before its first generation: {node.exit_message}")
     proposing = proposing_seconds(node.pk)
     return {
         "per_generation": per_generation,
@@ -125,7 +128,7 @@ def main() -> None:
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         os.environ["AIIDA_PATH"] = folder
-        command = [Path(sys.executable).parent / "aiida-fuse2", "setup", "-n"]
+        command = [str(Path(sys.executable).parent / "aiida-fuse2"), "setup", "-n"]
         subprocess.run(command, check=True, capture_output=True)
         from aiida import load_profile
         from aiida.engine.daemon.client import get_daemon_client

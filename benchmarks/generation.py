@@ -35,7 +35,7 @@ from aiida_fuse2.core.settings import CHGNET_ELEMENTS, SearchSettings, parse_set
 from aiida_fuse2.io.trials import from_extxyz, to_extxyz
 from aiida_fuse2.protocols import protocol_inputs
 from aiida_fuse2.worker.generating import fill_pool
-from aiida_fuse2.worker.processes import run_all
+from aiida_fuse2.worker.processes import Lost, run_all
 
 SYSTEMS = {"Ca3Ti2O7": 24, "CoAs2": 24, "YWB4": 24, "Li3Si3O5Cl5": 32, "SrTiO3": 20}
 """Composition and most atoms of a cell."""
@@ -108,7 +108,10 @@ def run(options: argparse.Namespace) -> None:
             folder = options.work / composition / generator.replace(":", "-")
             if (composition, generator, "pool") not in done or not (folder / "pool.extxyz").exists():
                 settings = settings_of(composition, generator, options.scored, options.relaxed, SYSTEMS[composition])
-                ((_, (text, summary)),) = run_all(make_pool, [(settings, folder, weights)], 1)
+                ((_, made),) = run_all(make_pool, [(settings, folder, weights)], 1)
+                if isinstance(made, Lost):
+                    raise SystemExit(f"{composition}, {generator}: {made.detail}")
+                text, summary = made
                 (folder / "pool.extxyz").write_text(text)
                 add(options.out, composition, generator, "pool", summary_row(summary))
             pool = from_extxyz((folder / "pool.extxyz").read_text())

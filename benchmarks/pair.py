@@ -13,6 +13,7 @@ import json
 import time
 import warnings
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from ase import Atoms
@@ -67,7 +68,7 @@ def relaxed(
     }
 
 
-def measure(task: str) -> dict[str, object]:
+def measure(task: str) -> dict[str, Any]:
     """Return the figures of a task."""
     composition, most, fewest = task.split(":")
     inputs = learning_inputs(composition, None, {"settings": {"max_atoms": int(most), "min_atoms": int(fewest)}})
@@ -77,7 +78,7 @@ def measure(task: str) -> dict[str, object]:
     learned = learn_potential(settings, tier, teacher)
     engine = PairEvaluator(learned.fit.library)
     own = tier.model_copy(update={"fmax": settings.fmax, "max_steps": settings.max_steps})
-    row: dict[str, object] = {"task": task, "report": learned.report}
+    row: dict[str, Any] = {"task": task, "report": learned.report}
     known, fitted = [], []
     for index, name in enumerate(settings.generators):
         one = settings.model_copy(update={"generators": [name]})

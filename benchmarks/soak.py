@@ -16,6 +16,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import psutil
 
@@ -36,7 +37,7 @@ def daemon_workers() -> list[psutil.Process]:
 
 def own_seconds(processes: list[psutil.Process]) -> float:
     """Return the CPU seconds of processes without those of the jobs that they started."""
-    return sum(p.cpu_times().user + p.cpu_times().system for p in processes)
+    return float(sum(p.cpu_times().user + p.cpu_times().system for p in processes))
 
 
 def folder_megabytes(folder: Path) -> float:
@@ -44,7 +45,7 @@ def folder_megabytes(folder: Path) -> float:
     return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file()) / 1e6
 
 
-def snapshot(search: int, folder: Path) -> dict:
+def snapshot(search: int, folder: Path) -> dict[str, Any]:
     """Return where the search is, and what it has cost."""
     from aiida_fuse2.query import progress
 

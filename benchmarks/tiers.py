@@ -24,8 +24,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from aiida_fuse2.benchmarks.course import Course
 from aiida_fuse2.benchmarks.local_search import LocalSearch, parse
-from aiida_fuse2.benchmarks.searches import NO_LIMIT, Course
+from aiida_fuse2.benchmarks.searches import NO_LIMIT
 from aiida_fuse2.core.potentials.evaluation import Evaluator
 from aiida_fuse2.core.potentials.pair import PairEvaluator
 from aiida_fuse2.core.relaxers import make_evaluator
@@ -62,7 +63,7 @@ def measure(task: Task) -> dict[str, Any]:
     own = {"max_atoms": task.max_atoms, "seed": task.seed, "starts": {task.generator: 1}, "pool": {"processes": 1}}
     limits = {"max_structures": NO_LIMIT, "rmax": NO_LIMIT}
     settings, tier = parse(task.composition, "balanced", {"settings": {**own, **limits}})
-    course = Course()
+    course = Course(task.seconds)
     evaluator = make_evaluator(tier)
     before = [learned(task, tier, evaluator)] if task.first else []
     learning = course.seconds

@@ -44,7 +44,7 @@ class MarkdownDirective(SphinxDirective):
         """Return the parsed lines."""
         container = nodes.container()
         self.state.nested_parse(StringList(list(self.lines()), source=""), self.content_offset, container)
-        return container.children
+        return list(container.children)
 
 
 def _cell(value: object) -> str:
@@ -159,7 +159,7 @@ class ModulesDirective(SphinxDirective):
         container = nodes.container()
         lines = ["```{eval-rst}", f".. automodule:: {name}", "```"]
         self.state.nested_parse(StringList(lines, source=""), self.content_offset, container)
-        return container.children
+        return list(container.children)
 
 
 class CommandDirective(SphinxDirective):

@@ -47,7 +47,9 @@ def main() -> int:
     from playwright.sync_api import sync_playwright
 
     GALLERY.mkdir(exist_ok=True)
-    environment = {name: value for name, value in os.environ.items() if "proxy" not in name.lower()}
+    environment: dict[str, str | float | bool] = {
+        name: value for name, value in os.environ.items() if "proxy" not in name.lower()
+    }
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=chromium, args=SOFTWARE_GL, env=environment)
         for name, (tutorial, page, part, height) in PICTURES.items():

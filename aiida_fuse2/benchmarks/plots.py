@@ -13,10 +13,10 @@ from numpy.typing import NDArray
 
 from aiida_fuse2.core.errors import InputError, printable
 
+from .course import TARGET_TOLERANCE, reached_at
 from .relaxation_report import ALL, MethodFigures
 from .results import Improvement, ResultsError, SearchRow
 from .search_report import SearchReport, TargetOf, best_within
-from .searches import TARGET_TOLERANCE, reached_at
 from .statistics import success_rate
 
 if TYPE_CHECKING:

@@ -9,8 +9,9 @@ from typing import Any
 
 import numpy as np
 
+from .course import reached_at
 from .results import Improvement, SearchRow
-from .searches import reached_at, row_key
+from .searches import row_key
 from .statistics import Estimate, success_rate
 from .survival import SurvivalFigures, compare_settings, searched
 

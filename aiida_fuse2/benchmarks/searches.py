@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import multiprocessing
 import os
-from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from contextlib import contextmanager
@@ -14,34 +13,25 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from aiida_fuse2.core.chemistry.composition import parse_composition
 from aiida_fuse2.core.errors import InputError
 from aiida_fuse2.core.generators import get_generator
 from aiida_fuse2.core.prototypes.naming import TypeIndex
-from aiida_fuse2.core.relaxers import RelaxedStructure, make_evaluator
-from aiida_fuse2.core.relaxers.failures import CONVERGED
-from aiida_fuse2.core.search.trials import TrialInfo
+from aiida_fuse2.core.relaxers import make_evaluator
 from aiida_fuse2.core.settings import CHGNET, RelaxSettings, SearchSettings
 from aiida_fuse2.core.settings.starts import shares_of_text
 from aiida_fuse2.io.prototypes import library_from_text
 from aiida_fuse2.protocols import check_overrides, merge
 from aiida_fuse2.protocols.models import find_model
-from aiida_fuse2.worker.processes import cpu_seconds
 from aiida_fuse2.worker.software import software_versions
 
 from .answers import finished_structures, second_order, second_settings
+from .course import Course, reached_at
 from .defaults import Targets
 from .libraries import Library, count_by_space_group, needs_library, read_library
 from .local_search import LocalSearch, parse
 from .lowest import Found, describe, energy_by_space_group, lowest_structures
-from .results import BestStructure, FoundStructure, Improvement, SearchRow
+from .results import FoundStructure, SearchRow
 from .starts import check_elements
-
-TARGET_TOLERANCE = 0.001
-"""A search has reached its target if its lowest energy is at most this far above it, eV/atom."""
-
-IMPROVEMENT = 1e-6
-"""Least energy difference that counts as an improvement, eV/atom: the digits in the results."""
 
 NO_LIMIT = 10**9
 """Replaces the limits of structures, so that CPU time ends a search."""
@@ -57,14 +47,7 @@ OWN_OPTIONS = {
 UNUSED = ("max_wall_hours", "min_free_disk", "relax_jobs", "job_seconds", "job_attempts")
 """Settings of a search without a meaning in one process."""
 
-MAX_SEEDS = 1000
-"""Largest number of seeds of a benchmark."""
-
-MAX_DIGITS = 19
-"""Largest number of digits of a number; seeds have at most so many."""
-
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
-
 
 STARTS = "starts"
 """Name of the generators in messages: options of different commands give them."""
@@ -205,71 +188,6 @@ def target_of(settings: SearchSettings, tier: RelaxSettings, targets: Targets) -
     if targets.model is not None and (tier.calculator, tier.model, tier.pressure) != (CHGNET, targets.model, 0.0):
         return None
     return targets.of(settings.composition)
-
-
-def reached_at(course: Sequence[Improvement], target: float | None, budget: float) -> Improvement | None:
-    """Return when a search first reached its target, or None if it did not within its budget.
-
-    Args:
-        course: each new lowest energy.
-        target: eV/atom, or None if it has none.
-        budget: CPU time, s.
-    """
-    if target is None:
-        return None
-    return next((i for i in course if i.energy <= target + TARGET_TOLERANCE and i.cpu_seconds <= budget), None)
-
-
-class Course:
-    """Counts the structures of a search, and keeps each new lowest energy and what was found in time.
-
-    Attributes:
-        started: reading of the CPU clock when the search began, s.
-        found: structures whose relaxation ended within the budget.
-    """
-
-    def __init__(self, budget: float) -> None:
-        self.started = cpu_seconds()
-        self.budget = budget
-        self.found: list[Found] = []
-        self.tried = self.evaluations = 0
-        self.failures: Counter[str] = Counter()
-        self.improvements: list[Improvement] = []
-        self.best: BestStructure | None = None
-
-    @property
-    def seconds(self) -> float:
-        """CPU time since the search began, s."""
-        return cpu_seconds() - self.started
-
-    def observe(self, info: TrialInfo, result: RelaxedStructure) -> None:
-        """Count a relaxed structure."""
-        self.tried += 1
-        self.evaluations += result.values["evaluations"]
-        if result.status != CONVERGED:
-            self.failures[result.status] += 1
-            return
-        if self.seconds <= self.budget:
-            self.found.append(Found(info, result))
-        energy = float(result.values["energy"])
-        if self.best is not None and energy > self.best.energy - IMPROVEMENT:
-            return
-        self.best = BestStructure(
-            energy=round(energy, 6),
-            n_atoms=result.values["n_atoms"],
-            spacegroup=result.values["spacegroup_symbol"],
-            spacegroup_loose=result.values["spacegroup_symbol_loose"],
-            move=info.move,
-            origin=info.origin,
-        )
-        self.improvements.append(
-            Improvement(
-                cpu_seconds=round(self.seconds, 2),
-                structures=self.tried,
-                energy=self.best.energy,
-                spacegroup=self.best.spacegroup_loose,
-            )
-        )
 
 
 IMPORTED_LATE = (
@@ -435,73 +353,3 @@ def _outcome(task: SearchTask) -> SearchRow | Exception:
         return run_task(task)
     except Exception as error:  # noqa: BLE001 - the other searches continue
         return error
-
-
-def expand(assignments: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """Return all combinations of settings that are to be compared.
-
-    Args:
-        assignments: nested inputs, each with a list of values at its end.
-
-    Raises:
-        InputError: if there is no list of values.
-    """
-    combined: list[dict[str, Any]] = [{}]
-    for assignment in assignments:
-        path, values = _leaf(assignment)
-        if not isinstance(values, list) or not values:
-            shown = f"{'.'.join(path)}={values}"
-            raise InputError("--vary", shown, "must be KEY=[VALUE, VALUE, ...], e.g. settings.walkers=[4, 8]")
-        combined = [merge(known, _nest(path, value)) for known in combined for value in values]
-    return combined
-
-
-def _leaf(assignment: Mapping[str, Any]) -> tuple[list[str], Any]:
-    path: list[str] = []
-    value: Any = assignment
-    while isinstance(value, Mapping) and len(value) == 1:
-        key = next(iter(value))
-        path.append(str(key))
-        value = value[key]
-    return path, value
-
-
-def _nest(path: Sequence[str], value: Any) -> dict[str, Any]:
-    nested = value
-    for key in reversed(path):
-        nested = {key: nested}
-    return dict(nested)
-
-
-def _is_number(text: str) -> bool:
-    return text.isascii() and text.isdecimal() and len(text) <= MAX_DIGITS
-
-
-def parse_numbers(text: str) -> list[int]:
-    """Return the seeds of a text such as ``1-3,7``.
-
-    Raises:
-        InputError: if the text contains anything else, or too many seeds.
-    """
-    found: list[int] = []
-    for part in text.split(","):
-        first, dash, last = part.strip().partition("-")
-        if not _is_number(first) or (dash and not _is_number(last)):
-            raise InputError("--seeds", text, "must be whole numbers and ranges, e.g. 1-3,7")
-        numbers = range(int(first), int(last or first) + 1)
-        if not numbers or len(found) + len(numbers) > MAX_SEEDS:
-            raise InputError("--seeds", text, f"must be ascending ranges, at most {MAX_SEEDS} seeds in all")
-        found.extend(numbers)
-    return list(dict.fromkeys(found))
-
-
-def parse_place(text: str) -> tuple[str, int | None]:
-    """Return formula and largest number of atoms of ``SrTiO3:20``; None if only the formula is given.
-
-    Raises:
-        InputError: if it is neither.
-    """
-    formula, colon, atoms = text.partition(":")
-    if colon and not _is_number(atoms):
-        raise InputError("COMPOSITION", text, "must be a formula, or a formula and the most atoms, e.g. SrTiO3:20")
-    return parse_composition(formula).formula, int(atoms) if colon else None

@@ -15,8 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
+from .course import reached_at
 from .results import SearchRow
-from .searches import reached_at
 from .statistics import CONFIDENCE, Estimate
 
 HALF = 0.5 + 1e-12

@@ -65,8 +65,8 @@ def check_model(installed: Installed) -> Checked:
     atoms = bulk(inputs["crystal"], "rocksalt", a=inputs["lattice"])
     unknown = sorted(set(atoms.symbols) - installed.model.elements)
     if unknown:
-        expected = f"was not trained with {', '.join(unknown)}, and the check relaxes {inputs['crystal']}"
-        raise InputError("model check", installed.model.name, expected)
+        problem = f"was not trained with {', '.join(unknown)}, and the check relaxes {inputs['crystal']}"
+        raise InputError("model check", installed.model.name, problem)
     trial = single_trial(atoms, LABEL, origin="check")
     builder = RelaxCalculation.get_builder()
     builder.code = installed.code

@@ -72,10 +72,10 @@ def test_without_prototypes_there_are_names_only(library):
 
 
 def test_time_that_is_up_does_not_count(library, monkeypatch):
-    from aiida_fuse2.benchmarks import searches
+    from aiida_fuse2.benchmarks import course
 
     ticks = iter(range(10**6))
-    monkeypatch.setattr(searches.Course, "seconds", property(lambda _: float(next(ticks))))
+    monkeypatch.setattr(course.Course, "seconds", property(lambda _: float(next(ticks))))
     row = run_task(task(library, generator="fgen", budget=4.5))
     assert (row.structures, len(row.lowest), len(row.space_groups)) == (2, 1, 1)
 

@@ -7,17 +7,15 @@ import numpy as np
 import pytest
 from matplotlib.image import imread
 
-from aiida_fuse2.benchmarks import plots, searches
+from aiida_fuse2.benchmarks import course, plots, searches
+from aiida_fuse2.benchmarks.arguments import expand, parse_numbers, parse_place
+from aiida_fuse2.benchmarks.course import reached_at
 from aiida_fuse2.benchmarks.defaults import Targets, read_targets
 from aiida_fuse2.benchmarks.local_search import LocalSearch, parse
 from aiida_fuse2.benchmarks.results import SearchRow
 from aiida_fuse2.benchmarks.search_report import own_target, report_searches, setting_labels
 from aiida_fuse2.benchmarks.searches import (
     SearchTask,
-    expand,
-    parse_numbers,
-    parse_place,
-    reached_at,
     row_key,
     run_task,
     run_tasks,
@@ -78,7 +76,7 @@ def test_the_search_is_that_of_the_package(search_settings, relax_settings):
 def test_budget_cuts_a_generation(monkeypatch):
     """A clock that ticks once per look: the search ends within a generation of many structures."""
     ticks = iter(range(10**6))
-    monkeypatch.setattr(searches.Course, "seconds", property(lambda _: float(next(ticks))))
+    monkeypatch.setattr(course.Course, "seconds", property(lambda _: float(next(ticks))))
     overrides = {"relax": {"settings": dict(EMT)}, "settings": {"population_size": 50}}
     row = run_task(task(budget=9.0, overrides=overrides))
     assert row.ended == "cpu_seconds"

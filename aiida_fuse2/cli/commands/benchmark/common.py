@@ -84,7 +84,7 @@ def split_names(text: str) -> list[str]:
 
 def read_place(text: str) -> tuple[str, int | None]:
     """Return formula and largest number of atoms, and report if the formula was divided."""
-    from aiida_fuse2.benchmarks.searches import parse_place
+    from aiida_fuse2.benchmarks.arguments import parse_place
 
     with warnings.catch_warnings(record=True) as said:
         warnings.simplefilter("always")

@@ -126,22 +126,23 @@ def _target_of(targets: Any) -> Any:
 
 def _tasks(compositions: Sequence[str], targets: Any, options: dict[str, Any]) -> list[SearchTask]:
     """Return the searches that options ask for, each checked."""
-    from aiida_fuse2.benchmarks import searches
+    from aiida_fuse2.benchmarks.arguments import expand, parse_numbers
+    from aiida_fuse2.benchmarks.searches import SearchTask, target_of
     from aiida_fuse2.core.errors import InputError
     from aiida_fuse2.launch.overrides import merge_all, parse_assignment
 
     fixed = merge_all(*(parse_assignment(text) for text in options["assignments"]))
-    combinations = searches.expand([parse_assignment(text) for text in options["varied"]])
+    combinations = expand([parse_assignment(text) for text in options["varied"]])
     generators = split_names(options["generators"])
     if not generators:
         raise InputError("--generators", options["generators"], "must be names of generators, e.g. fgen,symmetric")
-    seeds = searches.parse_numbers(options["seeds"])
+    seeds = parse_numbers(options["seeds"])
     tasks = []
     for formula, atoms in dict.fromkeys(read_place(text) for text in compositions):
         for seed in seeds:
             for generator in generators:
                 for changes in combinations:
-                    task = searches.SearchTask(
+                    task = SearchTask(
                         composition=formula,
                         max_atoms=atoms,
                         generator=generator,
@@ -152,13 +153,13 @@ def _tasks(compositions: Sequence[str], targets: Any, options: dict[str, Any]) -
                         prototypes=options["prototypes"],
                     )
                     settings, tier = task.settings()
-                    tasks.append(dataclasses.replace(task, target=searches.target_of(settings, tier, targets)))
+                    tasks.append(dataclasses.replace(task, target=target_of(settings, tier, targets)))
     return tasks
 
 
 def _chosen(rows: Sequence[SearchRow], compositions: Sequence[str]) -> list[SearchRow]:
     """Return the rows of compositions; all rows if none is named."""
-    from aiida_fuse2.benchmarks.searches import parse_place
+    from aiida_fuse2.benchmarks.arguments import parse_place
 
     places = [parse_place(text) for text in compositions]
     if not places:
