@@ -121,9 +121,10 @@ class Evidence:
     def _coverage_text(self) -> str:
         if self.coverage is None or self.low_lying_expected is None:
             return ""
+        structures = _count(round(self.low_lying_expected), "structure")
         return (
-            f"Within {1000 * LOW_LYING:g} meV/atom of the best, {self.low_lying} of at least about "
-            f"{self.low_lying_expected:.0f} structures are known (coverage {100 * self.coverage:.0f} %)."
+            f"Within {1000 * LOW_LYING:g} meV/atom of the best, {self.low_lying} of at least about {structures} "
+            f"{'is' if self.low_lying == 1 else 'are'} known (coverage {100 * self.coverage:.0f} %)."
         )
 
 

@@ -194,7 +194,7 @@ def test_text_is_read_at_a_glance(settings):
         "Best found by 3 of 180 random starts, last improvement 179 random structures ago: not converged.\n"
         "With 95 % confidence, the mean chance that one of these was lower is below 2.1 %; if that rate stays, one "
         "more improvement takes at least 49 structures (97 CPU s) on average. Within 50 meV/atom of the best, 1 of at "
-        "least about 1 structures are known (coverage 100 %). This bounds how often lower structures are found; it "
+        "least about 1 structure is known (coverage 100 %). This bounds how often lower structures are found; it "
         "never proves a ground state."
     )
     rows.add(-2.0, same=best)
