@@ -15,6 +15,7 @@ from collections import OrderedDict
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import lru_cache
 from importlib.util import find_spec
 from itertools import product
 from math import prod
@@ -120,6 +121,19 @@ def read_weights(model: str) -> ChgnetWeights:
     if model not in MODEL_FILES:
         raise InputError(_MODEL_FIELD, model, f"must be one of {', '.join(MODEL_FILES)}")
     return read_weights_file(package_folder() / MODEL_FILES[model], model)
+
+
+@lru_cache(maxsize=4)
+def element_energies(model: str) -> NDArray[np.float64]:
+    """Return the energies that a model fits to the elements alone, eV/atom, shape (94,); the network adds the rest.
+
+    Args:
+        model: as for ``read_weights``.
+
+    Raises:
+        InputError: see ``read_weights``.
+    """
+    return read_weights(model).arrays["composition_model.fc.weight"][0].astype(np.float64)
 
 
 def package_folder() -> Path:

@@ -115,6 +115,25 @@ def test_helium_ends_as_helium_or_fails_by_name(tier):
     assert single_point(bulk("He", "fcc", a=2.0), model, tier).status == "unbound"
 
 
+@pytest.mark.parametrize("backend", ["native", "torch"])
+def test_a_molecule_far_below_all_crystals_has_failed(relax_settings, backend):
+    """A search found it, 6 eV/atom below the crystal: its atoms have two neighbours, and 76 Å³ each."""
+    cell = [[7.4482, 4.7314, 3.9395], [-4.3017, 1.9732, 3.4602], [-1.9593, -7.4276, 4.3812]]
+    places = [
+        [0.0064, 0.9253, 0.0035],
+        [0.6398, 0.4819, 0.4132],
+        [0.6281, 0.9236, 0.6258],
+        [0.4438, 0.3617, 0.6770],
+        [0.8080, 0.9244, 0.8054],
+        [0.5129, 0.4222, 0.5141],
+    ]
+    molecule = Atoms("CeCr2Si2C", scaled_positions=places, cell=cell, pbc=True)
+    tier = relax_settings(backend=backend)
+    found = single_point(molecule, make_evaluator(tier), tier)
+    assert found.status == "energy_impossible"
+    assert "6.5 below CHGNet's fit to the elements" in found.detail
+
+
 def test_energies_above_zero_are_for_pressures_and_other_potentials(relax_settings):
     pressed = relax_settings(pressure=50.0)
     assert single_point(bulk("He", "fcc", a=2.3), make_evaluator(pressed), pressed).status == "converged"
