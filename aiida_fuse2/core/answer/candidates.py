@@ -14,8 +14,8 @@ from aiida_fuse2.core.prototypes.naming import is_known_type
 from .ladder import rms_displacement
 from .settings import AnswerSettings
 
-LOOKED_AT = 10
-"""Structures of a ranking that are looked at, as a multiple of those to be finished."""
+LOOKED_AT = 100
+"""Structures of a ranking that are looked at, as a multiple of those to be finished: all of a default search."""
 
 OTHER_TYPES = 2
 """Most structures of other known types that are finished, too, as a multiple of the lowest ones."""
