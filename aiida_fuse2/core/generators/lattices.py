@@ -21,7 +21,7 @@ from ase.geometry import cellpar_to_cell
 from numpy.typing import NDArray
 
 from aiida_fuse2.core.chemistry.composition import formula_unit
-from aiida_fuse2.core.chemistry.molecular import SPREAD, molecular_volume
+from aiida_fuse2.core.chemistry.molecular import LEAST_VOLUME, SPREAD, molecular_volume
 from aiida_fuse2.core.crystal.known import known_volumes
 from aiida_fuse2.core.settings import NOTHING, KnownSettings
 
@@ -158,7 +158,8 @@ class LatticeRange:
             return cls(system, middle / SPREAD, middle * SPREAD)
         inner, outer = np.array([sphere_volumes(int(number)) for number in numbers]).sum(axis=0)
         least, most = (VOLUME_FACTOR * cells * (inner + f * (outer - inner)) for f in VOLUME_RANGE)
-        return cls(system, float(max(least, 0.5 * VOLUME_FACTOR * cells * inner)), float(most))
+        smallest = cells * max(0.5 * VOLUME_FACTOR * inner, 0.5 * LEAST_VOLUME * len(numbers))
+        return cls(system, float(max(least, smallest)), float(most))
 
     @property
     def size(self) -> int:

@@ -5,8 +5,8 @@ DOI 10.1016/j.cpc.2020.107810), whose Wyckoff positions are used. Few degrees of
 relax.
 
 - Atoms are counted in the primitive cell, which is the cell that is relaxed.
-- Z is uniform over what fits; then the space group is uniform over those (2-230) whose Wyckoff positions
-  can hold the composition, so that no attempt is spent on an incompatible group.
+- Z is uniform over what fits; then the space group is drawn, as often as crystals have it (see ``frequencies``), among
+  those (2-230) whose Wyckoff positions can hold the composition, so that no attempt is spent on an incompatible group.
 - Lattices are those of pyxtal (see ``lattices``), with a volume between that of the covalent and that of the van der
   Waals spheres. The 46 published structures of the paper lie at -0.03 (Mn) to 1.23 (Cu7S4) of this range, 0.65 in
   the mean: no single factor fits them.
@@ -21,6 +21,7 @@ from typing import Any
 import numpy as np
 from ase import Atoms
 
+from aiida_fuse2.core.crystal.frequencies import draw_group
 from aiida_fuse2.core.crystal.known import fitting_units, groups_for
 from aiida_fuse2.core.crystal.symmetry import SymmetryError, primitive_cell
 from aiida_fuse2.core.crystal.validity import shortest_contact
@@ -57,7 +58,7 @@ def _draw_contents(context: GeneratorContext, rng: np.random.Generator) -> tuple
     z = fits[rng.integers(len(fits))]
     counts = tuple(z * number for _, number in context.unit.counts)
     groups = groups_for(context.unit, z, SYMMETRIC, context.known)
-    return counts, groups[rng.integers(len(groups))]
+    return counts, draw_group(groups, rng)
 
 
 def _random_atoms(

@@ -15,7 +15,6 @@ from aiida_fuse2.core.crystal.uniqueness import encode_fingerprint, fingerprint
 from aiida_fuse2.core.crystal.validity import is_one_crystal, shortest_contact
 from aiida_fuse2.core.errors import RelaxationError, error_text, is_out_of_memory
 from aiida_fuse2.core.potentials.calculators import EvaluatorCalculator
-from aiida_fuse2.core.potentials.chgnet.weights import element_energies
 from aiida_fuse2.core.potentials.evaluation import Evaluator, Steps, run_steps
 from aiida_fuse2.core.settings import CHGNET, JOINT_LBFGS, RelaxSettings
 
@@ -39,9 +38,6 @@ DESCRIBED = (
 UNBOUND = 0.2
 """Energy above which a structure is not bound, eV/atom: energies of CHGNet are near 0 for separate atoms, and its error
 is a tenth of this on structures like its training data."""
-
-DEEPEST = 2.0
-"""Largest energy below CHGNet's fit to the elements, eV/atom: 1529 known crystals are at most 1.43 below it."""
 
 VOLUME_UNDER_PRESSURE = 60.0
 """Largest volume per atom that a pressure can remove, Å³: that of solid xenon. The work on it raises the energy."""
@@ -154,37 +150,30 @@ def _final(atoms: Atoms, found: Minimum, settings: RelaxSettings) -> Atoms:
     """Return the relaxed structure.
 
     Raises:
-        RelaxationError: ``step_limit`` if it has not converged, ``fused_atoms``, ``isolated_parts``, ``unbound``,
-            ``energy_impossible``.
+        RelaxationError: ``step_limit`` if it has not converged, ``fused_atoms``, ``isolated_parts``, ``unbound``.
     """
     if not found.converged:
         raise RelaxationError(Failure.STEP_LIMIT, f"not converged in {settings.max_steps} steps")
     final = Atoms(numbers=atoms.numbers, positions=found.positions, cell=found.cell, pbc=True)
     check_contacts(final, settings.min_contact)
     check_connected(final, settings.isolated_distance)
-    check_trained(found.energy / len(final), final.numbers, settings)
+    check_bound(found.energy / len(final), settings)
     return final
 
 
-def check_trained(energy: float, numbers: NDArray[np.int64], settings: RelaxSettings) -> None:
-    """Refuse a structure whose energy under CHGNet is that of no crystal: it is far from the training data.
+def check_bound(energy: float, settings: RelaxSettings) -> None:
+    """Refuse a structure that CHGNet puts above separate atoms.
 
     Args:
         energy: potential energy, eV/atom.
-        numbers: atomic numbers, shape (n,).
         settings: settings of the tier; potentials other than CHGNet have another zero of energy.
 
     Raises:
-        RelaxationError: ``unbound`` above separate atoms, ``energy_impossible`` far below all known crystals.
+        RelaxationError: ``unbound``.
     """
-    if settings.calculator != CHGNET:
-        return
-    if energy > UNBOUND + max(settings.pressure, 0.0) * units.GPa * VOLUME_UNDER_PRESSURE:
+    limit = UNBOUND + max(settings.pressure, 0.0) * units.GPa * VOLUME_UNDER_PRESSURE
+    if settings.calculator == CHGNET and energy > limit:
         raise RelaxationError(Failure.UNBOUND, f"{energy:+.2f} eV/atom, above separate atoms")
-    below = float(element_energies(settings.model)[numbers - 1].mean()) - energy
-    if below > DEEPEST:
-        detail = f"{energy:.2f} eV/atom, {below:.1f} below CHGNet's fit to the elements, known crystals at most 1.4"
-        raise RelaxationError(Failure.ENERGY, detail)
 
 
 def check_connected(atoms: Atoms, isolated_distance: float) -> None:
@@ -310,7 +299,7 @@ def potential_energy(atoms: Atoms, evaluator: Evaluator, settings: RelaxSettings
         raise RelaxationError(Failure.NOT_FINITE, "forces")
     check_energy(found.energy / len(atoms), atoms.numbers, settings.calculator)
     check_contacts(atoms, settings.min_contact)
-    check_trained(found.energy / len(atoms), atoms.numbers, settings)
+    check_bound(found.energy / len(atoms), settings)
     return float(found.energy)
 
 

@@ -8,7 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from aiida_fuse2.core.errors import RelaxationError
-from aiida_fuse2.core.settings import CHGNET, PAIR
+from aiida_fuse2.core.potentials.chgnet.weights import element_energies
+from aiida_fuse2.core.settings import CHGNET, PAIR, RelaxSettings
 
 from .failures import Failure
 
@@ -19,6 +20,9 @@ the highest pressure of a search, a few hundred."""
 TOTAL_ENERGY = 30.0
 """Times Z to the power 7/3, eV: no atom has a lower energy with all its electrons. That of Thomas and Fermi is 20.9
 times that, which relativity lowers by a tenth at most."""
+
+DEEPEST = 2.0
+"""Largest energy below CHGNet's fit to the elements, eV/atom: 1529 known crystals are at most 1.43 below it."""
 
 GULP, VASP = "gulp", "vasp"
 """Names of tiers."""
@@ -38,6 +42,19 @@ def lowest_energy(numbers: NDArray[np.int64], source: str) -> float:
     if source in FROM_ATOMS:
         return -LARGEST_ENERGY
     return -LARGEST_ENERGY - TOTAL_ENERGY * float(np.mean(np.asarray(numbers, dtype=float) ** (7 / 3)))
+
+
+def lowest_trained(numbers: NDArray[np.int64], settings: RelaxSettings) -> tuple[float, str]:
+    """Return the energy below which a potential is wrong, eV/atom, and why, for people.
+
+    Args:
+        numbers: atomic numbers, shape (n,).
+        settings: settings of the tier. CHGNet adds to a linear fit to the elements, which says what a crystal can have.
+    """
+    if settings.calculator != CHGNET:
+        return lowest_energy(numbers, settings.calculator), "which is impossible"
+    fit = float(element_energies(settings.model)[numbers - 1].mean())
+    return fit - DEEPEST, f"{DEEPEST:g} below CHGNet's fit to the elements, known crystals are at most 1.4 below it"
 
 
 def check_energy(energy: float, numbers: NDArray[np.int64], source: str) -> None:

@@ -11,7 +11,7 @@ from aiida_fuse2.core.errors import RelaxationError
 from aiida_fuse2.core.potentials.evaluation import Evaluation, Evaluator, Geometry, Steps, run_steps
 from aiida_fuse2.core.settings import RelaxSettings
 
-from .energies import lowest_energy
+from .energies import lowest_trained
 from .failures import Failure
 from .optimiser import Minimum
 
@@ -23,7 +23,7 @@ class Watch:
         self.evaluations = 0
         self.last = start
         self._settings = settings
-        self._lowest = lowest_energy(start.numbers, settings.calculator)
+        self._lowest, self._why = lowest_trained(start.numbers, settings)
 
     def evaluated(self, geometry: Geometry) -> Steps[Evaluation]:
         """Evaluate a geometry.
@@ -43,7 +43,8 @@ class Watch:
         if (
             -np.inf < energy < self._lowest
         ):  # a value that is not finite may be a step too far, which the optimiser shortens
-            raise RelaxationError(Failure.ENERGY, f"{energy:.6g} eV/atom is below {self._lowest:.6g}")
+            detail = f"{energy:.6g} eV/atom is below {self._lowest:.6g}, {self._why}"
+            raise RelaxationError(Failure.ENERGY, detail)
         return found
 
     def watched(self, steps: Steps[Minimum]) -> Steps[Minimum]:

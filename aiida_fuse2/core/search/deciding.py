@@ -15,6 +15,7 @@ from aiida_fuse2.core.moves import find_move
 from aiida_fuse2.core.relaxers.failures import CONVERGED, KNOWN
 from aiida_fuse2.core.rng import Purpose, keyed_generator
 from aiida_fuse2.core.settings import SearchSettings
+from aiida_fuse2.core.settings.space_groups import P1
 
 from .acceptance import ACCEPTED, Outcome, accept, update_thermostat
 from .followups import left_waiting
@@ -246,21 +247,34 @@ class Decider:
     def find_followups(self, best: Best | None, walkers: Sequence[Walker]) -> tuple[FollowUp, ...]:
         """Return the structures to rattle: new ones near the best, and those that the last generation had no room for.
 
-        Each is rattled in one generation only.
+        Each is rattled in one generation only. A rattled copy is one of them if it has a lower energy than its parent.
         """
         if best is None:
             return ()
-        limit = best.energy + self.settings.symmetry.rattle_window
+        symmetry = self.settings.symmetry
+        limit = best.energy + symmetry.rattle_window
         holders = {walker.current: index for index, walker in enumerate(walkers)}
         found = [
-            FollowUp(t.label, self.energy(t.label), holders.get(t.label, t.walker), symmetric=t.symmetric_start)
+            FollowUp(
+                t.label,
+                self.energy(t.label),
+                holders.get(t.label, t.walker),
+                symmetric=t.symmetric_start,
+                has_symmetry=self.relaxations[t.label].values["spacegroup_loose"] > P1,
+            )
             for t in self.converged
-            if t.label not in self.duplicate_of
+            if t.label not in self.duplicate_of and self._is_below_parent(t)
         ]
-        most = self.settings.symmetry.max_followups
-        waiting = left_waiting(self.state.followups, self.trials, most)
-        ranked = sorted([*waiting, *found], key=lambda f: (f.energy, f.label))
-        return tuple([f for f in ranked if f.energy <= limit][:most])
+        waiting = left_waiting(self.state.followups, self.trials, symmetry.max_followups)
+        ranked = sorted([*waiting, *found], key=lambda f: (not f.has_symmetry, f.energy, f.label))
+        return tuple([f for f in ranked if f.energy <= limit][: symmetry.max_followups])
+
+    def _is_below_parent(self, trial: TrialInfo) -> bool:
+        """Return whether a trial is no rattled copy, or has a lower energy than its parent."""
+        if trial.origin != RATTLE:
+            return True
+        parent = next(f.energy for f in self.state.followups if f.label == trial.parent)
+        return self.energy(trial.label) < parent - self.settings.acceptance.energy_tolerance
 
     def find_targets(self, finder: TargetFinder | None) -> dict[str, FoundTarget]:
         """Return the targets that were found before or in this generation, by name."""

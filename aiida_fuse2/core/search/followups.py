@@ -37,12 +37,13 @@ def add_followups(draft: Draft, followups: Sequence[FollowUp], structures: Mappi
 def _cells_to_rattle(draft: Draft, followup: FollowUp, atoms: Atoms) -> list[Atoms]:
     symmetry, known = draft.settings.symmetry, draft.settings.known
     is_fixed = known.z is not None or known.cell is not None
-    tight = symmetry.report_symprec[0]
     cells = [atoms] if followup.symmetric else []
     try:
-        primitive = primitive_cell(atoms, tight)
+        primitive = primitive_cell(atoms, symmetry.report_symprec[0])
         if symmetry.rattle_doubled and not is_fixed and 2 * len(primitive) <= draft.settings.max_atoms:
-            cells += doubled_cells(primitive, tight)
+            cells += doubled_cells(
+                primitive, symmetry.symprec
+            )  # a structure that converged is symmetric only within it
     except SymmetryError as error:
         draft.reject(error.reason)
     return cells

@@ -93,12 +93,14 @@ class FollowUp:
         energy: eV/atom.
         walker: index of the walker that tests the copies.
         symmetric: whether it was relaxed with its symmetry, and may lie on a saddle point of its own cell.
+        has_symmetry: whether its space group is another than P1. Where symmetry forbids nothing, copies relax back.
     """
 
     label: str
     energy: float
     walker: int
     symmetric: bool = True
+    has_symmetry: bool = True
 
 
 @dataclass(frozen=True)
@@ -131,7 +133,7 @@ class SearchState:
         reference_energy: energy at the last new best (lower by more than the tolerance), eV/atom.
         best: the structure of lowest energy, or None.
         walkers: the walkers.
-        followups: structures to rattle, lowest energy first.
+        followups: structures to rattle, those with symmetry first, and lowest energy first.
         pool_number: number of the current pool, from 0.
         pool_positions: number of structures taken from the pool, by number of formula units.
         pool_remaining: number of structures left in the pool.

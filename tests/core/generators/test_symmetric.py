@@ -1,5 +1,6 @@
 """Tests of random structures in random space groups."""
 
+from collections import Counter
 from contextlib import suppress
 
 import numpy as np
@@ -66,6 +67,15 @@ def test_successive_structures_differ():
     context, rng = context_of("CoAs2", 12), np.random.default_rng(1)
     first, second = Symmetric()(context, rng), Symmetric()(context, rng)
     assert first != second
+
+
+def test_space_groups_of_many_crystals_are_drawn_more_often():
+    """With equal chances each of the 200 groups or so would be drawn once or twice."""
+    context = context_of("SrTiO3", 20, min_atoms=20)
+    contents = [symmetric._draw_contents(context, np.random.default_rng(seed)) for seed in range(300)]
+    drawn = Counter(number for _, number in contents)
+    assert drawn[62] >= 8
+    assert len(drawn) > 60
 
 
 def test_crowded_cells_are_a_counted_failure(monkeypatch):

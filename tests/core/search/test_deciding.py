@@ -27,8 +27,8 @@ def info(walker=0, trial=0, generation=0, *, move="", symmetric=False):
     )
 
 
-def relaxed(energy, kind=0.0):
-    return Relaxation(CONVERGED, {"energy": energy, "n_atoms": 5}, np.full(36, 1.0 + kind))
+def relaxed(energy, kind=0.0, group=2):
+    return Relaxation(CONVERGED, {"energy": energy, "n_atoms": 5, "spacegroup_loose": group}, np.full(36, 1.0 + kind))
 
 
 FAILED = Relaxation("step_limit", {"cpu_seconds": 1.0}, None)
@@ -242,6 +242,29 @@ def test_followups_are_new_and_near_the_best(search_settings):
     assert found == [("t000", True), ("t003", False), ("t001", True)]  # lowest first
     search.decide([(info(0, 0, 1), relaxed(-1.0, 9))])
     assert search.state.followups == ()
+
+
+def test_structures_with_symmetry_are_rattled_before_those_without(search_settings):
+    """Nothing is forbidden in P1: copies of 23 structures led at most 3 meV/atom lower."""
+    search = Search(search_settings(walkers=1, symmetry={"rattle_window": 0.01, "max_followups": 3}))
+    search.decide(
+        [
+            (info(trial=0), relaxed(-3.0, 0, group=1)),
+            (info(trial=1), relaxed(-2.999, 1, group=1)),
+            (info(trial=2), relaxed(-2.998, 2, group=8)),
+            (info(trial=3), relaxed(-2.997, 3, group=225)),
+        ]
+    )
+    assert [f.label[-4:] for f in search.state.followups] == ["t002", "t003", "t000"]
+
+
+@pytest.mark.parametrize(("gain", "is_followed"), [(0.002, True), (0.0005, False), (-0.002, False)])
+def test_copies_are_rattled_again_where_they_led_lower(search_settings, gain, is_followed):
+    search = Search(search_settings(walkers=1, symmetry={"rattle_window": 0.01, "max_followups": 3}))
+    start(search, energies=(-3.0,))
+    parent = search.state.followups[0].label
+    search.decide([(replace(info(0, 0, 1), origin=RATTLE, parent=parent), relaxed(-3.0 - gain, 50))])
+    assert len(search.state.followups) == is_followed
 
 
 def test_followups_wait_for_room_and_are_rattled_once(search_settings):

@@ -10,7 +10,7 @@ from ase.spacegroup import crystal
 from scipy.stats import chisquare
 
 from aiida_fuse2.benchmarks.starts import evaluator, tier
-from aiida_fuse2.core.crystal.symmetry import find_symmetry, primitive_cell, slicing_cell
+from aiida_fuse2.core.crystal.symmetry import find_symmetry, primitive_cell, rattle, slicing_cell
 from aiida_fuse2.core.crystal.uniqueness import are_equal
 from aiida_fuse2.core.crystal.validity import check_validity, contact_thresholds
 from aiida_fuse2.core.relaxers import relax
@@ -326,6 +326,15 @@ def test_followups_are_rattled_in_cell_and_doubled_cells(search_settings):
     assert all(find_symmetry(t.atoms, 1e-3).n_rotations == 1 for t in rattled)
     assert len(trials) == 5  # and the walker's own
     assert len({t.info.label for t in trials}) == 5
+
+
+def test_doubled_cells_are_those_of_the_crystal_not_of_its_last_displacements(search_settings):
+    """A relaxation that ends at 0.05 eV/Å leaves atoms some 0.01 Å off their places, and seven doublings of a cube."""
+    cell = rattle(perovskite(), 0.01, np.random.default_rng(2))
+    assert find_symmetry(cell, 0.01).n_rotations == 1
+    draft = Draft(search_settings("SrTiO3", max_atoms=10, walkers=1), state_at(n_walkers=1), None)
+    add_followups(draft, (FollowUp(START, -8.0, 0, symmetric=False),), {START: cell})
+    assert [len(t.atoms) for t in draft.proposal.trials] == [10, 10, 10]  # X, M and R
 
 
 def test_rattled_copies_leave_a_saddle_point(search_settings):

@@ -92,7 +92,9 @@ def test_state_holds_what_was_found(search_settings, perovskite):
     structures = {"t0": perovskite, "t1": swapped(perovskite), "t2": perovskite}
     relaxations = {
         label: Relaxation(
-            "converged" if label != "t0" else "max_steps", {"energy": -1.0, "n_atoms": len(atoms)}, fingerprint(atoms)
+            "converged" if label != "t0" else "max_steps",
+            {"energy": -1.0, "n_atoms": len(atoms), "spacegroup_loose": 221},
+            fingerprint(atoms),
         )
         for label, atoms in structures.items()
     }

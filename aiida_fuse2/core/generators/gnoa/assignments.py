@@ -14,6 +14,7 @@ import numpy as np
 from ase import Atoms
 from numpy.typing import NDArray
 
+from aiida_fuse2.core.crystal.frequencies import draw_group
 from aiida_fuse2.core.crystal.known import groups_for, primitive_units
 from aiida_fuse2.core.crystal.symmetry import SymmetryError, primitive_cell
 from aiida_fuse2.core.errors import InputError
@@ -152,9 +153,9 @@ def plan_assignments(settings: SearchSettings, limit: int) -> list[Assignment]:
 
 def _draw(assignment: Assignment, settings: SearchSettings, rng: np.random.Generator) -> Template:
     """Draw space group and Wyckoff assignment."""
-    groups = _groups(settings, assignment.z)
+    group = draw_group(_groups(settings, assignment.z), rng)
     counts = tuple(assignment.z * number for _, number in settings.unit.counts)
-    return draw_template(settings.unit.elements, counts, groups[rng.integers(len(groups))], rng, settings.known)
+    return draw_template(settings.unit.elements, counts, group, rng, settings.known)
 
 
 class _Objective:

@@ -131,7 +131,26 @@ def test_a_molecule_far_below_all_crystals_has_failed(relax_settings, backend):
     tier = relax_settings(backend=backend)
     found = single_point(molecule, make_evaluator(tier), tier)
     assert found.status == "energy_impossible"
-    assert "6.5 below CHGNet's fit to the elements" in found.detail
+    assert "is below -" in found.detail
+    assert "CHGNet's fit to the elements" in found.detail
+
+
+@pytest.mark.parametrize("backend", ["native", "torch"])
+def test_a_collapse_ends_as_soon_as_its_energy_is_impossible(relax_settings, backend):
+    """A search for ZnSO4 lost 84 of its 90 CPU s to 2000 evaluations of such a start, at the end with 2 Å³ per atom."""
+    cell = [[1.518, 1.357, 2.424], [-1.331, 0.899, 2.497], [-0.304, -1.948, 2.284]]
+    places = [
+        [0.120, 0.023, 0.016],
+        [0.570, 0.340, 0.612],
+        [0.117, 0.063, 0.294],
+        [0.111, 0.330, 0.006],
+        [0.860, 0.287, 0.108],
+        [0.798, 0.889, 0.618],
+    ]
+    tier = relax_settings(backend=backend, max_steps=2000)
+    found = relax(Atoms("ZnSO4", scaled_positions=places, cell=cell, pbc=True), make_evaluator(tier), tier)
+    assert found.status == "energy_impossible"
+    assert found.values["evaluations"] < 30
 
 
 def test_energies_above_zero_are_for_pressures_and_other_potentials(relax_settings):
