@@ -46,7 +46,7 @@ def test_relaxations_are_made_once(call, monkeypatch, tmp_path):
     arguments = ["benchmark", "relax", "FIRE", "--out", tmp_path / "r", "--starts", "CuAu:2"]
     arguments += ["--generators", "symmetric", "--count", 1]
     first = call(*arguments)
-    assert first.stderr.startswith("CuAu symmetric 0 FIRE: converged, ")
+    assert first.stderr.startswith("CuAu symmetric 0 FIRE: ")
     assert "FIRE" in first.stdout
     again = call(*arguments)
     assert again.stderr == ""

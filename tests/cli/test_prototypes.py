@@ -224,8 +224,8 @@ def bad_library(name, folder):
 
 
 def a_group_of_alloys(_):
-    orm.Group.collection.get_or_create("alloys")[0].add_nodes(alloy().store())
-    return "alloys"
+    orm.Group.collection.get_or_create("nothing but alloys")[0].add_nodes(alloy().store())
+    return "nothing but alloys"
 
 
 def empty_folder(folder):

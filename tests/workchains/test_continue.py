@@ -31,7 +31,7 @@ _FINISHED: dict[str, int] = {}
 
 SYMMETRIC = {"starts": "symmetric", "pool": {"size": 3}, "population_size": 3, "max_structures": 5}
 
-POOLS = {**SYMMETRIC, "max_structures": 7, "move_weights": {14: 1.0}, "symmetry": {"max_followups": 0}} | {
+POOLS = {**SYMMETRIC, "seed": 3, "max_structures": 7, "move_weights": {14: 1.0}, "symmetry": {"max_followups": 0}} | {
     "random_generator": "fgen"
 }
 """What is not in the first generation is drawn from pools."""
