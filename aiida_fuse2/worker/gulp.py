@@ -19,12 +19,12 @@ from ase import Atoms, units
 from aiida_fuse2.core.crystal.uniqueness import fingerprint
 from aiida_fuse2.core.errors import InputError, RelaxationError, one_line
 from aiida_fuse2.core.potentials.pair import read_library
-from aiida_fuse2.core.relaxers.driver import RelaxedStructure, check_connected, check_contacts, describe
+from aiida_fuse2.core.relaxers.driver import RelaxedStructure, check_connected, describe
 from aiida_fuse2.core.relaxers.energies import GULP, check_energy
 from aiida_fuse2.core.relaxers.failures import CONVERGED
 from aiida_fuse2.core.relaxers.gulp import GulpOutput, GulpSettings, Outcome, StageSettings, read_output, write_input
 from aiida_fuse2.core.relaxers.gulp.settings import check_charges
-from aiida_fuse2.core.relaxers.watch import check_geometry
+from aiida_fuse2.core.relaxers.watch import check_contacts, check_geometry
 from aiida_fuse2.core.search.trials import Trial
 from aiida_fuse2.core.settings import parse_settings
 from aiida_fuse2.io.names import GULP_ARCHIVE, GULP_INPUT, GULP_OUTPUT, POTENTIAL_FILE, SOFTWARE_FILE, TRIALS_FILE

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from aiida_fuse2.core.crystal.symmetry import space_group
 from aiida_fuse2.core.crystal.uniqueness import encode_fingerprint, fingerprint
-from aiida_fuse2.core.crystal.validity import is_one_crystal, shortest_contact
+from aiida_fuse2.core.crystal.validity import is_one_crystal
 from aiida_fuse2.core.errors import RelaxationError, error_text, is_out_of_memory
 from aiida_fuse2.core.potentials.calculators import EvaluatorCalculator
 from aiida_fuse2.core.potentials.evaluation import Evaluator, Steps, run_steps
@@ -22,7 +22,7 @@ from .energies import check_energy
 from .failures import CONVERGED, Failure
 from .optimiser import Limits, Minimum, minimisation
 from .projection import find_projection
-from .watch import Watch, WatchedEvaluator, check_geometry
+from .watch import Watch, WatchedEvaluator, check_contacts, check_geometry
 
 DESCRIBED = (
     "energy",
@@ -188,21 +188,6 @@ def check_connected(atoms: Atoms, isolated_distance: float) -> None:
     """
     if not is_one_crystal(atoms, isolated_distance):
         raise RelaxationError(Failure.APART, f"parts of it are more than {isolated_distance:g} Å apart")
-
-
-def check_contacts(atoms: Atoms, min_contact: float) -> None:
-    """Refuse a relaxed structure whose atoms have fused.
-
-    Args:
-        atoms: a structure.
-        min_contact: smallest distance as a fraction of the covalent radii.
-
-    Raises:
-        RelaxationError: ``fused_atoms``.
-    """
-    contact = shortest_contact(atoms)
-    if contact < min_contact:
-        raise RelaxationError(Failure.FUSED, f"shortest distance is {contact:.2f} of the covalent radii")
 
 
 def _calculator_error(error: BaseException) -> str:

@@ -12,10 +12,10 @@ from aiida_fuse2.core.crystal.uniqueness import fingerprint
 from aiida_fuse2.core.errors import RelaxationError
 from aiida_fuse2.core.settings import NotNegative, Positive, Settings, Symprecs
 
-from .driver import RelaxedStructure, check_connected, check_contacts, describe
+from .driver import RelaxedStructure, check_connected, describe
 from .energies import check_energy
 from .failures import CONVERGED
-from .watch import check_geometry
+from .watch import check_contacts, check_geometry
 
 TIERS = "tiers"
 """Key of a row with the results of each tier."""

@@ -6,7 +6,7 @@ import numpy as np
 from ase import Atoms
 from numpy.typing import NDArray
 
-from aiida_fuse2.core.crystal.validity import has_sound_cell, isolated_atoms
+from aiida_fuse2.core.crystal.validity import has_sound_cell, isolated_atoms, shortest_contact
 from aiida_fuse2.core.errors import RelaxationError
 from aiida_fuse2.core.potentials.evaluation import Evaluation, Evaluator, Geometry, Steps, run_steps
 from aiida_fuse2.core.settings import RelaxSettings
@@ -14,6 +14,9 @@ from aiida_fuse2.core.settings import RelaxSettings
 from .energies import lowest_trained
 from .failures import Failure
 from .optimiser import Minimum
+
+CHECKED = 100
+"""Number of evaluations after which contacts are looked at again: half of all relaxations take fewer."""
 
 
 class Watch:
@@ -34,6 +37,8 @@ class Watch:
         numbers, positions, cell = geometry
         self.last = Atoms(numbers=numbers, positions=positions, cell=cell, pbc=True)
         check_geometry(self.last, self._settings.isolated_distance)
+        if self.evaluations and self.evaluations % CHECKED == 0:
+            check_contacts(self.last, self._settings.min_contact)  # atoms that have fused never come apart
         self.evaluations += 1
         found = yield geometry
         shapes = np.shape(found.forces), np.shape(found.stress)
@@ -87,3 +92,18 @@ def check_geometry(atoms: Atoms, isolated_distance: float) -> None:
     isolated = isolated_atoms(atoms, isolated_distance)
     if isolated:
         raise RelaxationError(Failure.ISOLATED, f"atom {isolated[0]}")
+
+
+def check_contacts(atoms: Atoms, min_contact: float) -> None:
+    """Refuse a relaxed structure whose atoms have fused.
+
+    Args:
+        atoms: a structure.
+        min_contact: smallest distance as a fraction of the covalent radii.
+
+    Raises:
+        RelaxationError: ``fused_atoms``.
+    """
+    contact = shortest_contact(atoms)
+    if contact < min_contact:
+        raise RelaxationError(Failure.FUSED, f"shortest distance is {contact:.2f} of the covalent radii")
