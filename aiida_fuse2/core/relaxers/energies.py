@@ -52,9 +52,9 @@ def lowest_trained(numbers: NDArray[np.int64], settings: RelaxSettings) -> tuple
         settings: settings of the tier. CHGNet adds to a linear fit to the elements, which says what a crystal can have.
     """
     if settings.calculator != CHGNET:
-        return lowest_energy(numbers, settings.calculator), "which is impossible"
+        return lowest_energy(numbers, settings.calculator), "the lowest possible"
     fit = float(element_energies(settings.model)[numbers - 1].mean())
-    return fit - DEEPEST, f"{DEEPEST:g} below CHGNet's fit to the elements, known crystals are at most 1.4 below it"
+    return fit - DEEPEST, f"{DEEPEST:g} below CHGNet's fit to the elements; no known crystal is below it by 1.5"
 
 
 def check_energy(energy: float, numbers: NDArray[np.int64], source: str) -> None:
