@@ -41,9 +41,8 @@ def _cells_to_rattle(draft: Draft, followup: FollowUp, atoms: Atoms) -> list[Ato
     try:
         primitive = primitive_cell(atoms, symmetry.report_symprec[0])
         if symmetry.rattle_doubled and not is_fixed and 2 * len(primitive) <= draft.settings.max_atoms:
-            cells += doubled_cells(
-                primitive, symmetry.symprec
-            )  # a structure that converged is symmetric only within it
+            # a relaxed structure is symmetric only within the looser tolerance
+            cells += doubled_cells(primitive, symmetry.symprec)
     except SymmetryError as error:
         draft.reject(error.reason)
     return cells
