@@ -5,7 +5,7 @@
 Stock CHGNet computes in float32. Where atoms clash, and in model 0.2.0, which does not normalise, its rounding
 alone can exceed the tolerances: moving the whole crystal then changes its result by more. An evaluator that
 differs from stock is therefore compared with the same code in float64, and may be as far from that as the
-tolerance and the rounding of stock itself together.
+tolerance and twice the rounding of stock itself together.
 """
 
 from __future__ import annotations
@@ -76,8 +76,11 @@ ISOLATED_CRYSTAL = "bcc_caesium"
 """Its atoms are further apart than the 5 Å of model 0.2.0."""
 
 
-N_TRANSLATIONS = 4
+N_TRANSLATIONS = 9
 """Of a crystal, to see how rounding changes what stock CHGNet computes."""
+
+MORE_ROUNDING = 2
+"""Rounding scatters: of 40 other translations of two clashing structures, several exceed the largest of five."""
 
 
 class Case(NamedTuple):
@@ -329,7 +332,8 @@ def deviation_of_case(evaluator: Evaluator, model: str, case: Case) -> Deviation
     if direct.largest < 1:
         return direct
     exact = stock(model, "float64").evaluate(*geometry)
-    return deviation(found, exact).over(tolerance(exact).plus(rounding_of_stock(model, case.atoms, exact)))
+    rounding = rounding_of_stock(model, case.atoms, exact)
+    return deviation(found, exact).over(tolerance(exact).plus(Deviation(*(MORE_ROUNDING * part for part in rounding))))
 
 
 def rounding_of_stock(model: str, atoms: Atoms, exact: Evaluation) -> Deviation:
