@@ -56,7 +56,7 @@ def test_a_search_with_the_package_of_the_page(worker_code):
 
     from .conftest import emt_overrides
 
-    overrides = emt_overrides(starts="alloy", move_weights=WEIGHTS, seed=3, max_structures=10)
+    overrides = emt_overrides(starts="alloy", move_weights=WEIGHTS, new_share=0, seed=3, max_structures=10)
     del overrides["relax"]["settings"]["calculator"]
     builder = Fuse2WorkChain.get_builder_from_protocol(
         "Cu3Au", worker_code, "fast", overrides, tiers=TierChoice(names=["emt"])

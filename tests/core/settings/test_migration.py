@@ -79,7 +79,8 @@ def test_an_earlier_search_keeps_its_walk():
     assert settings.symmetry.rattle_copies == 0.04
     assert settings.acceptance.restart_threshold is None
     newer = parse_settings(SearchSettings, completed_settings({**values, "version": 4}))
-    assert (newer.new_share, newer.acceptance.restart_threshold) == (0.5, 40)
+    default = protocol_inputs()["settings"]
+    assert (newer.new_share, newer.acceptance.restart_threshold) == (default["new_share"], 40)
 
 
 def test_a_setting_that_a_version_did_not_know_has_its_default():
