@@ -166,7 +166,8 @@ class SearchRow(Row):
         overrides: settings that win over the protocol, as JSON.
         budget: CPU time that it was given, s.
         cpu_seconds: CPU time that it took, s.
-        ended: limit that ended it: ``cpu_seconds``, ``max_structures``, ``rmax`` or ``stop_chance``.
+        ended: limit that ended it: ``cpu_seconds``, ``max_structures``, ``rmax`` or ``stop_chance``; ``target`` in
+            measurements that were ended there.
         structures: number of relaxations, with failed ones.
         explored: number of relaxations that gave a structure with its energy.
         generations: number of decided generations.
