@@ -24,6 +24,10 @@ times that, which relativity lowers by a tenth at most."""
 DEEPEST = 2.0
 """Largest energy below CHGNet's fit to the elements, eV/atom: 1529 known crystals are at most 1.43 below it."""
 
+DEEPEST_TIMES_VOLUME = 60.0
+"""Largest product of this energy and the volume per atom, eV Å³ per atom²: atoms that are bound deeply have neighbours,
+so they lie close together. The same crystals have at most 30."""
+
 GULP, VASP = "gulp", "vasp"
 """Names of tiers."""
 
@@ -44,17 +48,22 @@ def lowest_energy(numbers: NDArray[np.int64], source: str) -> float:
     return -LARGEST_ENERGY - TOTAL_ENERGY * float(np.mean(np.asarray(numbers, dtype=float) ** (7 / 3)))
 
 
-def lowest_trained(numbers: NDArray[np.int64], settings: RelaxSettings) -> tuple[float, str]:
+def lowest_trained(numbers: NDArray[np.int64], volume: float, settings: RelaxSettings) -> tuple[float, str]:
     """Return the energy below which a potential is wrong, eV/atom, and why, for people.
 
     Args:
         numbers: atomic numbers, shape (n,).
+        volume: per atom, Å³.
         settings: settings of the tier. CHGNet adds to a linear fit to the elements, which says what a crystal can have.
     """
     if settings.calculator != CHGNET:
         return lowest_energy(numbers, settings.calculator), "the lowest possible"
     fit = float(element_energies(settings.model)[numbers - 1].mean())
-    return fit - DEEPEST, f"{DEEPEST:g} below CHGNet's fit to the elements; no known crystal is below it by 1.5"
+    deepest = min(DEEPEST, DEEPEST_TIMES_VOLUME / volume)
+    return (
+        fit - deepest,
+        f"{deepest:.2g} below CHGNet's fit to the elements; at {volume:.3g} Å³ per atom no crystal is deeper",
+    )
 
 
 def check_energy(energy: float, numbers: NDArray[np.int64], source: str) -> None:

@@ -26,7 +26,6 @@ class Watch:
         self.evaluations = 0
         self.last = start
         self._settings = settings
-        self._lowest, self._why = lowest_trained(start.numbers, settings)
 
     def evaluated(self, geometry: Geometry) -> Steps[Evaluation]:
         """Evaluate a geometry.
@@ -45,10 +44,9 @@ class Watch:
         if shapes != (positions.shape, (3, 3)):
             raise RelaxationError(Failure.CALCULATOR, f"forces and stress of the shapes {shapes[0]} and {shapes[1]}")
         energy = found.energy / len(numbers)
-        if (
-            -np.inf < energy < self._lowest
-        ):  # a value that is not finite may be a step too far, which the optimiser shortens
-            detail = f"{energy:.6g} eV/atom is below {self._lowest:.6g}, {self._why}"
+        lowest, why = lowest_trained(numbers, self.last.get_volume() / len(numbers), self._settings)
+        if -np.inf < energy < lowest:  # one that is not finite may be a step too far, which the optimiser shortens
+            detail = f"{energy:.6g} eV/atom is below {lowest:.6g}, {why}"
             raise RelaxationError(Failure.ENERGY, detail)
         return found
 

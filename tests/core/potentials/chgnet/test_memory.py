@@ -11,6 +11,7 @@ import pytest
 from ase import Atoms
 from ase.build import bulk
 
+from aiida_fuse2.core.crystal.validity import is_one_crystal
 from aiida_fuse2.core.errors import RelaxationError
 from aiida_fuse2.core.relaxers import make_evaluator, relax, single_point
 
@@ -133,6 +134,39 @@ def test_a_molecule_far_below_all_crystals_has_failed(relax_settings, backend):
     assert found.status == "energy_impossible"
     assert "is below -" in found.detail
     assert "CHGNet's fit to the elements" in found.detail
+
+
+@pytest.mark.parametrize("backend", ["native", "torch"])
+def test_loose_chains_far_below_all_crystals_have_failed(relax_settings, backend):
+    """A search found them, 1.3 eV/atom below the crystal: linear, 6 Å apart, 69 Å³ per atom."""
+    cell = [[5.2112, 3.017, 4.4157], [-5.2266, 3.0274, 4.4269], [0.0013, -6.0164, 4.4017]]
+    places = [
+        [0.5004, 0.5021, 0.4975],
+        [0.7989, 0.7971, 0.8014],
+        [0.2002, 0.1978, 0.2047],
+        [0.3400, 0.3396, 0.3411],
+        [0.6598, 0.6596, 0.6598],
+        [0.0007, 0.0039, 0.9954],
+    ]
+    chains = Atoms("CeCr2Si2C", scaled_positions=places, cell=cell, pbc=True)
+    tier = relax_settings(backend=backend)
+    found = single_point(chains, make_evaluator(tier), tier)
+    assert found.status == "energy_impossible"
+    assert "0.86 below CHGNet's fit to the elements; at 69.4 Å³ per atom no crystal is deeper" in found.detail
+    assert is_one_crystal(chains, tier.isolated_distance)
+
+
+def test_the_crystal_that_is_most_nearly_too_deep_for_its_volume_is_not(relax_settings):
+    """SrBr2 (ICSD 15972), 0.8 eV/atom below the fit with 37.6 Å³ per atom: the largest product of 1529 crystals."""
+    sites = {"Br1": (0.103, 0.119), "Br2": (0.614, 0.842), "Sr": (0.811, 0.108)}
+    places = [
+        place
+        for x, z in sites.values()
+        for place in ([x, 0.25, z], [0.5 - x, 0.75, z + 0.5], [-x, 0.75, -z], [x + 0.5, 0.25, 0.5 - z])
+    ]
+    bromide = Atoms("Br8Sr4", scaled_positions=places, cell=[11.42, 4.3, 9.2], pbc=True)
+    tier = relax_settings(fmax=0.1)
+    assert relax(bromide, make_evaluator(tier), tier).status == "converged"
 
 
 @pytest.mark.parametrize("backend", ["native", "torch"])
