@@ -157,7 +157,7 @@ def test_loose_chains_far_below_all_crystals_have_failed(relax_settings, backend
 
 
 def test_the_crystal_that_is_most_nearly_too_deep_for_its_volume_is_not(relax_settings):
-    """SrBr2 (ICSD 15972), 0.8 eV/atom below the fit with 37.6 Å³ per atom: the largest product of 1529 crystals."""
+    """SrBr2 (ICSD 15972), 0.8 eV/atom below the fit with 37.6 Å³ per atom: the largest product of 1532 crystals."""
     sites = {"Br1": (0.103, 0.119), "Br2": (0.614, 0.842), "Sr": (0.811, 0.108)}
     places = [
         place
